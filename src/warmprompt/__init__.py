@@ -1,0 +1,1 @@
+"""A frozen language model that personalises for people it has hardly seen."""

@@ -1,0 +1,119 @@
+"""The tables in memory: events grouped by user, items and users by row.
+
+N is users, V items, E events. Indexes are positions in `user_ids` and
+`item_ids`; everything numerical works on indexes, ids are for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from warmprompt.types import Floats, Ints, ItemId, UserId
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interactions:
+    """Events grouped by user, each user's events in order (by time where known).
+
+    Attributes:
+        offsets: User u's events lie at offsets[u]:offsets[u + 1], (N + 1,).
+        items: Item index per event, (E,).
+        ratings: Rating per event, (E,), NaN where missing; None when no event has one.
+        times_s: Seconds since 1970 per event, (E,); None when there are no times.
+    """
+
+    offsets: NDArray[np.int64]
+    items: Ints
+    ratings: Floats | None
+    times_s: NDArray[np.int64] | None
+
+    @property
+    def num_users(self) -> int:
+        """N, users with or without events."""
+        return len(self.offsets) - 1
+
+    def __len__(self) -> int:
+        """E, the number of events."""
+        return len(self.items)
+
+    def events_of(self, user: int) -> slice:
+        """Return the slice of the event arrays that belongs to user index `user`."""
+        return slice(int(self.offsets[user]), int(self.offsets[user + 1]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Interactions with the text and attributes of their items and users.
+
+    Attributes:
+        name: How the data set is called in tables ("ml-100k").
+        content_hash: SHA-256 over the tables at rest (or of the arrays, for synthetic worlds).
+        user_ids, item_ids: Index to id; ids are all strings or all integers.
+        interactions: The events.
+        items: V rows aligned with `item_ids`: column `title` (string, "" if none) and attribute
+            columns of type string or list of strings (`genres`, `year`, `categories` ...).
+        users: N rows aligned with `user_ids`: attribute columns of type string; null where unknown.
+        rating_scale: (lowest, highest) possible rating, or None without ratings.
+    """
+
+    name: str
+    content_hash: str
+    user_ids: tuple[UserId, ...]
+    item_ids: tuple[ItemId, ...]
+    interactions: Interactions
+    items: pl.DataFrame
+    users: pl.DataFrame
+    rating_scale: tuple[float, float] | None
+
+    @property
+    def num_users(self) -> int:
+        """N."""
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        """V, items with or without events."""
+        return len(self.item_ids)
+
+
+def take_users(dataset: Dataset, users: NDArray[np.int64]) -> Dataset:
+    """Return the data set of only these users, in the order given; the item index is unchanged."""
+    old = dataset.interactions
+    lengths = old.offsets[users + 1] - old.offsets[users]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rows = np.repeat(old.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return replace(
+        dataset,
+        user_ids=tuple(dataset.user_ids[int(u)] for u in users),
+        users=dataset.users[users.tolist()] if dataset.users.width else dataset.users,
+        interactions=Interactions(
+            offsets=offsets,
+            items=old.items[rows],
+            ratings=None if old.ratings is None else old.ratings[rows],
+            times_s=None if old.times_s is None else old.times_s[rows],
+        ),
+    )
+
+
+def keep_events(dataset: Dataset, keep_E: NDArray[np.bool_]) -> Dataset:
+    """Return the data set with only the events where `keep_E` is true; users and items stay."""
+    old = dataset.interactions
+    kept_before = np.concatenate([[0], np.cumsum(keep_E)])
+    return replace(
+        dataset,
+        interactions=Interactions(
+            offsets=kept_before[old.offsets].astype(np.int64),
+            items=old.items[keep_E],
+            ratings=None if old.ratings is None else old.ratings[keep_E],
+            times_s=None if old.times_s is None else old.times_s[keep_E],
+        ),
+    )
+
+
+def popularity(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the number of events per item, (V,)."""
+    return np.bincount(dataset.interactions.items, minlength=dataset.num_items).astype(np.int64)

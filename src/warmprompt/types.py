@@ -1,0 +1,86 @@
+"""Ids, events and the `Ranker` protocol that everything evaluated fulfils.
+
+B is users in a batch, K support events, V items of the data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from warmprompt.data.dataset import Dataset
+
+UserId = str | int
+ItemId = str | int
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing a user did with one item.
+
+    Attributes:
+        item: The item's id as the data set spells it.
+        rating: How much it was liked on the data set's own scale, or None where nothing was said.
+        time_s: Seconds since 1970-01-01 UTC, or None.
+    """
+
+    item: ItemId
+    rating: float | None = None
+    time_s: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Support:
+    """All that may be known of an unseen user when a ranking is made.
+
+    Attributes:
+        user: The user's id; only for messages and seeds, never a feature.
+        items_K: Indexes of the items of the user's events, (K,), oldest first where time is known.
+        ratings_K: Their ratings, (K,); NaN where the event carries none.
+        times_K: Seconds since 1970, (K,), or None.
+        attributes: The user's attributes as text ("age": "24"); empty when withheld.
+        about: A sentence about the user, or None.
+    """
+
+    user: UserId
+    items_K: Ints
+    ratings_K: Floats
+    times_K: NDArray[np.int64] | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    about: str | None = None
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """A model that ranks the whole catalogue for users it has never seen."""
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers the fitted model holds (0 for counting models)."""
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Ranker:
+        """Learn from training users and return the fitted model.
+
+        Args:
+            training: Events of the meta-training users; its item index is the full data set's.
+            validation: Events of the validation users, for early stopping only.
+            seed: Derives every random choice.
+        """
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item of the data set for each user, (B, V), finite; higher ranks first.
+
+        Support items are scored like any other: whoever ranks leaves them out.
+        """
