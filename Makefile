@@ -1,0 +1,62 @@
+# `make demo` and `make test` each set up what they need; nothing has to be installed first but Python 3.11.
+# Everything lives in .venv, with the versions in constraints.txt, put there by plain pip.
+
+PYTHON ?= python3
+OUT ?= runs/demo
+WORKERS ?= 2
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# torch is named, so that pip settles on the pinned build before it looks at anything else.
+TORCH := $(shell grep '^torch==' constraints.txt)
+# Two workers on two cores: one thread each, or they fight over them.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
+	TOKENIZERS_PARALLELISM=false
+
+.PHONY: help demo test check docs bench clean
+
+help:
+	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
+	@echo "make bench  time the adaptation of one user in the demo's run"
+	@echo "make test   run the tests with coverage"
+	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
+	@echo "make docs   build the documentation into site/"
+	@echo "make clean  remove build output and caches, keep .venv and runs"
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("warmprompt needs Python 3.11 or newer: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/.core: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) $(TORCH) --editable .
+	touch $@
+
+.venv/.dev: .venv/.core
+	$(PIP) $(TORCH) --editable '.[peft,eval,docs,dev]'
+	$(BIN)/python -m pip check
+	touch $@
+
+demo: .venv/.core
+	$(BIN)/python -m warmprompt.demo --out $(OUT)
+
+bench: .venv/.core
+	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
+	$(BIN)/warmprompt bench adapt $(OUT) --k 10 --batch 1,32
+
+test: .venv/.dev
+	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+check: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(ONE_THREAD) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: .venv/.dev
+	$(ONE_THREAD) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html"
+
+clean:
+	rm -rf site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
