@@ -1,1 +1,1 @@
-"""scoring."""
+"""Scores and rankings of the catalogue."""

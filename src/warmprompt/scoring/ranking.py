@@ -1,0 +1,153 @@
+"""From scores to rankings: the best n candidates, and the rank of given items.
+
+NumPy alone, so that evaluation and baselines can rank without a model.
+B is users, V items, n places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmprompt.errors import BadInputError, NotFiniteError
+from warmprompt.types import Floats, Ints
+
+Mask = NDArray[np.bool_]
+MISS = np.inf
+"""The rank of an item that is no candidate: its reciprocal is 0 and it is in no top n."""
+
+
+def top_n(
+    scores_BV: Floats, n: int, *, excluded: Sequence[Ints] | None = None, candidates: Mask | None = None
+) -> Ints:
+    """Return each user's n best candidates, best first, (B, n) item indexes.
+
+    Equal scores are ordered by item index, lowest first, so a ranking never depends on a sort's
+    inner order. Where a user has fewer than n candidates the row ends in -1.
+
+    Args:
+        scores_BV: Finite scores; higher ranks first. Never written to.
+        n: Places, at least 1.
+        excluded: Per user, items to leave out (usually the support); may repeat items.
+        candidates: Items that may be ranked, (V,) for all users or (B, V); None allows every item.
+
+    Raises:
+        NotFiniteError: A score is NaN or infinite; names the rows.
+        BadInputError: `n` below 1, or shapes that do not fit.
+    """
+    if n < 1:
+        raise BadInputError(field="n", value=n, remedy="Ask for at least 1 item.")
+    masked_BV = _masked(scores_BV, excluded, candidates)
+    width = min(n, masked_BV.shape[1])
+    best = np.full((len(masked_BV), n), -1, dtype=np.int32)
+    if width == 0:
+        return best
+    last_B = np.partition(masked_BV, -width, axis=1)[:, -width]
+    for row, (scores_V, last) in enumerate(zip(masked_BV, last_B, strict=True)):
+        reaching = np.flatnonzero((scores_V >= last) & (scores_V > -np.inf))
+        order = np.argsort(-scores_V[reaching], kind="stable")[:width]
+        best[row, : len(order)] = reaching[order]
+    return best
+
+
+def ranks(
+    scores_BV: Floats,
+    queries: Sequence[Ints],
+    *,
+    excluded: Sequence[Ints] | None = None,
+    candidates: Mask | None = None,
+) -> list[NDArray[np.float64]]:
+    """Return the rank of each query item among its user's candidates, ties counted against the model.
+
+    The rank is 1 + the number of other candidates with a score greater or equal; an item that is
+    no candidate gets `MISS` (infinity). One pass over the scores per query place, no sort.
+
+    Args:
+        scores_BV: Finite scores; higher ranks first. Never written to.
+        queries: Per user, distinct item indexes; may be empty.
+        excluded: Per user, items that are no candidates (usually the support).
+        candidates: Items that may be ranked, (V,) for all users or (B, V); None allows every item.
+
+    Returns:
+        Per user, one rank per query item, in the query's order.
+
+    Raises:
+        NotFiniteError: A score is NaN or infinite; names the rows.
+        BadInputError: Shapes that do not fit.
+    """
+    masked_BV = _masked(scores_BV, excluded, candidates)
+    if len(queries) != len(masked_BV):
+        raise BadInputError(
+            field="queries", value=len(queries), remedy=f"Give one per user, {len(masked_BV)}."
+        )
+    found = [np.full(len(query), MISS) for query in queries]
+    for place in range(max((len(query) for query in queries), default=0)):
+        rows = np.array([row for row, query in enumerate(queries) if len(query) > place])
+        wanted = masked_BV[rows, [queries[row][place] for row in rows]]
+        chosen_BV = masked_BV if len(rows) == len(masked_BV) else masked_BV[rows]
+        # The item itself is among those that reach its score, which is the 1 in "1 + the others".
+        reaching = np.count_nonzero(chosen_BV >= wanted[:, None], axis=1)
+        for row, score, rank in zip(rows, wanted, reaching, strict=True):
+            if score > -np.inf:
+                found[row][place] = rank
+    return found
+
+
+def ranks_against(
+    scores_BV: Floats, queries: Sequence[Ints], others: Sequence[Ints]
+) -> list[NDArray[np.float64]]:
+    """Return the rank of each query item alone against its user's list of other items.
+
+    The rank is 1 + the number of `others` with a score greater or equal; query items do not
+    compete with one another. For the sampled metrics of other papers.
+
+    Raises:
+        NotFiniteError: A score is NaN or infinite; names the rows.
+    """
+    check_finite(scores_BV)
+    return [
+        1.0 + np.count_nonzero(scores_V[other][None, :] >= scores_V[query][:, None], axis=1)
+        for scores_V, query, other in zip(scores_BV, queries, others, strict=True)
+    ]
+
+
+def check_finite(scores_BV: Floats, *, field: str = "scores") -> None:
+    """Raise `NotFiniteError` naming the rows that hold a NaN or infinite score."""
+    # A sum is finite unless a part is not (or it overflows), and needs no (B, V) array of booleans.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(scores_BV.sum(dtype=np.float64))
+    if not suspicious:
+        return
+    rows = np.flatnonzero(~np.isfinite(scores_BV).all(axis=1))
+    if len(rows):
+        shown = ", ".join(str(row) for row in rows[:5]) + (" ..." if len(rows) > 5 else "")
+        raise NotFiniteError(
+            field=field, value=f"rows {shown}", remedy="Look for a diverged weight or a NaN input."
+        )
+
+
+def _masked(scores_BV: Floats, excluded: Sequence[Ints] | None, candidates: Mask | None) -> Floats:
+    """Return a copy of the scores in which every item that is no candidate has -inf."""
+    scores_BV = np.asarray(scores_BV)
+    if scores_BV.ndim != 2:
+        raise BadInputError(field="scores", value=scores_BV.shape, remedy="Give a matrix (users, items).")
+    check_finite(scores_BV)
+    if candidates is None:
+        masked_BV = scores_BV.copy()
+    elif candidates.shape in (scores_BV.shape, scores_BV.shape[1:]):
+        masked_BV = np.where(candidates, scores_BV, np.asarray(-np.inf, dtype=scores_BV.dtype))
+    else:
+        raise BadInputError(
+            field="candidates", value=candidates.shape, remedy="Give a mask (items) or (users, items)."
+        )
+    if excluded is not None:
+        if len(excluded) != len(scores_BV):
+            raise BadInputError(
+                field="excluded", value=len(excluded), remedy=f"Give one per user, {len(scores_BV)}."
+            )
+        rows = np.repeat(np.arange(len(excluded)), [len(items) for items in excluded])
+        if len(rows):
+            masked_BV[rows, np.concatenate(list(excluded))] = -np.inf
+    return masked_BV
