@@ -1,1 +1,1 @@
-"""data."""
+"""Data: tables and their readers, fetching, splits, episodes, verbalisation, synthetic worlds."""

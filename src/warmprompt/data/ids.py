@@ -1,0 +1,54 @@
+"""Ids of users or items as small numbers while a source is being read."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from warmprompt.errors import BadInputError
+
+_WRITTEN_AS_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+
+
+class IdIndex:
+    """Numbers ids in order of first appearance, so that millions of rows hold four bytes each.
+
+    Args:
+        name: "user" or "item".
+        typed: Whether text and integers are told apart by the source; otherwise text ids become
+            integers when every one of them is written as one.
+    """
+
+    def __init__(self, name: str, *, typed: bool) -> None:
+        self.name = name
+        self._typed = typed
+        self._codes: dict[str | int, int] = {}
+        self._dtype: pl.DataType | None = None
+
+    def codes(self, ids: pl.Series) -> pl.Series:
+        """Return the code of each id (Int32), numbering those not seen before.
+
+        Raises:
+            BadInputError: The source mixes text and integer ids.
+        """
+        if not len(ids):
+            return pl.Series(self.name, [], dtype=pl.Int32)
+        ids = ids.cast(pl.Int64) if ids.dtype.is_integer() else ids
+        if ids.dtype not in (pl.Int64, pl.String) or (self._dtype is not None and ids.dtype != self._dtype):
+            raise BadInputError(
+                field=f"{self.name} ids",
+                value=f"{ids.dtype} and {self._dtype or 'text or integers wanted'}",
+                remedy="Give ids that are all text or all integers.",
+            )
+        self._dtype = ids.dtype
+        known = ids.unique(maintain_order=True)
+        numbers = [self._codes.setdefault(each, len(self._codes)) for each in known.to_list()]
+        return ids.replace_strict(known, pl.Series(numbers, dtype=pl.Int32), return_dtype=pl.Int32).alias(
+            self.name
+        )
+
+    def table(self) -> pl.DataFrame:
+        """Return columns code and `name`: every id seen, in its final type."""
+        ids = pl.Series(self.name, list(self._codes), dtype=self._dtype or pl.String)
+        if not self._typed and ids.dtype == pl.String and ids.str.contains(_WRITTEN_AS_INTEGER).all():
+            ids = ids.cast(pl.Int64)
+        return pl.DataFrame([pl.Series("code", range(len(ids)), dtype=pl.Int32), ids])

@@ -1,0 +1,274 @@
+"""Import: one pass over a source in pieces, checked row by row, into tables at rest.
+
+Rules every format is held to:
+- A row is a reject when its user or item id is empty, its rating is not a finite number on the
+  scale, or its time is missing (where the source has times), not a number, negative or in the
+  future. An empty rating is no reject: the event then has none. Lines that could not be taken
+  apart into fields are rejects as well.
+- Rejects beyond `max_rejects`, as a share of the rows of any one table, refuse the import.
+- Of several events of one user with one item the one with the latest time stays; at equal times,
+  or without times, the last in the file. They are counted, and are no rejects.
+- A user's events are ordered by time; ties, and events without times, keep the file's order.
+- An id that comes twice among the items or users keeps its first row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from warmprompt.data.ids import IdIndex
+from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
+from warmprompt.data.staging import refuse_existing
+from warmprompt.data.tables import MANIFEST, Manifest, Rejected, SourceFile, Tables, file_hash, write_tables
+from warmprompt.errors import BadInputError, IntegrityError, RejectsError
+
+DEFAULT_MAX_REJECTS = 0.001
+
+
+def import_source(
+    source: Source,
+    folder: Path,
+    *,
+    name: str,
+    now_s: int,
+    max_rejects: float = DEFAULT_MAX_REJECTS,
+    overwrite: bool = False,
+    expected_rows: Mapping[str, int] | None = None,
+) -> Manifest:
+    """Read a source, check it, and write it as tables under `folder`.
+
+    Args:
+        source: What a reader returned.
+        folder: Where the tables will lie.
+        name: How the data set is called.
+        now_s: The present, seconds since 1970 UTC; later events are rejects.
+        max_rejects: Highest share of malformed rows in each table, 0 to 1.
+        overwrite: Replace a data set that lies there.
+        expected_rows: Rows that tables of the source ("interactions", "items", "users") must have.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BadInputError: A file cannot be read, or no event is left.
+        IntegrityError: A table has another number of rows than expected.
+        RejectsError: More malformed rows than the share.
+        StorageError: The tables could not be written.
+    """
+    if not 0 <= max_rejects <= 1:
+        raise BadInputError(field="--max-rejects", value=max_rejects, remedy="Give a share between 0 and 1.")
+    refuse_existing(folder, overwrite=overwrite, owned_by=MANIFEST)
+    users, items = IdIndex("user", typed=source.typed_ids), IdIndex("item", typed=source.typed_ids)
+    logs = RejectLog("interactions"), RejectLog("items"), RejectLog("users")
+    events = _read_events(source, users, items, logs[0], now_s)
+    item_rows, items_repeated = _read_side(source.items, items, logs[1])
+    user_rows, users_repeated = _read_side(source.users, users, logs[2])
+    for log in logs:
+        _check_rejects(log, max_rejects)
+        _check_rows(log, expected_rows or {})
+    if events.is_empty():
+        raise BadInputError(
+            field="interactions", value="no event", remedy="Give a file with at least one valid row."
+        )
+    num_read, scale = events.height, _rating_scale(events, source)
+    events = _ordered(events, source)
+    tables, left_out = _tables(source, events, _Side(users, user_rows), _Side(items, item_rows))
+    manifest = Manifest(
+        name=name,
+        source_format=source.format,
+        source_files=tuple(
+            SourceFile(name=path.name, num_bytes=path.stat().st_size, sha256=file_hash(path))
+            for path in source.files
+        ),
+        num_users=0,
+        num_items=0,
+        num_events=0,
+        num_rows_read={log.table: log.num_rows for log in logs},
+        num_duplicates=num_read - events.height,
+        num_repeated_ids={"items": items_repeated, "users": users_repeated},
+        num_unrated_left_out=left_out,
+        rejects=tuple(_rejected(log, reason) for log in logs for reason in log.counts),
+        rating_scale=scale,
+        content_hash="",
+        file_hashes={},
+        imported_at_s=now_s,
+    )
+    return write_tables(folder, tables, manifest, overwrite=overwrite)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Ids of users or items, and the rows that describe them: column `code` and attributes."""
+
+    ids: IdIndex
+    rows: pl.DataFrame | None
+
+
+def _read_events(source: Source, users: IdIndex, items: IdIndex, log: RejectLog, now_s: int) -> pl.DataFrame:
+    """Return valid events in file order: user, item (codes), rating, time_s."""
+    frames = []
+    for raw in source.events(log):
+        checked = raw.select(LINE, "user", "item", *_parsed(source)).with_columns(
+            _reason(source, now_s).alias("reason")
+        )
+        bad = checked.filter(pl.col("reason").is_not_null())
+        for (reason,), rows in bad.group_by("reason", maintain_order=True):
+            log.reject(str(reason), rows[LINE].to_list())
+        good = checked.filter(pl.col("reason").is_null())
+        log.accept(good.height)
+        columns = [users.codes(good["user"]), items.codes(good["item"])]
+        columns += [good["rating"].cast(pl.Float32)] if source.has_rating else []
+        columns += [good["time_s"].floor().cast(pl.Int64)] if source.has_time else []
+        frames.append(pl.DataFrame(columns))
+    if not frames:
+        raise BadInputError(field="interactions", value="no row", remedy="Give a file with at least one row.")
+    return pl.concat(frames, rechunk=True)
+
+
+def _parsed(source: Source) -> list[pl.Expr]:
+    columns = []
+    if source.has_rating:
+        given = pl.col("rating").cast(pl.String).fill_null("") != ""
+        columns += [pl.col("rating").cast(pl.Float64, strict=False), given.alias("rated")]
+    if source.has_time:
+        given = pl.col("time").cast(pl.String).fill_null("") != ""
+        if source.time_unit == "iso":
+            parsed = (
+                pl.col("time").cast(pl.String).str.to_datetime(strict=False, time_zone="UTC", time_unit="us")
+            )
+            seconds = parsed.dt.epoch("us").cast(pl.Float64) / 1e6
+        else:
+            seconds = pl.col("time").cast(pl.Float64, strict=False) / (
+                1000 if source.time_unit == "ms" else 1
+            )
+        columns += [seconds.alias("time_s"), given.alias("timed")]
+    return columns
+
+
+def _reason(source: Source, now_s: int) -> pl.Expr:
+    """Return why a row is refused, null where it is not."""
+    checks = [(_blank("user"), "user id is empty"), (_blank("item"), "item id is empty")]
+    if source.has_rating:
+        rating, rated = pl.col("rating"), pl.col("rated")
+        checks.append((rated & rating.is_null(), "rating is not a number"))
+        checks.append((rated & ~rating.is_finite(), "rating is not finite"))
+        if source.rating_scale:
+            low, high = source.rating_scale
+            checks.append((rated & ~rating.is_between(low, high), f"rating is outside {low:g} to {high:g}"))
+    if source.has_time:
+        time, timed = pl.col("time_s"), pl.col("timed")
+        checks.append((~timed, "time is missing"))
+        checks.append((time.is_null() | ~time.is_finite(), "time is not a number"))
+        checks.append((time < 0, "time is negative"))
+        checks.append((time > now_s, "time is in the future"))
+    return pl.coalesce(*(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
+
+
+def _blank(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | (pl.col(column).cast(pl.String).str.strip_chars() == "")
+
+
+def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog) -> tuple[pl.DataFrame | None, int]:
+    """Return item or user rows with `code` in place of the id, and how many ids came again."""
+    if frames is None:
+        return None, 0
+    rows = []
+    for raw in frames(log):
+        log.reject(f"{ids.name} id is empty", raw.filter(_blank(ids.name))[LINE].to_list())
+        good = raw.filter(~_blank(ids.name))
+        log.accept(good.height)
+        rows.append(good.drop(LINE, ids.name).insert_column(0, ids.codes(good[ids.name]).alias("code")))
+    if not rows:
+        return None, 0
+    table = pl.concat(rows, how="diagonal")
+    first = table.unique("code", keep="first", maintain_order=True)
+    return first, table.height - first.height
+
+
+def _check_rejects(log: RejectLog, max_rejects: float) -> None:
+    if log.num_rejects > max_rejects * log.num_rows:
+        told = "; ".join(
+            f"{count} x {reason} (line {', '.join(map(str, log.first_lines[reason]))})"
+            for reason, count in sorted(log.counts.items(), key=lambda entry: -entry[1])
+        )
+        raise RejectsError(
+            field=f"{log.table}, {log.num_rejects} of {log.num_rows} rows malformed",
+            value=told,
+            remedy=f"Mend the file, or allow more than {max_rejects:.3%} with --max-rejects.",
+        )
+
+
+def _check_rows(log: RejectLog, expected: Mapping[str, int]) -> None:
+    if expected.get(log.table, log.num_rows) != log.num_rows:
+        raise IntegrityError(
+            field=f"rows of {log.table}",
+            value=log.num_rows,
+            remedy=f"Fetch the files again; the published ones have {expected[log.table]}.",
+        )
+
+
+def _rating_scale(events: pl.DataFrame, source: Source) -> tuple[float, float] | None:
+    if "rating" not in events.columns or events["rating"].null_count() == events.height:
+        return None
+    if source.rating_scale is not None:
+        return source.rating_scale
+    low, high = events.select(pl.col("rating").min().alias("low"), pl.col("rating").max().alias("high")).row(
+        0
+    )
+    return float(low), float(high)
+
+
+def _ordered(events: pl.DataFrame, source: Source) -> pl.DataFrame:
+    """Order each user's events and keep the latest of each (user, item)."""
+    keys = ["user", "time_s"] if source.has_time else ["user"]
+    ordered = events.sort(keys, maintain_order=True)
+    return ordered.unique(["user", "item"], keep="last", maintain_order=True)
+
+
+def _tables(source: Source, events: pl.DataFrame, users: _Side, items: _Side) -> tuple[Tables, int]:
+    """Replace codes by ids and sort by id; also return how many items without events were left out."""
+    user_table = _described(users)
+    item_table = _described(items)
+    left_out = 0
+    if not source.unrated_items:
+        rated = item_table.filter(pl.col("code").is_in(events["item"].unique().implode()))
+        left_out, item_table = item_table.height - rated.height, rated
+    if "title" not in item_table.columns:
+        item_table = item_table.insert_column(2, pl.lit("").alias("title"))
+    item_table = item_table.with_columns(pl.col("title").fill_null("").str.strip_chars())
+    rank = pl.Series(range(user_table.height), dtype=pl.Int32)
+    events = events.with_columns(
+        pl.col("user").replace_strict(user_table["code"], rank, return_dtype=pl.Int32)
+    )
+    events = events.sort("user", maintain_order=True)
+    order = pl.int_range(pl.len(), dtype=pl.Int32).over("user").alias("order")
+    interactions = events.with_columns(order).with_columns(
+        user_table["user"].gather(events["user"]),
+        pl.col("item").replace_strict(item_table["code"], item_table["item"]),
+    )
+    if interactions.get_column("rating", default=None) is not None:
+        if interactions["rating"].null_count() == interactions.height:
+            interactions = interactions.drop("rating")
+    lead = ["user", "item", "order"]
+    interactions = interactions.select(*lead, pl.exclude(lead))
+    return Tables(
+        interactions=interactions, items=item_table.drop("code"), users=user_table.drop("code")
+    ), left_out
+
+
+def _described(side: _Side) -> pl.DataFrame:
+    """Return code, id and attributes, sorted by id."""
+    table = side.ids.table()
+    if side.rows is not None:
+        table = table.join(side.rows, on="code", how="left", maintain_order="left")
+    return table.sort(side.ids.name)
+
+
+def _rejected(log: RejectLog, reason: str) -> Rejected:
+    return Rejected(
+        table=log.table, reason=reason, count=log.counts[reason], first_lines=tuple(log.first_lines[reason])
+    )

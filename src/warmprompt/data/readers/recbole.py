@@ -1,0 +1,134 @@
+"""RecBole atomic files: NAME.inter, NAME.item, NAME.user, tab separated, headers like "rating:float".
+
+Source: https://recbole.io/docs/user_guide/data/atomic_files.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from warmprompt.data.readers.delimited import delimited_rows, header_of
+from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
+from warmprompt.data.readers.words import gender_word
+from warmprompt.errors import BadInputError
+
+_TYPES = ("token", "token_seq", "float", "float_seq")
+_NAMES = {
+    "user_id": "user",
+    "item_id": "item",
+    "timestamp": "time",
+    "movie_title": "title",
+    "item_name": "title",
+    "name": "title",
+    "class": "genres",
+    "genre": "genres",
+    "release_year": "year",
+    "category": "categories",
+}
+_DROPPED = frozenset({"zip_code", "zip", "zipcode"})
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether the folder holds exactly one .inter file, or the path is one."""
+    return len(_inter_files(path)) == 1
+
+
+def read(path: Path) -> Source:
+    """Return the data set of a folder with NAME.inter and perhaps NAME.item and NAME.user.
+
+    `class` and `genre` become `genres`; a title gets its release year in brackets, as MovieLens
+    writes it, where the year stands in a column of its own. Zip codes are dropped.
+
+    Raises:
+        BadInputError: No or several .inter files, or a header that is not `name:type`.
+    """
+    found = _inter_files(path)
+    if len(found) != 1:
+        raise BadInputError(
+            field=str(path), value=f"{len(found)} .inter files", remedy="Give a folder with one."
+        )
+    events = found[0]
+    items, users = events.with_suffix(".item"), events.with_suffix(".user")
+    columns = [name for name, _ in _typed_header(events)]
+    return Source(
+        format="recbole",
+        files=tuple(file for file in (events, items, users) if file.exists()),
+        events=_frames(events, wanted=("user", "item", "rating", "time")),
+        items=_item_frames(items) if items.exists() else None,
+        users=_user_frames(users) if users.exists() else None,
+        has_rating="rating" in columns,
+        has_time="time" in columns,
+    )
+
+
+def _inter_files(path: Path) -> list[Path]:
+    if path.suffix == ".inter" and path.is_file():
+        return [path]
+    return sorted(path.glob("*.inter")) if path.is_dir() else []
+
+
+def _typed_header(path: Path) -> list[tuple[str, str]]:
+    """Return (our name, type) per column."""
+    typed = []
+    for column in header_of(path, separator="\t"):
+        name, colon, kind = column.rpartition(":")
+        if not colon or kind not in _TYPES:
+            raise BadInputError(
+                field=f"{path}, line 1",
+                value=column,
+                remedy=f"Write name:type with a type of {', '.join(_TYPES)}.",
+            )
+        typed.append((_NAMES.get(name, name), kind))
+    return typed
+
+
+def _frames(path: Path, *, wanted: tuple[str, ...] | None = None) -> Frames:
+    typed = _typed_header(path)
+    names = [name for name, _ in typed]
+    lists = [name for name, kind in typed if kind.endswith("_seq") and name != "title"]
+    needed = {".inter": ("user", "item"), ".item": ("item",), ".user": ("user",)}[path.suffix]
+    for name in needed:
+        if name not in names:
+            raise BadInputError(field=f"{path}, line 1", value=names, remedy=f"Add a column {name}_id:token.")
+
+    def start(log: RejectLog) -> Iterator[pl.DataFrame]:
+        for frame in delimited_rows(path, log, separator="\t", columns=names, header=True):
+            kept = [n for n in names if n not in _DROPPED and (wanted is None or n in wanted)]
+            split = [pl.col(n).str.split(" ").list.filter(pl.element() != "") for n in lists if n in kept]
+            yield frame.select(LINE, *kept).with_columns(*split)
+
+    return start
+
+
+def _item_frames(path: Path) -> Frames:
+    frames = _frames(path)
+
+    def start(log: RejectLog) -> Iterator[pl.DataFrame]:
+        for frame in frames(log):
+            if "title" in frame.columns and "year" in frame.columns:
+                year = pl.col("year")
+                dated = year.str.contains(r"^\d{4}$") & ~pl.col("title").str.ends_with(
+                    pl.format("({})", year)
+                )
+                frame = frame.with_columns(
+                    pl.when(dated)
+                    .then(pl.format("{} ({})", "title", "year"))
+                    .otherwise("title")
+                    .alias("title")
+                )
+            yield frame
+
+    return start
+
+
+def _user_frames(path: Path) -> Frames:
+    frames = _frames(path)
+
+    def start(log: RejectLog) -> Iterator[pl.DataFrame]:
+        for frame in frames(log):
+            yield frame.with_columns(gender_word("gender")) if "gender" in frame.columns else frame
+
+    return start
