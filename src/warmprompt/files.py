@@ -1,0 +1,177 @@
+"""Files and folders that are there whole or not at all.
+
+Everything is written beside its place under a temporary name, flushed to the
+disk and renamed, so a reader (or a run resumed after a kill) never meets half a
+file. Whatever goes wrong, the temporary name is removed; what a killed process
+left is swept by the next one that writes to the same place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from warmprompt.errors import BadInputError, StorageError, WarmpromptError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file, replacing the one that is there; missing parent folders are made.
+
+    Raises:
+        StorageError: The disk is full, the place may not be written, or the disk failed.
+        BadInputError: A folder is in the way, or a parent is a file.
+    """
+    try:
+        temp = _temporary(path)
+        try:
+            with temp.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temp.replace(path)
+        finally:
+            temp.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise storage_error(path, error) or error from error
+
+
+@contextmanager
+def new_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to fill; when the block ends without an error it becomes `final`.
+
+    Args:
+        final: Where the folder shall be; its parents are made.
+        overwrite: Whether a folder with something in it may be replaced. An empty one always may.
+
+    Raises:
+        BadInputError: `final` is a file, or a folder with something in it that may not be replaced.
+        StorageError: Writing failed, also inside the block and through another library.
+    """
+    if not overwrite and final.is_dir() and any(final.iterdir()):
+        remedy = "It exists already and is not empty; name another place or delete it."
+        raise BadInputError(field="output folder", value=final, remedy=remedy)
+    if final.exists() and not final.is_dir():
+        raise BadInputError(field="output folder", value=final, remedy="It is a file; name another place.")
+    temp = None
+    try:
+        temp = _temporary(final)
+        temp.mkdir()
+        yield temp
+        replace_folder(temp, final)
+    except WarmpromptError:
+        raise
+    except Exception as error:
+        raise storage_error(final, error) or error from error
+    finally:
+        if temp is not None:
+            shutil.rmtree(temp, ignore_errors=True)
+
+
+def replace_folder(temp: Path, final: Path) -> None:
+    """Put `temp` in the place of `final` in one step; an old `final` is deleted afterwards.
+
+    Both lie in the same folder. On Linux the two names are exchanged, so `final` is never missing;
+    where the file system cannot do that, it is missing between two renames.
+
+    Raises:
+        StorageError: The disk is full or the place may not be written; `final` is as it was.
+    """
+    try:
+        for path in [*temp.rglob("*"), temp]:
+            _sync(path)
+        if not final.exists():
+            temp.rename(final)
+        elif not _exchange(temp, final):
+            old = _temporary(final)
+            final.rename(old)
+            temp.rename(final)
+            old.rename(temp)
+        _sync(final.parent)
+    except OSError as error:
+        raise storage_error(final, error) or error from error
+    shutil.rmtree(temp, ignore_errors=True)
+
+
+def storage_error(path: Path, error: Exception) -> WarmpromptError | None:
+    """Return what a failed write means for the person who asked for it, or None if it is no such failure.
+
+    Libraries written in Rust say "(os error 28)" in the text of an exception of their own; that counts too.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    code = int(found.group(1)) if code is None and found else code
+    if code in _IN_THE_WAY:
+        return BadInputError(
+            field="output path", value=path, remedy=f"{_IN_THE_WAY[code]} Name another place."
+        )
+    if code in _FAULTS:
+        return StorageError(field="cannot write", value=path, remedy=_FAULTS[code])
+    return None
+
+
+_FAULTS = {
+    errno.ENOSPC: "The disk is full; free some space or name another place.",
+    errno.EDQUOT: "Your disk quota is used up; free some space or name another place.",
+    errno.EFBIG: "The file would be larger than this process or file system allows; name another place.",
+    errno.EACCES: "You may not write there; change the permissions or name another place.",
+    errno.EPERM: "You may not write there; change the permissions or name another place.",
+    errno.EROFS: "The file system is read-only; name another place.",
+    errno.EIO: "The disk reported an error; check it or name another place.",
+}
+_IN_THE_WAY = {
+    errno.ENOTDIR: "A parent of it is a file.",
+    errno.EEXIST: "Something else is in its place.",
+    errno.EISDIR: "It is a folder.",
+    errno.ENOTEMPTY: "It is a folder with something in it.",
+    errno.ENAMETOOLONG: "The name is too long.",
+}
+
+
+def _temporary(final: Path) -> Path:
+    """Return an unused name beside `final`, after sweeping those of processes that are gone."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{final.name[:80]}.{socket.gethostname()[:40]}."
+    for path in final.parent.iterdir():
+        owner = re.fullmatch(rf"{re.escape(prefix)}(\d+)\.[0-9a-f]{{8}}\.tmp", path.name)
+        if owner and not _is_running(int(owner.group(1))):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return final.with_name(f"{prefix}{os.getpid()}.{token_hex(4)}.tmp")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or a folder's list of names to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(InterruptedError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step (Linux renameat2 with RENAME_EXCHANGE); return whether that worked."""
+    here, swap = -100, 2
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0)
