@@ -29,7 +29,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         StorageError: The disk is full, the place may not be written, or the disk failed.
         BadInputError: A folder is in the way, or a parent is a file.
     """
-    try:
+    path = path.resolve()
+    with writing_to(path):
         temp = _temporary(path)
         try:
             with temp.open("xb") as file:
@@ -40,8 +41,6 @@ def write_atomic(path: Path, data: bytes) -> None:
         finally:
             temp.unlink(missing_ok=True)
         _sync(path.parent)
-    except OSError as error:
-        raise storage_error(path, error) or error from error
 
 
 @contextmanager
@@ -56,23 +55,19 @@ def new_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
         BadInputError: `final` is a file, or a folder with something in it that may not be replaced.
         StorageError: Writing failed, also inside the block and through another library.
     """
+    final = final.resolve()
     if not overwrite and final.is_dir() and any(final.iterdir()):
         remedy = "It exists already and is not empty; name another place or delete it."
         raise BadInputError(field="output folder", value=final, remedy=remedy)
     if final.exists() and not final.is_dir():
         raise BadInputError(field="output folder", value=final, remedy="It is a file; name another place.")
-    temp = None
-    try:
+    with writing_to(final):
         temp = _temporary(final)
-        temp.mkdir()
-        yield temp
-        replace_folder(temp, final)
-    except WarmpromptError:
-        raise
-    except Exception as error:
-        raise storage_error(final, error) or error from error
-    finally:
-        if temp is not None:
+        try:
+            temp.mkdir()
+            yield temp
+            replace_folder(temp, final)
+        finally:
             shutil.rmtree(temp, ignore_errors=True)
 
 
@@ -85,7 +80,7 @@ def replace_folder(temp: Path, final: Path) -> None:
     Raises:
         StorageError: The disk is full or the place may not be written; `final` is as it was.
     """
-    try:
+    with writing_to(final):
         for path in [*temp.rglob("*"), temp]:
             _sync(path)
         if not final.exists():
@@ -96,26 +91,26 @@ def replace_folder(temp: Path, final: Path) -> None:
             temp.rename(final)
             old.rename(temp)
         _sync(final.parent)
-    except OSError as error:
-        raise storage_error(final, error) or error from error
     shutil.rmtree(temp, ignore_errors=True)
 
 
-def storage_error(path: Path, error: Exception) -> WarmpromptError | None:
-    """Return what a failed write means for the person who asked for it, or None if it is no such failure.
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn a failed write inside the block, also by another library, into a one-line error about `path`.
 
-    Libraries written in Rust say "(os error 28)" in the text of an exception of their own; that counts too.
+    Raises:
+        StorageError: The disk is full, the place may not be written, or the disk failed.
+        BadInputError: Something else is in the way.
     """
-    code = error.errno if isinstance(error, OSError) else None
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    code = int(found.group(1)) if code is None and found else code
-    if code in _IN_THE_WAY:
-        return BadInputError(
-            field="output path", value=path, remedy=f"{_IN_THE_WAY[code]} Name another place."
-        )
-    if code in _FAULTS:
-        return StorageError(field="cannot write", value=path, remedy=_FAULTS[code])
-    return None
+    try:
+        yield
+    except WarmpromptError:
+        raise
+    except Exception as error:
+        meant = _meaning(path, error)
+        if meant is None:
+            raise
+        raise meant from error
 
 
 _FAULTS = {
@@ -134,6 +129,29 @@ _IN_THE_WAY = {
     errno.ENOTEMPTY: "It is a folder with something in it.",
     errno.ENAMETOOLONG: "The name is too long.",
 }
+
+
+def _meaning(path: Path, error: Exception) -> WarmpromptError | None:
+    """Return what a failed write means for the person who asked for it, or None if it is no such failure.
+
+    Libraries written in Rust say "(os error 28)" in the text of an exception of their own. An error
+    that names a file elsewhere, such as one that was only read, is none.
+    """
+    path = path.resolve()
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        named = Path(error.filename).resolve()
+        if not (named.is_relative_to(path.parent) or path.is_relative_to(named)):
+            return None
+    code = error.errno if isinstance(error, OSError) else None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    code = int(found.group(1)) if code is None and found else code
+    if code in _IN_THE_WAY:
+        return BadInputError(
+            field="output path", value=path, remedy=f"{_IN_THE_WAY[code]} Name another place."
+        )
+    if code in _FAULTS:
+        return StorageError(field="cannot write", value=path, remedy=_FAULTS[code])
+    return None
 
 
 def _temporary(final: Path) -> Path:

@@ -279,8 +279,7 @@ def _build(values: Mapping[str, _Given]) -> Settings:
     kwargs: dict[str, dict[str, Any]] = {section: {} for section in _sections()}
     for name, given in values.items():
         section, _, key = name.partition(".")
-        hint = _annotation(name, given)
-        kwargs[section][key] = _check(hint, given)
+        kwargs[section][key] = _check(name, given)
     return Settings(
         **{section: kind(**kwargs[section]) for section, kind in get_type_hints(Settings).items()}
     )
@@ -300,14 +299,20 @@ def _unknown(name: str, known: list[str], given: _Given) -> UnknownNameError:
     return UnknownNameError(field=given.label, value=given.value, remedy=remedy)
 
 
-def _check(hint: Any, given: _Given) -> Any:
+def _check(name: str, given: _Given) -> Any:
+    may_be_none = type(None) in get_args(_annotation(name, given))
     value = tuple(given.value) if isinstance(given.value, list) else given.value
-    if value == "" and type(None) in get_args(hint):
+    if value == "" and may_be_none:
         return None
     try:
-        return TypeAdapter(hint).validate_python(value, strict=True)
+        return _adapter(name).validate_python(value, strict=True)
     except ValidationError as error:
         raise _bad_value(given, error) from None
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_annotations()[name])
 
 
 def _bad_value(given: _Given, error: ValidationError) -> BadInputError:

@@ -1,0 +1,194 @@
+"""The settings tree: who wins, what is refused and how it is told, and the way to a file and back."""
+
+import json
+import tomllib
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from warmprompt.errors import BadInputError, UnknownNameError, WarmpromptError
+from warmprompt.settings import (
+    BackboneSettings,
+    EvaluateSettings,
+    PromptSettings,
+    Settings,
+    TrainSettings,
+    from_mapping,
+    load_settings,
+    setting_names,
+    to_mapping,
+    to_toml,
+)
+
+
+def toml(tmp_path, text):
+    file = tmp_path / "settings.toml"
+    file.write_text(text)
+    return file
+
+
+def test_each_source_wins_over_the_one_before(tmp_path):
+    file = toml(tmp_path, "[train]\nepochs = 2\nbatch_size = 2\nseed = 2\n")
+    environment = {"WARMPROMPT_TRAIN__BATCH_SIZE": "3", "WARMPROMPT_TRAIN__SEED": "3"}
+    settings = load_settings(
+        file=file, environment=environment, flags={"train.seed": 4, "train.epochs": None}
+    )
+    assert settings.train == replace(TrainSettings(), epochs=2, batch_size=3, seed=4)
+    assert load_settings() == Settings()
+
+
+def test_the_tree_cannot_be_written_to():
+    with pytest.raises(FrozenInstanceError):
+        Settings().train.epochs = 3
+
+
+def test_the_defaults_pass_their_own_checks():
+    assert from_mapping(to_mapping(Settings())) == Settings()
+
+
+def test_names_are_the_trees_own():
+    assert setting_names()[:3] == ["data.name", "data.min_rating", "backbone.name"]
+    assert set(setting_names()) == {f"{s}.{k}" for s, inner in to_mapping(Settings()).items() for k in inner}
+
+
+def test_variables_that_are_no_settings_are_left_alone():
+    assert (
+        load_settings(environment={"WARMPROMPT_DATA": "/x", "PATH": "y", "OTHER_TRAIN__EPOCHS": "1"})
+        == Settings()
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("EVALUATE__K", "0, 1,5", (0, 1, 5)),
+        ("EVALUATE__SEEDS", "3", (3,)),
+        ("MODEL__POPULARITY_BIAS", "false", False),
+        ("TRAIN__LR", "1e-2", 0.01),
+        ("DATA__MIN_RATING", "", None),
+        ("BACKBONE__NUM_LAYERS", "", None),
+        ("BACKBONE__DEVICE", "cuda:1", "cuda:1"),
+        ("data__name", "x", "x"),
+    ],
+)
+def test_a_variables_text_becomes_the_settings_type(variable, text, value):
+    section, _, key = variable.lower().partition("__")
+    settings = load_settings(environment={f"WARMPROMPT_{variable}": text})
+    assert to_mapping(settings)[section][key] == (list(value) if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "line"),
+    [
+        ({"train.epoch": 3}, UnknownNameError, "train.epoch (flag): '3'. There is no such setting;"),
+        ({"train.epochs": 0}, BadInputError, "train.epochs (flag): '0'. It should be greater than"),
+        ({"train.epochs": "3"}, BadInputError, "'3'. It should be a valid integer."),
+        ({"train.epochs": True}, BadInputError, "It should be a valid integer."),
+        ({"train.epochs": 2.0}, BadInputError, "It should be a valid integer."),
+        ({"train.epochs": 10**400}, BadInputError, "It should be less than 2147483648."),
+        ({"train.lr": float("nan")}, BadInputError, "It should be a finite number."),
+        ({"train.lr": float("inf")}, BadInputError, "It should be a finite number."),
+        ({"train.lr": 0}, BadInputError, "It should be greater than 0."),
+        ({"data.min_rating": "a"}, BadInputError, "It should be a valid number."),
+        ({"data.name": ""}, BadInputError, "It should have at least 1 character."),
+        ({"backbone.device": "gpu"}, BadInputError, "It should be cpu, cuda or, for one of several, cuda:1."),
+        ({"evaluate.protocol": "rand"}, BadInputError, "It should be 'random', 'next'"),
+        ({"evaluate.k": [0, -1]}, BadInputError, "evaluate.k (flag)[1]: '-1'."),
+        ({"evaluate.k": []}, BadInputError, "It should have at least 1 item"),
+    ],
+)  # fmt: skip
+def test_a_wrong_flag_is_told_with_field_value_and_remedy(flags, error, line):
+    with pytest.raises(error) as caught:
+        load_settings(flags=flags)
+    assert line in caught.value.line()
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"WARMPROMPT_EVALUATE__K": "0,x"}, "WARMPROMPT_EVALUATE__K: 'x'. It should be a valid integer"),
+        ({"WARMPROMPT_EVALUATE__K": "0,,1"}, "WARMPROMPT_EVALUATE__K: ''."),
+        ({"WARMPROMPT_TRAIN__EPOCHS": "-1"}, "WARMPROMPT_TRAIN__EPOCHS: '-1'. It should be greater than"),
+        (
+            {"WARMPROMPT_TRIAN__EPOCHS": "1"},
+            "WARMPROMPT_TRIAN__EPOCHS: '1'. There is no such setting; the nearest",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_told_by_its_name(environment, line):
+    with pytest.raises(WarmpromptError) as caught:
+        load_settings(environment=environment)
+    assert caught.value.line().startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[trian]\nepochs = 1", "[trian] in"),
+        ("train = 3", "It should be a table of settings."),
+        ("[train]\nepochs = '3'", "train.epochs in"),
+        ("[train\n", "It is not valid TOML"),
+        ("[train]\nbatchsize = 3", "nearest are train.batch_size"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_name(tmp_path, text, line):
+    with pytest.raises(WarmpromptError) as caught:
+        load_settings(file=toml(tmp_path, text))
+    assert line in caught.value.line()
+    assert "settings.toml" in caught.value.line() or "nearest" in line
+
+
+def test_a_missing_a_binary_and_an_unreadable_file_are_the_callers_to_mend(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\x00\xfe")
+    for file, remedy in [
+        ("missing", "does not exist"),
+        ("binary", "not valid TOML"),
+        (".", "cannot be read"),
+    ]:
+        with pytest.raises(BadInputError, match=remedy):
+            load_settings(file=tmp_path / file)
+
+
+texts = st.text(max_size=20)
+names = st.text(min_size=1, max_size=20)
+counts = st.integers(1, 2**31 - 1)
+trees = st.builds(
+    Settings,
+    backbone=st.builds(
+        BackboneSettings,
+        name=names,
+        num_layers=st.none() | counts,
+        dtype=st.sampled_from(["float32", "bfloat16"]),
+        device=st.sampled_from(["cpu", "cuda", "cuda:3"]),
+        item_text=names,
+    ),
+    prompt=st.builds(
+        PromptSettings, length=counts, init=st.sampled_from(["vocab", "text", "normal"]), text_init=texts
+    ),
+    train=st.builds(TrainSettings, lr=st.floats(1e-300, 1e300), epochs=counts),
+    evaluate=st.builds(
+        EvaluateSettings, protocol=st.just("next"), k=st.lists(counts, min_size=1, max_size=4).map(tuple)
+    ),
+)
+
+
+@given(tree=trees)
+def test_toml_and_json_hold_the_whole_tree(tmp_path_factory, tree):
+    file = tmp_path_factory.mktemp("toml") / "s.toml"
+    file.write_text(to_toml(tree))
+    assert load_settings(file=file) == tree
+    assert from_mapping(json.loads(json.dumps(to_mapping(tree)))) == tree
+
+
+def test_the_toml_text_is_what_another_reader_sees():
+    assert tomllib.loads(to_toml(Settings()))["train"]["lr"] == TrainSettings().lr
+
+
+def test_a_manifest_from_before_a_setting_existed_takes_its_default():
+    old = to_mapping(Settings())
+    del old["train"]["clip_norm"]
+    del old["inner"]
+    assert from_mapping(old) == Settings()
