@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Protocols, metrics, paired tests and reports for cold users; knows no model."""

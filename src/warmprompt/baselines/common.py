@@ -1,0 +1,61 @@
+"""What the baselines share: supports as a sparse matrix, and popularity where a score says nothing.
+
+B is users in a batch, K support events, V items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from warmprompt.data.dataset import Dataset, popularity
+from warmprompt.errors import BadInputError
+from warmprompt.types import Floats, Support
+
+T = TypeVar("T")
+
+# Float32 resolves 6e-8: enough to order ties, too little to reorder what differs.
+_TIE_SHARE = 1e-6
+
+
+def support_matrix(supports: Sequence[Support], num_items: int) -> csr_matrix:
+    """Return which items each user has an event with, (B, V) float32 of zeros and ones, sorted by item."""
+    lengths = [len(support.items_K) for support in supports]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    items = [np.asarray(support.items_K, dtype=np.int32) for support in supports]
+    columns = np.concatenate([*items, np.zeros(0, dtype=np.int32)])
+    ones = np.ones(len(columns), dtype=np.float32)
+    matrix = csr_matrix((ones, columns, offsets), shape=(len(supports), num_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def popularity_share(dataset: Dataset) -> Floats:
+    """Return each item's events over those of the most popular item, (V,), between 0 and 1."""
+    counts = popularity(dataset)
+    return (counts / max(1, int(counts.max(initial=0)))).astype(np.float32)
+
+
+def break_ties(scores_BV: NDArray[np.float32], share_V: Floats) -> Floats:
+    """Return the scores plus a millionth of their largest magnitude times the popularity share.
+
+    Orders equal scores by popularity; a row of zeros (no history, or only items never seen in
+    training) becomes popularity itself.
+    """
+    largest_B1 = np.abs(scores_BV).max(axis=1, keepdims=True, initial=0.0)
+    scale_B1 = np.where(largest_B1 > 0, largest_B1 * _TIE_SHARE, 1.0)
+    return (scores_BV + scale_B1 * share_V).astype(np.float32)
+
+
+def fitted(part: T | None, name: str) -> T:
+    """Return a part that `fit` fills in; raise where the baseline is asked for scores before `fit`."""
+    if part is None:
+        raise BadInputError(
+            field="ranker", value=name, remedy="Call fit first and use the ranker it returns."
+        )
+    return part

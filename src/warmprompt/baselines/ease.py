@@ -1,0 +1,72 @@
+"""EASE: one linear map from a history to all items, solved in closed form.
+
+B is users in a batch, V items, W items with a training event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.factors import user_item_matrix
+from warmprompt.errors import BadInputError
+from warmprompt.types import Floats, Support
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EASE:
+    """Ridge regression of every item on all others; a new user's history is multiplied by the map.
+
+    Minimises |X - X B|^2 + l2 |B|^2 with a zero diagonal: with P = (X'X + l2 I)^-1,
+    B_ij = -P_ij / P_jj off the diagonal. Costs W^3 time and W^2 memory.
+
+    Args:
+        l2: Penalty, > 0.
+
+    Source: Steck 2019, eq. 8.
+    """
+
+    l2: float = 5000.0
+    map_WW: Floats | None = None
+    known_W: NDArray[np.int64] | None = None
+    share_V: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return "ease"
+
+    @property
+    def num_parameters(self) -> int:
+        """The map's entries off the diagonal."""
+        return 0 if self.map_WW is None else self.map_WW.size - len(self.map_WW)
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> EASE:
+        """Solve for the map; `validation` and `seed` are not needed."""
+        del validation, seed
+        if not self.l2 > 0:
+            raise BadInputError(field="l2", value=self.l2, remedy="Give a number above 0.")
+        seen = user_item_matrix(training)
+        known_W = np.flatnonzero(np.asarray(seen.sum(axis=0)).ravel() > 0)
+        gram_WW = (seen.T @ seen).tocsr()[known_W][:, known_W].toarray().astype(np.float64)
+        gram_WW[np.diag_indices_from(gram_WW)] += self.l2
+        inverse_WW = cho_solve(cho_factor(gram_WW), np.eye(len(known_W)))
+        map_WW = inverse_WW / -np.diag(inverse_WW)
+        np.fill_diagonal(map_WW, 0.0)
+        return replace(
+            self, map_WW=map_WW.astype(np.float32), known_W=known_W, share_V=popularity_share(training)
+        )
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Return the history times the map, (B, V), 0 for items never seen; ties by popularity."""
+        share_V = fitted(self.share_V, self.name)
+        scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)
+        history_BW = support_matrix(supports, len(share_V))[:, self.known_W]
+        scores_BV[:, self.known_W] = history_BW @ fitted(self.map_WW, self.name)
+        return break_ties(scores_BV, share_V)

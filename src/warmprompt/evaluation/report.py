@@ -1,0 +1,152 @@
+"""Results as a Markdown page: metrics over K, differences, cost, counts, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from warmprompt.evaluation.metrics import METRICS
+from warmprompt.evaluation.results import Cost, Results, Row, SeedCounts
+
+
+def render_markdown(results: Results) -> str:
+    """Return the report; values are means over users with 95 % intervals in brackets, seeds averaged."""
+    label = results.settings["label"]
+    sections = [f"# {results.dataset}: {label}\n"]
+    seeds = results.settings["seeds"]
+    sections.append(
+        f"Users that no model has trained on, seeds {_listed(seeds)}. Mean over users (seeds averaged within "
+        "the user) with its 95 % bootstrap interval. Bold: the highest of a column.\n"
+    )
+    if "sampled100" in label or "query-only" in label:
+        sections.append(
+            "**These candidates exist to compare with papers only; they change the order of models.**\n"
+        )
+    sections.extend(_metric_table(results, metric) for metric in METRICS)
+    if results.differences:
+        sections.append(_difference_table(results))
+    sections += [_cost_table(results), _count_table(results), _settings_table(results)]
+    return "\n".join(sections)
+
+
+def overall(results: Results) -> tuple[Row, ...]:
+    """Return the rows over all seeds."""
+    return tuple(row for row in results.rows if row.seed is None)
+
+
+def _metric_table(results: Results, metric: str) -> str:
+    rows = {(row.model, row.k): row for row in overall(results) if row.metric == metric}
+    ks = sorted({k for _, k in rows})
+    models = list(dict.fromkeys(model for model, _ in rows))
+    best = {k: max(rows[model, k].value for model in models) for k in ks}
+
+    def cell(model: str, k: int) -> str:
+        row = rows[model, k]
+        value = f"**{row.value:.4f}**" if row.value == best[k] else f"{row.value:.4f}"
+        return f"{value} [{row.low:.4f}, {row.high:.4f}]"
+
+    num_users = ["users", *(str(rows[models[0], k].num_users) for k in ks)] if models else []
+    body = [[model, *(cell(model, k) for k in ks)] for model in models]
+    return f"## {metric}\n\n" + _table(["", *(f"K = {k}" for k in ks)], [*body, num_users])
+
+
+def _difference_table(results: Results) -> str:
+    product = results.differences[0].product
+    body = [
+        [
+            row.baseline + (" (best)" if row.best else ""),
+            str(row.k),
+            row.metric,
+            f"{row.value:+.4f}",
+            f"[{row.low:+.4f}, {row.high:+.4f}]",
+            _p(row.p),
+            _p(row.p_holm),
+        ]
+        for row in results.differences
+    ]
+    return (
+        f"## {product} minus each baseline\n\nPaired by user; p by permutation of signs, corrected by Holm "
+        "over all rows of this table; (best): the best of its cell on the first seed's validation users.\n\n"
+        + _table(["baseline", "K", "metric", "difference", "95 % interval", "p", "Holm p"], body)
+    )
+
+
+def _cost_table(results: Results) -> str:
+    by_model: dict[str, list[Cost]] = {}
+    for row in results.costs:
+        by_model.setdefault(row.model, []).append(row)
+
+    def mean(rows: Sequence[Cost], value: Callable[[Cost], float]) -> float:
+        return sum(map(value, rows)) / len(rows)
+
+    body = [
+        [
+            model,
+            f"{round(mean(rows, lambda row: row.num_parameters)):,}",
+            f"{mean(rows, lambda row: row.fit_s):.2f}",
+            f"{mean(rows, lambda row: row.p50_ms):.2f}",
+            f"{mean(rows, lambda row: row.p99_ms):.2f}",
+            f"{mean(rows, lambda row: row.users_per_s):,.0f}",
+        ]
+        for model, rows in by_model.items()
+    ]
+    head = ["", "trained parameters", "fit, s", "one user p50, ms", "one user p99, ms", "users per s"]
+    first = results.costs[0]
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    return (
+        "## Cost\n\n"
+        + _table(head, body)
+        + f"\nMeans over seeds. One user: adaptation and scores of the whole catalogue at K = {first.k}, "
+        f"{first.num_timed} users timed; users per second in batches of {first.batch}. Machine: {machine}.\n"
+    )
+
+
+def _count_table(results: Results) -> str:
+    ks = sorted({k for row in results.counts for k in row.users_left_out})
+    body: list[list[str]] = []
+
+    def per_seed(name: str, value: Callable[[SeedCounts], object]) -> None:
+        body.append([name, *(str(value(row)) for row in results.counts)])
+
+    per_seed("training users", lambda row: row.num_training_users)
+    per_seed("validation users", lambda row: row.num_validation_users)
+    per_seed("tested users", lambda row: row.num_tested_users)
+    per_seed("catalogue, items", lambda row: row.catalogue_size)
+    if any(row.num_new_items for row in results.counts):
+        per_seed("new items", lambda row: row.num_new_items)
+    if any(row.ks_left_out for row in results.counts):
+        per_seed("K left out, too few users", lambda row: _listed(row.ks_left_out) or "none")
+    for k in ks:
+        counted = {
+            "users left out, history too short": [row.users_left_out for row in results.counts],
+            "users without a positive": [row.users_without_positive for row in results.counts],
+            "query items": [row.query_items for row in results.counts],
+            "query items outside the candidates": [row.query_misses for row in results.counts],
+            "users with under 100 negatives": [row.short_negatives for row in results.counts],
+        }
+        for name, of_seeds in counted.items():
+            if any(of_seed.get(k) for of_seed in of_seeds) or "users with" not in name:
+                body.append([f"K = {k}: {name}", *(str(of_seed.get(k, "-")) for of_seed in of_seeds)])
+    return "## Counts\n\n" + _table(["", *(f"seed {row.seed}" for row in results.counts)], body)
+
+
+def _settings_table(results: Results) -> str:
+    body = [
+        [name, _listed(value) if isinstance(value, list | tuple) else str(value)]
+        for name, value in results.settings.items()
+    ]
+    body += [["data set hash", results.content_hash], ["commit", results.commit or "not given"]]
+    return "## Settings\n\n" + _table(["setting", "value"], body)
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body if row]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"

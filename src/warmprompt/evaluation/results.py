@@ -1,0 +1,229 @@
+"""The outcome of an evaluation as plain rows, and its JSON form.
+
+The JSON holds every row; per-user values stay in memory (`Results.per_user`),
+where paired tests need them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.evaluation.significance import Doubles
+from warmprompt.files import write_atomic
+from warmprompt.types import UserId
+
+SCHEMA = 1
+
+PerUser = Mapping[tuple[str, int, int], Mapping[UserId, Doubles]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number of a table.
+
+    Attributes:
+        seed: The split seed, or None for users averaged over all seeds.
+        value: Mean over users.
+        low, high: 95 % bootstrap interval of `value` over users.
+    """
+
+    model: str
+    protocol: str
+    k: int
+    seed: int | None
+    metric: str
+    value: float
+    low: float
+    high: float
+    num_users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The product's value minus a baseline's, paired by user, seeds averaged within the user.
+
+    Attributes:
+        p: Two-sided paired permutation p-value.
+        p_holm: `p` corrected over all differences of the table (baselines x K x metrics).
+        best: Whether the baseline is the cell's best on the first seed's validation users.
+    """
+
+    product: str
+    baseline: str
+    k: int
+    metric: str
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    best: bool
+    num_users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a model takes, under one seed.
+
+    Attributes:
+        num_parameters: Trainable numbers the fitted model holds.
+        fit_s: Wall time of `fit`, seconds.
+        k: Support size at which scoring is timed.
+        p50_ms, p99_ms: Time to score one user alone (adaptation and the whole catalogue), milliseconds.
+        num_timed: Users timed alone.
+        users_per_s: Users scored per second in batches of `batch` users.
+    """
+
+    model: str
+    seed: int
+    num_parameters: int
+    fit_s: float
+    k: int
+    p50_ms: float
+    p99_ms: float
+    num_timed: int
+    users_per_s: float
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedCounts:
+    """What one seed's task counted, per K where keyed by K; see `protocols.Counts`."""
+
+    seed: int
+    num_training_users: int
+    num_validation_users: int
+    num_tested_users: int
+    catalogue_size: int
+    num_new_items: int
+    users_left_out: Mapping[int, int]
+    users_without_positive: Mapping[int, int]
+    ks_left_out: tuple[int, ...]
+    query_items: Mapping[int, int]
+    query_misses: Mapping[int, int]
+    short_negatives: Mapping[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything an evaluation found.
+
+    Attributes:
+        dataset, content_hash: The data.
+        settings: The protocol settings, seeds and number of resamples.
+        machine: What it ran on.
+        commit: The code's version, or None.
+        per_user: Per (model, seed, k), each user's metrics in the order of `METRICS`; not in the JSON.
+    """
+
+    dataset: str
+    content_hash: str
+    settings: Mapping[str, Any]
+    machine: Mapping[str, str]
+    commit: str | None
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    costs: tuple[Cost, ...]
+    counts: tuple[SeedCounts, ...]
+    per_user: PerUser = field(default_factory=dict, compare=False, repr=False)
+
+
+def to_json(results: Results) -> str:
+    """Return the results as JSON text, one row per line so that two files can be compared."""
+    parts: dict[str, Any] = {"schema": SCHEMA}
+    parts |= {f.name: getattr(results, f.name) for f in fields(results) if f.name != "per_user"}
+    lines = []
+    for name, value in parts.items():
+        if isinstance(value, tuple):
+            inner = ",\n".join("  " + _dumps(asdict(row)) for row in value)
+            lines.append(f" {json.dumps(name)}: [\n{inner}\n ]" if value else f" {json.dumps(name)}: []")
+        else:
+            lines.append(f" {json.dumps(name)}: {_dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def from_json(text: str) -> Results:
+    """Return the results that `to_json` wrote.
+
+    Raises:
+        BadInputError: Not such a JSON text.
+        MismatchError: Written under another schema version.
+    """
+    try:
+        found = json.loads(text)
+        schema = found.pop("schema")
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise BadInputError(
+            field="results", value=text[:60], remedy="Give a results file that `evaluate` wrote."
+        ) from error
+    if schema != SCHEMA:
+        raise MismatchError(
+            field="results schema", value=schema, remedy=f"Evaluate again; this is version {SCHEMA}."
+        )
+    try:
+        return Results(
+            **{
+                **found,
+                "rows": _read(Row, found["rows"]),
+                "differences": _read(Difference, found["differences"]),
+                "costs": _read(Cost, found["costs"]),
+                "counts": _read(SeedCounts, [_int_keys(row) for row in found["counts"]]),
+            }
+        )
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise BadInputError(
+            field="results", value=error, remedy="Evaluate again; the file is damaged."
+        ) from error
+
+
+def save_results(results: Results, path: Path) -> None:
+    """Write the results as JSON, whole or not at all.
+
+    Raises:
+        StorageError: The file could not be written.
+    """
+    write_atomic(path, to_json(results).encode())
+
+
+def load_results(path: Path) -> Results:
+    """Read a results file.
+
+    Raises:
+        BadInputError: No such file, or not a results file.
+        MismatchError: Written under another schema version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            field="results file", value=path, remedy="Name a readable results file."
+        ) from error
+    return from_json(text)
+
+
+T = TypeVar("T")
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def _read(kind: type[T], rows: list[dict[str, Any]]) -> tuple[T, ...]:
+    return tuple(kind(**row) for row in rows)
+
+
+def _int_keys(row: dict[str, Any]) -> dict[str, Any]:
+    """Undo what JSON does to mappings keyed by K and to tuples."""
+    return {
+        name: {int(k): count for k, count in value.items()}
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in row.items()
+    }
