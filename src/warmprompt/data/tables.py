@@ -194,16 +194,26 @@ def open_dataset(folder: Path | str) -> Dataset:
                 remedy="The file is not the one that was imported; import again.",
             )
         frames[name] = pl.read_parquet(path)
-    events, items, users = frames["interactions"], frames["items"], frames["users"]
+    tables = Tables(interactions=frames["interactions"], items=frames["items"], users=frames["users"])
+    return dataset_of(
+        tables, name=manifest.name, hashed=manifest.content_hash, rating_scale=manifest.rating_scale
+    )
+
+
+def dataset_of(
+    tables: Tables, *, name: str, hashed: str, rating_scale: tuple[float, float] | None
+) -> Dataset:
+    """Return the tables as they are worked with; `hashed` is their `content_hash`."""
+    items, users = tables.items, tables.users
     return Dataset(
-        name=manifest.name,
-        content_hash=manifest.content_hash,
+        name=name,
+        content_hash=hashed,
         user_ids=tuple(users["user"].to_list()),
         item_ids=tuple(items["item"].to_list()),
-        interactions=_interactions(events, items["item"], users["user"]),
+        interactions=_interactions(tables.interactions, items["item"], users["user"]),
         items=items.drop("item"),
         users=users.drop("user"),
-        rating_scale=manifest.rating_scale,
+        rating_scale=rating_scale,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from warmprompt.data.readers import recbole
+from warmprompt.data.readers import amazon, movielens, recbole, sequences
 from warmprompt.data.readers.source import Source
 from warmprompt.errors import BadInputError, UnknownNameError
 
@@ -29,23 +29,45 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
+    "movielens-100k": Format(
+        recognises=movielens.recognises_100k, read=movielens.read_100k, files="u.data, u.item, u.user"
+    ),
+    "movielens-1m": Format(
+        recognises=movielens.recognises_1m, read=movielens.read_1m, files="ratings.dat, movies.dat, users.dat"
+    ),
+    "movielens-1m-ordered": Format(
+        recognises=movielens.recognises_ordered,
+        read=movielens.read_ordered,
+        files="ratings_timeordered.parquet, movies.dat, users.dat",
+    ),
+    "movielens-csv": Format(
+        recognises=movielens.recognises_csv, read=movielens.read_csv, files="ratings.csv, movies.csv"
+    ),
+    "amazon": Format(
+        recognises=amazon.recognises, read=amazon.read, files="reviews and metadata as .json(l), .json(l).gz"
+    ),
     "recbole": Format(recognises=recbole.recognises, read=recbole.read, files="NAME.inter (.item, .user)"),
+    "sequences": Format(
+        recognises=sequences.recognises, read=sequences.read, files="sequences.parquet, items.parquet"
+    ),
 }
 
 
-def read_folder(path: Path, *, format: str | None = None) -> Source:
+def read_folder(path: Path, *, format_name: str | None = None) -> Source:
     """Return the source under `path`, in the format given or the only one that is recognised.
 
     Raises:
         UnknownNameError: No such format.
         BadInputError: Nothing there, no format or several recognised, or files missing.
     """
-    if format is not None and format not in FORMATS:
-        raise UnknownNameError(field="--format", value=format, remedy=f"Choose one of {', '.join(FORMATS)}.")
+    if format_name is not None and format_name not in FORMATS:
+        raise UnknownNameError(
+            field="--format", value=format_name, remedy=f"Choose one of {', '.join(FORMATS)}."
+        )
     if not path.exists():
         raise BadInputError(field=str(path), value="no such file or folder", remedy="Give one that exists.")
-    if format is not None:
-        return FORMATS[format].read(path)
+    if format_name is not None:
+        return FORMATS[format_name].read(path)
     found = [name for name, each in FORMATS.items() if each.recognises(path)]
     if len(found) == 1:
         return FORMATS[found[0]].read(path)

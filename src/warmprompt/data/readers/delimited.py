@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -17,15 +18,28 @@ _BATCH = 100_000
 _FEW, _MANY, _QUOTES = "too few fields", "too many fields", "broken quoting"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a delimited file is written.
+
+    Attributes:
+        separator: One or more characters between fields.
+        header: The first line names the columns.
+        quotes: Fields may be quoted as in RFC 4180; needs a separator of one character.
+        encoding: A Python codec.
+    """
+
+    separator: str
+    header: bool = False
+    quotes: bool = False
+    encoding: str = "utf-8"
+
+
+CSV = Dialect(separator=",", header=True, quotes=True)
+
+
 def delimited_rows(
-    path: Path,
-    log: RejectLog,
-    *,
-    separator: str,
-    columns: Sequence[str],
-    header: bool = False,
-    quotes: bool = False,
-    encoding: str = "utf-8",
+    path: Path, log: RejectLog, *, dialect: Dialect, columns: Sequence[str]
 ) -> Iterator[pl.DataFrame]:
     """Yield frames with `columns` as strings and `line`, the line on which a row begins.
 
@@ -35,30 +49,33 @@ def delimited_rows(
     Args:
         path: Text file, plain or gzip.
         log: Where rows that are no rows are counted.
-        separator: One or more characters.
+        dialect: How the file is written.
         columns: Names of all fields, in file order.
-        header: The first line is a header and is skipped.
-        quotes: Fields may be quoted as in RFC 4180; needs a separator of one character.
-        encoding: Of the text.
+
+    Raises:
+        BadInputError: The file is missing, empty, binary, or damaged gzip.
     """
-    chunks = numbered_lines(path, log, encoding=encoding)
+    chunks = numbered_lines(path, log, encoding=dialect.encoding)
     for chunk in chunks:
-        frame = chunk.filter(pl.col(LINE) > 1) if header else chunk
-        if quotes and frame[TEXT].str.contains('"', literal=True).any():
-            lines = itertools.chain(frame.iter_rows(), *(later.iter_rows() for later in chunks))
-            yield from _quoted_rows(lines, log, separator, columns)
+        frame = chunk.filter(pl.col(LINE) > 1) if dialect.header else chunk
+        if dialect.quotes and frame[TEXT].str.contains('"', literal=True).any():
+            # A quoted field may run over many lines and chunks: from here on one record at a time.
+            lines = itertools.chain.from_iterable(
+                each.iter_rows() for each in itertools.chain([frame], chunks)
+            )
+            yield from _quoted_rows(lines, log, dialect.separator, columns)
             return
-        yield _plain_rows(frame, log, separator, columns)
+        yield _plain_rows(frame, log, dialect.separator, columns)
 
 
-def header_of(path: Path, *, separator: str, encoding: str = "utf-8") -> tuple[str, ...]:
+def header_of(path: Path, dialect: Dialect) -> tuple[str, ...]:
     """Return the column names of the file's first line.
 
     Raises:
         BadInputError: The line cannot be read, or names a column twice or not at all.
     """
-    line = first_line(path, encoding=encoding)
-    names = next(csv.reader([line], delimiter=separator), [])
+    line = first_line(path, encoding=dialect.encoding)
+    names = next(csv.reader([line], delimiter=dialect.separator), [])
     if not names or "" in names or len(set(names)) < len(names):
         raise BadInputError(
             field=f"{path}, line 1", value=line, remedy="Name each column once in the first line."

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
-from warmprompt.data.readers.delimited import delimited_rows, header_of
+from warmprompt.data.readers.delimited import Dialect, delimited_rows, header_of
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
 from warmprompt.data.readers.words import gender_word
 from warmprompt.errors import BadInputError
 
+_DIALECT = Dialect(separator="\t", header=True)
 _TYPES = ("token", "token_seq", "float", "float_seq")
 _NAMES = {
     "user_id": "user",
@@ -73,7 +74,7 @@ def _inter_files(path: Path) -> list[Path]:
 def _typed_header(path: Path) -> list[tuple[str, str]]:
     """Return (our name, type) per column."""
     typed = []
-    for column in header_of(path, separator="\t"):
+    for column in header_of(path, _DIALECT):
         name, colon, kind = column.rpartition(":")
         if not colon or kind not in _TYPES:
             raise BadInputError(
@@ -95,7 +96,7 @@ def _frames(path: Path, *, wanted: tuple[str, ...] | None = None) -> Frames:
             raise BadInputError(field=f"{path}, line 1", value=names, remedy=f"Add a column {name}_id:token.")
 
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
-        for frame in delimited_rows(path, log, separator="\t", columns=names, header=True):
+        for frame in delimited_rows(path, log, dialect=_DIALECT, columns=names):
             kept = [n for n in names if n not in _DROPPED and (wanted is None or n in wanted)]
             split = [pl.col(n).str.split(" ").list.filter(pl.element() != "") for n in lists if n in kept]
             yield frame.select(LINE, *kept).with_columns(*split)
@@ -108,20 +109,17 @@ def _item_frames(path: Path) -> Frames:
 
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
         for frame in frames(log):
-            if "title" in frame.columns and "year" in frame.columns:
-                year = pl.col("year")
-                dated = year.str.contains(r"^\d{4}$") & ~pl.col("title").str.ends_with(
-                    pl.format("({})", year)
-                )
-                frame = frame.with_columns(
-                    pl.when(dated)
-                    .then(pl.format("{} ({})", "title", "year"))
-                    .otherwise("title")
-                    .alias("title")
-                )
-            yield frame
+            yield _with_year_in_title(frame) if {"title", "year"} <= set(frame.columns) else frame
 
     return start
+
+
+def _with_year_in_title(frame: pl.DataFrame) -> pl.DataFrame:
+    title, year = pl.col("title"), pl.col("year")
+    undated = year.str.contains(r"^\d{4}$") & ~title.str.ends_with(pl.format("({})", year))
+    return frame.with_columns(
+        pl.when(undated).then(pl.format("{} ({})", title, year)).otherwise(title).alias("title")
+    )
 
 
 def _user_frames(path: Path) -> Frames:

@@ -7,14 +7,15 @@ so every format is held to the same rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
-LINE = "line"
+# No format and no mapping can give a column this name.
+LINE = "#line"
 FIRST_LINES = 5
 
 
@@ -68,6 +69,7 @@ class Source:
         rating_scale: Lowest and highest possible rating; None takes the lowest and highest seen.
         unrated_items: Whether items without an event are kept. A catalogue that was made for these
             events keeps them; metadata of a whole shop does not.
+        expected_rows: Rows that "interactions", "items" or "users" must have, where that is known.
     """
 
     format: str
@@ -81,3 +83,4 @@ class Source:
     time_unit: TimeUnit = "s"
     rating_scale: tuple[float, float] | None = None
     unrated_items: bool = True
+    expected_rows: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,59 @@
+"""Rows of Parquet files, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warmprompt.data.readers.source import LINE
+from warmprompt.errors import BadInputError
+
+_BATCH = 1 << 18
+
+
+def parquet_rows(path: Path, *, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield frames of these columns with `line`, the row's number from 1.
+
+    Raises:
+        BadInputError: The file is missing, is no Parquet file, is damaged, or lacks a column.
+    """
+    row = 1
+    try:
+        with pq.ParquetFile(path) as file:
+            require_columns(path, file.schema_arrow.names, columns)
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
+                frame = pl.from_arrow(batch)
+                assert isinstance(frame, pl.DataFrame)
+                yield (frame.select(columns).with_row_index(LINE, row).cast({LINE: pl.Int64}))
+                row += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise BadInputError(
+            field=str(path),
+            value=error,
+            remedy="Give a whole Parquet file; this one is damaged or another kind.",
+        ) from error
+
+
+def parquet_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of a Parquet file's columns.
+
+    Raises:
+        BadInputError: As `parquet_rows`.
+    """
+    try:
+        return tuple(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInputError(field=str(path), value=error, remedy="Give a whole Parquet file.") from error
+
+
+def require_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise BadInputError where a wanted column is not present; list those that are."""
+    for name in wanted:
+        if name not in present:
+            raise BadInputError(
+                field=f"{path}, column", value=name, remedy=f"Name one of its columns: {', '.join(present)}."
+            )

@@ -1,0 +1,230 @@
+"""Any CSV, TSV, JSON lines or Parquet file, its columns named by the caller.
+
+A mapping says which of the file's columns is which of ours: {"user": "uid", "item": "sku"}. In the
+file of events the names user, item, rating and time are events; any other name (title, genres, ...)
+is an attribute of the item, taken from its first row. A name followed by a separator in brackets,
+"genres[|]", is a list written in one text column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from warmprompt.data.readers.columnar import parquet_columns, parquet_rows, require_columns
+from warmprompt.data.readers.delimited import CSV, delimited_rows, header_of
+from warmprompt.data.readers.json_lines import id_column, json_objects, text_of
+from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
+from warmprompt.errors import BadInputError
+
+EVENT_NAMES = ("user", "item", "rating", "time")
+_NAME = re.compile(r"(?P<name>\w+)(\[(?P<separator>.+)\])?")
+_KINDS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".json": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+_TYPED = ("jsonl", "parquet")
+_DIALECTS = {"csv": CSV, "tsv": replace(CSV, separator="\t")}
+Mapped = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedFile:
+    """A file and what its columns are.
+
+    Attributes:
+        path: .csv, .tsv, .jsonl, .json, .ndjson (each also .gz) or .parquet.
+        mapping: Our name to the file's column.
+    """
+
+    path: Path
+    mapping: Mapped
+
+
+def read_mapped(
+    events: MappedFile,
+    *,
+    items: MappedFile | None = None,
+    users: MappedFile | None = None,
+    time_unit: TimeUnit = "s",
+    rating_scale: tuple[float, float] | None = None,
+) -> Source:
+    """Return the data set of one to three files.
+
+    Args:
+        events: Needs user and item; rating and time are optional.
+        items: Needs item; every other name is an attribute. Not together with attributes in `events`.
+        users: Needs user; every other name is an attribute.
+        time_unit: How times are written.
+        rating_scale: Lowest and highest possible rating; the ones seen otherwise.
+
+    Raises:
+        BadInputError: A file's kind is unknown, a column is missing, or a name is wrong.
+    """
+    _check(events, ("user", "item"))
+    in_events = {name: column for name, column in events.mapping.items() if name in EVENT_NAMES}
+    inline = {name: column for name, column in events.mapping.items() if name not in EVENT_NAMES}
+    if inline and items is not None:
+        raise BadInputError(
+            field="--map",
+            value=", ".join(inline),
+            remedy="Name item attributes with --items-map, not in both files.",
+        )
+    for file, name in ((items, "item"), (users, "user")):
+        if file is not None:
+            _check(file, (name,))
+    files = [file for file in (events, items, users) if file is not None]
+    typed = all(_kind(file.path) in _TYPED for file in files)
+    item_frames: Frames | None
+    if inline:
+        described = replace(events, mapping={"item": in_events["item"], **inline})
+        item_frames = _first_rows(_frames(described, typed=typed))
+    else:
+        item_frames = _frames(items, typed=typed) if items else None
+    return Source(
+        format=f"mapped {_kind(events.path)}",
+        files=tuple(file.path for file in files),
+        events=_frames(replace(events, mapping=in_events), typed=typed),
+        items=item_frames,
+        users=_frames(users, typed=typed) if users else None,
+        has_rating="rating" in in_events,
+        has_time="time" in in_events,
+        typed_ids=typed,
+        time_unit=time_unit,
+        rating_scale=rating_scale,
+        # Items of refused events are no items.
+        unrated_items=not inline,
+    )
+
+
+def _kind(path: Path) -> str:
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if suffix not in _KINDS:
+        raise BadInputError(
+            field=str(path), value=suffix, remedy=f"Give a file that ends with {', '.join(_KINDS)}."
+        )
+    return _KINDS[suffix]
+
+
+def _check(file: MappedFile, needed: tuple[str, ...]) -> None:
+    for name in needed:
+        if name not in file.mapping:
+            raise BadInputError(
+                field=f"columns of {file.path}",
+                value=",".join(f"{ours}={theirs}" for ours, theirs in file.mapping.items()),
+                remedy=f"Say which one is the {name}: {name}=COLUMN.",
+            )
+    for name in file.mapping:
+        if not _NAME.fullmatch(name):
+            raise BadInputError(
+                field=f"columns of {file.path}",
+                value=name,
+                remedy="Use letters, digits and '_'; add a separator in brackets for a list: genres[|].",
+            )
+    kind = _kind(file.path)
+    if kind != "jsonl":
+        columns = parquet_columns(file.path) if kind == "parquet" else header_of(file.path, _DIALECTS[kind])
+        require_columns(file.path, columns, tuple(file.mapping.values()))
+
+
+def _frames(file: MappedFile, *, typed: bool) -> Frames:
+    readers: dict[str, Callable[[MappedFile, RejectLog], Iterator[pl.DataFrame]]]
+    readers = {"parquet": _from_parquet, "jsonl": _from_json}
+    read = readers.get(_kind(file.path), _from_delimited)
+    ids = [name for name in ("user", "item") if name in file.mapping]
+
+    def start(log: RejectLog) -> Iterator[pl.DataFrame]:
+        for frame in read(file, log):
+            shaped = frame.select(LINE, *(_column(name, frame) for name in file.mapping))
+            yield shaped if typed else shaped.with_columns(pl.col(ids).cast(pl.String))
+
+    return start
+
+
+def _column(name: str, frame: pl.DataFrame) -> pl.Expr:
+    """Return a column under its own name; lists split."""
+    found = _NAME.fullmatch(name)
+    if found is None or found["separator"] is None:
+        return pl.col(name)
+    if frame.schema[name] != pl.String:
+        return pl.col(name).alias(found["name"])
+    split = pl.col(name).str.split(found["separator"]).list.eval(pl.element().str.strip_chars())
+    return split.list.filter(pl.element() != "").alias(found["name"])
+
+
+def _first_rows(frames: Frames) -> Frames:
+    """Keep the first row of each item; the rows themselves are counted and checked as events."""
+
+    def start(_log: RejectLog) -> Iterator[pl.DataFrame]:
+        seen: set[str | int] = set()
+        for frame in frames(RejectLog("the same rows again")):
+            named = frame.filter(pl.col("item").cast(pl.String).str.strip_chars() != "")
+            fresh = named.unique("item", keep="first", maintain_order=True)
+            new = fresh.filter(pl.Series([item not in seen for item in fresh["item"]], dtype=pl.Boolean))
+            seen.update(new["item"])
+            yield new
+
+    return start
+
+
+def _from_delimited(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
+    dialect = _DIALECTS[_kind(file.path)]
+    for frame in delimited_rows(file.path, log, dialect=dialect, columns=header_of(file.path, dialect)):
+        yield frame.select(LINE, **file.mapping)
+
+
+def _from_parquet(file: MappedFile, _log: RejectLog) -> Iterator[pl.DataFrame]:
+    for frame in parquet_rows(file.path, columns=tuple(dict.fromkeys(file.mapping.values()))):
+        yield frame.select(
+            LINE,
+            *(_as_text(theirs, frame.schema[theirs]).alias(ours) for ours, theirs in file.mapping.items()),
+        )
+
+
+def _as_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return integers as they are, lists as lists of text, dates as seconds, all else as text."""
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        return pl.col(column).cast(pl.Datetime("us")).dt.epoch("us") / 1_000_000
+    if isinstance(dtype, pl.List):
+        return pl.col(column).cast(pl.List(pl.String))
+    return pl.col(column) if dtype.is_numeric() else pl.col(column).cast(pl.String)
+
+
+def _from_json(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
+    missing = set(file.mapping.values())
+    for objects in json_objects(file.path, log):
+        lines = [line for line, _ in objects]
+        columns = [pl.Series(LINE, lines)]
+        for ours, theirs in file.mapping.items():
+            missing -= {theirs} if any(theirs in each for _, each in objects) else set()
+            values = [each.get(theirs) for _, each in objects]
+            columns.append(
+                id_column(ours, values, lines, log) if ours in ("user", "item") else _texts(ours, values)
+            )
+        yield pl.DataFrame(columns)
+    if missing:
+        raise BadInputError(
+            field=f"{file.path}, field",
+            value=", ".join(sorted(missing)),
+            remedy="Name a field that at least one of its objects has.",
+        )
+
+
+def _texts(name: str, values: list[Any]) -> pl.Series:
+    """Return a list column where any value is a list, else text."""
+    if any(isinstance(value, list) for value in values):
+        lists = [
+            [text for each in (value if isinstance(value, list) else [value]) if (text := text_of(each))]
+            for value in values
+        ]
+        return pl.Series(name, lists, dtype=pl.List(pl.String))
+    return pl.Series(name, [text_of(value) for value in values], dtype=pl.String)

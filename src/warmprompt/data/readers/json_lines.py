@@ -1,0 +1,107 @@
+"""Objects of JSON lines files, plain or gzip."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from warmprompt.data.readers.lines import TEXT, numbered_lines
+from warmprompt.data.readers.source import LINE, RejectLog
+from warmprompt.errors import BadInputError
+
+Numbered = list[tuple[int, dict[str, Any]]]
+
+
+def json_objects(path: Path, log: RejectLog, *, python_literals: bool = False) -> Iterator[Numbered]:
+    """Yield lists of (line number, object); blank lines are none, other lines go to the log.
+
+    Args:
+        path: One object per line.
+        log: Where lines that hold no object are counted.
+        python_literals: Accept Python's spelling ({'a': True}) as well, as in Amazon's older metadata.
+
+    Raises:
+        BadInputError: The file is missing, empty, binary, or damaged gzip.
+    """
+    for chunk in numbered_lines(path, log):
+        objects: Numbered = []
+        broken = []
+        for line, text in chunk.filter(pl.col(TEXT) != "").iter_rows():
+            found = _object(text, python_literals=python_literals)
+            if found is None:
+                broken.append(line)
+            else:
+                objects.append((line, found))
+        log.reject("not a JSON object", broken)
+        if objects:
+            yield objects
+
+
+def first_object(path: Path) -> Mapping[str, Any]:
+    """Return the first object of the file, empty where there is none among its first lines.
+
+    Raises:
+        BadInputError: As `json_objects`.
+    """
+    for chunk in numbered_lines(path, RejectLog("peek"), chunk_bytes=1 << 16):
+        for text in chunk[TEXT]:
+            if found := _object(text, python_literals=True):
+                return found
+        break
+    return {}
+
+
+def id_column(name: str, values: list[Any], lines: list[int], log: RejectLog) -> pl.Series:
+    """Return ids as text or integers; null, and counted, where a value is neither.
+
+    Raises:
+        BadInputError: Text and integers are mixed.
+    """
+    kinds = {type(value) for value in values}
+    wrong = kinds - {str, int, type(None)}
+    if wrong:
+        log.reject(
+            f"{name} id is neither text nor an integer",
+            [n for n, v in zip(lines, values, strict=True) if type(v) in wrong],
+        )
+        values = [None if type(value) in wrong else value for value in values]
+    if {str, int} <= kinds:
+        raise BadInputError(
+            field=f"{name} ids",
+            value="text and integers",
+            remedy="Give ids that are all text or all integers.",
+        )
+    return pl.Series(name, values, dtype=pl.Int64 if int in kinds else pl.String)
+
+
+def text_of(value: Any) -> str | None:
+    """Return a scalar as text with its white space collapsed, None where there is nothing.
+
+    Numbers are written as Python writes them, so that a later cast decides what is a number;
+    objects and lists are written as JSON and so are no numbers.
+    """
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    return " ".join(text.split()) or None
+
+
+def _object(text: str, *, python_literals: bool) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        if not python_literals:
+            return None
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+__all__ = ["LINE", "Numbered", "first_object", "id_column", "json_objects", "text_of"]
