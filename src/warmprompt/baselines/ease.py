@@ -1,6 +1,6 @@
 """EASE: one linear map from a history to all items, solved in closed form.
 
-B is users in a batch, V items, W items with a training event.
+B is users in a batch, V items, W items with a training event, U = W + 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_matrix
 
 from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
 from warmprompt.data.dataset import Dataset
@@ -33,7 +34,7 @@ class EASE:
     """
 
     l2: float = 5000.0
-    map_WW: Floats | None = None
+    map_UW: Floats | None = None
     known_W: NDArray[np.int64] | None = None
     share_V: Floats | None = None
 
@@ -45,7 +46,7 @@ class EASE:
     @property
     def num_parameters(self) -> int:
         """The map's entries off the diagonal."""
-        return 0 if self.map_WW is None else self.map_WW.size - len(self.map_WW)
+        return 0 if self.known_W is None else len(self.known_W) * (len(self.known_W) - 1)
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> EASE:
         """Solve for the map; `validation` and `seed` are not needed."""
@@ -59,14 +60,19 @@ class EASE:
         inverse_WW = cho_solve(cho_factor(gram_WW), np.eye(len(known_W)))
         map_WW = inverse_WW / -np.diag(inverse_WW)
         np.fill_diagonal(map_WW, 0.0)
-        return replace(
-            self, map_WW=map_WW.astype(np.float32), known_W=known_W, share_V=popularity_share(training)
-        )
+        # One more row, of zeros, for items that were never seen.
+        map_UW = np.vstack([map_WW, np.zeros(len(known_W))]).astype(np.float32)
+        return replace(self, map_UW=map_UW, known_W=known_W, share_V=popularity_share(training))
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the history times the map, (B, V), 0 for items never seen; ties by popularity."""
         share_V = fitted(self.share_V, self.name)
+        map_UW, known_W = fitted(self.map_UW, self.name), fitted(self.known_W, self.name)
+        row_V = np.full(len(share_V), len(known_W))
+        row_V[known_W] = np.arange(len(known_W))
+        history = support_matrix(supports, len(share_V))
+        shape = (len(supports), len(map_UW))
+        history_BU = csr_matrix((history.data, row_V[history.indices], history.indptr), shape=shape)
         scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)
-        history_BW = support_matrix(supports, len(share_V))[:, self.known_W]
-        scores_BV[:, self.known_W] = history_BW @ fitted(self.map_WW, self.name)
+        scores_BV[:, known_W] = history_BU @ map_UW
         return break_ties(scores_BV, share_V)

@@ -30,8 +30,8 @@ class IALS:
     Source: Hu, Koren & Volinsky 2008.
     """
 
-    num_factors: int = 64
-    regularization: float = 5.0
+    num_factors: int = 8
+    regularization: float = 3.0
     alpha: float = 5.0
     num_iterations: int = 15
     model: Any = None

@@ -35,7 +35,7 @@ class ItemKNN:
 
     num_neighbours: int = 500
     shrinkage: float = 5.0
-    similarity_VV: csr_matrix | None = None
+    neighbours_VV: csr_matrix | None = None
     share_V: Floats | None = None
 
     @property
@@ -61,17 +61,14 @@ class ItemKNN:
         together.eliminate_zeros()
         rows = np.repeat(np.arange(training.num_items), np.diff(together.indptr))
         together.data /= root_V[rows] * root_V[together.indices] + np.float32(self.shrinkage)
-        return replace(
-            self,
-            similarity_VV=keep_largest(together, self.num_neighbours),
-            share_V=popularity_share(training),
-        )
+        # Transposed, so that row j holds the items that count j among their neighbours.
+        neighbours = keep_largest(together, self.num_neighbours).T.tocsr()
+        return replace(self, neighbours_VV=neighbours, share_V=popularity_share(training))
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the summed similarity of every item to the support, (B, V); ties by popularity."""
         share_V = fitted(self.share_V, self.name)
-        # Row j of the transpose holds the items that count j among their neighbours.
-        sums = support_matrix(supports, len(share_V)) @ fitted(self.similarity_VV, self.name).T
+        sums = support_matrix(supports, len(share_V)) @ fitted(self.neighbours_VV, self.name)
         return break_ties(sums.toarray(), share_V)
 
 

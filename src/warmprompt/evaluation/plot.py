@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from warmprompt.errors import BadInputError
 from warmprompt.evaluation.metrics import METRICS
@@ -81,8 +82,9 @@ def _draw(axes: Axes, rows: Sequence[Row], models: Sequence[str], metric: str, p
         )
         ends.append((float(y[-1]), model, colour))
     axes.set_title(metric, fontsize=11, loc="left")
-    axes.set_xticks(range(len(ks)), [str(k) for k in ks])
-    axes.set_xlabel("K, events seen of the user", color=_GREY)
+    num_users = {row.k: row.num_users for row in rows}
+    axes.set_xticks(range(len(ks)), [f"{k}\n{num_users[k]:,}" for k in ks])
+    axes.set_xlabel("K, events seen of the user; below it, users", color=_GREY)
     axes.set_xlim(-0.3, len(ks) - 1 + 0.3)
     axes.set_ylim(0, 1.04 * max(row.high for row in rows))
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
@@ -95,16 +97,14 @@ def _draw(axes: Axes, rows: Sequence[Row], models: Sequence[str], metric: str, p
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, product: str | None) -> None:
     """Name each line beside its last point, moved apart where the points lie closer than a line of text."""
     gap = 0.055 * axes.get_ylim()[1]
-    heights: list[float] = []
     ordered = sorted(ends)
-    for y, _, _ in ordered:
-        heights.append(max(y, heights[-1] + gap) if heights else y)
-    # Moving up only pushes the labels too high; half of the mean push brings them back around their lines.
-    push = float(np.mean([height - y for height, (y, _, _) in zip(heights, ordered, strict=True)]))
+    steps = gap * np.arange(len(ordered))
+    # The heights nearest to the points, in least squares, that stay a gap apart.
+    heights = isotonic_regression([y for y, _, _ in ordered] - steps).x + steps
     for height, (_, model, colour) in zip(heights, ordered, strict=True):
         axes.annotate(
             model,
-            (x, height - push),
+            (x, float(height)),
             color=colour,
             fontsize=9,
             fontweight="bold" if model == product else "normal",

@@ -115,17 +115,17 @@ def _count_table(results: Results) -> str:
         per_seed("new items", lambda row: row.num_new_items)
     if any(row.ks_left_out for row in results.counts):
         per_seed("K left out, too few users", lambda row: _listed(row.ks_left_out) or "none")
-    for k in ks:
-        counted = {
-            "users left out, history too short": [row.users_left_out for row in results.counts],
-            "users without a positive": [row.users_without_positive for row in results.counts],
-            "query items": [row.query_items for row in results.counts],
-            "query items outside the candidates": [row.query_misses for row in results.counts],
-            "users with under 100 negatives": [row.short_negatives for row in results.counts],
-        }
-        for name, of_seeds in counted.items():
-            if any(of_seed.get(k) for of_seed in of_seeds) or "users with" not in name:
-                body.append([f"K = {k}: {name}", *(str(of_seed.get(k, "-")) for of_seed in of_seeds)])
+    over_k = ", ".join(f"K = {k}" if place == 0 else str(k) for place, k in enumerate(ks))
+    counted = {
+        "users left out, history too short": [row.users_left_out for row in results.counts],
+        "users left out, no positive": [row.users_without_positive for row in results.counts],
+        "query items": [row.query_items for row in results.counts],
+        "query items that cannot be found": [row.query_misses for row in results.counts],
+        "users with under 100 negatives": [row.short_negatives for row in results.counts],
+    }
+    for name, of_seeds in counted.items():
+        cells = [_listed(of_seed.get(k, "-") for k in ks) for of_seed in of_seeds]
+        body.append([f"{name}, {over_k}", *cells])
     return "## Counts\n\n" + _table(["", *(f"seed {row.seed}" for row in results.counts)], body)
 
 
