@@ -98,6 +98,8 @@ def render(description: Description) -> RenderableType:
     """Return the description for a terminal."""
     manifest = description.manifest
     facts = Table(title=manifest.name, show_header=False, title_justify="left")
+    facts.add_column()
+    facts.add_column(overflow="fold")
     for label, value in _facts(description):
         facts.add_row(label, value)
     widest = max(each.num_users for each in description.events_per_user)

@@ -23,8 +23,7 @@ import httpx
 from warmprompt.data.home import dataset_folder, find_dataset, imported_names
 from warmprompt.data.importing import import_source
 from warmprompt.data.readers import read_folder
-from warmprompt.data.staging import refuse_existing
-from warmprompt.data.tables import MANIFEST, Manifest, file_hash
+from warmprompt.data.tables import Manifest, check_free, file_hash
 from warmprompt.errors import BadInputError, FetchError, IntegrityError, UnknownNameError
 
 _WHEEL = "recbole==1.2.1"
@@ -114,7 +113,7 @@ def get(
         )
     published = PUBLISHED[name]
     folder = dataset_folder(name) if destination is None else destination
-    refuse_existing(folder, overwrite=overwrite, owned_by=MANIFEST)
+    check_free(folder, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch:
         vouched = True
         if source is None:

@@ -18,7 +18,7 @@ HOME_VARIABLE = "WARMPROMPT_HOME"
 def data_home() -> Path:
     """Return the folder that holds the data sets: $WARMPROMPT_HOME/data, else the user's data folder."""
     home = os.environ.get(HOME_VARIABLE) or platformdirs.user_data_dir("warmprompt")
-    return Path(home) / "data"
+    return Path(home).expanduser() / "data"
 
 
 def dataset_folder(name: str) -> Path:

@@ -22,8 +22,7 @@ import polars as pl
 
 from warmprompt.data.ids import CODE, IdIndex
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
-from warmprompt.data.staging import refuse_existing
-from warmprompt.data.tables import MANIFEST, Manifest, Rejected, SourceFile, Tables, file_hash, write_tables
+from warmprompt.data.tables import Manifest, Rejected, SourceFile, Tables, check_free, file_hash, write_tables
 from warmprompt.errors import BadInputError, IntegrityError, RejectsError
 
 DEFAULT_MAX_REJECTS = 0.001
@@ -59,7 +58,7 @@ def import_source(
     """
     if not 0 <= max_rejects <= 1:
         raise BadInputError(field="--max-rejects", value=max_rejects, remedy="Give a share between 0 and 1.")
-    refuse_existing(folder, overwrite=overwrite, owned_by=MANIFEST)
+    check_free(folder, overwrite=overwrite)
     users, items = IdIndex("user", typed=source.typed_ids), IdIndex("item", typed=source.typed_ids)
     logs = RejectLog("interactions"), RejectLog("items"), RejectLog("users")
     events = _read_events(source, users, items, logs[0], now_s)

@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 
 from warmprompt.data.dataset import Dataset, Interactions
-from warmprompt.data.staging import staged_folder
-from warmprompt.errors import BadInputError, IntegrityError, StorageError
+from warmprompt.errors import BadInputError, IntegrityError
+from warmprompt.files import new_folder
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -119,16 +119,12 @@ def write_tables(folder: Path, tables: Tables, manifest: Manifest, *, overwrite:
         BadInputError: The folder exists and is not to be, or must not be, replaced.
         StorageError: The disk is full or not writable.
     """
-    with staged_folder(folder, overwrite=overwrite, owned_by=MANIFEST) as staging:
+    check_free(folder, overwrite=overwrite)
+    with new_folder(folder, overwrite=overwrite) as staging:
         hashes = {}
         for name, table in tables.named():
             path = staging / f"{name}.parquet"
-            try:
-                table.write_parquet(path)
-            except (OSError, pl.exceptions.PolarsError) as error:
-                raise StorageError(
-                    field=str(folder), value=error, remedy="Free disk space or choose another folder."
-                ) from error
+            table.write_parquet(path)
             hashes[path.name] = file_hash(path)
         written = dataclasses.replace(
             manifest,
@@ -140,6 +136,20 @@ def write_tables(folder: Path, tables: Tables, manifest: Manifest, *, overwrite:
         )
         (staging / MANIFEST).write_text(json.dumps(dataclasses.asdict(written), indent=2) + "\n", "utf-8")
     return written
+
+
+def check_free(folder: Path, *, overwrite: bool) -> None:
+    """Raise BadInputError where `folder` is taken, or holds something that is no data set."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / MANIFEST).is_file():
+        raise BadInputError(
+            field=str(folder), value=f"holds no {MANIFEST}", remedy="Choose another name; it is no data set."
+        )
+    if not overwrite:
+        raise BadInputError(
+            field=str(folder), value="exists", remedy="Choose another name, or replace it with --overwrite."
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:
