@@ -61,7 +61,7 @@ class EASE:
         map_WW = inverse_WW / -np.diag(inverse_WW)
         np.fill_diagonal(map_WW, 0.0)
         # One more row, of zeros, for items that were never seen.
-        map_UW = np.vstack([map_WW, np.zeros(len(known_W))]).astype(np.float32)
+        map_UW = np.vstack([map_WW, np.zeros(len(known_W))]).astype(np.float32, order="C")
         return replace(self, map_UW=map_UW, known_W=known_W, share_V=popularity_share(training))
 
     def score(self, supports: Sequence[Support]) -> Floats:
