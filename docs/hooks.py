@@ -36,18 +36,27 @@ An empty value in a file or variable means none, where a setting may be none.
 """
 
 
+PYTHON_HEAD = """The names on this page are what other programs may rely on. The pages beside it
+describe the inside, package by package, for readers of the code."""
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Draw fenced blocks named `formula`."""
+    """Draw fenced blocks named `formula`, and list the generated pages of the Python reference."""
     fences = config.mdx_configs.setdefault("pymdownx.superfences", {}).setdefault("custom_fences", [])
     fences.append({"name": "formula", "class": "formula", "format": _formula_block})
+    reference = next(entry["Reference"] for entry in config.nav if "Reference" in entry)
+    reference.append({"Python": [{name: path} for name, path in _python_nav().items()]})
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
-    pages = {"commands": commands_page(), "settings": settings_page(), "python": python_page()}
-    for name, content in pages.items():
-        files.append(File.generated(config, f"reference/{name}.md", content=content))
+    pages = {
+        "reference/commands.md": commands_page(),
+        "reference/settings.md": settings_page(),
+    } | python_pages()
+    for path, content in pages.items():
+        files.append(File.generated(config, path, content=content))
     return files
 
 
@@ -87,12 +96,36 @@ def settings_page() -> str:
     return "".join(parts)
 
 
-def python_page() -> str:
-    """Return the Python reference: the package's public names, then each package and module."""
-    names = [name for name in PACKAGES if (SOURCE / name).is_dir()]
-    names += [name for name in MODULES if (SOURCE / f"{name}.py").is_file()]
-    blocks = [f"::: warmprompt.{name}\n" for name in names]
-    return "# Python\n\n::: warmprompt\n\n" + "\n".join(blocks)
+def python_pages() -> dict[str, str]:
+    """Return the Python reference: the public names on one page, then a page per package."""
+    ground = [name for name in MODULES if (SOURCE / f"{name}.py").is_file()]
+    pages = {
+        "reference/python/index.md": f"# Python\n\n{PYTHON_HEAD}\n\n::: warmprompt\n",
+        "reference/python/ground.md": "# Ground floor\n\n" + _blocks(ground),
+    }
+    for package in _packages():
+        files = sorted((SOURCE / package).rglob("*.py"))
+        dotted = [".".join(file.relative_to(SOURCE).with_suffix("").parts) for file in files]
+        names = [name.removesuffix(".__init__") for name in dotted]
+        names = [name for name in names if name != package and "._" not in name]
+        head = (
+            f"# warmprompt.{package}\n\n::: warmprompt.{package}\n    options: {{show_root_heading: false}}"
+        )
+        pages[f"reference/python/{package}.md"] = f"{head}\n\n{_blocks(names)}"
+    return pages
+
+
+def _python_nav() -> dict[str, str]:
+    named = {"Public names": "index", "Ground floor": "ground"} | {name: name for name in _packages()}
+    return {title: f"reference/python/{name}.md" for title, name in named.items()}
+
+
+def _packages() -> list[str]:
+    return [name for name in PACKAGES if (SOURCE / name / "__init__.py").is_file()]
+
+
+def _blocks(names: list[str]) -> str:
+    return "\n".join(f"::: warmprompt.{name}\n" for name in names)
 
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
