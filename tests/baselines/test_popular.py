@@ -1,0 +1,47 @@
+"""Popularity against counting, and the demographic one against a plant and its formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from warmprompt.baselines import baseline
+from warmprompt.types import Support
+
+
+def _nobody(**attributes):
+    return Support(
+        user="new", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32), attributes=attributes
+    )
+
+
+def test_toppop_scores_are_shares_of_the_most_popular_item(worlds):
+    data = worlds.make_dataset([[0, 1], [0], [0, 1, 2], [0]], num_items=4)
+    scores = baseline("toppop")().fit(data, data, seed=0).score([_nobody()])
+    assert scores[0].tolist() == pytest.approx([1, 2 / 4, 1 / 4, 0])
+
+
+def test_attributes_lift_items_by_the_written_formula(worlds):
+    data = worlds.make_dataset([[0, 1], [0, 2]], attributes={"sex": ["f", "m"]})
+    ranker = baseline("toppop-demographic", smoothing=5, weight=0.5)().fit(data, data, seed=0)
+    share = np.array([3, 2, 2]) / 7  # one event more per item
+    lifted = (np.array([1, 1, 0]) + 5 * share) / (2 + 5)
+    expected = np.log(share) + 0.5 * np.log(lifted / share)
+    assert ranker.score([_nobody(sex="f")])[0] == pytest.approx(expected, abs=1e-6)
+    assert ranker.score([_nobody(sex="other")])[0] == pytest.approx(np.log(share), abs=1e-6)
+
+
+def test_planted_tastes_of_the_young_and_the_old_are_found(worlds):
+    histories = [[0, 1, 4] if user < 25 else [2, 3, 4] for user in range(50)]
+    data = worlds.make_dataset(histories, attributes={"age": [str(20 + user) for user in range(50)]})
+    ranker = baseline("toppop-demographic")().fit(data, data, seed=0)
+    young, old = ranker.score([_nobody(age="22"), _nobody(age="66")])
+    assert min(young[:2]) > max(young[2:4])
+    assert min(old[2:4]) > max(old[:2])
+
+
+def test_attributes_that_name_single_users_are_left_out(worlds):
+    codes = [f"Z{user}" for user in range(60)]
+    data = worlds.make_dataset([[user % 3] for user in range(60)], attributes={"zip": codes})
+    ranker = baseline("toppop-demographic")().fit(data, data, seed=0)
+    assert (ranker.score([_nobody(zip="Z1")]) == ranker.score([_nobody()])).all()
