@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, NotFiniteError
