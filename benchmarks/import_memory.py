@@ -5,6 +5,9 @@
 The file is generated (seeded), imported by a fresh process, and deleted.
 """
 
+# A script, not part of a package.
+# ruff: noqa: INP001
+
 from __future__ import annotations
 
 import argparse
@@ -86,7 +89,7 @@ def main() -> None:
             "open_s": seconds[1] if len(seconds) > 1 else None,
             "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6, 2),
         }
-    print(json.dumps(figures))
+    sys.stdout.write(json.dumps(figures) + "\n")
 
 
 if __name__ == "__main__":

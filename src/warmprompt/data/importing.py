@@ -124,7 +124,7 @@ def _read_events(source: Source, users: IdIndex, items: IdIndex, log: RejectLog,
         columns += [good["time_s"].floor().cast(pl.Int64)] if source.has_time else []
         frames.append(pl.DataFrame(columns))
     if not frames:
-        raise BadInputError(field="interactions", value="no row", remedy="Give a file with at least one row.")
+        return pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})
     return pl.concat(frames, rechunk=True)
 
 
@@ -184,7 +184,8 @@ def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog, *, rated_onl
         rows.append(good.drop(LINE, ids.name).insert_column(0, ids.codes(good[ids.name]).alias(CODE)))
     if not rows:
         return _Side(ids=ids, rows=None)
-    table = pl.concat(rows, how="diagonal")
+    # What is not known is null, whichever way the source writes it.
+    table = pl.concat(rows, how="diagonal").with_columns(pl.col(pl.String).replace("", None))
     first = table.unique(CODE, keep="first", maintain_order=True)
     return _Side(ids=ids, rows=first, num_repeated=table.height - first.height, num_left_out=left_out)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from warmprompt.data.readers.json_lines import first_object, id_column, json_objects, text_of
+from warmprompt.data.readers.json_lines import first_object, id_column, json_objects, text_of, with_plain_ids
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
 from warmprompt.errors import BadInputError
 
@@ -136,13 +136,15 @@ def _reviews_among(firsts: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
 
 def _events(path: Path, release: _Release) -> Frames:
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
-        for objects in json_objects(path, log):
+        ids = {"user": release.user, "item": release.item}
+        for found in json_objects(path, log):
+            objects = with_plain_ids(found, ids, log)
             lines = [line for line, _ in objects]
             yield pl.DataFrame(
                 [
-                    pl.Series(LINE, lines),
-                    id_column("user", [each.get(release.user) for _, each in objects], lines, log),
-                    id_column("item", [each.get(release.item) for _, each in objects], lines, log),
+                    pl.Series(LINE, lines, dtype=pl.Int64),
+                    id_column("user", [each.get(release.user) for _, each in objects]),
+                    id_column("item", [each.get(release.item) for _, each in objects]),
                     pl.Series(
                         "rating", [text_of(each.get(release.rating)) for _, each in objects], dtype=pl.String
                     ),
@@ -157,12 +159,13 @@ def _events(path: Path, release: _Release) -> Frames:
 
 def _items(path: Path, release: _Release) -> Frames:
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
-        for objects in json_objects(path, log, python_literals=True):
+        for found in json_objects(path, log, python_literals=True):
+            objects = with_plain_ids(found, {"item": release.item}, log)
             lines = [line for line, _ in objects]
             yield pl.DataFrame(
                 [
-                    pl.Series(LINE, lines),
-                    id_column("item", [each.get(release.item) for _, each in objects], lines, log),
+                    pl.Series(LINE, lines, dtype=pl.Int64),
+                    id_column("item", [each.get(release.item) for _, each in objects]),
                     _texts("title", [each.get("title") for _, each in objects]),
                     pl.Series(
                         "categories",

@@ -18,7 +18,7 @@ import polars as pl
 
 from warmprompt.data.readers.columnar import parquet_columns, parquet_rows, require_columns
 from warmprompt.data.readers.delimited import CSV, delimited_rows, header_of
-from warmprompt.data.readers.json_lines import id_column, json_objects, text_of
+from warmprompt.data.readers.json_lines import id_column, json_objects, text_of, with_plain_ids
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
 from warmprompt.errors import BadInputError
 
@@ -200,16 +200,16 @@ def _as_text(column: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _from_json(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
-    missing = set(file.mapping.values())
-    for objects in json_objects(file.path, log):
-        lines = [line for line, _ in objects]
-        columns = [pl.Series(LINE, lines)]
+    ids = {name: file.mapping[name] for name in ("user", "item") if name in file.mapping}
+    missing: set[str] | None = None
+    for found in json_objects(file.path, log):
+        missing = set(file.mapping.values()) if missing is None else missing
+        missing -= {field for _, each in found for field in each}
+        objects = with_plain_ids(found, ids, log)
+        columns = [pl.Series(LINE, [line for line, _ in objects], dtype=pl.Int64)]
         for ours, theirs in file.mapping.items():
-            missing -= {theirs} if any(theirs in each for _, each in objects) else set()
             values = [each.get(theirs) for _, each in objects]
-            columns.append(
-                id_column(ours, values, lines, log) if ours in ("user", "item") else _texts(ours, values)
-            )
+            columns.append(id_column(ours, values) if ours in ids else _texts(ours, values))
         yield pl.DataFrame(columns)
     if missing:
         raise BadInputError(

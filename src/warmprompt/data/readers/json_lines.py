@@ -6,12 +6,13 @@ import ast
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import polars as pl
 
 from warmprompt.data.readers.lines import TEXT, numbered_lines
-from warmprompt.data.readers.source import LINE, RejectLog
+from warmprompt.data.readers.source import RejectLog
 from warmprompt.errors import BadInputError
 
 Numbered = list[tuple[int, dict[str, Any]]]
@@ -56,27 +57,40 @@ def first_object(path: Path) -> Mapping[str, Any]:
     return {}
 
 
-def id_column(name: str, values: list[Any], lines: list[int], log: RejectLog) -> pl.Series:
-    """Return ids as text or integers; null, and counted, where a value is neither.
+def with_plain_ids(objects: Numbered, fields: Mapping[str, str], log: RejectLog) -> Numbered:
+    """Return the objects whose ids are text, integers or absent; the others go to the log.
+
+    Args:
+        objects: As `json_objects` yields them.
+        fields: "user" or "item" to the field that holds that id.
+        log: Where an object with another type of id is counted.
+    """
+    for name, field in fields.items():
+        wrong = {line for line, each in objects if type(each.get(field)) not in (str, int, NoneType)}
+        log.reject(f"{name} id is neither text nor an integer", sorted(wrong))
+        objects = [(line, each) for line, each in objects if line not in wrong]
+    return objects
+
+
+def id_column(name: str, values: list[Any]) -> pl.Series:
+    """Return ids (text, integers or None) as one column.
 
     Raises:
         BadInputError: Text and integers are mixed.
     """
     kinds = {type(value) for value in values}
-    wrong = kinds - {str, int, type(None)}
-    if wrong:
-        log.reject(
-            f"{name} id is neither text nor an integer",
-            [n for n, v in zip(lines, values, strict=True) if type(v) in wrong],
-        )
-        values = [None if type(value) in wrong else value for value in values]
     if {str, int} <= kinds:
         raise BadInputError(
             field=f"{name} ids",
             value="text and integers",
             remedy="Give ids that are all text or all integers.",
         )
-    return pl.Series(name, values, dtype=pl.Int64 if int in kinds else pl.String)
+    try:
+        return pl.Series(name, values, dtype=pl.Int64 if int in kinds else pl.String)
+    except OverflowError as error:
+        raise BadInputError(
+            field=f"{name} ids", value=error, remedy="Write ids that need more than 64 bits as text."
+        ) from error
 
 
 def text_of(value: Any) -> str | None:
@@ -102,6 +116,3 @@ def _object(text: str, *, python_literals: bool) -> dict[str, Any] | None:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return None
     return found if isinstance(found, dict) else None
-
-
-__all__ = ["LINE", "Numbered", "first_object", "id_column", "json_objects", "text_of"]

@@ -1,16 +1,18 @@
 """Plain sequence tables: sequences.parquet (user, item, pos) and items.parquet (item, title).
 
-`pos` orders a user's events; there are no ratings and no times. An `asin` column is dropped.
+`pos` orders a user's events; there are no ratings and no times. In titles, HTML entities are
+decoded and "nan", which such tables write for a missing one, is none. An `asin` column is dropped.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
-from warmprompt.data.readers.columnar import parquet_columns, parquet_rows
+from warmprompt.data.readers.columnar import parquet_columns, parquet_rows, require_columns
 from warmprompt.data.readers.source import LINE, RejectLog, Source
 
 
@@ -28,9 +30,14 @@ def read(path: Path) -> Source:
         yield rows.sort("user", "pos", maintain_order=True)
 
     def start_items(_log: RejectLog) -> Iterator[pl.DataFrame]:
-        columns = [column for column in parquet_columns(items) if column != "asin"]
+        present = parquet_columns(items)
+        require_columns(items, present, ("item", "title"))
+        columns = [column for column in present if column != "asin"]
         for frame in parquet_rows(items, columns=columns):
-            yield frame.with_columns(pl.exclude(LINE, "item").cast(pl.String))
+            yield frame.with_columns(
+                pl.exclude(LINE, "item").cast(pl.String),
+                pl.Series("title", map(_title, frame["title"]), dtype=pl.String),
+            )
 
     return Source(
         format="sequences",
@@ -41,3 +48,7 @@ def read(path: Path) -> Source:
         has_time=False,
         typed_ids=True,
     )
+
+
+def _title(written: str | None) -> str | None:
+    return None if written is None or written == "nan" else html.unescape(written)
