@@ -3,13 +3,14 @@
 
 PYTHON ?= python3
 OUT ?= runs/demo
-WORKERS ?= 2
+# Test processes. Each more imports every library again, so it pays only where the tests outlast that.
+WORKERS ?= 0
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # torch is named, so that pip settles on the pinned build before it looks at anything else.
 TORCH := $(shell grep '^torch==' constraints.txt)
-# Two workers on two cores: one thread each, or they fight over them.
+# One thread, so that results and times do not depend on how many cores are free.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
