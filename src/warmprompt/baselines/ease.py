@@ -33,7 +33,7 @@ class EASE:
     Source: Steck 2019, eq. 8.
     """
 
-    l2: float = 6000.0
+    l2: float = 5000.0
     map_UW: Floats | None = None
     known_W: NDArray[np.int64] | None = None
     share_V: Floats | None = None

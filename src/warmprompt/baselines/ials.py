@@ -30,9 +30,9 @@ class IALS:
     Source: Hu, Koren & Volinsky 2008.
     """
 
-    num_factors: int = 8
-    regularization: float = 3.0
-    alpha: float = 5.0
+    num_factors: int = 32
+    regularization: float = 10.0
+    alpha: float = 1.5
     num_iterations: int = 15
     model: Any = None
     share_V: Floats | None = None

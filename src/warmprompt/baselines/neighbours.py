@@ -34,7 +34,7 @@ class ItemKNN:
     """
 
     num_neighbours: int = 500
-    shrinkage: float = 5.0
+    shrinkage: float = 20.0
     neighbours_VV: csr_matrix | None = None
     share_V: Floats | None = None
 
@@ -87,9 +87,9 @@ class UserKNN:
     Source: Herlocker et al. 1999, for implicit feedback.
     """
 
-    num_neighbours: int = 25
-    damping: float = 0.0
-    sharpness: float = 4.0
+    num_neighbours: int = 50
+    damping: float = 0.25
+    sharpness: float = 2.0
     seen_NV: csr_matrix | None = None
     unit_VN: csr_matrix | None = None
     weight_V: Floats | None = None

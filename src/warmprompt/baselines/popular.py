@@ -56,11 +56,11 @@ class TopPopDemographic:
 
     Args:
         smoothing: Events of the overall distribution added to each value's counts, > 0.
-        weight: Trust in the attributes, >= 0; below 1 because attributes overlap.
+        weight: Trust in the attributes, >= 0; below 1 allows for attributes that overlap.
     """
 
-    smoothing: float = 300.0
-    weight: float = 0.5
+    smoothing: float = 3000.0
+    weight: float = 1.0
     cuts: Mapping[str, Floats] | None = None
     base_V: Floats | None = None
     lifts: Mapping[tuple[str, str], Floats] | None = None
