@@ -214,7 +214,7 @@ def test_files_stay_short_enough_to_read():
     assert long == {}
 
 
-@pytest.mark.parametrize("word", ["TODO", "FIXME", "NotImplementedError"])
+@pytest.mark.parametrize("word", ["TOD[O]", "FIXM[E]", "NotImplementedErro[r]"])
 def test_nothing_is_left_unfinished(word):
     assert [
         path for path in tracked() if path.suffix == ".py" and re.search(rf"\b{word}\b", path.read_text())
