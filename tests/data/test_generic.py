@@ -1,6 +1,7 @@
 """Mapped CSV, JSON lines and Parquet files, and the CSV reader beneath them."""
 
 import csv
+import datetime as dt
 import io
 import json
 
@@ -221,3 +222,78 @@ def test_lines_do_not_depend_on_the_size_of_the_pieces(tmp_path_factory, lines, 
     frames = numbered_lines(path, RejectLog("x"), chunk_bytes=chunk_bytes)
     found = [row for frame in frames for row in frame.rows()]
     assert found == list(enumerate([*lines, "end"], start=1))
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("user", [1.0, 2.0], "Float64 as user"),
+        ("user", [True, False], "Boolean as user"),
+        ("item", [[1], [2]], "List(Int64) as item"),
+        ("item", pl.Series([2**63, 1], dtype=pl.UInt64), "as text"),
+        ("rating", [True, False], "Boolean as rating"),
+        ("rating", [[1], [2]], "List(Int64) as rating"),
+        ("time", [True, False], "Boolean as time"),
+        ("title", [["a"], ["b"]], "List(String) as title"),
+    ],
+)
+def test_parquet_columns_of_the_wrong_type(write, bring_in, column, values, said):
+    path = write("g", {}) / "e.parquet"
+    pl.DataFrame({"user": [1, 2], "item": [1, 2]}).with_columns(pl.Series(column, values)).write_parquet(path)
+    mapping = {name: name for name in dict.fromkeys(("user", "item", column))}
+    with pytest.raises(BadInputError) as caught:
+        bring_in(read_mapped(MappedFile(path=path, mapping=mapping)))
+    assert said in caught.value.line()
+
+
+def test_parquet_dates_need_no_unit(write, bring_in, events_of):
+    path = write("g", {}) / "e.parquet"
+    day = dt.date(2020, 1, 1)
+    pl.DataFrame({"user": [1, 2], "item": [1, 2], "time": [day, day + dt.timedelta(1)]}).write_parquet(path)
+    mapped = MappedFile(path=path, mapping={"user": "user", "item": "item", "time": "time"})
+    dataset, _ = bring_in(read_mapped(mapped, time_unit="ms"))
+    assert events_of(dataset) == [(1, 1, None, 1577836800), (2, 2, None, 1577836800 + 86400)]
+
+
+def test_iso_times_in_several_spellings(write, bring_in, events_of):
+    # 2020-01-01 is 18262 days after 1970-01-01.
+    spellings = ["2020-01-01", "2020-01-01T00:00:00", "2020-01-01 02:00:00+02:00", "2020-01-01T00:00:00.9Z"]
+    rows = "".join(f"{number},1,{text}\n" for number, text in enumerate(spellings))
+    path = write("g", {"e.csv": f"u,i,t\n{rows}"}) / "e.csv"
+    mapped = MappedFile(path=path, mapping={"user": "u", "item": "i", "time": "t"})
+    dataset, _ = bring_in(read_mapped(mapped, time_unit="iso"))
+    assert {time for *_, time in events_of(dataset)} == {18262 * 86400}
+
+
+def test_attributes_have_one_type_whatever_the_rows_hold(write, bring_in):
+    events = '{"u": 1, "i": 1, "g": ["a", "b"], "y": 1999}\n{"u": 1, "i": 2, "g": "c", "y": "2000"}\n'
+    path = write("g", {"e.jsonl": events, "p.jsonl": '{"u": 1, "likes": ["x", "y"], "age": 30}\n'})
+    source = read_mapped(
+        MappedFile(path=path / "e.jsonl", mapping={"user": "u", "item": "i", "genres": "g", "year": "y"}),
+        users=MappedFile(path=path / "p.jsonl", mapping={"user": "u", "likes": "likes", "age": "age"}),
+    )
+    dataset, _ = bring_in(source)
+    assert dataset.items.select("genres", "year").rows() == [(["a", "b"], "1999"), (["c"], "2000")]
+    assert dataset.users.to_dicts() == [{"likes": "x, y", "age": "30"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"u": 123456789012345678901234567890, "i": 1}', "beyond 64 bits"),
+        ('{"u": true, "i": 1}', "neither text nor an integer"),
+        ('{"u": {"id": 1}, "i": 1}', "neither text nor an integer"),
+    ],
+)
+def test_json_ids_of_the_wrong_type(write, bring_in, line, said):
+    path = write("g", {"e.jsonl": f"{line}\n"}) / "e.jsonl"
+    with pytest.raises(BadInputError) as caught:
+        bring_in(read_mapped(MappedFile(path=path, mapping={"user": "u", "item": "i"})))
+    assert said in caught.value.line()
+
+
+def test_items_of_refused_events_are_no_items(write, bring_in):
+    path = write("g", {"e.csv": "u,i,name\na,1,One\n,2,Two\n"}) / "e.csv"
+    mapped = MappedFile(path=path, mapping={"user": "u", "item": "i", "title": "name"})
+    dataset, _ = bring_in(read_mapped(mapped), max_rejects=0.5)
+    assert dataset.items["title"].to_list() == ["One"]

@@ -136,6 +136,7 @@ def test_recbole_without_ratings_times_items_or_users(write, bring_in, events_of
         ("user_id:text\titem_id:token", "user_id:text"),
         ("user_id:token\trating:float", "user"),
         ("user_id:token\tuser_id:token", "user_id"),
+        ("user_id:token\titem_id:token\tuser_id:float", "user"),
     ],
 )
 def test_recbole_header_errors_name_the_line(write, header, value):

@@ -26,6 +26,13 @@ class IdIndex:
         self._codes: dict[str | int, int] = {}
         self._dtype: pl.DataType | None = None
 
+    def require(self, dtype: pl.DataType) -> None:
+        """Raise BadInputError where a column of this type cannot hold ids."""
+        if not dtype.is_integer() and dtype not in (pl.String, pl.Null):
+            raise BadInputError(
+                field=f"{self.name} ids", value=dtype, remedy="Give ids that are all text or all integers."
+            )
+
     def codes(self, ids: pl.Series) -> pl.Series:
         """Return the code of each id (Int32), numbering those not seen before.
 
@@ -34,11 +41,19 @@ class IdIndex:
         """
         if not len(ids):
             return pl.Series(self.name, [], dtype=pl.Int32)
-        ids = ids.cast(pl.Int64) if ids.dtype.is_integer() else ids
-        if ids.dtype not in (pl.Int64, pl.String) or (self._dtype is not None and ids.dtype != self._dtype):
+        if ids.dtype.is_integer():
+            if ids.dtype == pl.UInt64 and ids.max() > 2**63 - 1:  # type: ignore[operator]
+                raise BadInputError(
+                    field=f"{self.name} ids",
+                    value=ids.max(),
+                    remedy="Write ids of more than 63 bits as text.",
+                )
+            ids = ids.cast(pl.Int64)
+        self.require(ids.dtype)
+        if self._dtype is not None and ids.dtype != self._dtype:
             raise BadInputError(
                 field=f"{self.name} ids",
-                value=f"{ids.dtype} and {self._dtype or 'text or integers wanted'}",
+                value=f"{ids.dtype} and {self._dtype}",
                 remedy="Give ids that are all text or all integers.",
             )
         self._dtype = ids.dtype

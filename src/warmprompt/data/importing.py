@@ -111,6 +111,8 @@ def _read_events(source: Source, users: IdIndex, items: IdIndex, log: RejectLog,
     """Return valid events in file order: user, item (codes), rating, time_s."""
     frames = []
     for raw in source.events(log):
+        for ids in (users, items):
+            ids.require(raw.schema[ids.name])
         checked = raw.select(LINE, "user", "item", *_parsed(source)).with_columns(
             _reason(source, now_s).alias("reason")
         )
@@ -136,16 +138,24 @@ def _parsed(source: Source) -> list[pl.Expr]:
     if source.has_time:
         given = pl.col("time").cast(pl.String).fill_null("") != ""
         if source.time_unit == "iso":
-            parsed = (
-                pl.col("time").cast(pl.String).str.to_datetime(strict=False, time_zone="UTC", time_unit="us")
-            )
-            seconds = parsed.dt.epoch("us").cast(pl.Float64) / 1e6
+            seconds = _iso_seconds(pl.col("time").cast(pl.String))
         else:
             seconds = pl.col("time").cast(pl.Float64, strict=False) / (
                 1000 if source.time_unit == "ms" else 1
             )
         columns += [seconds.alias("time_s"), given.alias("timed")]
     return columns
+
+
+def _iso_seconds(text: pl.Expr) -> pl.Expr:
+    """Return seconds since 1970 of ISO 8601 days and times; without an offset they are UTC."""
+    plain = text.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r"Z$", "+00:00")
+    moments = (
+        plain.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us").dt.epoch("us"),
+        plain.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us").dt.epoch("us"),
+        plain.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).dt.epoch("us"),
+    )
+    return pl.coalesce(moments) / 1_000_000
 
 
 def _reason(source: Source, now_s: int) -> pl.Expr:
@@ -175,6 +185,7 @@ def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog, *, rated_onl
     """Read the rows that describe users or items."""
     rows, left_out = [], 0
     for raw in frames(log) if frames else ():
+        ids.require(raw.schema[ids.name])
         log.reject(f"{ids.name} id is empty", raw.filter(_blank(ids.name))[LINE].to_list())
         good = raw.filter(~_blank(ids.name))
         log.accept(good.height)
@@ -184,10 +195,30 @@ def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog, *, rated_onl
         rows.append(good.drop(LINE, ids.name).insert_column(0, ids.codes(good[ids.name]).alias(CODE)))
     if not rows:
         return _Side(ids=ids, rows=None)
-    # What is not known is null, whichever way the source writes it.
-    table = pl.concat(rows, how="diagonal").with_columns(pl.col(pl.String).replace("", None))
+    table = pl.concat(_as_attributes(rows, lists=ids.name == "item"), how="diagonal")
     first = table.unique(CODE, keep="first", maintain_order=True)
     return _Side(ids=ids, rows=first, num_repeated=table.height - first.height, num_left_out=left_out)
+
+
+def _as_attributes(frames: list[pl.DataFrame], *, lists: bool) -> list[pl.DataFrame]:
+    """Give attributes one type in all frames: text, or lists of text where any frame has lists.
+
+    What is not known is null, whichever way the source writes it. Without `lists`, lists become
+    text, joined by commas.
+    """
+    plural = {name for frame in frames for name, dtype in frame.schema.items() if dtype == pl.List}
+
+    def shaped(name: str, dtype: pl.DataType) -> pl.Expr:
+        if dtype == pl.List:
+            texts = pl.col(name).cast(pl.List(pl.String))
+            return texts if lists else texts.list.join(", ")
+        text = pl.col(name).cast(pl.String).replace("", None)
+        return pl.when(text.is_not_null()).then(pl.concat_list(text)) if lists and name in plural else text
+
+    return [
+        frame.select(CODE, *(shaped(name, dtype) for name, dtype in frame.schema.items() if name != CODE))
+        for frame in frames
+    ]
 
 
 def _check_rejects(log: RejectLog, max_rejects: float) -> None:

@@ -50,6 +50,11 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
         raise BadInputError(field=str(path), value=error, remedy="Give a whole Parquet file.") from error
 
 
+def is_temporal(path: Path, column: str) -> bool:
+    """Tell whether a column that is there holds dates or times."""
+    return bool(pa.types.is_temporal(pq.read_schema(path).field(column).type))
+
+
 def require_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise BadInputError where a wanted column is not present; list those that are."""
     for name in wanted:

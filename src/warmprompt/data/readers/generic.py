@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from warmprompt.data.readers.columnar import parquet_columns, parquet_rows, require_columns
+from warmprompt.data.readers.columnar import is_temporal, parquet_columns, parquet_rows, require_columns
 from warmprompt.data.readers.delimited import CSV, delimited_rows, header_of
 from warmprompt.data.readers.json_lines import id_column, json_objects, text_of, with_plain_ids
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
@@ -31,6 +31,13 @@ _KINDS = {
     ".json": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
+}
+_SCALARS = {
+    "user": "text or integers",
+    "item": "text or integers",
+    "rating": "numbers",
+    "time": "numbers or dates",
+    "title": "text",
 }
 _TYPED = ("jsonl", "parquet")
 _DIALECTS = {"csv": CSV, "tsv": replace(CSV, separator="\t")}
@@ -99,11 +106,18 @@ def read_mapped(
         has_rating="rating" in in_events,
         has_time="time" in in_events,
         typed_ids=typed,
-        time_unit=time_unit,
+        time_unit="s" if _has_dates(events) else time_unit,
         rating_scale=rating_scale,
         # Items of refused events are no items.
         unrated_items=not inline,
     )
+
+
+def _has_dates(events: MappedFile) -> bool:
+    """Tell whether the times are dates already, whatever unit was named."""
+    if _kind(events.path) != "parquet" or "time" not in events.mapping:
+        return False
+    return is_temporal(events.path, events.mapping["time"])
 
 
 def _kind(path: Path) -> str:
@@ -130,6 +144,9 @@ def _check(file: MappedFile, needed: tuple[str, ...]) -> None:
                 value=name,
                 remedy="Use letters, digits and '_'; add a separator in brackets for a list: genres[|].",
             )
+    bare = [name.partition("[")[0] for name in file.mapping]
+    if repeated := [name for name in bare if bare.count(name) > 1]:
+        raise BadInputError(field=f"columns of {file.path}", value=repeated[0], remedy="Name it once.")
     kind = _kind(file.path)
     if kind != "jsonl":
         columns = parquet_columns(file.path) if kind == "parquet" else header_of(file.path, _DIALECTS[kind])
@@ -186,17 +203,27 @@ def _from_parquet(file: MappedFile, _log: RejectLog) -> Iterator[pl.DataFrame]:
     for frame in parquet_rows(file.path, columns=tuple(dict.fromkeys(file.mapping.values()))):
         yield frame.select(
             LINE,
-            *(_as_text(theirs, frame.schema[theirs]).alias(ours) for ours, theirs in file.mapping.items()),
+            *(
+                _plain(ours, theirs, frame.schema[theirs]).alias(ours)
+                for ours, theirs in file.mapping.items()
+            ),
         )
 
 
-def _as_text(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return integers as they are, lists as lists of text, dates as seconds, all else as text."""
-    if isinstance(dtype, pl.Datetime | pl.Date):
+def _plain(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column with dates as seconds and categories as text; refuse types that cannot be `name`."""
+    if isinstance(dtype, pl.Datetime | pl.Date) and name == "time":
         return pl.col(column).cast(pl.Datetime("us")).dt.epoch("us") / 1_000_000
-    if isinstance(dtype, pl.List):
-        return pl.col(column).cast(pl.List(pl.String))
-    return pl.col(column) if dtype.is_numeric() else pl.col(column).cast(pl.String)
+    if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
+        return pl.col(column).cast(pl.String)
+    number = dtype.is_integer() if name in ("user", "item") else dtype.is_numeric()
+    if name in _SCALARS and not (number or dtype == pl.String):
+        raise BadInputError(
+            field=f"column {column!r}",
+            value=f"{dtype} as {name}",
+            remedy=f"Give {_SCALARS[name]} in that column.",
+        )
+    return pl.col(column)
 
 
 def _from_json(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
@@ -220,8 +247,8 @@ def _from_json(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
 
 
 def _texts(name: str, values: list[Any]) -> pl.Series:
-    """Return a list column where any value is a list, else text."""
-    if any(isinstance(value, list) for value in values):
+    """Return a list column where any value is a list, else text; a title is always text."""
+    if name != "title" and any(isinstance(value, list) for value in values):
         lists = [
             [text for each in (value if isinstance(value, list) else [value]) if (text := text_of(each))]
             for value in values

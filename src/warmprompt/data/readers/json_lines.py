@@ -87,9 +87,11 @@ def id_column(name: str, values: list[Any]) -> pl.Series:
         )
     try:
         return pl.Series(name, values, dtype=pl.Int64 if int in kinds else pl.String)
-    except OverflowError as error:
+    except (OverflowError, TypeError) as error:
         raise BadInputError(
-            field=f"{name} ids", value=error, remedy="Write ids that need more than 64 bits as text."
+            field=f"{name} ids",
+            value="an integer beyond 64 bits",
+            remedy="Write ids that need more than 64 bits as text.",
         ) from error
 
 

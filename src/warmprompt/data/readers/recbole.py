@@ -83,6 +83,11 @@ def _typed_header(path: Path) -> list[tuple[str, str]]:
                 remedy=f"Write name:type with a type of {', '.join(_TYPES)}.",
             )
         typed.append((_NAMES.get(name, name), kind))
+    names = [name for name, _ in typed]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise BadInputError(
+            field=f"{path}, line 1", value=repeated[0], remedy="Keep one column that means it."
+        )
     return typed
 
 

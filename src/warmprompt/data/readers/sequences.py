@@ -35,7 +35,7 @@ def read(path: Path) -> Source:
         columns = [column for column in present if column != "asin"]
         for frame in parquet_rows(items, columns=columns):
             yield frame.with_columns(
-                pl.exclude(LINE, "item").cast(pl.String),
+                pl.exclude(LINE, "item", "title").cast(pl.String),
                 pl.Series("title", map(_title, frame["title"]), dtype=pl.String),
             )
 
@@ -50,5 +50,5 @@ def read(path: Path) -> Source:
     )
 
 
-def _title(written: str | None) -> str | None:
-    return None if written is None or written == "nan" else html.unescape(written)
+def _title(written: object) -> str | None:
+    return None if written is None or written == "nan" else html.unescape(str(written))
