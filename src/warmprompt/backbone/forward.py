@@ -1,0 +1,158 @@
+"""One pass through the frozen model: [user text][soft prompt][read-out].
+
+The text comes first, so a decoder computes its keys and values once, without a
+gradient, and every inner step reuses them: only the prompt and the read-out run
+forward and backward. An encoder looks both ways, so its text runs along.
+
+B is users, T text tokens (padded on the right), P prompt vectors, H hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from warmprompt.backbone.load import Backbone
+
+MAX_TEXT_TOKENS = 48
+READ_OUT_TEXT = " likes"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextPrefix:
+    """The user texts of a batch, read once.
+
+    Attributes:
+        mask_BT: True at text tokens, False at padding; T may be 0.
+        embeddings_BTH: Token embeddings; used by encoders.
+        keys: Per layer of a decoder, (B, heads, T, width per head); empty for encoders.
+        values: As `keys`.
+    """
+
+    mask_BT: Tensor
+    embeddings_BTH: Tensor
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+    @property
+    def num_users(self) -> int:
+        """B."""
+        return len(self.mask_BT)
+
+
+@torch.no_grad()
+def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
+    """Run the user texts through the frozen model and keep what later passes need.
+
+    An empty text has no tokens; a batch of empty texts costs no pass. A text is cut after
+    `MAX_TEXT_TOKENS` tokens.
+    """
+    rows = [_token_ids(backbone, text) for text in texts]
+    width = max((len(row) for row in rows), default=0)
+    ids_BT = torch.zeros((len(rows), width), dtype=torch.long)
+    mask_BT = torch.zeros((len(rows), width), dtype=torch.bool)
+    for index, row in enumerate(rows):
+        ids_BT[index, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+        mask_BT[index, : len(row)] = True
+    ids_BT, mask_BT = ids_BT.to(backbone.device), mask_BT.to(backbone.device)
+    embeddings_BTH = backbone.embed(ids_BT)
+    if backbone.kind == "encoder" or width == 0:
+        return TextPrefix(mask_BT=mask_BT, embeddings_BTH=embeddings_BTH, keys=(), values=())
+    cache = DynamicCache(config=backbone.model.config)
+    # Rows without text see one padding token, which the mask hides from everything that follows.
+    seen_BT = mask_BT.clone()
+    seen_BT[:, 0] = True
+    backbone.model(
+        inputs_embeds=embeddings_BTH, attention_mask=seen_BT.long(), past_key_values=cache, use_cache=True
+    )
+    return TextPrefix(
+        mask_BT=mask_BT,
+        embeddings_BTH=embeddings_BTH,
+        keys=tuple(layer.keys for layer in cache.layers),
+        values=tuple(layer.values for layer in cache.layers),
+    )
+
+
+def read_out(backbone: Backbone, prefix: TextPrefix, prompts_BPH: Tensor) -> Tensor:
+    """Return what the frozen model makes of each user's text and prompt, (B, H) float32.
+
+    A decoder is read at the read-out token, which has seen everything before it; an encoder at the
+    mean over its tokens, which is how sentence encoders are trained. Differentiable in the prompts.
+
+    Args:
+        backbone: The frozen model.
+        prefix: From `read_texts`, with as many users as `prompts_BPH`.
+        prompts_BPH: One prompt per user.
+    """
+    prompts_BPH = prompts_BPH.to(backbone.embed(torch.zeros(1, dtype=torch.long, device=backbone.device)))
+    tail_BRH = torch.cat([prompts_BPH, _read_out_embedding(backbone).expand(len(prompts_BPH), -1, -1)], dim=1)
+    if backbone.kind == "encoder":
+        return _read_encoder(backbone, prefix, tail_BRH)
+    lengths_B1 = prefix.mask_BT.sum(1, keepdim=True)
+    positions_BR = lengths_B1 + torch.arange(tail_BRH.shape[1], device=tail_BRH.device)
+    seen_BS = torch.cat([prefix.mask_BT, prefix.mask_BT.new_ones(tail_BRH.shape[:2])], dim=1)
+    outputs = backbone.model(
+        inputs_embeds=tail_BRH,
+        attention_mask=seen_BS.long() if prefix.keys else None,
+        position_ids=positions_BR,
+        past_key_values=_fresh_cache(backbone, prefix) if prefix.keys else None,
+        use_cache=False,
+    )
+    hidden_BH: Tensor = outputs.last_hidden_state[:, -1]
+    return hidden_BH.float()
+
+
+@contextmanager
+def count_forwards(backbone: Backbone) -> Iterator[list[int]]:
+    """Yield a list that grows by the batch size with each pass through the model, texts included."""
+    sizes: list[int] = []
+
+    def note(_module: object, _args: object, kwargs: dict[str, Tensor]) -> None:
+        sizes.append(len(kwargs["inputs_embeds"]))
+
+    handle = backbone.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield sizes
+    finally:
+        handle.remove()
+
+
+def _token_ids(backbone: Backbone, text: str) -> list[int]:
+    """Encoders were trained with their first special token in front, so it stays also before no text."""
+    first = [backbone.tokenizer.cls_token_id] if backbone.kind == "encoder" else []
+    ids: list[int] = backbone.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+    return [one for one in first if one is not None] + ids[:MAX_TEXT_TOKENS]
+
+
+def _read_out_embedding(backbone: Backbone) -> Tensor:
+    ids: list[int] = backbone.tokenizer(READ_OUT_TEXT, add_special_tokens=False)["input_ids"]
+    if backbone.kind == "encoder" and backbone.tokenizer.sep_token_id is not None:
+        ids = [backbone.tokenizer.sep_token_id]
+    return backbone.embed(torch.as_tensor(ids[-1:], device=backbone.device))
+
+
+def _fresh_cache(backbone: Backbone, prefix: TextPrefix) -> DynamicCache:
+    """Return a cache that starts with the text; a pass appends to it by copying, so the text stays."""
+    cache = DynamicCache(config=backbone.model.config)
+    for index, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
+        cache.update(keys, values, index)
+    return cache
+
+
+def _read_encoder(backbone: Backbone, prefix: TextPrefix, tail_BRH: Tensor) -> Tensor:
+    """Prompts come before the padding, so that positions are those of an unpadded input."""
+    num_users, num_tail = tail_BRH.shape[:2]
+    joined_BSH = torch.cat([prefix.embeddings_BTH, tail_BRH], dim=1)
+    seen_BS = torch.cat([prefix.mask_BT, prefix.mask_BT.new_ones((num_users, num_tail))], dim=1)
+    order_BS = torch.argsort(~seen_BS, dim=1, stable=True)
+    joined_BSH = joined_BSH.gather(1, order_BS[..., None].expand_as(joined_BSH))
+    seen_BS = seen_BS.gather(1, order_BS)
+    hidden_BSH = backbone.model(inputs_embeds=joined_BSH, attention_mask=seen_BS.long()).last_hidden_state
+    weights_BS1 = seen_BS[..., None].to(hidden_BSH.dtype)
+    pooled_BH: Tensor = (hidden_BSH * weights_BS1).sum(1) / weights_BS1.sum(1)
+    return pooled_BH.float()

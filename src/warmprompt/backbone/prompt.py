@@ -1,0 +1,58 @@
+"""Soft prompts: a few vectors that stand beside the token embeddings of a frozen model.
+
+P is prompt vectors, H the model's hidden width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.load import Backbone
+from warmprompt.errors import BadInputError
+from warmprompt.rng import derive
+
+PromptInit = Literal["vocab", "text", "normal"]
+
+
+def init_prompt(backbone: Backbone, *, length: int, init: PromptInit, text: str = "", seed: int) -> Tensor:
+    """Return the prompt that training starts from, (P, H) float32 on the backbone's device.
+
+    Args:
+        backbone: Gives the embedding table and its scale.
+        length: P.
+        init: `vocab` samples rows of the embedding table, special tokens left out; `text` embeds a
+            text, repeated or cut to P tokens; `normal` draws with the table's mean and deviation.
+        text: The text of init `text`.
+        seed: Of the draw.
+
+    Raises:
+        BadInputError: `length` below 1, or init `text` without a text.
+
+    Source: Lester, Al-Rfou & Constant 2021, section 3.1.
+    """
+    if length < 1:
+        raise BadInputError(field="prompt.length", value=length, remedy="Give at least 1.")
+    rng = derive(seed, "prompt")
+    if init == "text":
+        return backbone.embed(_text_ids(backbone, text, length)).float().clone()
+    table = backbone.model.get_input_embeddings().weight
+    special = set(backbone.tokenizer.all_special_ids)
+    usual = [index for index in range(min(len(backbone.tokenizer), len(table))) if index not in special]
+    if init == "vocab":
+        ids = torch.as_tensor(rng.choice(usual, size=length), device=backbone.device)
+        return backbone.embed(ids).float().clone()
+    rows = backbone.embed(torch.as_tensor(rng.choice(usual, size=256), device=backbone.device)).float()
+    noise = torch.as_tensor(rng.standard_normal((length, rows.shape[1])), dtype=torch.float32)
+    return rows.mean(0) + rows.std(0) * noise.to(rows.device)
+
+
+def _text_ids(backbone: Backbone, text: str, length: int) -> Tensor:
+    ids: list[int] = backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise BadInputError(
+            field="prompt.text_init", value=text, remedy="Give a text, or another prompt.init."
+        )
+    return torch.as_tensor((ids * length)[:length], device=backbone.device)

@@ -1,0 +1,159 @@
+"""Where learning starts: item vectors from iALS factors and text, a neutral prior, one step size.
+
+Item vectors are the factors stretched by M^(1/2), M = (V^T V + regularization)^-1: one gradient step of
+rate 1 from zero on a user vector then ranks as the first-order solution of iALS's fold-in does.
+
+V is items, D factors, X width of item text vectors, T text features, P prompt vectors, H hidden width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.readout import ReadOut
+from warmprompt.data.dataset import Dataset, popularity
+from warmprompt.data.factors import fit_item_factors
+from warmprompt.errors import BadInputError
+from warmprompt.meta.model import Constants
+from warmprompt.rng import derive
+from warmprompt.types import Floats
+
+_TEXT_RIDGE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemStart:
+    """How item vectors start.
+
+    Attributes:
+        num_factors: D.
+        regularization: Of the iALS fit.
+        alpha: Confidence of an event in the iALS fit.
+        num_iterations: Alternations.
+        norm: Root mean square length of the item vectors of the catalogue.
+    """
+
+    num_factors: int = 64
+    regularization: float = 50.0
+    alpha: float = 10.0
+    num_iterations: int = 15
+    norm: float = 2.0
+
+
+def initial_items(
+    training: Dataset, item_text_VX: Floats | None, start: ItemStart, *, seed: int
+) -> tuple[dict[str, Tensor], Constants]:
+    """Return the item parameters and the constants that belong to them.
+
+    The text map is the ridge regression of the warm items' start vectors on their texts, and the
+    learned part what the text does not explain, so a warm item starts at its factors and a new one
+    where its text puts it. Popularity of items without events is predicted from text the same way.
+
+    Args:
+        training: Events of training users.
+        item_text_VX: Unit-length text vectors, or None to do without text.
+        start: Sizes and the iALS settings.
+        seed: Of the iALS start.
+
+    Raises:
+        BadInputError: No events.
+    """
+    counts_V = popularity(training)
+    warm_V = counts_V > 0
+    if not warm_V.any():
+        raise BadInputError(field="data set", value=training.name, remedy="Give training users with events.")
+    vectors_VD = _stretched_factors(training, warm_V, start, seed)
+    text_VX = np.zeros((training.num_items, 1), dtype=np.float32) if item_text_VX is None else item_text_VX
+    log_counts_V = np.log1p(counts_V).astype(np.float32)
+    text_map_XD, _ = _ridge(text_VX[warm_V], vectors_VD[warm_V], center=False)
+    popular_X1, mean_1 = _ridge(text_VX[warm_V], log_counts_V[warm_V, None], center=True)
+    predicted_V = np.clip((text_VX @ popular_X1)[:, 0] + mean_1[0], 0.0, log_counts_V.max())
+    levels_R, rating_range = _rating_levels(training)
+    params = {
+        "items.learned": torch.from_numpy((vectors_VD - text_VX @ text_map_XD) * warm_V[:, None]).float(),
+        "items.support_offset": torch.zeros(training.num_items, start.num_factors),
+        "items.text_map": torch.from_numpy(text_map_XD).float(),
+        "items.bias": torch.zeros(training.num_items),
+        "popularity.weight": torch.tensor(1.0),
+        # softplus(0.54) = 1: a full like starts at weight 1; dislikes start near their least size.
+        "ratings.size": torch.where(levels_R < 0.5, -3.0, 0.54),
+        "support.log_kappa": torch.tensor(float(np.log(10.0))),
+        "ridge.log_spread": torch.tensor(0.0),
+        "ridge.log_prior": torch.tensor(float(np.log(10.0))),
+        "ridge.log_target": torch.tensor(float(np.log(10.0))),
+    }
+    constants = Constants(
+        item_text_VX=torch.from_numpy(np.ascontiguousarray(text_VX)).float(),
+        log_popularity_V=torch.from_numpy(np.where(warm_V, log_counts_V, predicted_V)).float(),
+        warm_V=torch.from_numpy(warm_V).float(),
+        rating_levels_R=levels_R,
+        rating_range=torch.tensor(rating_range),
+    )
+    return params, constants
+
+
+def initial_prior(
+    *, num_factors: int, num_text_features: int, num_steps: int, rate: float
+) -> dict[str, Tensor]:
+    """Return a prior that says nothing yet, and one step size for every inner step."""
+    return {
+        "prior.start": torch.zeros(num_factors),
+        "prior.text_head": torch.zeros(num_text_features, num_factors),
+        "inner.log_rates": torch.full((num_steps,), float(np.log(rate))),
+    }
+
+
+def initial_prompt_params(read: ReadOut) -> dict[str, Tensor]:
+    """Return the prompt's start at the reference, and equal rates for all its coordinates."""
+    return {
+        "prompt.start": torch.zeros_like(read.reference_PH),
+        "prompt.log_rates": torch.zeros_like(read.reference_PH),
+    }
+
+
+def _stretched_factors(training: Dataset, warm_V: np.ndarray, start: ItemStart, seed: int) -> Floats:
+    if start.num_factors > training.num_items:
+        raise BadInputError(
+            field="model.num_factors",
+            value=start.num_factors,
+            remedy=f"Choose at most the number of items, {training.num_items}.",
+        )
+    factors_VD = fit_item_factors(
+        training,
+        num_factors=start.num_factors,
+        regularization=start.regularization,
+        alpha=start.alpha,
+        num_iterations=start.num_iterations,
+        seed=seed,
+    ).astype(np.float64)
+    values_D, basis_DD = np.linalg.eigh(
+        factors_VD.T @ factors_VD + start.regularization * np.eye(start.num_factors)
+    )
+    stretched_VD = factors_VD @ (basis_DD / np.sqrt(values_D)) @ basis_DD.T
+    length = np.sqrt((stretched_VD[warm_V] ** 2).sum(axis=1).mean())
+    # Factors can vanish where there are hardly any events; a faint draw keeps directions to learn along.
+    faint = derive(seed, "items").standard_normal(stretched_VD.shape) * 1e-3
+    return ((stretched_VD / max(length, 1e-6) + faint) * start.norm).astype(np.float32)
+
+
+def _ridge(inputs: np.ndarray, targets: np.ndarray, *, center: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ridge weights and, where centred, the mean of the targets (else zeros)."""
+    inputs = inputs.astype(np.float64)
+    mean = targets.mean(axis=0) if center else np.zeros(targets.shape[1])
+    gram = inputs.T @ inputs + _TEXT_RIDGE * np.eye(inputs.shape[1])
+    weights = np.linalg.solve(gram, inputs.T @ (targets - mean))
+    return weights.astype(np.float32), np.asarray(mean, dtype=np.float32)
+
+
+def _rating_levels(training: Dataset) -> tuple[Tensor, tuple[float, float]]:
+    ratings, scale = training.interactions.ratings, training.rating_scale
+    if ratings is None or scale is None or scale[1] <= scale[0]:
+        return torch.zeros(0), (0.0, 0.0)
+    low, high = float(scale[0]), float(scale[1])
+    seen = np.unique(ratings[np.isfinite(ratings)])
+    levels = np.unique(np.concatenate([[low, high], seen if len(seen) <= 11 else []]))
+    return torch.from_numpy((levels - low) / (high - low)).float(), (low, high)

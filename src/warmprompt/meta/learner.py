@@ -1,0 +1,162 @@
+"""What all learners share: a state, an optimiser, and the pair (init, step).
+
+A learner differs from another only in its meta-gradient: how the loss on query
+events, after prompts have been adapted on support events, tells parameters to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from warmprompt.errors import NotFiniteError
+from warmprompt.meta.model import Params
+from warmprompt.meta.task import Task
+
+MetaGradient = Callable[[Params, Task], "Outer"]
+
+# Step sizes relative to the outer rate. Item tables have many weights and little data each.
+RELATIVE_RATE: Mapping[str, float] = {
+    "items.": 0.03,
+    "prior.text_head": 0.1,
+    "popularity.": 0.3,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outer:
+    """A meta-gradient and the loss it was taken at.
+
+    Attributes:
+        loss: Mean query loss over the batch, nats.
+        gradients: Per parameter; parameters missing here stay as they are.
+    """
+
+    loss: Tensor
+    gradients: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearnerState:
+    """Parameters and the optimiser's moments.
+
+    Attributes:
+        params: Flat dictionary of tensors that carry no gradient.
+        first: First moments, as `params`.
+        second: Second moments, as `params`.
+        step: Outer steps taken.
+    """
+
+    params: dict[str, Tensor]
+    first: dict[str, Tensor]
+    second: dict[str, Tensor]
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one outer step saw: mean query loss in nats and the gradient's norm before clipping."""
+
+    loss: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """A pair of pure functions.
+
+    Attributes:
+        name: As settings and tables call it.
+        gradient: The meta-gradient.
+        needs_second_order: Whether attention must be differentiable twice.
+        adapts_by: `gradient` steps on prompts, or `ridge`, the closed form on the user vector.
+    """
+
+    name: str
+    gradient: MetaGradient
+    needs_second_order: bool = False
+    adapts_by: str = "gradient"
+
+    def init(self, params: Params) -> LearnerState:
+        """Return the state before the first step; parameters are copied."""
+        return LearnerState(
+            params={name: value.detach().clone() for name, value in params.items()},
+            first={name: torch.zeros_like(value) for name, value in params.items()},
+            second={name: torch.zeros_like(value) for name, value in params.items()},
+            step=0,
+        )
+
+    def step(
+        self, state: LearnerState, task: Task, *, rate: float, clip_norm: float, weight_decay: float = 0.0
+    ) -> tuple[LearnerState, StepReport]:
+        """Return the state after one outer step (AdamW), and what it saw; `state` is not written to.
+
+        Args:
+            state: From `init` or an earlier step.
+            task: A batch of users.
+            rate: Outer rate; `RELATIVE_RATE` scales it per parameter.
+            clip_norm: Largest norm of the whole meta-gradient.
+            weight_decay: Decoupled decay, relative to the rate.
+
+        Raises:
+            NotFiniteError: A loss or gradient became NaN or infinite.
+
+        Source: Loshchilov & Hutter 2019, algorithm 2.
+        """
+        leaves = {name: value.detach().requires_grad_() for name, value in state.params.items()}
+        outer = self.gradient(leaves, task)
+        norm = _norm(outer.gradients)
+        if not (torch.isfinite(outer.loss) and torch.isfinite(norm)):
+            raise NotFiniteError(
+                field=f"meta-gradient of {self.name} at step {state.step}",
+                value=f"loss {outer.loss.item()}, norm {norm.item()}",
+                remedy="Lower train.lr or the inner rates.",
+            )
+        scale = (clip_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
+        gradients = {name: gradient * scale for name, gradient in outer.gradients.items()}
+        moved = _adamw(state, gradients, rate=rate, weight_decay=weight_decay)
+        return moved, StepReport(loss=outer.loss.item(), gradient_norm=norm.item())
+
+
+def gradients_of(loss: Tensor, params: Params) -> dict[str, Tensor]:
+    """Return the gradient of a loss in every parameter it depends on."""
+    found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+    return {
+        name: gradient.detach() for name, gradient in zip(params, found, strict=True) if gradient is not None
+    }
+
+
+def _norm(gradients: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([gradient.square().sum() for gradient in gradients.values()]).sum().sqrt()
+
+
+@torch.no_grad()
+def _adamw(
+    state: LearnerState, gradients: dict[str, Tensor], *, rate: float, weight_decay: float
+) -> LearnerState:
+    params, first, second = dict(state.params), dict(state.first), dict(state.second)
+    for name, gradient in gradients.items():
+        relative = next((value for key, value in RELATIVE_RATE.items() if name.startswith(key)), 1.0)
+        params[name], first[name], second[name] = (
+            one[name].clone() for one in (state.params, state.first, state.second)
+        )
+        adamw(
+            [params[name]],
+            [gradient],
+            [first[name]],
+            [second[name]],
+            [],
+            [torch.tensor(float(state.step))],
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=rate * relative,
+            weight_decay=weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+    return LearnerState(params=params, first=first, second=second, step=state.step + 1)

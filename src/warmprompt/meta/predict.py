@@ -1,0 +1,106 @@
+"""From evidence to user vectors with learned parameters: the one path of validation, evaluation and service.
+
+B is users, D factors, P prompt vectors, H hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
+from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.readout import ReadOut, text_features
+from warmprompt.data.episodes import EventBatch
+from warmprompt.meta.inner import adapt
+from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
+from warmprompt.meta.task import PromptTask, start_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Adapted:
+    """What adaptation found out about each user.
+
+    Attributes:
+        users_BD: User vectors, ready for `score_catalogue`.
+        offsets_BPH: The users' prompts, as offsets from the reference prompt.
+    """
+
+    users_BD: Tensor
+    offsets_BPH: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadTexts:
+    """User texts after the frozen model has read them: all that adaptation needs of them."""
+
+    prefix: TextPrefix
+    reference_BH: Tensor
+
+
+@torch.no_grad()
+def read_user_texts(backbone: Backbone, read: ReadOut, texts: Sequence[str]) -> ReadTexts:
+    """Read texts and take their hidden states at the reference prompt: two passes, none of them adapted."""
+    prefix = read_texts(backbone, texts)
+    prompts_BPH = read.reference_PH.expand(len(texts), -1, -1)
+    return ReadTexts(prefix=prefix, reference_BH=read_out(backbone, prefix, prompts_BPH))
+
+
+def adapt_users(
+    params: Params,
+    constants: Constants,
+    backbone: Backbone,
+    read: ReadOut,
+    *,
+    texts: ReadTexts,
+    events: EventBatch,
+    adapts_by: str = "gradient",
+) -> Adapted:
+    """Adapt every user's prompt to their events, and read the user vectors.
+
+    S inner steps cost S + 1 forward and S backward passes for the whole batch; users without any
+    event keep the start at the cost of the last pass alone.
+
+    Args:
+        params: Learned.
+        constants: Of the item side.
+        backbone: The frozen model.
+        read: The normalised read-out.
+        texts: From `read_user_texts`, row by row.
+        events: The users' events; may be empty.
+        adapts_by: `gradient`, `ridge`, or `nothing`, which leaves the prompt at its learned start.
+    """
+    shown = to_events(events, constants)
+    task = PromptTask(
+        constants=constants,
+        support=shown,
+        query=shown,
+        features_BT=text_features(read, texts.reference_BH),
+        backbone=backbone,
+        read=read,
+        prefix=texts.prefix,
+        reference_BH=texts.reference_BH,
+    )
+    start_BPH = start_of(task, params).detach()
+    has_events = bool(shown.mask_BK.any())
+    if adapts_by == "gradient" and has_events:
+        moved_BPH = adapt(
+            start_BPH, lambda prompts: task.support_loss(params, prompts), rates=task.rates(params)
+        )
+    else:
+        moved_BPH = start_BPH
+    with torch.no_grad():
+        users_BD = task.users(params, moved_BPH)
+        if adapts_by == "ridge" and has_events:
+            users_BD = _where_any(shown, ridge_users(params, constants, shown, users_BD), users_BD)
+    return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH.detach())
+
+
+def _where_any(events: Events, solved_BD: Tensor, prior_BD: Tensor) -> Tensor:
+    """Users without events keep the prior."""
+    return torch.where(events.mask_BK.any(dim=1, keepdim=True), solved_BD, prior_BD)
+
+

@@ -1,0 +1,189 @@
+"""What a learner sees of a batch of users: where prompts start, and losses as functions of prompts.
+
+Two tasks fulfil the protocol. `PromptTask` runs the language model. `TangentTask` replaces the model
+by the linear response that the read-out is normalised to, so the user vector itself is what adapts:
+it needs no model, and trains head and item vectors in seconds before prompts are trained exactly.
+
+B is users, D factors, T text features, P prompt vectors, H hidden width, S inner steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.forward import TextPrefix, read_out
+from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.readout import ReadOut, displacement, prompts_at
+from warmprompt.meta.model import Constants, Events, Params, query_loss, ridge_users, support_loss
+
+
+class Task(Protocol):
+    """A batch of users as differentiable functions; all are pure in parameters and prompts."""
+
+    @property
+    def start_name(self) -> str:
+        """The parameter that prompts start from."""
+
+    @property
+    def num_users(self) -> int:
+        """B."""
+
+    def rates(self, params: Params) -> Tensor:
+        """Return one step size per inner step, (S, ...), broadcast over prompts."""
+
+    def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """Return the loss on each user's support events, (B,)."""
+
+    def query_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """Return the loss on each user's query events, (B,)."""
+
+    def query_step_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """Return the support loss taken on the query events, (B,): one more step of the same kind."""
+
+    def closed_form_loss(self, params: Params) -> Tensor:
+        """Return the query loss of user vectors solved for by ridge regression, (B,)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Evidence:
+    """Support and query of a batch, and the dropout of this step.
+
+    Attributes:
+        keep_BD: Factor of each coordinate of the user vectors in the query loss; None keeps all.
+    """
+
+    constants: Constants
+    support: Events
+    query: Events
+    features_BT: Tensor
+    keep_BD: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TangentTask(_Evidence):
+    """The user vector adapts itself; text is known by its features at the reference prompt."""
+
+    @property
+    def start_name(self) -> str:
+        """The common start of user vectors."""
+        return "prior.start"
+
+    @property
+    def num_users(self) -> int:
+        """B."""
+        return len(self.features_BT)
+
+    def rates(self, params: Params) -> Tensor:
+        """Return (S, 1)."""
+        return params["inner.log_rates"].exp()[:, None]
+
+    def users(self, params: Params, moved_BD: Tensor) -> Tensor:
+        """Return the user vectors, (B, D): where the start has moved, plus what the text says."""
+        return moved_BD + self.features_BT @ params["prior.text_head"]
+
+    def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return support_loss(params, self.constants, self.support, self.users(params, prompts))
+
+    def query_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return _query_loss(self, params, self.users(params, prompts))
+
+    def query_step_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return support_loss(params, self.constants, self.query, self.users(params, prompts))
+
+    def closed_form_loss(self, params: Params) -> Tensor:
+        """See `Task`."""
+        prior_BD = self.users(params, params["prior.start"].expand(self.num_users, -1))
+        return _query_loss(self, params, ridge_users(params, self.constants, self.support, prior_BD))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PromptTask(_Evidence):
+    """Prompts adapt through the language model.
+
+    Attributes:
+        backbone: The frozen model.
+        read: The normalised read-out.
+        prefix: The users' texts, read once.
+        reference_BH: Hidden states of those texts at the reference prompt.
+    """
+
+    backbone: Backbone
+    read: ReadOut
+    prefix: TextPrefix
+    reference_BH: Tensor
+
+    @property
+    def start_name(self) -> str:
+        """The common start of prompts, as an offset from the reference."""
+        return "prompt.start"
+
+    @property
+    def num_users(self) -> int:
+        """B."""
+        return self.prefix.num_users
+
+    def rates(self, params: Params) -> Tensor:
+        """Return (S, P, H): a rate per step times a rate per coordinate."""
+        return params["inner.log_rates"].exp()[:, None, None] * params["prompt.log_rates"].exp()
+
+    def users(self, params: Params, prompts: Tensor) -> Tensor:
+        """Return the user vectors, (B, D): one pass through the language model."""
+        hidden_BH = read_out(self.backbone, self.prefix, prompts_at(self.read, prompts))
+        moved_BD = displacement(self.read, hidden_BH, self.reference_BH)
+        return prior_users(params, self.features_BT) + moved_BD
+
+    def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return support_loss(params, self.constants, self.support, self.users(params, prompts))
+
+    def query_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return _query_loss(self, params, self.users(params, prompts))
+
+    def query_step_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return support_loss(params, self.constants, self.query, self.users(params, prompts))
+
+    def closed_form_loss(self, params: Params) -> Tensor:
+        """See `Task`; the prior comes from a pass at the start."""
+        prior_BD = self.users(params, start_of(self, params))
+        return _query_loss(self, params, ridge_users(params, self.constants, self.support, prior_BD))
+
+
+def prior_users(params: Params, features_BT: Tensor) -> Tensor:
+    """Return the user vectors before any prompt has moved, (B, D)."""
+    return params["prior.start"] + features_BT @ params["prior.text_head"]
+
+
+def start_of(task: Task, params: Params) -> Tensor:
+    """Return the prompts that all users of the batch start from, (B, ...)."""
+    start = params[task.start_name]
+    return start.expand(task.num_users, *start.shape)
+
+
+def detached(params: Params) -> dict[str, Tensor]:
+    """Return the parameters as constants."""
+    return {name: value.detach() for name, value in params.items()}
+
+
+def _query_loss(task: _Evidence, params: Params, users_BD: Tensor) -> Tensor:
+    kept_BD = users_BD if task.keep_BD is None else users_BD * task.keep_BD
+    return query_loss(params, task.constants, task.support, task.query, kept_BD)
+
+
+def dropout_mask(shape: tuple[int, int], *, rate: float, seed: int) -> Tensor | None:
+    """Return a mask of zeros and 1 / (1 - rate), or None for rate 0; torch's global generator is untouched.
+
+    Source: Srivastava et al. 2014, inverted form.
+    """
+    if rate == 0:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(shape, generator=generator) >= rate).float() / (1 - rate)

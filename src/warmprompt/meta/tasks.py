@@ -1,0 +1,198 @@
+"""From users to tasks: draw episodes and texts, and hand learners what they differentiate.
+
+The same material serves both stages: `tangent`, where user vectors adapt themselves, and
+`prompt`, where prompts adapt through the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.forward import read_texts
+from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.readout import ReadOut, text_features
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import Episode, Order, batch_episodes, draw_episode
+from warmprompt.meta.inner import adapt
+from warmprompt.meta.model import Constants, Params, to_events
+from warmprompt.meta.task import PromptTask, TangentTask, Task, detached, dropout_mask, start_of
+from warmprompt.meta.texts import TextPool, draw_text
+from warmprompt.rng import derive, derive_seed
+
+Stage = Literal["tangent", "prompt"]
+STAGES: tuple[Stage, ...] = ("tangent", "prompt")
+
+VALIDATION_KS = (0, 1, 3, 5, 10, 20)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """All that training reads and nothing that it changes.
+
+    Attributes:
+        training: Events of training users.
+        validation: Events of validation users.
+        texts: The training users' pool.
+        validation_texts: The validation users' pool.
+        constants: Of the item side.
+        backbone: The frozen model.
+        read: The normalised read-out.
+        hidden: Hidden state at the reference prompt of every text of both pools and of "", (H,) each.
+    """
+
+    training: Dataset
+    validation: Dataset
+    texts: TextPool
+    validation_texts: TextPool
+    constants: Constants
+    backbone: Backbone
+    read: ReadOut
+    hidden: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How episodes are drawn.
+
+    Attributes:
+        seed: The run's seed.
+        order: Random or in time.
+        max_support: Largest K.
+        dropout: Share of the user vector's coordinates dropped in the query loss.
+        batch_size: Users per outer step.
+    """
+
+    seed: int
+    order: Order = "random"
+    max_support: int = 20
+    dropout: float = 0.3
+    batch_size: int = 32
+
+
+def epoch_batches(material: Material, drawing: Drawing, *, stage: Stage, epoch: int) -> list[list[int]]:
+    """Return the users of each batch of an epoch: all with two events or more, once, in random order."""
+    lengths = np.diff(material.training.interactions.offsets)
+    users = np.flatnonzero(lengths >= 2)
+    order = derive(drawing.seed, "order", stage, epoch).permutation(users)
+    return [
+        order[start : start + drawing.batch_size].tolist()
+        for start in range(0, len(order), drawing.batch_size)
+    ]
+
+
+def training_task(
+    material: Material, drawing: Drawing, users: Sequence[int], *, stage: Stage, epoch: int
+) -> Task:
+    """Return the task of one batch; the same arguments give the same task."""
+    # Stages draw from different rounds, so that the second does not repeat the first one's episodes.
+    round_index = 2 * epoch + STAGES.index(stage)
+    ids = [str(material.training.user_ids[user]) for user in users]
+    episodes = [
+        draw_episode(
+            material.training,
+            user,
+            seed=drawing.seed,
+            round_index=round_index,
+            max_support=drawing.max_support,
+            order=drawing.order,
+        )
+        for user in users
+    ]
+    texts = [
+        draw_text(material.texts.texts[user], seed=drawing.seed, round_index=round_index, user=name)
+        for user, name in zip(users, ids, strict=True)
+    ]
+    keep_BD = dropout_mask(
+        (len(users), len(material.read.move_DH)),
+        rate=drawing.dropout,
+        seed=derive_seed(drawing.seed, "dropout", stage, epoch, ids[0]),
+    )
+    return _task(material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD)
+
+
+def validation_tasks(
+    material: Material, drawing: Drawing, *, stage: Stage, max_users: int
+) -> Iterator[tuple[int, Task]]:
+    """Yield (K, task) over fixed episodes of validation users, for each K of `VALIDATION_KS`."""
+    dataset = material.validation
+    users = [int(user) for user in np.flatnonzero(np.diff(dataset.interactions.offsets) >= 2)][:max_users]
+    for k in VALIDATION_KS:
+        for start in range(0, len(users), 64):
+            part = users[start : start + 64]
+            episodes = [
+                draw_episode(
+                    dataset, user, seed=drawing.seed, round_index=-1, max_support=k, num_support=k,
+                    order=drawing.order,
+                )
+                for user in part
+            ]  # fmt: skip
+            texts = [
+                draw_text(
+                    material.validation_texts.texts[user],
+                    seed=drawing.seed,
+                    round_index=-1,
+                    user=str(dataset.user_ids[user]),
+                )
+                for user in part
+            ]
+            yield k, _task(material, dataset, episodes, texts, stage=stage, keep_BD=None)
+
+
+def validation_loss(
+    params: Params, material: Material, drawing: Drawing, *, stage: Stage, adapts_by: str, max_users: int
+) -> float:
+    """Return the query loss of validation users, nats per event, averaged over users and then over K."""
+    constant = detached(params)
+    losses: dict[int, list[Tensor]] = {}
+    for k, task in validation_tasks(material, drawing, stage=stage, max_users=max_users):
+        if adapts_by == "ridge":
+            with torch.no_grad():
+                loss_B = task.closed_form_loss(constant)
+        else:
+            moved = _adapted(task, constant)
+            with torch.no_grad():
+                loss_B = task.query_loss(constant, moved)
+        losses.setdefault(k, []).append(loss_B)
+    return float(np.mean([torch.cat(parts).mean().item() for parts in losses.values()]))
+
+
+def _adapted(task: Task, params: Params) -> Tensor:
+    return adapt(
+        start_of(task, params), lambda prompts: task.support_loss(params, prompts), rates=task.rates(params)
+    )
+
+
+def _task(
+    material: Material,
+    dataset: Dataset,
+    episodes: Sequence[Episode],
+    texts: Sequence[str],
+    *,
+    stage: Stage,
+    keep_BD: Tensor | None,
+) -> Task:
+    batch = batch_episodes(dataset, episodes)
+    constants = material.constants
+    reference_BH = torch.stack([material.hidden[text] for text in texts])
+    common = {
+        "constants": constants,
+        "support": to_events(batch.support, constants),
+        "query": to_events(batch.query, constants),
+        "features_BT": text_features(material.read, reference_BH),
+        "keep_BD": keep_BD if keep_BD is None else keep_BD.to(reference_BH.device),
+    }
+    if stage == "tangent":
+        return TangentTask(**common)  # type: ignore[arg-type]
+    return PromptTask(
+        **common,  # type: ignore[arg-type]
+        backbone=material.backbone,
+        read=material.read,
+        prefix=read_texts(material.backbone, texts),
+        reference_BH=reference_BH,
+    )

@@ -1,0 +1,289 @@
+"""The outer loop: two stages of epochs, validated, stopped early, and resumable at any step.
+
+Everything random derives from the seed and the position (stage, epoch, user), and the whole
+position is part of the state: a run that was killed and resumed reaches the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from warmprompt.errors import NotFiniteError
+from warmprompt.meta.learner import Learner, LearnerState, StepReport
+from warmprompt.meta.model import Params
+from warmprompt.meta.tasks import (
+    STAGES,
+    Drawing,
+    Material,
+    Stage,
+    epoch_batches,
+    training_task,
+    validation_loss,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """How one stage runs.
+
+    Attributes:
+        epochs: Passes over the training users at most; 0 skips the stage.
+        rate: Peak outer rate; it rises over the first twentieth of the steps and falls as a cosine to a
+            tenth.
+        validate_every: Epochs between validations.
+        patience: Validations without a gain before the stage ends.
+        max_validation_users: Validation looks at the first users only, where this is fewer.
+    """
+
+    epochs: int
+    rate: float
+    validate_every: int = 1
+    patience: int = 3
+    max_validation_users: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Both stages and what they share."""
+
+    tangent: StagePlan
+    prompt: StagePlan
+    clip_norm: float = 1.0
+    weight_decay: float = 0.0
+    save_every: int = 50
+
+    def of(self, stage: Stage) -> StagePlan:
+        """Return the plan of one stage."""
+        return self.tangent if stage == "tangent" else self.prompt
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainState:
+    """Where training is; enough to go on from.
+
+    Attributes:
+        stage: Index into `STAGES`; `len(STAGES)` when done.
+        epoch: Epoch of the stage.
+        batch: Batches of the epoch already done.
+        learner: Parameters and moments.
+        best: Parameters of the best validation so far in this stage.
+        best_loss: Its loss, nats.
+        since_best: Validations since.
+        history: One entry per validation: stage, epoch, training loss, validation loss.
+        train_loss: Running mean of the epoch's batch losses.
+    """
+
+    stage: int
+    epoch: int
+    batch: int
+    learner: LearnerState
+    best: dict[str, Tensor]
+    best_loss: float
+    since_best: int
+    history: tuple[tuple[str, int, float, float], ...]
+    train_loss: float
+
+    @property
+    def done(self) -> bool:
+        """Whether both stages have ended."""
+        return self.stage >= len(STAGES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a step or a validation (then `validation` is set) looks like to whoever watches."""
+
+    stage: Stage
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    step: int
+    report: StepReport | None
+    rate: float
+    users_per_s: float
+    validation: float | None = None
+    best: float | None = None
+
+
+def start_training(learner: Learner, params: Params) -> TrainState:
+    """Return the state before the first step."""
+    begun = learner.init(params)
+    return TrainState(
+        stage=0,
+        epoch=0,
+        batch=0,
+        learner=begun,
+        best=dict(begun.params),
+        best_loss=math.inf,
+        since_best=0,
+        history=(),
+        train_loss=0.0,
+    )
+
+
+def train(
+    learner: Learner,
+    state: TrainState,
+    material: Material,
+    drawing: Drawing,
+    plan: Plan,
+    *,
+    save: Callable[[TrainState], None] = lambda _: None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> TrainState:
+    """Run from a state to the end and return the last state; its `best` are the learned parameters.
+
+    Args:
+        learner: Gives the meta-gradient.
+        state: From `start_training`, or a saved one.
+        material: Data, texts and models.
+        drawing: How episodes are drawn.
+        plan: Epochs, rates, patience.
+        save: Called with states to keep, every `plan.save_every` steps and after each validation.
+        watch: Called after each step and each validation.
+
+    Raises:
+        NotFiniteError: A loss became NaN or infinite; names stage, epoch and users.
+    """
+    while not state.done:
+        stage = STAGES[state.stage]
+        stage_plan = plan.of(stage)
+        if state.epoch >= stage_plan.epochs or state.since_best >= stage_plan.patience:
+            state = _next_stage(learner, state)
+            save(state)
+            continue
+        state = _run_epoch(learner, state, material, drawing, plan, save=save, watch=watch)
+        if state.epoch % stage_plan.validate_every == 0 or state.epoch == stage_plan.epochs:
+            state = _validate(learner, state, material, drawing, stage_plan, watch=watch)
+        save(state)
+    return state
+
+
+def _run_epoch(
+    learner: Learner,
+    state: TrainState,
+    material: Material,
+    drawing: Drawing,
+    plan: Plan,
+    *,
+    save: Callable[[TrainState], None],
+    watch: Callable[[Progress], None],
+) -> TrainState:
+    stage = STAGES[state.stage]
+    batches = epoch_batches(material, drawing, stage=stage, epoch=state.epoch)
+    total = plan.of(stage).epochs * len(batches)
+    for index in range(state.batch, len(batches)):
+        begun_s = time.perf_counter()
+        users = batches[index]
+        rate = plan.of(stage).rate * _share(state.epoch * len(batches) + index, total)
+        task = training_task(material, drawing, users, stage=stage, epoch=state.epoch)
+        try:
+            moved, report = learner.step(
+                state.learner, task, rate=rate, clip_norm=plan.clip_norm, weight_decay=plan.weight_decay
+            )
+        except NotFiniteError as error:
+            raise _named(error, material, users, stage=stage, epoch=state.epoch) from error
+        train_loss = (state.train_loss * index + report.loss) / (index + 1)
+        state = replace(state, learner=moved, batch=index + 1, train_loss=train_loss)
+        watch(
+            Progress(
+                stage=stage,
+                epoch=state.epoch,
+                epochs=plan.of(stage).epochs,
+                batch=index + 1,
+                batches=len(batches),
+                step=state.learner.step,
+                report=report,
+                rate=rate,
+                users_per_s=len(users) / (time.perf_counter() - begun_s),
+            )
+        )
+        if state.learner.step % plan.save_every == 0 and index + 1 < len(batches):
+            save(state)
+    return replace(state, epoch=state.epoch + 1, batch=0)
+
+
+def _validate(
+    learner: Learner,
+    state: TrainState,
+    material: Material,
+    drawing: Drawing,
+    plan: StagePlan,
+    *,
+    watch: Callable[[Progress], None],
+) -> TrainState:
+    stage = STAGES[state.stage]
+    loss = validation_loss(
+        state.learner.params,
+        material,
+        drawing,
+        stage=stage,
+        adapts_by=learner.adapts_by,
+        max_users=plan.max_validation_users,
+    )
+    if not math.isfinite(loss):
+        raise NotFiniteError(
+            field=f"validation loss of {stage} epoch {state.epoch}", value=loss, remedy="Lower train.lr."
+        )
+    better = loss < state.best_loss
+    state = replace(
+        state,
+        best=dict(state.learner.params) if better else state.best,
+        best_loss=loss if better else state.best_loss,
+        since_best=0 if better else state.since_best + 1,
+        history=(*state.history, (stage, state.epoch, state.train_loss, loss)),
+    )
+    watch(
+        Progress(
+            stage=stage,
+            epoch=state.epoch,
+            epochs=plan.epochs,
+            batch=0,
+            batches=0,
+            step=state.learner.step,
+            report=None,
+            rate=0.0,
+            users_per_s=0.0,
+            validation=loss,
+            best=state.best_loss,
+        )
+    )
+    return state
+
+
+def _next_stage(learner: Learner, state: TrainState) -> TrainState:
+    """Go on from the stage's best parameters with fresh moments."""
+    begun = learner.init(state.best)
+    return replace(
+        start_training(learner, begun.params),
+        stage=state.stage + 1,
+        learner=replace(begun, step=0),
+        history=state.history,
+        best_loss=state.best_loss if state.stage + 1 >= len(STAGES) else math.inf,
+    )
+
+
+def _share(step: int, total: int) -> float:
+    """Return the share of the peak rate at a step: linear rise, then a cosine to a tenth."""
+    rise = max(1, total // 20)
+    if step < rise:
+        return (step + 1) / rise
+    through = (step - rise) / max(1, total - rise)
+    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * through))
+
+
+def _named(
+    error: NotFiniteError, material: Material, users: list[int], *, stage: Stage, epoch: int
+) -> NotFiniteError:
+    ids = ", ".join(str(material.training.user_ids[user]) for user in users[:8])
+    return NotFiniteError(
+        field=f"{error.field} ({stage} epoch {epoch})",
+        value=f"{error.value}; users {ids}",
+        remedy=error.remedy,
+    )
