@@ -25,8 +25,8 @@ from warmprompt.cli import COMMANDS, make_app
 from warmprompt.settings import ENVIRONMENT_PREFIX, Settings
 
 SOURCE = Path(__file__).parents[1] / "src" / "warmprompt"
-PACKAGES = ["adaptation", "meta", "scoring", "backbone", "data", "evaluation", "baselines"]
-MODULES = ["assembly", "settings", "types", "rng", "files", "errors"]
+PACKAGES = ["assembly", "adaptation", "meta", "scoring", "backbone", "data", "evaluation", "baselines", "settings"]
+MODULES = ["types", "rng", "files", "errors"]
 
 
 SETTINGS_HEAD = """# Settings

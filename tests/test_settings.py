@@ -30,18 +30,21 @@ def toml(tmp_path, text):
 
 
 def test_each_source_wins_over_the_one_before(tmp_path):
-    file = toml(tmp_path, "[train]\nepochs = 2\nbatch_size = 2\nseed = 2\n")
+    file = toml(tmp_path, "[train]\nprompt_epochs = 2\nbatch_size = 2\nseed = 2\ndropout = 0.2\n")
     environment = {"WARMPROMPT_TRAIN__BATCH_SIZE": "3", "WARMPROMPT_TRAIN__SEED": "3"}
     settings = load_settings(
-        file=file, environment=environment, flags={"train.seed": 4, "train.epochs": None}
+        file=file,
+        environment=environment,
+        assignments=["train.seed=5", "train.dropout=0.5"],
+        flags={"train.seed": 4, "train.prompt_epochs": None},
     )
-    assert settings.train == replace(TrainSettings(), epochs=2, batch_size=3, seed=4)
+    assert settings.train == replace(TrainSettings(), prompt_epochs=2, batch_size=3, dropout=0.5, seed=4)
     assert load_settings() == Settings()
 
 
 def test_the_tree_cannot_be_written_to():
     with pytest.raises(FrozenInstanceError):
-        Settings().train.epochs = 3
+        Settings().train.seed = 3
 
 
 def test_the_defaults_pass_their_own_checks():
@@ -49,13 +52,13 @@ def test_the_defaults_pass_their_own_checks():
 
 
 def test_names_are_the_trees_own():
-    assert setting_names()[:3] == ["data.name", "data.min_rating", "backbone.name"]
+    assert setting_names()[:3] == ["data.name", "backbone.name", "backbone.num_layers"]
     assert set(setting_names()) == {f"{s}.{k}" for s, inner in to_mapping(Settings()).items() for k in inner}
 
 
 def test_variables_that_are_no_settings_are_left_alone():
     assert (
-        load_settings(environment={"WARMPROMPT_DATA": "/x", "PATH": "y", "OTHER_TRAIN__EPOCHS": "1"})
+        load_settings(environment={"WARMPROMPT_DATA": "/x", "PATH": "y", "OTHER_TRAIN__SEED": "1"})
         == Settings()
     )
 
@@ -65,9 +68,10 @@ def test_variables_that_are_no_settings_are_left_alone():
     [
         ("EVALUATE__K", "0, 1,5", (0, 1, 5)),
         ("EVALUATE__SEEDS", "3", (3,)),
-        ("MODEL__POPULARITY_BIAS", "false", False),
-        ("TRAIN__LR", "1e-2", 0.01),
-        ("DATA__MIN_RATING", "", None),
+        ("EVALUATE__ATTRIBUTES", "true", True),
+        ("EVALUATE__BASELINES", "toppop, ease", ("toppop", "ease")),
+        ("TRAIN__PROMPT_LR", "1e-2", 0.01),
+        ("EVALUATE__MIN_RATING", "", None),
         ("BACKBONE__NUM_LAYERS", "", None),
         ("BACKBONE__DEVICE", "cuda:1", "cuda:1"),
         ("data__name", "x", "x"),
@@ -82,16 +86,16 @@ def test_a_variables_text_becomes_the_settings_type(variable, text, value):
 @pytest.mark.parametrize(
     ("flags", "error", "line"),
     [
-        ({"train.epoch": 3}, UnknownNameError, "train.epoch (flag): '3'. There is no such setting;"),
-        ({"train.epochs": 0}, BadInputError, "train.epochs (flag): '0'. It should be greater than"),
-        ({"train.epochs": "3"}, BadInputError, "'3'. It should be a valid integer."),
-        ({"train.epochs": True}, BadInputError, "It should be a valid integer."),
-        ({"train.epochs": 2.0}, BadInputError, "It should be a valid integer."),
-        ({"train.epochs": 10**400}, BadInputError, "It should be less than 2147483648."),
-        ({"train.lr": float("nan")}, BadInputError, "It should be a finite number."),
-        ({"train.lr": float("inf")}, BadInputError, "It should be a finite number."),
-        ({"train.lr": 0}, BadInputError, "It should be greater than 0."),
-        ({"data.min_rating": "a"}, BadInputError, "It should be a valid number."),
+        ({"train.batchsize": 3}, UnknownNameError, "train.batchsize (flag): '3'. There is no such setting;"),
+        ({"train.save_every": 0}, BadInputError, "train.save_every (flag): '0'. It should be greater than"),
+        ({"train.save_every": "3"}, BadInputError, "'3'. It should be a valid integer."),
+        ({"train.save_every": True}, BadInputError, "It should be a valid integer."),
+        ({"train.save_every": 2.0}, BadInputError, "It should be a valid integer."),
+        ({"train.save_every": 10**400}, BadInputError, "It should be less than 2147483648."),
+        ({"train.prompt_lr": float("nan")}, BadInputError, "It should be a finite number."),
+        ({"train.prompt_lr": float("inf")}, BadInputError, "It should be a finite number."),
+        ({"train.prompt_lr": 0}, BadInputError, "It should be greater than 0."),
+        ({"evaluate.min_rating": "a"}, BadInputError, "It should be a valid number."),
         ({"data.name": ""}, BadInputError, "It should have at least 1 character."),
         ({"backbone.device": "gpu"}, BadInputError, "It should be cpu, cuda or, for one of several, cuda:1."),
         ({"evaluate.protocol": "rand"}, BadInputError, "It should be 'random', 'next'"),
@@ -107,14 +111,32 @@ def test_a_wrong_flag_is_told_with_field_value_and_remedy(flags, error, line):
 
 
 @pytest.mark.parametrize(
+    ("assignment", "line"),
+    [
+        ("train.seed", "--set: 'train.seed'. Write it as section.key=value."),
+        ("train.seed=x", "train.seed (--set): 'x'. It should be a valid integer"),
+        ("train.sede=1", "train.sede (--set): '1'. There is no such setting; the nearest are train.seed"),
+        ("model.reach=nan", "model.reach (--set): 'nan'."),
+    ],
+)
+def test_a_wrong_assignment_is_told_by_its_name(assignment, line):
+    with pytest.raises(WarmpromptError) as caught:
+        load_settings(assignments=[assignment])
+    assert caught.value.line().startswith(line)
+
+
+@pytest.mark.parametrize(
     ("environment", "line"),
     [
         ({"WARMPROMPT_EVALUATE__K": "0,x"}, "WARMPROMPT_EVALUATE__K: 'x'. It should be a valid integer"),
         ({"WARMPROMPT_EVALUATE__K": "0,,1"}, "WARMPROMPT_EVALUATE__K: ''."),
-        ({"WARMPROMPT_TRAIN__EPOCHS": "-1"}, "WARMPROMPT_TRAIN__EPOCHS: '-1'. It should be greater than"),
         (
-            {"WARMPROMPT_TRIAN__EPOCHS": "1"},
-            "WARMPROMPT_TRIAN__EPOCHS: '1'. There is no such setting; the nearest",
+            {"WARMPROMPT_TRAIN__SAVE_EVERY": "-1"},
+            "WARMPROMPT_TRAIN__SAVE_EVERY: '-1'. It should be greater than",
+        ),
+        (
+            {"WARMPROMPT_TRIAN__SEED": "1"},
+            "WARMPROMPT_TRIAN__SEED: '1'. There is no such setting; the nearest",
         ),
     ],
 )
@@ -127,9 +149,9 @@ def test_a_wrong_variable_is_told_by_its_name(environment, line):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("[trian]\nepochs = 1", "[trian] in"),
+        ("[trian]\nseed = 1", "[trian] in"),
         ("train = 3", "It should be a table of settings."),
-        ("[train]\nepochs = '3'", "train.epochs in"),
+        ("[train]\nsave_every = '3'", "train.save_every in"),
         ("[train\n", "It is not valid TOML"),
         ("[train]\nbatchsize = 3", "nearest are train.batch_size"),
     ],
@@ -168,9 +190,14 @@ trees = st.builds(
     prompt=st.builds(
         PromptSettings, length=counts, init=st.sampled_from(["vocab", "text", "normal"]), text_init=texts
     ),
-    train=st.builds(TrainSettings, lr=st.floats(1e-300, 1e300), epochs=counts),
+    train=st.builds(
+        TrainSettings, prompt_lr=st.floats(1e-300, 1e300), save_every=counts, threads=st.none() | counts
+    ),
     evaluate=st.builds(
-        EvaluateSettings, protocol=st.just("next"), k=st.lists(counts, min_size=1, max_size=4).map(tuple)
+        EvaluateSettings,
+        protocol=st.just("next"),
+        k=st.lists(counts, min_size=1, max_size=4).map(tuple),
+        baselines=st.lists(names, max_size=2).map(tuple),
     ),
 )
 
@@ -184,7 +211,7 @@ def test_toml_and_json_hold_the_whole_tree(tmp_path_factory, tree):
 
 
 def test_the_toml_text_is_what_another_reader_sees():
-    assert tomllib.loads(to_toml(Settings()))["train"]["lr"] == TrainSettings().lr
+    assert tomllib.loads(to_toml(Settings()))["train"]["prompt_lr"] == TrainSettings().prompt_lr
 
 
 def test_a_manifest_from_before_a_setting_existed_takes_its_default():

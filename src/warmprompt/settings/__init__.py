@@ -1,202 +1,77 @@
 """One tree of settings: defaults < TOML file < environment < flags.
 
-The tree is two levels deep: sections of frozen dataclasses. A new setting is one
-annotated line in its section; reading, checking, the environment variable, the
-codec and the reference page follow from the annotation.
+The tree is two levels deep: the sections of `tree`.
 
-    [train]                            # the TOML file
-    epochs = 12
-    WARMPROMPT_TRAIN__EPOCHS=12        # the environment
-    {"train.epochs": 12}               # flags, as the commands pass them
+    [train]                                # the TOML file
+    batch_size = 16
+    WARMPROMPT_TRAIN__BATCH_SIZE=16        # the environment
+    {"train.batch_size": 16}               # flags, as the commands pass them
 
-Only this file and `assembly` know the tree; everything else takes plain arguments.
+Only this package and `assembly` know the tree; everything else takes plain arguments.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tomli_w
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.settings.tree import (
+    BackboneSettings,
+    DataSettings,
+    EvaluateSettings,
+    InnerSettings,
+    LearnerSettings,
+    ModelSettings,
+    PromptSettings,
+    Settings,
+    TrainSettings,
+)
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "BackboneSettings",
+    "DataSettings",
+    "EvaluateSettings",
+    "InnerSettings",
+    "LearnerSettings",
+    "ModelSettings",
+    "PromptSettings",
+    "Settings",
+    "TrainSettings",
+    "from_mapping",
+    "load_settings",
+    "setting_names",
+    "to_mapping",
+    "to_toml",
+]
 
 ENVIRONMENT_PREFIX = "WARMPROMPT_"
-
-
-def _device(value: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-        raise ValueError("It should be cpu, cuda or, for one of several, cuda:1")
-    return value
-
-
-Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Counts = Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
-PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Device = Annotated[str, AfterValidator(_device)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Which data set, and what counts as liked.
-
-    Attributes:
-        name: A data set that `warmprompt data get` or `data import` stored.
-        min_rating: Ratings below it are no query positives; without it every event is one.
-    """
-
-    name: Name = "ml-100k"
-    min_rating: Finite | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneSettings:
-    """The frozen language models.
-
-    Attributes:
-        name: Backbone that carries the soft prompt: a known name, a hub id or a folder.
-        num_layers: Read out after this many layers; without it after the last.
-        dtype: Arithmetic of the frozen weights.
-        device: Where it runs.
-        item_text: Frozen model that embeds the items' texts.
-    """
-
-    name: Name = "smollm2-135m"
-    num_layers: Count | None = 6
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    device: Device = "cpu"
-    item_text: Name = "minilm-l6"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptSettings:
-    """The soft prompt every user starts from.
-
-    Attributes:
-        length: Prompt vectors per user.
-        init: Where the start comes from before training: vocabulary sample, a text, or a normal draw.
-        text_init: The text for init = "text".
-    """
-
-    length: Count = 4
-    init: Literal["vocab", "text", "normal"] = "vocab"
-    text_init: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """From the read-out to scores.
-
-    Attributes:
-        num_factors: Width of user and item vectors.
-        popularity_bias: Whether scores carry a learned weight of item popularity.
-    """
-
-    num_factors: Count = 64
-    popularity_bias: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class InnerSettings:
-    """The inner loop: one user's prompt moving towards that user's events.
-
-    Attributes:
-        num_steps: Gradient steps on the support set.
-        second_order: Whether the meta-gradient goes through the steps (exact MAML).
-    """
-
-    num_steps: CountOrZero = 2
-    second_order: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnerSettings:
-    """The outer loop.
-
-    Attributes:
-        name: reptile, fomaml, maml, meta-sgd, multitask or closed-form.
-    """
-
-    name: Name = "fomaml"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """Training over users.
-
-    Attributes:
-        seed: The one seed everything random derives from.
-        epochs: Passes over the training users at most.
-        warm_epochs: Passes that fit the head and the item vectors before prompts are adapted.
-        batch_size: Users per outer step.
-        lr: Peak rate of the outer optimiser.
-        patience: Validation rounds without a gain before training stops.
-        clip_norm: Largest norm of an outer gradient.
-    """
-
-    seed: CountOrZero = 0
-    epochs: Count = 10
-    warm_epochs: CountOrZero = 2
-    batch_size: Count = 32
-    lr: Positive = 1e-3
-    patience: Count = 3
-    clip_norm: Positive = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSettings:
-    """Evaluation of users never seen in training.
-
-    Attributes:
-        protocol: How support and query are drawn.
-        k: Sizes of the support set.
-        seeds: Split seeds.
-    """
-
-    protocol: Literal["random", "next", "gap10", "next10", "temporal", "cold-item"] = "random"
-    k: Counts = (0, 1, 3, 5, 10, 20)
-    seeds: Counts = (0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The whole tree, one attribute per section."""
-
-    data: DataSettings = field(default_factory=DataSettings)
-    backbone: BackboneSettings = field(default_factory=BackboneSettings)
-    prompt: PromptSettings = field(default_factory=PromptSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
-    inner: InnerSettings = field(default_factory=InnerSettings)
-    learner: LearnerSettings = field(default_factory=LearnerSettings)
-    train: TrainSettings = field(default_factory=TrainSettings)
-    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
 
 
 def load_settings(
     *,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    assignments: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
 ) -> Settings:
     """Return the settings that a file, the environment and flags add up to.
 
     Args:
         file: A TOML file with the sections of the tree, or None.
-        environment: Variables such as `WARMPROMPT_TRAIN__EPOCHS`; those without the prefix and a
+        environment: Variables such as `WARMPROMPT_TRAIN__SEED`; those without the prefix and a
             double underscore are not settings and are ignored. Lists are written "0,1,5"; an empty
             value means none where a setting may be none.
-        flags: Values by dotted name ("train.epochs"); None means the flag was not given.
+        assignments: Texts such as "train.seed=1", written like variables; the last one wins.
+        flags: Values by dotted name ("train.seed"); None means the flag was not given.
 
     Raises:
         UnknownNameError: A section or key that the tree does not have; names the nearest.
@@ -206,6 +81,7 @@ def load_settings(
     if file is not None:
         values |= _flatten(_read_toml(file), place=f" in {file}")
     values |= _from_environment(environment or {})
+    values |= _from_assignments(assignments)
     values |= {
         name: _Given(label=f"{name} (flag)", value=value)
         for name, value in (flags or {}).items()
@@ -249,7 +125,7 @@ def to_toml(settings: Settings) -> str:
 
 
 def setting_names() -> list[str]:
-    """Return every dotted name of the tree ("train.epochs"), in the tree's order."""
+    """Return every dotted name of the tree ("train.seed"), in the tree's order."""
     return list(_annotations())
 
 
@@ -351,6 +227,17 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
         name = f"{section}.{key}".lower()
         given = _Given(label=variable, value=text)
         values[name] = _Given(label=variable, value=_from_text(_annotation(name, given), given))
+    return values
+
+
+def _from_assignments(assignments: Sequence[str]) -> dict[str, _Given]:
+    values = {}
+    for text in assignments:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise BadInputError(field="--set", value=text, remedy="Write it as section.key=value.")
+        given = _Given(label=f"{name} (--set)", value=value)
+        values[name] = _Given(label=given.label, value=_from_text(_annotation(name, given), given))
     return values
 
 

@@ -1,0 +1,134 @@
+"""A trained model and its frozen backbone, ready to adapt users and to score the catalogue.
+
+B is users, V items, D factors, P prompt vectors, H hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
+from warmprompt.backbone.load import Backbone
+from warmprompt.data.episodes import EventBatch
+from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.meta.checkpoint import Trained
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import catalogue_vectors, popularity_scores
+from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users, read_user_texts
+from warmprompt.types import Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engine:
+    """What every ranking needs, loaded once.
+
+    Attributes:
+        trained: Learned parameters, items, manifest.
+        backbone: The frozen model that the run was trained with.
+        adapts_by: `gradient`, `ridge`, or `nothing`, which leaves prompts at their learned start.
+        no_text: The empty text as the model reads it, one row.
+        catalogue_VD: Item vectors.
+        popularity_V: The part of scores that is the same for everybody.
+    """
+
+    trained: Trained
+    backbone: Backbone
+    adapts_by: str
+    no_text: ReadTexts
+    catalogue_VD: Tensor
+    popularity_V: Tensor
+
+
+@torch.no_grad()
+def make_engine(trained: Trained, backbone: Backbone, *, adapts_by: str | None = None) -> Engine:
+    """Put a trained model and its backbone together.
+
+    Args:
+        trained: From `load_trained`, on the backbone's device.
+        backbone: As the manifest names it.
+        adapts_by: None adapts as the learner does.
+
+    Raises:
+        MismatchError: Another backbone, or another depth, than the run was trained with.
+    """
+    told = trained.manifest["backbone"]
+    for key, here in (("weights_hash", backbone.weights_hash), ("num_layers", backbone.num_layers)):
+        if told[key] != here:
+            raise MismatchError(
+                field=f"{key} of backbone {backbone.name}",
+                value=here,
+                remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
+            )
+    return Engine(
+        trained=trained,
+        backbone=backbone,
+        adapts_by=adapts_by or learner_of(trained.learner).adapts_by,
+        no_text=read_user_texts(backbone, trained.read, [""]),
+        catalogue_VD=catalogue_vectors(trained.params, trained.constants),
+        popularity_V=popularity_scores(trained.params, trained.constants),
+    )
+
+
+def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
+    """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
+    if not any(texts):
+        return repeat(engine.no_text, len(texts))
+    return read_user_texts(engine.backbone, engine.trained.read, texts)
+
+
+def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
+    """Adapt every user of a batch from the learned start."""
+    return adapt_users(
+        engine.trained.params,
+        engine.trained.constants,
+        engine.backbone,
+        engine.trained.read,
+        texts=texts,
+        events=events,
+        adapts_by=engine.adapts_by,
+    )
+
+
+@torch.no_grad()
+def score(engine: Engine, users_BD: Tensor, *, popularity: bool = True) -> Floats:
+    """Return the scores of the whole catalogue, (B, V), with or without what is popular with everybody."""
+    scores_BV = users_BD.to(engine.catalogue_VD.device) @ engine.catalogue_VD.T
+    scored: Floats = (scores_BV + engine.popularity_V if popularity else scores_BV).cpu().numpy()
+    return scored
+
+
+def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:
+    """Return one user's read text for many users, without copying it."""
+    prefix = texts.prefix
+
+    def widen(one: Tensor) -> Tensor:
+        return one.expand(num_users, *one.shape[1:])
+
+    return ReadTexts(
+        prefix=TextPrefix(
+            mask_BT=widen(prefix.mask_BT),
+            embeddings_BTH=widen(prefix.embeddings_BTH),
+            keys=tuple(widen(keys) for keys in prefix.keys),
+            values=tuple(widen(values) for values in prefix.values),
+        ),
+        reference_BH=widen(texts.reference_BH),
+    )
+
+
+def check_text(engine: Engine, text: str) -> None:
+    """Refuse a text that the model would not read to its end.
+
+    Raises:
+        BadInputError: It has more than `MAX_TEXT_TOKENS` tokens.
+    """
+    num_tokens = len(engine.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else 0
+    if num_tokens > MAX_TEXT_TOKENS:
+        raise BadInputError(
+            field="text about the user",
+            value=text,
+            remedy=f"Shorten it: it has {num_tokens} tokens, and {MAX_TEXT_TOKENS} are read.",
+        )

@@ -1,0 +1,164 @@
+"""Checks on what callers tell of a user; everything wrong is refused by name, nothing is dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
+
+import numpy as np
+
+from warmprompt.data.verbalise import describe_attributes
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.rng import derive
+from warmprompt.types import Event, ItemId, Support
+
+MAX_EVENTS = 1000
+
+
+def checked_events(
+    events: Sequence[Event],
+    *,
+    index: Mapping[ItemId, int],
+    scale: tuple[float, float] | None,
+    now_s: float,
+) -> tuple[Event, ...]:
+    """Return the events as they count: of several with the same item, the last one told.
+
+    Args:
+        events: In the order told.
+        index: Item id to position.
+        scale: (lowest, highest) rating, or None where the model was trained without ratings.
+        now_s: Seconds since 1970; nothing can have happened later.
+
+    Raises:
+        UnknownNameError: An item that the model was not trained with.
+        BadInputError: Something else is wrong with an event; names its position.
+    """
+    if isinstance(events, Event | str | bytes | Mapping) or not isinstance(events, Sequence):
+        raise BadInputError(field="events", value=events, remedy="Give a list of warmprompt.Event.")
+    if len(events) > MAX_EVENTS:
+        raise BadInputError(
+            field="events", value=len(events), remedy=f"Give at most {MAX_EVENTS}, the latest ones."
+        )
+    latest: dict[ItemId, Event] = {}
+    for place, event in enumerate(events):
+        _check(event, f"event {place}", index=index, scale=scale, now_s=now_s)
+        latest.pop(event.item, None)
+        latest[event.item] = event
+    return tuple(latest.values())
+
+
+def support_of(events: Sequence[Event], *, index: Mapping[ItemId, int]) -> Support:
+    """Return checked events as the support set that models take."""
+    ratings = [math.nan if event.rating is None else event.rating for event in events]
+    return Support(
+        user="",
+        items_K=np.array([index[event.item] for event in events], dtype=np.int32),
+        ratings_K=np.array(ratings, dtype=np.float32),
+    )
+
+
+def checked_attributes(attributes: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return a copy that cannot be written to, keys in alphabetical order.
+
+    Raises:
+        BadInputError: Not a mapping of text to text.
+    """
+    if attributes is None:
+        return MappingProxyType({})
+    if not isinstance(attributes, Mapping):
+        raise BadInputError(
+            field="attributes", value=attributes, remedy='Give a mapping such as {"occupation": "artist"}.'
+        )
+    told: list[tuple[object, object]] = list(attributes.items())
+    for key, value in told:
+        if not (isinstance(key, str) and isinstance(value, str) and key.strip()):
+            raise BadInputError(
+                field="attributes", value=f"{key}: {value!r}", remedy="Write names and values as text."
+            )
+    return MappingProxyType(dict(sorted(attributes.items())))
+
+
+def checked_about(about: str | None) -> str | None:
+    """Return the sentence without outer white space, None where nothing is left.
+
+    Raises:
+        BadInputError: Not a text.
+    """
+    if about is None:
+        return None
+    if not isinstance(about, str):
+        raise BadInputError(field="about", value=about, remedy="Give a sentence about the user as text.")
+    return " ".join(about.split()) or None
+
+
+def user_text(about: str | None, attributes: Mapping[str, str]) -> str:
+    """Return what the model reads about a user: who they are, then the sentence about them.
+
+    Attributes are always worded alike, so that the same user reads the same.
+    """
+    who = describe_attributes(attributes, rng=derive(0, "wording")) if attributes else ""
+    if who and about:
+        return f"{who} {about}" if who.endswith((".", "!", "?")) else f"{who}. {about}"
+    return who or about or ""
+
+
+def unknown_item(item: object, index: Mapping[ItemId, int], *, field: str) -> UnknownNameError:
+    """Return the error for an item id that the model does not have."""
+    known = {str(one): one for one in index}
+    if str(item) in known:
+        kind = "text" if isinstance(known[str(item)], str) else "a number"
+        remedy = f"Write the id as {kind}: {known[str(item)]!r}."
+    else:
+        near = get_close_matches(str(item), known, n=3, cutoff=0.5)
+        hint = f"The nearest ids are {', '.join(near)}. " if near else ""
+        remedy = f"{hint}The model was trained without it; look ids up by title with find()."
+    return UnknownNameError(field=field, value=item, remedy=remedy)
+
+
+def _check(
+    event: Event,
+    field: str,
+    *,
+    index: Mapping[ItemId, int],
+    scale: tuple[float, float] | None,
+    now_s: float,
+) -> None:
+    if not isinstance(event, Event):
+        raise BadInputError(field=field, value=event, remedy="Give warmprompt.Event(item=..., rating=...).")
+    item: object = event.item
+    if isinstance(item, bool) or not isinstance(item, str | int) or item not in index:
+        raise unknown_item(item, index, field=f"item of {field}")
+    _check_rating(event.rating, field, scale)
+    time_s: object = event.time_s
+    if time_s is None:
+        return
+    if isinstance(time_s, bool) or not isinstance(time_s, int) or time_s < 0:
+        raise BadInputError(
+            field=f"time of {field}", value=time_s, remedy="Give whole seconds since 1970, or None."
+        )
+    if time_s > now_s:
+        raise BadInputError(
+            field=f"time of {field}",
+            value=time_s,
+            remedy="It lies in the future; give seconds, not milliseconds.",
+        )
+
+
+def _check_rating(rating: object, field: str, scale: tuple[float, float] | None) -> None:
+    if rating is None:
+        return
+    if isinstance(rating, bool) or not isinstance(rating, int | float) or not math.isfinite(rating):
+        raise BadInputError(field=f"rating of {field}", value=rating, remedy="Give a finite number, or None.")
+    if scale is None:
+        raise BadInputError(
+            field=f"rating of {field}",
+            value=rating,
+            remedy="Leave it out: the model was trained without ratings.",
+        )
+    if not scale[0] <= rating <= scale[1]:
+        raise BadInputError(
+            field=f"rating of {field}", value=rating, remedy=f"Give {scale[0]:g} to {scale[1]:g}."
+        )

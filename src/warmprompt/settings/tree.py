@@ -1,0 +1,201 @@
+"""The sections of the settings tree and what each value may be.
+
+A new setting is one annotated line in its section and one line of its docstring; reading, checking,
+the environment variable, the codec and the reference page follow from them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+        raise ValueError("It should be cpu, cuda or, for one of several, cuda:1")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1)]
+Names = tuple[Name, ...]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Counts = Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+Device = Annotated[str, AfterValidator(_device)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which data set.
+
+    Attributes:
+        name: A data set that `warmprompt data get` or `data import` stored, or its folder.
+    """
+
+    name: Name = "ml-100k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """The frozen language models.
+
+    Attributes:
+        name: Backbone that carries the soft prompt: a known name, a hub id or a folder.
+        num_layers: Read out after this many layers; without it after the last.
+        dtype: Arithmetic of the frozen weights.
+        device: Where it runs.
+        item_text: Frozen model that embeds the items' texts; without it items have no text.
+    """
+
+    name: Name = "smollm2-135m"
+    num_layers: Count | None = 6
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Device = "cpu"
+    item_text: Name | None = "minilm-l6"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """The soft prompt every user starts from.
+
+    Attributes:
+        length: Prompt vectors per user.
+        init: Where the start comes from before training: vocabulary sample, a text, or a normal draw.
+        text_init: The text for init = "text".
+    """
+
+    length: Count = 4
+    init: Literal["vocab", "text", "normal"] = "vocab"
+    text_init: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """From the read-out to scores.
+
+    Attributes:
+        num_factors: Width of user and item vectors.
+        factor_regularization: Of the iALS factors that item vectors start from.
+        factor_alpha: Confidence of an event in those factors.
+        factor_iterations: Alternations of their fit.
+        item_norm: Root mean square length of item vectors at the start.
+        num_text_features: Principal components of the user text that the prior sees.
+        reach: Share of the prompt's norm travelled per unit of displacement.
+        wordings: Sentences written per training user and kind of text.
+    """
+
+    num_factors: Count = 32
+    factor_regularization: Positive = 50.0
+    factor_alpha: Positive = 10.0
+    factor_iterations: Count = 15
+    item_norm: Positive = 2.0
+    num_text_features: Count = 32
+    reach: Positive = 0.01
+    wordings: Count = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerSettings:
+    """The inner loop: one user's prompt moving towards that user's events.
+
+    Attributes:
+        num_steps: Gradient steps on the support set.
+        rate: Step size that every step starts from; training learns each step's own.
+    """
+
+    num_steps: CountOrZero = 2
+    rate: Positive = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSettings:
+    """The outer loop.
+
+    Attributes:
+        name: reptile, fomaml, maml, meta-sgd, multitask or closed-form.
+    """
+
+    name: Name = "fomaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Training over users, in two stages: head and item vectors first, then prompts through the model.
+
+    Attributes:
+        seed: The one seed everything random derives from, the split of users included.
+        tangent_epochs: Passes over the training users at most, first stage.
+        tangent_lr: Peak outer rate of the first stage.
+        prompt_epochs: Passes at most, second stage, through the language model.
+        prompt_lr: Peak outer rate of the second stage.
+        batch_size: Users per outer step.
+        max_support: Largest support of an episode.
+        order: Whether episodes take events at random or in time.
+        dropout: Share of the user vector's coordinates dropped from the query loss.
+        patience: Validations without a gain before a stage ends.
+        clip_norm: Largest norm of an outer gradient.
+        weight_decay: Decoupled decay, relative to the outer rate.
+        save_every: Outer steps between checkpoints.
+        threads: Processor threads; without it as many as the machine grants.
+    """
+
+    seed: CountOrZero = 0
+    tangent_epochs: CountOrZero = 60
+    tangent_lr: Positive = 0.01
+    prompt_epochs: CountOrZero = 3
+    prompt_lr: Positive = 0.003
+    batch_size: Count = 32
+    max_support: CountOrZero = 20
+    order: Literal["random", "time"] = "random"
+    dropout: Below1 = 0.3
+    patience: Count = 3
+    clip_norm: Positive = 1.0
+    weight_decay: PositiveOrZero = 0.0
+    save_every: Count = 50
+    threads: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Evaluation of users never seen in training; it leaves a run as it is.
+
+    Attributes:
+        protocol: How support and query are drawn.
+        k: Sizes of the support set.
+        seeds: Split seeds; those other than the run's own are trained first.
+        baselines: Models to compare with.
+        candidates: What a query item competes with; only full belongs in a main table.
+        reading: For cold-item, whether new items compete alone or with all.
+        min_rating: Ratings below it are no query positives; without it every event is one.
+        attributes: Whether the tested users' attributes are shown.
+    """
+
+    protocol: Literal["random", "next", "gap10", "next10", "temporal", "cold-item"] = "random"
+    k: Counts = (0, 1, 3, 5, 10, 20)
+    seeds: Counts = (0,)
+    baselines: Names = ("toppop", "itemknn", "ease")
+    candidates: Literal["full", "sampled100", "query-only"] = "full"
+    reading: Literal["new-only", "mixed"] = "new-only"
+    min_rating: Finite | None = None
+    attributes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole tree, one attribute per section."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    inner: InnerSettings = field(default_factory=InnerSettings)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
