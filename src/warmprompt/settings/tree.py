@@ -6,18 +6,10 @@ the environment variable, the codec and the reference page follow from them.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
-
-
-def _device(value: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-        raise ValueError("It should be cpu, cuda or, for one of several, cuda:1")
-    return value
-
+from pydantic import Field
 
 Name = Annotated[str, Field(min_length=1)]
 Names = tuple[Name, ...]
@@ -28,7 +20,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Counts = Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
-Device = Annotated[str, AfterValidator(_device)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +48,7 @@ class BackboneSettings:
     name: Name = "smollm2-135m"
     num_layers: Count | None = 6
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: Device = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     item_text: Name | None = "minilm-l6"
 
 
@@ -169,7 +160,7 @@ class EvaluateSettings:
     Attributes:
         protocol: How support and query are drawn.
         k: Sizes of the support set.
-        seeds: Split seeds; those other than the run's own are trained first.
+        seeds: Split seeds, none of them meaning the run's own; models for others are trained first.
         baselines: Models to compare with.
         candidates: What a query item competes with; only full belongs in a main table.
         reading: For cold-item, whether new items compete alone or with all.
@@ -179,7 +170,7 @@ class EvaluateSettings:
 
     protocol: Literal["random", "next", "gap10", "next10", "temporal", "cold-item"] = "random"
     k: Counts = (0, 1, 3, 5, 10, 20)
-    seeds: Counts = (0,)
+    seeds: tuple[CountOrZero, ...] = ()
     baselines: Names = ("toppop", "itemknn", "ease")
     candidates: Literal["full", "sampled100", "query-only"] = "full"
     reading: Literal["new-only", "mixed"] = "new-only"

@@ -1,0 +1,1 @@
+"""The only place where names become objects: settings in, trained runs, rankers and results out."""

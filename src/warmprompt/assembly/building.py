@@ -1,0 +1,211 @@
+"""From settings and users to what the trainer takes: models, texts, the starting parameters.
+
+V is items, X width of item text vectors, P prompt vectors, H hidden width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from warmprompt.assembly.watching import Watch
+from warmprompt.backbone.load import Backbone, load_backbone
+from warmprompt.backbone.prompt import init_prompt
+from warmprompt.backbone.readout import fit_read_out, read_reference
+from warmprompt.backbone.text import embed_texts
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.verbalise import item_texts
+from warmprompt.errors import BadInputError
+from warmprompt.meta.initial import ItemStart, initial_items, initial_prior, initial_prompt_params
+from warmprompt.meta.learner import Learner
+from warmprompt.meta.model import Constants, Params
+from warmprompt.meta.tasks import Drawing, Material
+from warmprompt.meta.texts import write_texts
+from warmprompt.meta.trainer import Plan, StagePlan
+from warmprompt.rng import derive
+from warmprompt.settings import Settings, to_mapping
+from warmprompt.types import Floats
+
+_READ_OUT_TEXTS = 1000
+_TANGENT_VALIDATE_EVERY = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """Everything before the first step: what training reads, and the parameters it begins with."""
+
+    material: Material
+    params: Params
+
+
+def build_start(
+    settings: Settings, training: Dataset, validation: Dataset, *, learner: Learner, watch: Watch
+) -> Start:
+    """Embed items, fit the factors that they start from, load the backbone, write and read user texts.
+
+    Args:
+        settings: The whole tree.
+        training: Events of training users.
+        validation: Events of validation users.
+        learner: Tells whether attention must be differentiable twice.
+        watch: Told what begins.
+
+    Raises:
+        WarmpromptError: A name, size or model that does not fit.
+    """
+    seed = settings.train.seed
+    if not len(training.interactions):
+        raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
+    items, constants = initial_items(
+        training, _item_vectors(settings, training, watch), _item_start(settings), seed=seed
+    )
+    backbone = open_backbone(settings, second_order=learner.needs_second_order)
+    device = str(backbone.device)
+    pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
+    validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
+    prompt_PH = init_prompt(
+        backbone,
+        length=settings.prompt.length,
+        init=settings.prompt.init,
+        text=settings.prompt.text_init,
+        seed=seed,
+    )
+    texts = sorted({*pool.unique(), *validation_pool.unique()}, key=lambda text: (len(text), text))
+    watch(f"reading {len(texts):,} user texts")
+    hidden_NH = read_reference(backbone, prompt_PH, texts)
+    watch(f"measuring how prompts move {backbone.name} read after layer {backbone.num_layers}")
+    place = {text: index for index, text in enumerate(texts)}
+    training_texts = pool.unique()
+    read = fit_read_out(
+        backbone,
+        prompt_PH,
+        training_texts,
+        hidden_NH[[place[text] for text in training_texts]],
+        num_directions=settings.model.num_factors,
+        num_text_features=settings.model.num_text_features,
+        reach=settings.model.reach,
+        seed=seed,
+    )
+    prior = initial_prior(
+        num_factors=settings.model.num_factors,
+        num_text_features=len(read.text_TH),
+        num_steps=settings.inner.num_steps,
+        rate=settings.inner.rate,
+    )
+    params = {**items, **prior, **initial_prompt_params(read)}
+    return Start(
+        material=Material(
+            training=training,
+            validation=validation,
+            texts=pool,
+            validation_texts=validation_pool,
+            constants=_constants_on(constants, device),
+            backbone=backbone,
+            read=read,
+            hidden=dict(zip(texts, hidden_NH, strict=True)),
+        ),
+        params={name: value.to(device) for name, value in params.items()},
+    )
+
+
+def open_backbone(settings: Settings, *, second_order: bool = False) -> Backbone:
+    """Load the backbone that the settings name, fetching a known one on first use."""
+    return load_backbone(
+        settings.backbone.name,
+        num_layers=settings.backbone.num_layers,
+        dtype=settings.backbone.dtype,
+        device=settings.backbone.device,
+        attention="eager" if second_order else "sdpa",
+    )
+
+
+def drawing_of(settings: Settings) -> Drawing:
+    """Return how episodes are drawn."""
+    train = settings.train
+    return Drawing(
+        seed=train.seed,
+        order=train.order,
+        max_support=train.max_support,
+        dropout=train.dropout,
+        batch_size=train.batch_size,
+    )
+
+
+def plan_of(settings: Settings) -> Plan:
+    """Return the trainer's plan."""
+    train = settings.train
+    return Plan(
+        tangent=StagePlan(
+            epochs=train.tangent_epochs,
+            rate=train.tangent_lr,
+            validate_every=_TANGENT_VALIDATE_EVERY,
+            patience=train.patience,
+        ),
+        prompt=StagePlan(epochs=train.prompt_epochs, rate=train.prompt_lr, patience=train.patience),
+        clip_norm=train.clip_norm,
+        weight_decay=train.weight_decay,
+        save_every=train.save_every,
+    )
+
+
+def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the settings that decide what is learned.
+
+    Left out are evaluation, where the data lie (their hash counts), how often to save and on how many
+    threads.
+    """
+    values = to_mapping(settings)
+    train = {key: value for key, value in values["train"].items() if key not in {"save_every", "threads"}}
+    device = {key: value for key, value in values["backbone"].items() if key != "device"}
+    left_out = {"data", "evaluate"}
+    return {key: value for key, value in values.items() if key not in left_out} | {
+        "train": train,
+        "backbone": device,
+    }
+
+
+def users_hash(training: Dataset, validation: Dataset) -> str:
+    """Return the SHA-256 of who trains on what: users, events and order of both views."""
+    digest = hashlib.sha256(training.content_hash.encode())
+    for view in (training, validation):
+        events = view.interactions
+        digest.update(repr(view.user_ids).encode())
+        for array in (events.offsets, events.items, events.ratings, events.times_s):
+            digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _item_vectors(settings: Settings, dataset: Dataset, watch: Watch) -> Floats | None:
+    name = settings.backbone.item_text
+    if name is None:
+        return None
+    watch(f"reading {dataset.num_items:,} item texts with {name}")
+    return embed_texts(item_texts(dataset), backbone_name=name)
+
+
+def _item_start(settings: Settings) -> ItemStart:
+    model = settings.model
+    return ItemStart(
+        num_factors=model.num_factors,
+        regularization=model.factor_regularization,
+        alpha=model.factor_alpha,
+        num_iterations=model.factor_iterations,
+        norm=model.item_norm,
+    )
+
+
+def _some(texts: list[str], *, seed: int) -> list[str]:
+    """Return at most a thousand of the texts, the first (empty) one always, the others drawn."""
+    if len(texts) <= _READ_OUT_TEXTS:
+        return texts
+    drawn = derive(seed, "read-out texts").permutation(len(texts) - 1)[: _READ_OUT_TEXTS - 1]
+    return [texts[0], *(texts[index + 1] for index in sorted(drawn.tolist()))]
+
+
+def _constants_on(constants: Constants, device: str) -> Constants:
+    return replace(
+        constants, **{one.name: getattr(constants, one.name).to(device) for one in fields(constants)}
+    )

@@ -1,0 +1,35 @@
+"""Open a trained run for use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from warmprompt.adaptation.engine import make_engine
+from warmprompt.adaptation.personaliser import Personaliser, make_personaliser
+from warmprompt.assembly.building import open_backbone
+from warmprompt.assembly.training import settings_of
+from warmprompt.backbone.threads import use_threads
+from warmprompt.meta.checkpoint import load_trained
+
+
+def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> Personaliser:
+    """Load a trained run and its backbone.
+
+    Args:
+        folder: That `train_run` wrote.
+        clock: Returns the present, seconds since 1970; events cannot be later.
+
+    Raises:
+        UnknownNameError: There is no run, or its training has not finished.
+        IntegrityError: A file is damaged.
+        MismatchError: The backbone is not the one that the run was trained with.
+    """
+    trained = load_trained(Path(folder))
+    settings = settings_of(trained)
+    use_threads(settings.train.threads)
+    device = settings.backbone.device
+    if device != "cpu":
+        trained = load_trained(Path(folder), device=device)
+    return make_personaliser(make_engine(trained, open_backbone(settings)), clock=clock)

@@ -1,0 +1,92 @@
+"""`warmprompt bench`: time adaptation on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from warmprompt.cli.lists import whole_numbers
+
+if TYPE_CHECKING:
+    from warmprompt.adaptation.timing import AdaptTiming, Floor
+
+app = typer.Typer(help="Time the adaptation of users on this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Time the adaptation of users on this machine."""
+
+
+@app.command("adapt")
+def adapt_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)],
+    k: Annotated[int, typer.Option("--k", help="Events per user.")] = 10,
+    batch: Annotated[str, typer.Option("--batch", help="Users in a batch, such as 1,32.")] = "1,32",
+    rounds: Annotated[
+        int, typer.Option("--rounds", help="Batches of one user timed; larger ones get fewer.")
+    ] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time adapting users with K events each, beside what reading the weights alone would take."""
+    batches = whole_numbers("--batch", batch) or ()
+    from warmprompt.adaptation.timing import measure_floor, time_adaptation
+    from warmprompt.assembly.runs import open_run
+    from warmprompt.evaluation.machine import describe_machine
+
+    engine = open_run(run).engine
+    timings = [time_adaptation(engine, k=k, batch=size, rounds=rounds) for size in batches]
+    floor = measure_floor(engine)
+    machine = describe_machine()
+    backbone = engine.trained.manifest["backbone"]
+    if as_json:
+        rows = [asdict(timing) for timing in timings]
+        told = {
+            "run": str(run),
+            "backbone": backbone,
+            "adapt": rows,
+            "floor": asdict(floor),
+            "machine": machine,
+        }
+        typer.echo(json.dumps(told, indent=1))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{run}: {engine.trained.learner}, {backbone['name']} ({backbone['num_layers']} of "
+        f"{backbone['total_layers']} layers, {backbone['dtype']}), K = {k}, no user text"
+    )
+    console.print(_table(timings))
+    console.print(_floor_line(floor))
+    console.print("machine: " + ", ".join(f"{name} {value}" for name, value in machine.items()))
+
+
+def _table(timings: list[AdaptTiming]) -> Table:
+    head = ("batch", "rounds", "p50, ms", "p99, ms", "users/s", "inner steps", "model passes")
+    table = Table(*head, show_edge=False)
+    for column in table.columns:
+        column.justify = "right"
+    for one in timings:
+        table.add_row(
+            str(one.batch),
+            str(one.rounds),
+            f"{one.p50_ms:.1f}",
+            f"{one.p99_ms:.1f}",
+            f"{one.users_per_s:,.1f}",
+            str(one.num_steps),
+            str(one.num_forwards),
+        )
+    return table
+
+
+def _floor_line(floor: Floor) -> str:
+    return (
+        f"floor for one user: {floor.adapt_ms:.1f} ms ({floor.step_ms:.1f} ms a step), reading "
+        f"{floor.weight_bytes / 1e6:.1f} MB of weights forward and backward at "
+        f"{floor.bandwidth_gb_s:.1f} GB/s with {floor.threads} threads"
+    )

@@ -1,0 +1,92 @@
+"""`warmprompt evaluate`: measure a run on users it has never seen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from warmprompt.cli.lists import names, whole_numbers
+from warmprompt.cli.watching import watching
+from warmprompt.settings import load_settings
+
+if TYPE_CHECKING:
+    from warmprompt.evaluation.results import Results
+
+_METRIC = "NDCG@10"
+
+
+def app(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)],
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="random, next, gap10, next10, temporal or cold-item."),
+    ] = None,
+    k: Annotated[str | None, typer.Option("--k", help="Sizes of the support set, such as 0,1,5.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Split seeds; models for others than the run's are trained.")
+    ] = None,
+    baselines: Annotated[
+        str | None, typer.Option("--baselines", help="Models to compare with, such as toppop,itemknn,ease.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="JSON file for the rows; report.md and metrics.png go beside it."),
+    ] = None,
+    attributes: Annotated[
+        bool | None, typer.Option("--attributes/--no-attributes", help="Show the tested users' attributes.")
+    ] = None,
+    candidates: Annotated[
+        str | None, typer.Option("--candidates", help="full, sampled100 or query-only.")
+    ] = None,
+    reading: Annotated[
+        str | None, typer.Option("--reading", help="With cold-item: new-only or mixed.")
+    ] = None,
+    min_rating: Annotated[
+        float | None, typer.Option("--min-rating", help="Ratings below it are no query positives.")
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="TOML file whose [evaluate] section is read.")
+    ] = None,
+) -> None:
+    """Measure rankings for users never seen in training."""
+    flags = {
+        "evaluate.protocol": protocol,
+        "evaluate.k": whole_numbers("--k", k),
+        "evaluate.seeds": whole_numbers("--seeds", seeds),
+        "evaluate.baselines": names(baselines),
+        "evaluate.attributes": attributes,
+        "evaluate.candidates": candidates,
+        "evaluate.reading": reading,
+        "evaluate.min_rating": min_rating,
+    }
+    options = load_settings(file=settings_file, environment=os.environ, flags=flags).evaluate
+    from warmprompt.assembly.evaluating import evaluate_run
+
+    with watching() as watch:
+        results = evaluate_run(run, options, out=out, watch=watch)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(metric_table(results))
+    if out is not None:
+        console.print(f"wrote {out}, {out.with_name('report.md')}, {out.with_name('metrics.png')}")
+
+
+def metric_table(results: Results, metric: str = _METRIC) -> Table:
+    """Return the means over users of one metric, models by K, with half the width of their intervals."""
+    rows = {(row.model, row.k): row for row in results.rows if row.seed is None and row.metric == metric}
+    ks = sorted({k for _, k in rows})
+    table = Table(title=f"{metric}, {results.dataset}, {results.settings['label']}", title_justify="left")
+    table.add_column("")
+    for k in ks:
+        table.add_column(f"K = {k}", justify="right")
+    for model in dict.fromkeys(model for model, _ in rows):
+        cells = (rows[model, k] for k in ks)
+        table.add_row(model, *(f"{row.value:.4f} ±{(row.high - row.low) / 2:.4f}" for row in cells))
+    if ks:
+        first = next(iter(rows))[0]
+        table.add_row("users", *(str(rows[first, k].num_users) for k in ks))
+    return table

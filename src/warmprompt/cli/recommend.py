@@ -1,0 +1,131 @@
+"""`warmprompt recommend`: rank the catalogue for one person."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from warmprompt.errors import BadInputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from warmprompt.adaptation.personaliser import Personaliser
+    from warmprompt.types import Event
+
+
+def app(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)],
+    like: Annotated[list[str] | None, typer.Option("--like", help="A title; may be repeated.")] = None,
+    dislike: Annotated[list[str] | None, typer.Option("--dislike", help="A title; may be repeated.")] = None,
+    about: Annotated[str | None, typer.Option("--about", help="A sentence about the person.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", help="Such as occupation=artist; may be repeated.")
+    ] = None,
+    num: Annotated[int, typer.Option("-n", "--num", help="Places in the ranking.")] = 10,
+    popularity: Annotated[
+        bool, typer.Option("--popularity/--no-popularity", help="Count what is popular with everybody.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Rank the catalogue for one new person."""
+    attributes = _attributes(attribute or [])
+    if num < 1:
+        raise BadInputError(field="-n", value=num, remedy="Ask for at least 1 item.")
+    from warmprompt.assembly.runs import open_run
+
+    begun_s = time.perf_counter()
+    model = open_run(run)
+    load_s = time.perf_counter() - begun_s
+    events = liked_events(model, like or [], dislike or [])
+    begun_s = time.perf_counter()
+    state = model.adapt(events, about=about, attributes=attributes)
+    adapted_s = time.perf_counter()
+    ranking = model.rank(state, num, popularity=popularity)
+    ranked_s = time.perf_counter()
+    told = {
+        "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in state.events],
+        "about": state.about,
+        "attributes": dict(state.attributes),
+        "ranking": [
+            {"place": place, "item": item, "title": title, "score": score}
+            for place, (item, title, score) in enumerate(
+                zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
+            )
+        ],
+        "load_s": round(load_s, 3),
+        "adapt_ms": round(1000 * (adapted_s - begun_s), 2),
+        "rank_ms": round(1000 * (ranked_s - adapted_s), 2),
+    }
+    if as_json:
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+    else:
+        _show(told, dislikes=len(dislike or []))
+
+
+def liked_events(model: Personaliser, like: Sequence[str], dislike: Sequence[str]) -> list[Event]:
+    """Return likes and dislikes as events with the highest and the lowest rating of the scale.
+
+    Raises:
+        UnknownNameError: A title that means no item, or several.
+        BadInputError: A title that is liked twice or both ways, or a dislike where there are no ratings.
+    """
+    from warmprompt.types import Event
+
+    scale = model.rating_scale
+    if dislike and scale is None:
+        raise BadInputError(
+            field="--dislike", value=dislike[0], remedy="Leave it out: the model was trained without ratings."
+        )
+    low, high = scale or (None, None)
+    events: dict[Any, Event] = {}
+    for option, titles, rating in (("--like", like, high), ("--dislike", dislike, low)):
+        for title in titles:
+            try:
+                item = model.find(title)
+            except UnknownNameError as error:
+                raise UnknownNameError(field=option, value=error.value, remedy=error.remedy) from None
+            if item in events:
+                raise BadInputError(field=option, value=title, remedy="Name each title once.")
+            events[item] = Event(item=item, rating=rating)
+    return list(events.values())
+
+
+def _attributes(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not (separator and key.strip() and value.strip()):
+            raise BadInputError(field="--attribute", value=text, remedy="Write it as occupation=artist.")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _show(told: dict[str, Any], *, dislikes: int) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    titles = [event["title"] for event in told["events"]]
+    likes = len(titles) - dislikes
+    for word, shown in (
+        ("likes", "; ".join(titles[:likes])),
+        ("dislikes", "; ".join(titles[likes:])),
+        ("about", told["about"] or ""),
+        ("attributes", ", ".join(f"{key} {value}" for key, value in told["attributes"].items())),
+    ):
+        if shown:
+            console.print(f"{word}: {shown}")
+    if not (titles or told["about"] or told["attributes"]):
+        console.print("nothing is known about this person: everybody would get this ranking")
+    table = Table("", "title", "score", show_edge=False)
+    table.columns[2].justify = "right"
+    for row in told["ranking"]:
+        table.add_row(str(row["place"]), row["title"] or str(row["item"]), f"{row['score']:.3f}")
+    console.print(table)
+    console.print(
+        f"adapted in {told['adapt_ms']:.0f} ms, ranked in {told['rank_ms']:.1f} ms "
+        f"(opened in {told['load_s']:.1f} s)"
+    )

@@ -1,0 +1,69 @@
+"""`warmprompt train`: learn where prompts start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from warmprompt.cli.watching import watching
+from warmprompt.settings import load_settings
+
+
+def app(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.", show_default=False)],
+    data: Annotated[str | None, typer.Option("--data", help="Name of a data set, or its folder.")] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option("--learner", help="reptile, fomaml, maml, meta-sgd, multitask or closed-form."),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="A known name, a model folder, or a Hugging Face id.")
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", help="Read the backbone out after this many layers.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of everything drawn.")] = None,
+    tangent_epochs: Annotated[
+        int | None, typer.Option("--tangent-epochs", help="Passes at most that fit head and item vectors.")
+    ] = None,
+    prompt_epochs: Annotated[
+        int | None, typer.Option("--prompt-epochs", help="Passes at most through the language model.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
+    ] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="TOML file with settings.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of other settings.")] = False,
+) -> None:
+    """Learn where prompts start, from the histories of many users.
+
+    Interrupted or killed, the same command goes on from the last checkpoint.
+    """
+    flags = {
+        "data.name": data,
+        "learner.name": learner,
+        "backbone.name": backbone,
+        "backbone.num_layers": layers,
+        "train.seed": seed,
+        "train.tangent_epochs": tangent_epochs,
+        "train.prompt_epochs": prompt_epochs,
+    }
+    settings = load_settings(
+        file=settings_file, environment=os.environ, assignments=assignments or (), flags=flags
+    )
+    from warmprompt.assembly.training import train_run
+
+    with watching() as watch:
+        trained = train_run(settings, out, watch=watch, overwrite=overwrite)
+    told = trained.manifest
+    validations = [entry[3] for entry in told["history"]]
+    learned = f", validation loss {validations[0]:.4f} to {min(validations):.4f}" if validations else ""
+    Console(soft_wrap=True, highlight=False).print(
+        f"{out}: {trained.learner} on {told['data']['name']}, {told['train_s']:.0f} s, "
+        f"{told['peak_memory_mb']:,.0f} MiB at most{learned}\n"
+        f"next: warmprompt evaluate {out}"
+    )

@@ -1,0 +1,111 @@
+"""How long work shows on the screen: bars with rate and time left in a terminal, plain lines elsewhere.
+
+All of it goes to stderr, so that stdout holds results alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from warmprompt.meta.trainer import Progress as Training
+
+_PLAIN_EVERY_S = 15.0
+_TITLES = {"tangent": "head and items", "prompt": "prompts"}
+
+
+@contextmanager
+def watching(*, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str | Training], None]]:
+    """Yield what `train_run` and `evaluate_run` tell their progress to."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        with _bars(console) as bars:
+            yield _Bars(bars)
+    else:
+        yield _Lines(clock)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left at most"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class _Bars:
+    """One bar per stage of training; other lines scroll above."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, told: str | Training) -> None:
+        if isinstance(told, str):
+            self._bars.console.print(told)
+            return
+        if told.validation is not None:
+            self._bars.console.print(_validated(told))
+            return
+        title = _TITLES[told.stage]
+        if told.stage not in self._tasks or told.epoch == 0 == told.batch - 1:
+            for task in self._tasks.values():
+                self._bars.stop_task(task)
+            self._tasks[told.stage] = self._bars.add_task(title, total=told.epochs * told.batches, rate="")
+        self._bars.update(
+            self._tasks[told.stage],
+            completed=told.epoch * told.batches + told.batch,
+            rate=f"{told.users_per_s:,.0f} users/s",
+        )
+
+
+class _Lines:
+    """A line for what begins, for each validation, and every quarter of a minute."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun = self._last = clock()
+        self._stage: tuple[str, float, int] | None = None
+
+    def __call__(self, told: str | Training) -> None:
+        if isinstance(told, str):
+            self._print(told)
+        elif told.validation is not None:
+            self._print(_validated(told))
+        else:
+            self._step(told)
+
+    def _step(self, told: Training) -> None:
+        done, total = told.epoch * told.batches + told.batch, told.epochs * told.batches
+        now = self._clock()
+        if self._stage is None or self._stage[0] != told.stage or done <= self._stage[2]:
+            self._stage = (told.stage, now, done)
+        if now - self._last < _PLAIN_EVERY_S:
+            return
+        _, begun, first = self._stage
+        left_s = (now - begun) / (done - first) * (total - done) if done > first else None
+        left = "" if left_s is None else f", at most {left_s:,.0f} s left"
+        self._print(f"{_TITLES[told.stage]}: step {done} of {total}, {told.users_per_s:,.0f} users/s{left}")
+
+    def _print(self, line: str) -> None:
+        self._last = self._clock()
+        sys.stderr.write(f"[{self._last - self._begun:5.0f} s] {line}\n")
+        sys.stderr.flush()
+
+
+def _validated(told: Training) -> str:
+    mark = " (best so far)" if told.validation == told.best else ""
+    title = _TITLES[told.stage]
+    return f"{title}, epoch {told.epoch} of {told.epochs}: validation loss {told.validation:.4f}{mark}"
