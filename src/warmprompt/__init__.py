@@ -1,1 +1,80 @@
-"""A frozen language model that personalises for people it has hardly seen."""
+"""A frozen language model that personalises for people it has hardly seen.
+
+    model = warmprompt.load("runs/demo")
+    state = model.adapt([warmprompt.Event(item=model.find("Toy Story"), rating=5.0)])
+    print(model.rank(state, n=10))
+
+Names are imported when they are first used, so that importing the package is fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from warmprompt.adaptation.personaliser import Known, Personaliser, Ranking
+    from warmprompt.adaptation.state import UserState
+    from warmprompt.assembly.evaluating import evaluate_run
+    from warmprompt.assembly.runs import open_run as load
+    from warmprompt.assembly.training import train_run
+    from warmprompt.errors import (
+        BadInputError,
+        FaultError,
+        MismatchError,
+        UnknownNameError,
+        UserError,
+        WarmpromptError,
+    )
+    from warmprompt.settings import EvaluateSettings, Settings, load_settings
+    from warmprompt.types import Event
+
+__all__ = [
+    "BadInputError",
+    "EvaluateSettings",
+    "Event",
+    "FaultError",
+    "Known",
+    "MismatchError",
+    "Personaliser",
+    "Ranking",
+    "Settings",
+    "UnknownNameError",
+    "UserError",
+    "UserState",
+    "WarmpromptError",
+    "evaluate_run",
+    "load",
+    "load_settings",
+    "train_run",
+]
+
+_PLACES = {
+    "adaptation.personaliser": ("Known", "Personaliser", "Ranking"),
+    "adaptation.state": ("UserState",),
+    "assembly.evaluating": ("evaluate_run",),
+    "assembly.training": ("train_run",),
+    "errors": (
+        "BadInputError",
+        "FaultError",
+        "MismatchError",
+        "UnknownNameError",
+        "UserError",
+        "WarmpromptError",
+    ),
+    "settings": ("EvaluateSettings", "Settings", "load_settings"),
+    "types": ("Event",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        return import_module("warmprompt.assembly.runs").open_run
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"warmprompt.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

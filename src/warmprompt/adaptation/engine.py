@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
+from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, TextPrefix
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError, MismatchError
@@ -125,10 +125,11 @@ def check_text(engine: Engine, text: str) -> None:
     Raises:
         BadInputError: It has more than `MAX_TEXT_TOKENS` tokens.
     """
-    num_tokens = len(engine.backbone.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else 0
-    if num_tokens > MAX_TEXT_TOKENS:
+    tokens = engine.backbone.tokenizer([LEAD_TEXT, LEAD_TEXT + text], add_special_tokens=False)["input_ids"]
+    lead, whole = (len(ids) for ids in tokens)
+    if text and whole > MAX_TEXT_TOKENS:
         raise BadInputError(
             field="text about the user",
             value=text,
-            remedy=f"Shorten it: it has {num_tokens} tokens, and {MAX_TEXT_TOKENS} are read.",
+            remedy=f"Shorten it: it has {whole - lead} tokens, and {MAX_TEXT_TOKENS - lead} are read.",
         )
