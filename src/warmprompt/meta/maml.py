@@ -17,9 +17,7 @@ def meta_gradient(params: Params, task: Task) -> Outer:
     Source: Finn, Abbeel & Levine 2017, eq. 1 and algorithm 1; a rate per step: Antoniou, Edwards &
     Storkey 2019, section 4.
     """
-    fixed = {
-        name: value.detach() if name == "prompt.log_rates" else value for name, value in params.items()
-    }
+    fixed = {name: value.detach() if name == "prompt.log_rates" else value for name, value in params.items()}
     moved = adapt(
         start_of(task, fixed),
         lambda prompts: task.support_loss(fixed, prompts),

@@ -102,5 +102,3 @@ def adapt_users(
 def _where_any(events: Events, solved_BD: Tensor, prior_BD: Tensor) -> Tensor:
     """Users without events keep the prior."""
     return torch.where(events.mask_BK.any(dim=1, keepdim=True), solved_BD, prior_BD)
-
-

@@ -87,5 +87,3 @@ def _pool(
         if who and likes and rng.random() < 0.5:
             found.append(f"{who} {likes}" if who.endswith((".", "!", "?")) else f"{who}. {likes}")
     return tuple(text for text in dict.fromkeys(found) if text)
-
-

@@ -1,0 +1,33 @@
+"""The learners by name: the only table of their names."""
+
+from __future__ import annotations
+
+import difflib
+
+from warmprompt.errors import UnknownNameError
+from warmprompt.meta.closed_form import closed_form
+from warmprompt.meta.fomaml import fomaml
+from warmprompt.meta.learner import Learner
+from warmprompt.meta.maml import maml
+from warmprompt.meta.meta_sgd import meta_sgd
+from warmprompt.meta.multitask import multitask
+from warmprompt.meta.reptile import reptile
+
+LEARNERS: dict[str, Learner] = {
+    learner.name: learner for learner in (reptile, fomaml, maml, meta_sgd, multitask, closed_form)
+}
+
+
+def learner_of(name: str) -> Learner:
+    """Return the learner of this name.
+
+    Raises:
+        UnknownNameError: No such learner; names the nearest one where a name is near.
+    """
+    if name in LEARNERS:
+        return LEARNERS[name]
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), LEARNERS, n=1)
+    guess = f"Did you mean {near[0]}? " if near else ""
+    raise UnknownNameError(
+        field="learner", value=name, remedy=f"{guess}The learners are {', '.join(LEARNERS)}."
+    )
