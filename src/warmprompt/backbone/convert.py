@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from warmprompt.backbone.catalogue import Source
-from warmprompt.backbone.fetch import MANIFEST, file_sha256
+from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.backbone.hashing import hash_folder
 from warmprompt.backbone.quiet import quiet
 

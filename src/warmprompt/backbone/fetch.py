@@ -9,7 +9,6 @@ A model folder appears in the cache complete or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,10 +22,10 @@ from typing import Any
 import platformdirs
 
 from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
+from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.errors import BadInputError, FetchError, IntegrityError
 from warmprompt.files import new_folder
 
-MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
 
 
@@ -195,12 +194,6 @@ def check_sha256(file: Path, expected: str) -> None:
             value=actual,
             remedy=f"Fetch it again; {expected[:12]}... was expected.",
         )
-
-
-def file_sha256(file: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
-    with file.open("rb") as reader:
-        return hashlib.file_digest(reader, "sha256").hexdigest()
 
 
 def _convert(source: Source, weights: Path, part: Path) -> None:

@@ -27,7 +27,8 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from warmprompt.backbone.catalogue import KNOWN, Kind
-from warmprompt.backbone.fetch import MANIFEST, read_manifest, resolve_folder
+from warmprompt.backbone.fetch import read_manifest, resolve_folder
+from warmprompt.backbone.hashed_files import MANIFEST
 from warmprompt.backbone.hashing import hash_folder, hash_weights
 from warmprompt.backbone.quiet import quiet
 from warmprompt.backbone.tiny import build_tiny

@@ -5,7 +5,7 @@ P is prompt vectors, H the model's hidden width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def init_prompt(backbone: Backbone, *, length: int, init: PromptInit, text: str 
     rng = derive(seed, "prompt")
     if init == "text":
         return backbone.embed(_text_ids(backbone, text, length)).float().clone()
-    table = backbone.model.get_input_embeddings().weight
+    table = cast("Tensor", backbone.model.get_input_embeddings().weight)
     special = set(backbone.tokenizer.all_special_ids)
     usual = [index for index in range(min(len(backbone.tokenizer), len(table))) if index not in special]
     if init == "vocab":

@@ -67,7 +67,7 @@ class EpisodeBatch:
     query: EventBatch
 
 
-def draw_episode(
+def draw_episode(  # noqa: PLR0913 - what makes an episode, by keyword
     dataset: Dataset,
     user: int,
     *,

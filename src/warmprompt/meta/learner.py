@@ -124,7 +124,7 @@ class Learner:
 
 def gradients_of(loss: Tensor, params: Params) -> dict[str, Tensor]:
     """Return the gradient of a loss in every parameter it depends on."""
-    found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     return {
         name: gradient.detach() for name, gradient in zip(params, found, strict=True) if gradient is not None
     }

@@ -49,7 +49,7 @@ def read_user_texts(backbone: Backbone, read: ReadOut, texts: Sequence[str]) -> 
     return ReadTexts(prefix=prefix, reference_BH=read_out(backbone, prefix, prompts_BPH))
 
 
-def adapt_users(
+def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latter by keyword
     params: Params,
     constants: Constants,
     backbone: Backbone,

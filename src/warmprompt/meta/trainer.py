@@ -127,7 +127,7 @@ def start_training(learner: Learner, params: Params) -> TrainState:
     )
 
 
-def train(
+def train(  # noqa: PLR0913 - what training reads, then two callbacks by keyword
     learner: Learner,
     state: TrainState,
     material: Material,
@@ -165,7 +165,7 @@ def train(
     return state
 
 
-def _run_epoch(
+def _run_epoch(  # noqa: PLR0913 - as `train`
     learner: Learner,
     state: TrainState,
     material: Material,
