@@ -34,3 +34,97 @@ def data_folder() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("WARMPROMPT_DATA names no folder of data sets")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def planted_folder(tmp_path_factory):
+    """Return (folder, world): a small planted world, and the folder where it is stored as a data set."""
+    import polars as pl
+
+    from warmprompt.data.synthetic import planted_world
+    from warmprompt.data.tables import Manifest, Tables, write_tables
+
+    world = planted_world(num_users=120, num_items=60, num_tastes=4, seed=0)
+    data = world.dataset
+    events = data.interactions
+    lengths = (events.offsets[1:] - events.offsets[:-1]).tolist()
+    interactions = pl.DataFrame(
+        {
+            "user": [user for user, n in zip(data.user_ids, lengths, strict=True) for _ in range(n)],
+            "item": [data.item_ids[item] for item in events.items],
+            "order": pl.Series([place for n in lengths for place in range(n)], dtype=pl.Int32),
+            "rating": events.ratings,
+            "time_s": events.times_s,
+        }
+    )
+    tables = Tables(
+        interactions=interactions,
+        items=data.items.insert_column(0, pl.Series("item", data.item_ids)),
+        users=data.users.insert_column(0, pl.Series("user", data.user_ids)),
+    )
+    manifest = Manifest(
+        name="planted",
+        source_format="synthetic",
+        source_files=(),
+        num_users=data.num_users,
+        num_items=data.num_items,
+        num_events=len(events),
+        num_rows_read={},
+        num_duplicates=0,
+        num_repeated_ids={},
+        num_unrated_left_out=0,
+        rejects=(),
+        rating_scale=(1.0, 5.0),
+        content_hash="",
+        file_hashes={},
+        imported_at_s=1,
+    )
+    folder = tmp_path_factory.mktemp("planted") / "planted"
+    write_tables(folder, tables, manifest)
+    return folder, world
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(planted_folder):
+    """Return settings that train a random tiny model on the planted world in about two seconds."""
+    from warmprompt.settings import load_settings
+
+    return load_settings(
+        assignments=[
+            f"data.name={planted_folder[0]}",
+            "backbone.name=tiny",
+            "backbone.num_layers=2",
+            "backbone.item_text=tiny-encoder",
+            "model.num_factors=8",
+            "model.wordings=1",
+            "train.tangent_epochs=20",
+            "train.prompt_epochs=1",
+            "train.max_support=10",
+            "train.threads=1",
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def text_home(tmp_path_factory):
+    """Keep the tests' text vectors out of the caller's cache."""
+    import os
+
+    home = tmp_path_factory.mktemp("home")
+    before = os.environ.get("WARMPROMPT_HOME")
+    os.environ["WARMPROMPT_HOME"] = str(home)
+    yield home
+    if before is None:
+        del os.environ["WARMPROMPT_HOME"]
+    else:
+        os.environ["WARMPROMPT_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tiny_settings, tmp_path_factory, text_home):
+    """Return the folder of a finished run of `tiny_settings`; nobody writes to it."""
+    from warmprompt.assembly.training import train_run
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train_run(tiny_settings, folder)
+    return folder

@@ -1,0 +1,250 @@
+"""A trained model in use, against brute force, the planted tastes, and its own promises."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from warmprompt import Event, Known, UserState, load
+from warmprompt.adaptation.events import MAX_EVENTS, user_text
+from warmprompt.backbone.forward import count_forwards
+from warmprompt.backbone.hashing import hash_weights
+from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
+
+NOW_S = 1_700_000_000
+
+
+@pytest.fixture(scope="module")
+def told(model):
+    """Return six events with different ratings."""
+    return [Event(item=item, rating=float(1 + place % 5)) for place, item in enumerate(model.items[:60:10])]
+
+
+def scores_of(model, state, *, popularity=True):
+    """Recompute the scores from the learned parameters, in float64."""
+    trained = model.engine.trained
+    params = {name: value.double().numpy() for name, value in trained.params.items()}
+    constants = trained.constants
+    warm_V = constants.warm_V.double().numpy()
+    items_VD = params["items.learned"] * warm_V[:, None]
+    items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
+    popular_V = params["popularity.weight"] * constants.log_popularity_V.double().numpy()
+    popular_V = popular_V + params["items.bias"] * warm_V
+    return items_VD @ state.vector_D.astype(float) + (popular_V if popularity else 0.0)
+
+
+def test_observing_one_by_one_is_adapting_to_all_at_once(model, told):
+    state = model.adapt([], about="a farmer", attributes={"occupation": "farmer"})
+    for event in told:
+        state = model.observe(state, event)
+    at_once = model.adapt(told, about="a farmer", attributes={"occupation": "farmer"})
+    assert state.to_bytes() == at_once.to_bytes()
+
+
+def test_observing_leaves_the_old_state_as_it_was(model, told):
+    state = model.adapt(told[:2])
+    before = state.to_bytes()
+    model.observe(state, told[2])
+    assert state.to_bytes() == before
+
+
+def test_of_events_with_the_same_item_the_last_counts(model, told):
+    again = replace(told[0], rating=2.5)
+    assert model.adapt([*told, again]).to_bytes() == model.adapt([*told[1:], again]).to_bytes()
+
+
+@pytest.mark.parametrize("popularity", [True, False])
+def test_the_ranking_is_the_sorted_catalogue_without_the_users_items(model, told, popularity):
+    state = model.adapt(told)
+    scores_V = scores_of(model, state, popularity=popularity)
+    own = {event.item for event in told}
+    expected = [model.items[item] for item in np.argsort(-scores_V) if model.items[item] not in own]
+    ranking = model.rank(state, 60, popularity=popularity)
+    assert list(ranking.items) == expected
+    # The model sums eight float32 products, the oracle float64.
+    places = [model.items.index(item) for item in ranking.items]
+    assert ranking.scores == pytest.approx(scores_V[places], abs=1e-4)
+    assert ranking.titles == tuple(model.title(item) for item in ranking.items)
+    assert len(ranking) == len(model.items) - len(own)
+
+
+def test_candidates_are_ranked_alone_in_the_order_of_the_whole(model, told):
+    state = model.adapt(told)
+    whole = model.rank(state, 60).items
+    some = [whole[9], whole[3], told[0].item]
+    assert model.rank(state, 5, candidates=some).items == (whole[3], whole[9])
+
+
+def test_many_users_at_once_adapt_as_each_alone(model, told):
+    users = [
+        Known(events=told[:3]),
+        Known(),
+        Known(about="I love westerns"),
+        Known(events=told, about="x", attributes={"occupation": "artist"}),
+    ]
+    for known, state in zip(users, model.adapt_many(users), strict=True):
+        alone = model.adapt(known.events, about=known.about, attributes=known.attributes)
+        assert state.events == alone.events
+        # Sums over a padded batch are split differently; two inner steps carry float32 error along.
+        np.testing.assert_allclose(state.vector_D, alone.vector_D, atol=2e-4)
+        np.testing.assert_allclose(state.offsets_PH, alone.offsets_PH, atol=2e-4)
+
+
+def test_adapting_moves_rankings_towards_the_planted_taste(model, planted_folder):
+    _, world = planted_folder
+    inside = {True: [], False: []}
+    for taste in range(4):
+        liked = np.flatnonzero(world.item_tastes == taste)[:6]
+        state = model.adapt([Event(item=model.items[item], rating=5.0) for item in liked])
+        start = model.adapt([])
+        for adapted, one in ((True, state), (False, start)):
+            items = model.rank(
+                one, 10, candidates=[i for i in model.items if i not in {e.item for e in state.events}]
+            ).items
+            inside[adapted].append(np.mean([world.item_tastes[model.items.index(i)] == taste for i in items]))
+    # 9 of 54 candidates lie inside; by chance a top ten has .17 of them.
+    assert np.mean(inside[True]) > np.mean(inside[False]) + 0.3
+
+
+def test_a_dislike_lowers_what_a_like_raises(model):
+    item = model.items[0]
+    place = 0
+    start, liked, disliked = (
+        scores_of(model, model.adapt(events))[place]
+        for events in ([], [Event(item=item, rating=5.0)], [Event(item=item, rating=1.0)])
+    )
+    assert disliked < start < liked
+
+
+def test_a_title_leads_to_its_item(model):
+    for item in model.items:
+        assert model.find(model.title(item).lower()) == item
+
+
+def test_the_frozen_model_is_read_as_rarely_as_promised(model, told):
+    backbone, steps = model.engine.backbone, 2
+    fresh = replace(model, texts=type(model.texts)())
+    for text, passes in (
+        (None, steps + 1 + 0),
+        ("a new sentence", steps + 1 + 2),
+        ("a new sentence", steps + 1),
+    ):
+        fresh.adapt([], about="") if text is None else None
+        with count_forwards(backbone) as sizes:
+            fresh.adapt(told, about=text)
+        assert sizes == [1] * passes
+    with count_forwards(backbone) as sizes:
+        fresh.adapt([])
+        fresh.rank(fresh.adapt([]), 5)
+    assert sizes == [1, 1]
+    with count_forwards(backbone) as sizes:
+        fresh.adapt_many([Known(events=told)] * 7)
+    assert sizes == [7] * (steps + 1)
+
+
+def test_nothing_in_the_path_writes_to_the_frozen_weights(model, told):
+    before = hash_weights(model.engine.backbone.model)
+    model.observe(model.adapt(told, about="anything"), told[0])
+    assert hash_weights(model.engine.backbone.model) == before
+
+
+def test_threads_may_share_a_model(model, told):
+    texts = [f"person number {number}" for number in range(12)]
+    alone = [model.adapt(told, about=text).to_bytes() for text in texts]
+    fresh = replace(model, texts=type(model.texts)(size=3))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: fresh.adapt(told, about=text).to_bytes(), texts))
+    assert together == alone
+
+
+def test_a_state_of_another_model_is_refused(model, told):
+    other = replace(model.adapt(told), model_hash="0" * 64)
+    for use in (model.rank, lambda state: model.observe(state, told[0])):
+        with pytest.raises(MismatchError, match="adapt the user again"):
+            use(other)
+    with pytest.raises(BadInputError):
+        model.rank(b"WPUS")
+
+
+def test_a_stored_state_works_in_a_model_opened_anew(model, told, trained_folder):
+    data = model.adapt(told, about="x").to_bytes()
+    again = load(trained_folder, clock=lambda: NOW_S)
+    assert again.rank(UserState.from_bytes(data), 5) == model.rank(model.adapt(told, about="x"), 5)
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "told"),
+    [
+        ({"item": "i99999"}, UnknownNameError, "item of event 1: 'i99999'. The nearest ids are"),
+        ({"item": 7}, UnknownNameError, "item of event 1: '7'."),
+        ({"rating": math.nan}, BadInputError, "rating of event 1: 'nan'. Give a finite number"),
+        ({"rating": "5"}, BadInputError, "rating of event 1: '5'."),
+        ({"rating": True}, BadInputError, "rating of event 1: 'True'."),
+        ({"rating": 5.5}, BadInputError, "rating of event 1: '5.5'. Give 1 to 5."),
+        ({"rating": 0}, BadInputError, "Give 1 to 5."),
+        ({"time_s": -1}, BadInputError, "time of event 1: '-1'. Give whole seconds"),
+        ({"time_s": 1.5}, BadInputError, "time of event 1: '1.5'."),
+        ({"time_s": NOW_S + 1}, BadInputError, "It lies in the future"),
+    ],
+)
+def test_a_wrong_event_is_refused_by_its_position(model, event, error, told):
+    good = Event(item=model.items[0], rating=3.0, time_s=NOW_S)
+    with pytest.raises(error) as caught:
+        model.adapt([good, replace(good, **event)])
+    assert told in caught.value.line()
+    with pytest.raises(error, match="user 1, "):
+        model.adapt_many([Known(), Known(events=[good, replace(good, **event)])])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"events": "i00001"}, "Give a list of warmprompt.Event."),
+        ({"events": [("i00001", 5.0)]}, "event 0: \"('i00001', 5.0)\". Give warmprompt.Event("),
+        ({"about": 3}, "about: '3'."),
+        ({"about": "word " * 400}, "Shorten it: it has "),
+        ({"attributes": {"age": 24}}, "attributes: 'age: 24'. Write names and values as text."),
+        ({"attributes": [1]}, "Give a mapping"),
+    ],
+)
+def test_something_else_that_is_told_of_a_user_is_refused(model, arguments, told):
+    with pytest.raises(BadInputError) as caught:
+        model.adapt(**arguments)
+    assert told in caught.value.line()
+
+
+def test_more_events_than_can_be_taken_are_counted(model):
+    with pytest.raises(BadInputError, match=f"'{MAX_EVENTS + 1}'. Give at most {MAX_EVENTS}"):
+        model.adapt([Event(item=model.items[0])] * (MAX_EVENTS + 1))
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0, True, "5"])
+def test_a_number_of_places_is_a_whole_one(model, n):
+    with pytest.raises(BadInputError, match="n: "):
+        model.rank(model.adapt([]), n)
+
+
+def test_unknown_candidates_are_refused(model):
+    with pytest.raises(UnknownNameError, match="candidate: 'x'"):
+        model.rank(model.adapt([]), 3, candidates=["x"])
+    with pytest.raises(BadInputError):
+        model.rank(model.adapt([]), 3, candidates="i00001")
+
+
+@pytest.mark.parametrize(
+    ("about", "attributes", "text"),
+    [
+        (None, {}, ""),
+        ("I like war films", {}, "I like war films"),
+        ("I like war films", {"note": "x"}, None),
+    ],
+)
+def test_attributes_stand_before_the_sentence(about, attributes, text):
+    written = user_text(about, attributes)
+    if text is None:
+        assert written.endswith(about)
+        assert "note: x" in written
+    else:
+        assert written == text
