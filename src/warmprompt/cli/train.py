@@ -60,8 +60,8 @@ def app(
     with watching() as watch:
         trained = train_run(settings, out, watch=watch, overwrite=overwrite)
     told = trained.manifest
-    validations = [entry[3] for entry in told["history"]]
-    learned = f", validation loss {validations[0]:.4f} to {min(validations):.4f}" if validations else ""
+    validations = [loss for stage, _, _, loss in told["history"] if stage == told["history"][-1][0]]
+    learned = f", validation loss {min(validations):.4f}" if validations else ""
     Console(soft_wrap=True, highlight=False).print(
         f"{out}: {trained.learner} on {told['data']['name']}, {told['train_s']:.0f} s, "
         f"{told['peak_memory_mb']:,.0f} MiB at most{learned}\n"

@@ -1,0 +1,173 @@
+"""Training a run: whole or resumable at every moment, the same bits always, never over another's work."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from warmprompt.assembly.building import users_hash
+from warmprompt.assembly.training import train_run
+from warmprompt.data.dataset import keep_events, take_users
+from warmprompt.data.splits import split_users
+from warmprompt.data.tables import open_dataset
+from warmprompt.errors import BadInputError, MismatchError, StorageError, UnknownNameError
+from warmprompt.meta.checkpoint import load_trained
+from warmprompt.meta.trainer import Progress
+from warmprompt.settings import from_mapping
+
+pytestmark = pytest.mark.usefixtures("text_home")
+
+
+@pytest.fixture
+def brief(tiny_settings):
+    """Return settings of a few seconds less, which save often."""
+    train = replace(tiny_settings.train, tangent_epochs=2, prompt_epochs=1, save_every=1)
+    return replace(tiny_settings, train=train)
+
+
+class Stop(Exception):
+    """What a test interrupts training with."""
+
+
+def stopping(stage, step):
+    def watch(told):
+        if isinstance(told, Progress) and (told.stage, told.step) == (stage, step):
+            raise Stop
+
+    return watch
+
+
+@pytest.mark.parametrize(("stage", "step"), [("tangent", 1), ("tangent", 5), ("prompt", 2)])
+def test_interrupted_training_goes_on_to_the_same_bits(brief, tmp_path, stage, step):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_run(brief, whole)
+    with pytest.raises(Stop):
+        train_run(brief, parts, watch=stopping(stage, step))
+    with pytest.raises(UnknownNameError):
+        load_trained(parts)
+    trained = train_run(brief, parts)
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert trained.manifest["history"] == load_trained(whole).manifest["history"]
+    assert not (parts / "training").exists()
+
+
+def test_the_manifest_tells_what_was_trained_on_what(trained_folder, tiny_settings, planted_folder):
+    manifest = json.loads((trained_folder / "manifest.json").read_text())
+    data = open_dataset(planted_folder[0])
+    split = split_users(data.num_users, seed=0)
+    views = take_users(data, split.train), take_users(data, split.validation)
+    assert from_mapping(manifest["settings"]) == tiny_settings
+    assert manifest["data"]["content_hash"] == data.content_hash
+    assert manifest["data"]["num_users"] == len(split.train) + len(split.validation)
+    assert manifest["identity"]["users"] == users_hash(*views)
+    assert manifest["backbone"]["num_layers"] == 2
+    assert manifest["backbone"]["total_layers"] == 4
+    assert manifest["split_seed"] == 0
+    assert manifest["train_s"] > 0
+    assert manifest["peak_memory_mb"] > 50  # the interpreter with torch alone is larger
+
+
+def test_scalars_of_both_stages_are_written(trained_folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(trained_folder / "tensorboard"))
+    found.Reload()
+    names = set(found.Tags()["scalars"])
+    assert {"tangent/loss", "tangent/validation", "prompt/loss", "prompt/gradient_norm"} <= names
+    # 84 training users make 3 batches an epoch.
+    assert len(found.Scalars("prompt/loss")) == 3
+
+
+def test_a_finished_run_of_the_same_settings_is_returned_as_it_is(trained_folder, tiny_settings):
+    before = (trained_folder / "manifest.json").stat().st_mtime_ns
+    told = []
+    again = replace(tiny_settings, evaluate=replace(tiny_settings.evaluate, k=(7,)))
+    train_run(again, trained_folder, watch=told.append)
+    assert (trained_folder / "manifest.json").stat().st_mtime_ns == before
+    assert "nothing to train" in told[-1]
+
+
+def test_a_finished_run_of_other_settings_is_replaced_only_when_told_so(brief, tmp_path):
+    train_run(brief, tmp_path / "run")
+    other = replace(brief, inner=replace(brief.inner, num_steps=1))
+    with pytest.raises(BadInputError) as caught:
+        train_run(other, tmp_path / "run")
+    assert "inner.num_steps is 2, not 1" in caught.value.line()
+    assert "--overwrite" in caught.value.line()
+    trained = train_run(other, tmp_path / "run", overwrite=True)
+    assert trained.params["inner.log_rates"].shape == (1,)
+
+
+def test_unfinished_training_of_other_settings_is_told_by_name(brief, tmp_path):
+    with pytest.raises(Stop):
+        train_run(brief, tmp_path, watch=stopping("tangent", 2))
+    other = replace(brief, train=replace(brief.train, dropout=0.1))
+    with pytest.raises(MismatchError, match="settings.train.dropout"):
+        train_run(other, tmp_path)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(brief, tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(BadInputError, match="It holds something else"):
+            train_run(brief, tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(BadInputError, match="It is a file"):
+        train_run(brief, tmp_path / "thesis.txt")
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"\xff\x00", b"[]", b"{}"])
+def test_a_broken_manifest_is_not_trained_over(brief, tmp_path, broken):
+    (tmp_path / "manifest.json").write_bytes(broken)
+    with pytest.raises(Exception) as caught:  # noqa: PT011  which one depends on what is broken
+        train_run(brief, tmp_path)
+    assert type(caught.value).__name__ in {"IntegrityError", "BadInputError"}
+    assert (tmp_path / "manifest.json").read_bytes() == broken
+
+
+def test_a_full_disk_leaves_no_run(brief, tmp_path, monkeypatch):
+    def full(folder, trained):
+        raise StorageError(field="cannot write", value=folder, remedy="Free some space.")
+
+    monkeypatch.setattr("warmprompt.assembly.training.save_trained", full)
+    with pytest.raises(StorageError):
+        train_run(brief, tmp_path / "run")
+    with pytest.raises(UnknownNameError, match="has not finished"):
+        load_trained(tmp_path / "run")
+    monkeypatch.undo()
+    train_run(brief, tmp_path / "run")
+    assert load_trained(tmp_path / "run").learner == "fomaml"
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "line"),
+    [
+        ("data", {"name": "ml-100x"}, "data set: 'ml-100x'."),
+        ("learner", {"name": "fomalm"}, "Did you mean fomaml?"),
+        ("backbone", {"name": "smolm2"}, "smolm2"),
+        ("backbone", {"num_layers": 9}, "'9'"),
+        ("model", {"num_factors": 500}, "model.num_factors: '500'."),
+        ("prompt", {"init": "text"}, "prompt.text_init"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_told_before_training(tiny_settings, tmp_path, section, changes, line):
+    wrong = replace(tiny_settings, **{section: replace(getattr(tiny_settings, section), **changes)})
+    with pytest.raises((UnknownNameError, BadInputError)) as caught:
+        train_run(wrong, tmp_path / "run")
+    assert line in caught.value.line()
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_the_hash_of_users_tells_users_and_events_apart(planted_folder):
+    data = open_dataset(planted_folder[0])
+    split = split_users(data.num_users, seed=0)
+    one, other = take_users(data, split.train), take_users(data, split.validation)
+    keep = one.interactions.items != one.interactions.items[0]
+    hashes = [
+        users_hash(one, other),
+        users_hash(other, one),
+        users_hash(take_users(data, split.train[:-1]), other),
+        users_hash(keep_events(one, keep), other),
+    ]
+    assert len(set(hashes)) == 4
+    assert hashes[0] == users_hash(take_users(data, split.train), other)
