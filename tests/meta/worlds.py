@@ -106,11 +106,11 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
     backbone = load_backbone(kind, attention=attention)
     texts, validation_texts = (write_texts(part, wordings=1, seed=seed) for part in (training, validation))
     prompt_PH = init_prompt(backbone, length=4, init="vocab", seed=seed)
-    read = fit_read_out(
-        backbone, prompt_PH, texts.unique()[:64], num_directions=8, num_text_features=8, reach=0.02,
-        seed=seed, num_perturbations=256,
-    )  # fmt: skip
     known = sorted({*texts.unique(), *validation_texts.unique()})
+    hidden_NH = read_reference(backbone, prompt_PH, known)
+    read = fit_read_out(
+        backbone, prompt_PH, known, hidden_NH, num_directions=8, num_text_features=8, reach=0.02, seed=seed
+    )
     item_params, constants = initial_items(
         training, None, ItemStart(num_factors=8, regularization=5.0), seed=seed
     )
@@ -126,7 +126,7 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
             constants=constants,
             backbone=backbone,
             read=read,
-            hidden=dict(zip(known, read_reference(backbone, prompt_PH, known), strict=True)),
+            hidden=dict(zip(known, hidden_NH, strict=True)),
         ),
         params={**item_params, **prior, **initial_prompt_params(read)},
     )
