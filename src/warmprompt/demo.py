@@ -22,6 +22,7 @@ from warmprompt.cli.errors import run_guarded
 from warmprompt.cli.evaluate import metric_table
 from warmprompt.cli.lists import whole_numbers
 from warmprompt.cli.recommend import liked_events
+from warmprompt.cli.screen import screen
 from warmprompt.cli.watching import watching
 from warmprompt.settings import EvaluateSettings, load_settings
 
@@ -60,7 +61,7 @@ def demo(
 ) -> None:
     """Train on MovieLens-100K with SmolLM2-135M, evaluate, and recommend to two new people."""
     options = EvaluateSettings(k=KS, seeds=whole_numbers("--seeds", seeds) or (), baselines=BASELINES)
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     begun_s = time.monotonic()
     with _step(console, f"1 of 5. Fetch the data set {DATA}"):
         from warmprompt.data.fetch import ensure_dataset

@@ -28,7 +28,7 @@ from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.splits import split_users
 from warmprompt.data.tables import open_dataset
-from warmprompt.errors import BadInputError, WarmpromptError
+from warmprompt.errors import BadInputError, IntegrityError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.checkpoint import (
     MANIFEST,
@@ -171,18 +171,7 @@ def _prepare(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Trai
         raise BadInputError(field="run folder", value=folder, remedy="It is a file; name another place.")
     if not folder.is_dir():
         return None
-    foreign = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name not in _OURS | _RESULTS and not path.name.startswith((".", "seed-"))
-    )
-    is_run = (folder / MANIFEST).is_file() or (folder / STATE).is_file()
-    if foreign and not is_run:
-        raise BadInputError(
-            field="run folder",
-            value=folder,
-            remedy=f"It holds something else ({', '.join(foreign[:3])}); name another place.",
-        )
+    _refuse_foreign(folder)
     if (folder / MANIFEST).is_file():
         finished = _finished(folder, overwrite=overwrite)
         if finished is not None and finished.manifest.get("identity") == identity:
@@ -199,11 +188,26 @@ def _prepare(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Trai
     return None
 
 
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with anything in it that no run leaves there, such as a data set."""
+    foreign = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in _OURS | _RESULTS and not path.name.startswith((".", "seed-"))
+    )
+    if foreign:
+        raise BadInputError(
+            field="run folder",
+            value=folder,
+            remedy=f"It holds something else ({', '.join(foreign[:3])}); name another place.",
+        )
+
+
 def _finished(folder: Path, *, overwrite: bool) -> Trained | None:
     """Return the run, or None where it is damaged and is to be overwritten anyway."""
     try:
         return load_trained(folder)
-    except WarmpromptError:
+    except IntegrityError:
         if overwrite:
             return None
         raise

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from warmprompt.cli.lists import whole_numbers
+from warmprompt.cli.screen import screen
 
 if TYPE_CHECKING:
     from warmprompt.adaptation.timing import AdaptTiming, Floor
@@ -56,7 +56,7 @@ def adapt_command(
         }
         typer.echo(json.dumps(told, indent=1))
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     console.print(
         f"{run}: {engine.trained.learner}, {backbone['name']} ({backbone['num_layers']} of "
         f"{backbone['total_layers']} layers, {backbone['dtype']}), K = {k}, no user text"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from warmprompt.cli.lists import names, whole_numbers
+from warmprompt.cli.screen import screen
 from warmprompt.cli.watching import watching
 from warmprompt.settings import load_settings
 
@@ -69,7 +69,7 @@ def app(
 
     with watching() as watch:
         results = evaluate_run(run, options, out=out, watch=watch)
-    console = Console(soft_wrap=True, highlight=False)
+    console = screen()
     console.print(metric_table(results))
     if out is not None:
         console.print(f"wrote {out}, {out.with_name('report.md')}, {out.with_name('metrics.png')}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _attributes(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _show(told: dict[str, Any], *, dislikes: int) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = screen()
     titles = [event["title"] for event in told["events"]]
     likes = len(titles) - dislikes
     for word, shown in (

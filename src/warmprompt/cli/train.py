@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from warmprompt.cli.screen import screen
 from warmprompt.cli.watching import watching
 from warmprompt.settings import load_settings
 
@@ -62,7 +62,7 @@ def app(
     told = trained.manifest
     validations = [loss for stage, _, _, loss in told["history"] if stage == told["history"][-1][0]]
     learned = f", validation loss {min(validations):.4f}" if validations else ""
-    Console(soft_wrap=True, highlight=False).print(
+    screen().print(
         f"{out}: {trained.learner} on {told['data']['name']}, {told['train_s']:.0f} s, "
         f"{told['peak_memory_mb']:,.0f} MiB at most{learned}\n"
         f"next: warmprompt evaluate {out}"
