@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from transformers import DynamicCache
 from warmprompt.backbone.load import Backbone
 
 MAX_TEXT_TOKENS = 48
+# Every text starts with these words, also the empty one: decoders use their first token as a sink of
+# attention, and a prompt in its place would respond quite unlike a prompt behind a text.
+LEAD_TEXT = "About this person: "
 READ_OUT_TEXT = " likes"
 
 
@@ -28,7 +32,7 @@ class TextPrefix:
     """The user texts of a batch, read once.
 
     Attributes:
-        mask_BT: True at text tokens, False at padding; T may be 0.
+        mask_BT: True at text tokens, False at padding.
         embeddings_BTH: Token embeddings; used by encoders.
         keys: Per layer of a decoder, (B, heads, T, width per head); empty for encoders.
         values: As `keys`.
@@ -49,10 +53,10 @@ class TextPrefix:
 def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
     """Run the user texts through the frozen model and keep what later passes need.
 
-    An empty text has no tokens; a batch of empty texts costs no pass. A text is cut after
-    `MAX_TEXT_TOKENS` tokens.
+    Equal texts are read once. A text is cut after `MAX_TEXT_TOKENS` tokens, the lead included.
     """
-    rows = [_token_ids(backbone, text) for text in texts]
+    place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    rows = [_token_ids(backbone, text) for text in place]
     width = max((len(row) for row in rows), default=0)
     ids_BT = torch.zeros((len(rows), width), dtype=torch.long)
     mask_BT = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -61,20 +65,21 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
         mask_BT[index, : len(row)] = True
     ids_BT, mask_BT = ids_BT.to(backbone.device), mask_BT.to(backbone.device)
     embeddings_BTH = backbone.embed(ids_BT)
-    if backbone.kind == "encoder" or width == 0:
-        return TextPrefix(mask_BT=mask_BT, embeddings_BTH=embeddings_BTH, keys=(), values=())
+    chosen_B = torch.tensor([place[text] for text in texts], device=backbone.device)
+    if backbone.kind == "encoder":
+        return TextPrefix(
+            mask_BT=mask_BT[chosen_B], embeddings_BTH=embeddings_BTH[chosen_B], keys=(), values=()
+        )
     cache = DynamicCache(config=backbone.model.config)
-    # Rows without text see one padding token, which the mask hides from everything that follows.
-    seen_BT = mask_BT.clone()
-    seen_BT[:, 0] = True
     backbone.model(
-        inputs_embeds=embeddings_BTH, attention_mask=seen_BT.long(), past_key_values=cache, use_cache=True
+        inputs_embeds=embeddings_BTH, attention_mask=mask_BT.long(), past_key_values=cache, use_cache=True
     )
+    pairs = [cast("tuple[Tensor, Tensor]", (layer.keys, layer.values)) for layer in cache.layers]  # type: ignore[union-attr]
     return TextPrefix(
-        mask_BT=mask_BT,
-        embeddings_BTH=embeddings_BTH,
-        keys=tuple(layer.keys for layer in cache.layers),
-        values=tuple(layer.values for layer in cache.layers),
+        mask_BT=mask_BT[chosen_B],
+        embeddings_BTH=embeddings_BTH[chosen_B],
+        keys=tuple(keys[chosen_B] for keys, _ in pairs),
+        values=tuple(values[chosen_B] for _, values in pairs),
     )
 
 
@@ -82,7 +87,8 @@ def read_out(backbone: Backbone, prefix: TextPrefix, prompts_BPH: Tensor) -> Ten
     """Return what the frozen model makes of each user's text and prompt, (B, H) float32.
 
     A decoder is read at the read-out token, which has seen everything before it; an encoder at the
-    mean over its tokens, which is how sentence encoders are trained. Differentiable in the prompts.
+    mean over prompt and read-out, so that a prompt counts the same behind a short and a long text.
+    Differentiable in the prompts.
 
     Args:
         backbone: The frozen model.
@@ -98,9 +104,9 @@ def read_out(backbone: Backbone, prefix: TextPrefix, prompts_BPH: Tensor) -> Ten
     seen_BS = torch.cat([prefix.mask_BT, prefix.mask_BT.new_ones(tail_BRH.shape[:2])], dim=1)
     outputs = backbone.model(
         inputs_embeds=tail_BRH,
-        attention_mask=seen_BS.long() if prefix.keys else None,
+        attention_mask=seen_BS.long(),
         position_ids=positions_BR,
-        past_key_values=_fresh_cache(backbone, prefix) if prefix.keys else None,
+        past_key_values=_fresh_cache(backbone, prefix),
         use_cache=False,
     )
     hidden_BH: Tensor = outputs.last_hidden_state[:, -1]
@@ -123,9 +129,9 @@ def count_forwards(backbone: Backbone) -> Iterator[list[int]]:
 
 
 def _token_ids(backbone: Backbone, text: str) -> list[int]:
-    """Encoders were trained with their first special token in front, so it stays also before no text."""
+    """Encoders were trained with their first special token in front, so it stays."""
     first = [backbone.tokenizer.cls_token_id] if backbone.kind == "encoder" else []
-    ids: list[int] = backbone.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+    ids: list[int] = backbone.tokenizer(LEAD_TEXT + text, add_special_tokens=False)["input_ids"]
     return [one for one in first if one is not None] + ids[:MAX_TEXT_TOKENS]
 
 
@@ -153,6 +159,6 @@ def _read_encoder(backbone: Backbone, prefix: TextPrefix, tail_BRH: Tensor) -> T
     joined_BSH = joined_BSH.gather(1, order_BS[..., None].expand_as(joined_BSH))
     seen_BS = seen_BS.gather(1, order_BS)
     hidden_BSH = backbone.model(inputs_embeds=joined_BSH, attention_mask=seen_BS.long()).last_hidden_state
-    weights_BS1 = seen_BS[..., None].to(hidden_BSH.dtype)
-    pooled_BH: Tensor = (hidden_BSH * weights_BS1).sum(1) / weights_BS1.sum(1)
+    tail_BR = prefix.mask_BT.sum(1, keepdim=True) + torch.arange(num_tail, device=tail_BRH.device)
+    pooled_BH: Tensor = hidden_BSH[torch.arange(num_users, device=tail_BRH.device)[:, None], tail_BR].mean(1)
     return pooled_BH.float()

@@ -1,9 +1,8 @@
 """The read-out, normalised: what a text says and how far a prompt has moved it.
 
-A frozen model's hidden state is badly conditioned: random changes of a prompt move
-it along few directions, so plain gradient steps would take every user the same way.
-Two linear maps, fitted once from training texts and small random changes of the
-starting prompt, undo that:
+A frozen model's hidden state is badly conditioned: changes of a prompt move it along
+few directions, so plain gradient steps would take every user the same way. Two linear
+maps, fitted once from training texts and the Jacobian at a reference prompt, undo that:
 
 - text features, (h - mean) @ text.T: principal components of the hidden states over
   training texts, each with unit variance;
@@ -14,7 +13,7 @@ starting prompt, undo that:
 Prompts are measured from the reference prompt, at which the maps were fitted, in units:
 prompt = reference + unit * offset. An offset of 0 is the reference itself.
 
-N is texts, M perturbations, H hidden width, T text features, D factors, P prompt vectors.
+N is texts, H hidden width, T text features, D factors, P prompt vectors.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.errors import BadInputError, NotFiniteError
 from warmprompt.rng import derive
 
+NUM_JACOBIANS = 7
 _CHUNK = 64
 
 
@@ -56,55 +56,58 @@ def fit_read_out(
     backbone: Backbone,
     prompt_PH: Tensor,
     texts: Sequence[str],
+    hidden_NH: Tensor,
     *,
     num_directions: int,
     num_text_features: int,
     reach: float,
     seed: int,
-    num_perturbations: int = 512,
 ) -> ReadOut:
     """Measure the two maps at a reference prompt.
 
-    With hidden-state changes of covariance C under prompt noise of deviation e per coordinate,
-    C is about e^2 J J^T. With U, L the leading eigenvectors and eigenvalues of C, unit u and
-    move = (e/u) L^(-1/2) U^T, a gradient step of rate 1 on the offset changes the displacement by
-    -u^2 move J J^T move^T g = -g. The unit, u = reach |prompt|, is how far the prompt then travels
-    per unit of displacement: the smaller, the nearer to linear the response.
+    J, the Jacobian of the hidden state in the prompt, depends on the text. With C the mean of J J^T, half
+    of the weight on the empty text and half on a few texts drawn from `texts`, U and L its leading
+    eigenvectors and eigenvalues, unit u and move = L^(-1/2) U^T / u, a gradient step of rate 1 on the
+    offset changes the displacement by -u^2 move J J^T move^T g, which is -g on average over texts. The
+    unit, u = reach |prompt|, is how far the prompt then travels per unit of displacement: the smaller, the
+    nearer to linear the response.
 
     Args:
         backbone: The frozen model.
         prompt_PH: The reference prompt.
         texts: Training texts (the empty one included), at least two distinct ones.
-        num_directions: D; at most H and at most `num_perturbations`.
+        hidden_NH: Their hidden states at the reference prompt, from `read_reference`.
+        num_directions: D, at most H and at most the prompt's coordinates.
         num_text_features: T; cut to what the texts span.
-        reach: Share of the prompt's norm travelled per unit of displacement; small keeps the map linear.
-        seed: Of the noise.
-        num_perturbations: M.
+        reach: Share of the prompt's norm travelled per unit of displacement.
+        seed: Of the draw of texts.
 
     Raises:
         BadInputError: D out of range.
         NotFiniteError: The model returns NaN or infinite states.
     """
-    if not 1 <= num_directions <= min(backbone.hidden_size, num_perturbations):
+    largest = min(backbone.hidden_size, prompt_PH.numel())
+    if not 1 <= num_directions <= largest:
         raise BadInputError(
             field="model.num_factors",
             value=num_directions,
-            remedy=f"Choose 1 to {min(backbone.hidden_size, num_perturbations)} for {backbone.name}.",
+            remedy=f"Choose 1 to {largest} for {backbone.name}.",
         )
-    hidden_NH = read_reference(backbone, prompt_PH, texts)
-    mean_H, text_TH = _components(hidden_NH, num_text_features)
-    changes_MH, noise = _perturb(backbone, prompt_PH, texts, num_perturbations, seed)
-    covariance_HH = changes_MH.T @ changes_MH / len(changes_MH)
-    values_H, vectors_HH = torch.linalg.eigh(covariance_HH.double())
-    if not torch.isfinite(values_H).all():
+    rng = derive(seed, "read-out")
+    sampled = [texts[int(index)] for index in rng.integers(0, len(texts), size=NUM_JACOBIANS)]
+    covariance_HH = _response(backbone, prompt_PH, "") / 2
+    for text in sampled:
+        covariance_HH += _response(backbone, prompt_PH, text) / (2 * NUM_JACOBIANS)
+    if not torch.isfinite(covariance_HH).all():
         raise NotFiniteError(
             field="read-out", value=backbone.name, remedy="Choose float32, or another read-out depth."
         )
+    values_H, vectors_HH = torch.linalg.eigh(covariance_HH)
     top = slice(backbone.hidden_size - num_directions, backbone.hidden_size)
-    floor = values_H[-1] * 1e-9
+    floor = values_H[-1].item() * 1e-9
     unit = reach * prompt_PH.norm().item()
-    scale = noise / unit
-    move_DH = (vectors_HH[:, top] / values_H[top].clamp(min=floor).sqrt()).T.flip(0) * scale
+    move_DH = (vectors_HH[:, top] / values_H[top].clamp(min=floor).sqrt()).T.flip(0) / unit
+    mean_H, text_TH = _components(hidden_NH, num_text_features)
     return ReadOut(
         mean_H=mean_H,
         text_TH=text_TH,
@@ -131,14 +134,14 @@ def prompts_at(read: ReadOut, offsets_BPH: Tensor) -> Tensor:
 
 @torch.no_grad()
 def read_reference(backbone: Backbone, prompt_PH: Tensor, texts: Sequence[str]) -> Tensor:
-    """Return the hidden states of many texts at one prompt, (N, H)."""
-    chunks = [texts[start : start + _CHUNK] for start in range(0, len(texts), _CHUNK)]
-    return torch.cat(
-        [
-            read_out(backbone, read_texts(backbone, chunk), prompt_PH.expand(len(chunk), -1, -1))
-            for chunk in chunks
-        ]
-    )
+    """Return the hidden states of many texts at one prompt, (N, H); texts of like length run together."""
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    hidden_NH = torch.empty(len(texts), backbone.hidden_size, device=prompt_PH.device)
+    for start in range(0, len(order), _CHUNK):
+        chunk = order[start : start + _CHUNK]
+        prefix = read_texts(backbone, [texts[index] for index in chunk])
+        hidden_NH[chunk] = read_out(backbone, prefix, prompt_PH.expand(len(chunk), -1, -1))
+    return hidden_NH
 
 
 def _components(hidden_NH: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
@@ -150,24 +153,15 @@ def _components(hidden_NH: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
     return mean_H, (directions[:kept] / deviations[:kept, None]).float()
 
 
-@torch.no_grad()
-def _perturb(
-    backbone: Backbone, prompt_PH: Tensor, texts: Sequence[str], num: int, seed: int
-) -> tuple[Tensor, float]:
-    """Return hidden-state changes under prompt noise, (M, H), and the noise's deviation per coordinate.
-
-    Noise of 2 % of the prompt's norm, in opposite pairs, so that even terms of the response cancel.
-    """
-    rng = derive(seed, "read-out")
-    noise = 0.02 * prompt_PH.norm().item() / prompt_PH.numel() ** 0.5
-    changes = []
-    for start in range(0, num, _CHUNK):
-        size = min(_CHUNK, num - start)
-        chosen = [texts[int(index)] for index in rng.integers(0, len(texts), size=size)]
-        shift = torch.as_tensor(rng.standard_normal((size, *prompt_PH.shape)), dtype=torch.float32)
-        shift_BPH = noise * shift.to(prompt_PH.device)
-        prefix = read_texts(backbone, chosen)
-        ahead = read_out(backbone, prefix, prompt_PH + shift_BPH)
-        behind = read_out(backbone, prefix, prompt_PH - shift_BPH)
-        changes.append((ahead - behind) / 2)
-    return torch.cat(changes), noise
+def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:
+    """Return J J^T at a text, (H, H) float64, one backward pass per chunk of rows of J."""
+    rows = []
+    prefix = read_texts(backbone, [text] * _CHUNK)
+    for start in range(0, backbone.hidden_size, _CHUNK):
+        prompts_BPH = prompt_PH.repeat(_CHUNK, 1, 1).requires_grad_()
+        hidden_BH = read_out(backbone, prefix, prompts_BPH)
+        each = torch.arange(min(_CHUNK, backbone.hidden_size - start), device=hidden_BH.device)
+        (gradient,) = torch.autograd.grad(hidden_BH[each, start + each].sum(), prompts_BPH)
+        rows.append(gradient.flatten(1)[: len(each)].double())
+    jacobian_HX = torch.cat(rows)
+    return jacobian_HX @ jacobian_HX.T

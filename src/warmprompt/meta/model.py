@@ -25,8 +25,10 @@ from warmprompt.data.episodes import EventBatch
 
 Params = Mapping[str, Tensor]
 
-# A dislike weighs at least this much of a like: the events of training users alone would let it vanish,
-# because people rate low what they chose to watch.
+# Ratings in the lowest quarter of the scale push away, by at least this weight at the very bottom. Left to
+# the events of training users alone, the push would turn into a pull: people rate low what they chose
+# to watch, and go on to watch more like it.
+PUSHING_SHARE = 0.25
 LEAST_DISLIKE = 0.3
 
 
@@ -101,8 +103,8 @@ def score_catalogue(params: Params, constants: Constants, users_BD: Tensor) -> T
 def evidence_weights(params: Params, constants: Constants, events: Events) -> Tensor:
     """Return what each event weighs, (B, K): positive pulls the item nearer, negative pushes it away.
 
-    Ratings above the middle of the scale pull, those below push, between the learned levels linearly;
-    an event without a rating weighs 1, padding 0.
+    Ratings in the lowest quarter of the scale push, all others pull; between the levels linearly. An
+    event without a rating weighs 1, padding 0.
     """
     levels_R = constants.rating_levels_R
     plain_BK = events.mask_BK.float()
@@ -124,8 +126,9 @@ def evidence_weights(params: Params, constants: Constants, events: Events) -> Te
 def level_weights(params: Params, constants: Constants) -> Tensor:
     """Return the weight of each rating level, (R,); the sign is fixed, the size is learned."""
     size_R = F.softplus(params["ratings.size"])
-    pushes_R = constants.rating_levels_R < 0.5
-    return torch.where(pushes_R, -(LEAST_DISLIKE * (1 - 2 * constants.rating_levels_R) + size_R), size_R)
+    levels_R = constants.rating_levels_R
+    least_R = LEAST_DISLIKE * (1 - levels_R / PUSHING_SHARE)
+    return torch.where(levels_R < PUSHING_SHARE, -(least_R + size_R), size_R)
 
 
 def support_loss(params: Params, constants: Constants, events: Events, users_BD: Tensor) -> Tensor:

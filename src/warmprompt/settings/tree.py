@@ -88,7 +88,7 @@ class ModelSettings:
     factor_iterations: Count = 15
     item_norm: Positive = 2.0
     num_text_features: Count = 32
-    reach: Positive = 0.01
+    reach: Positive = 0.005
     wordings: Count = 2
 
 
