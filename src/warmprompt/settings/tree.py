@@ -140,7 +140,7 @@ class TrainSettings:
     seed: CountOrZero = 0
     tangent_epochs: CountOrZero = 60
     tangent_lr: Positive = 0.01
-    prompt_epochs: CountOrZero = 3
+    prompt_epochs: CountOrZero = 2
     prompt_lr: Positive = 0.003
     batch_size: Count = 32
     max_support: CountOrZero = 20
