@@ -1,6 +1,9 @@
 """Training a run: whole or resumable at every moment, the same bits always, never over another's work."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,7 +16,7 @@ from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, MismatchError, StorageError, UnknownNameError
 from warmprompt.meta.checkpoint import load_trained
 from warmprompt.meta.trainer import Progress
-from warmprompt.settings import from_mapping
+from warmprompt.settings import from_mapping, to_toml
 
 pytestmark = pytest.mark.usefixtures("text_home")
 
@@ -37,7 +40,7 @@ def stopping(stage, step):
     return watch
 
 
-@pytest.mark.parametrize(("stage", "step"), [("tangent", 1), ("tangent", 5), ("prompt", 2)])
+@pytest.mark.parametrize(("stage", "step"), [("tangent", 5), ("prompt", 2)])
 def test_interrupted_training_goes_on_to_the_same_bits(brief, tmp_path, stage, step):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train_run(brief, whole)
@@ -171,3 +174,25 @@ def test_the_hash_of_users_tells_users_and_events_apart(planted_folder):
     ]
     assert len(set(hashes)) == 4
     assert hashes[0] == users_hash(take_users(data, split.train), other)
+
+
+def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same_bits(brief, tmp_path, text_home):
+    settings = tmp_path / "settings.toml"
+    settings.write_text(to_toml(brief))
+    code = f"""
+import os, pathlib, signal
+from warmprompt import load_settings, train_run
+def watch(told):
+    if getattr(told, "stage", "") == "prompt" and told.batch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "parts")!r}, watch=watch)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=120, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert [path.name for path in (tmp_path / "parts" / "training").glob("*.safetensors")] == [
+        "state.safetensors"
+    ]
+    train_run(brief, tmp_path / "parts")
+    train_run(brief, tmp_path / "whole")
+    whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
+    assert whole == parts

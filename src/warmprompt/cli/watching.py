@@ -24,7 +24,7 @@ _TITLES = {"tangent": "head and items", "prompt": "prompts"}
 @contextmanager
 def watching(*, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str | Training], None]]:
     """Yield what `train_run` and `evaluate_run` tell their progress to."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if console.is_terminal:
         with _bars(console) as bars:
             yield _Bars(bars)
