@@ -6,7 +6,6 @@ The file is generated (seeded), imported by a fresh process, and deleted.
 """
 
 # A script, not part of a package.
-# ruff: noqa: INP001
 
 from __future__ import annotations
 

@@ -28,24 +28,31 @@ BASELINES = ("toppop", "itemknn", "userknn", "ease", "ials")
 
 
 def main() -> None:
+    """Read the options, train and evaluate what is missing, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/learners"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/learners"))
     parser.add_argument("--learners", default=",".join(LEARNERS))
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", default="0,1,2", help="of the first learner and the baselines")
+    parser.add_argument("--other-seeds", default="0", help="of the other learners")
     parser.add_argument("--data", default="ml-100k")
     chosen = parser.parse_args()
-    seeds = tuple(int(seed) for seed in chosen.seeds.split(","))
+    first, others = (
+        tuple(int(seed) for seed in text.split(",")) for text in (chosen.seeds, chosen.other_seeds)
+    )
     learners = chosen.learners.split(",")
     found = {}
     for place, name in enumerate(learners):
+        seeds = others if place else first
         found[name] = evaluated(chosen.runs / name, name, chosen.data, seeds, with_baselines=place == 0)
-        write_atomic(chosen.out.with_suffix(".md"), report(found, chosen.runs, seeds).encode())
+        write_atomic(chosen.out.with_suffix(".md"), report(found, chosen.runs).encode())
         write_atomic(chosen.out.with_suffix(".json"), rows_of(found).encode())
         plot_metrics(found[learners[0]], chosen.out.with_suffix(".png"))
 
 
-def evaluated(folder: Path, learner: str, data: str, seeds: tuple[int, ...], *, with_baselines: bool) -> Results:
+def evaluated(
+    folder: Path, learner: str, data: str, seeds: tuple[int, ...], *, with_baselines: bool
+) -> Results:
     """Return a learner's results, from the folder where they lie there already."""
     file = folder / "results.json"
     if file.is_file():
@@ -56,28 +63,29 @@ def evaluated(folder: Path, learner: str, data: str, seeds: tuple[int, ...], *, 
     return evaluate_run(folder, options, out=file, watch=tell)
 
 
-def report(found: dict[str, Results], runs: Path, seeds: tuple[int, ...]) -> str:
+def report(found: dict[str, Results], runs: Path) -> str:
     """Return the page: NDCG@10 per learner, adapted and not, and the gain with its interval."""
     first = next(iter(found.values()))
+    scope = f"{first.dataset}, protocol `{first.settings['label']}`, NDCG@10, full catalogue, no user text."
     lines = [
         "# What adaptation is worth to each learner",
         "",
-        f"{first.dataset}, protocol `{first.settings['label']}`, split seeds {', '.join(map(str, seeds))}, NDCG@10, "
-        "full catalogue, no user text. Intervals: 95 %, bootstrap over users.",
+        scope,
+        "Intervals: 95 %, bootstrap over users. Other split seeds, other test users: compare within a set.",
         "",
-        f"Machine: {first.machine.get('processor', first.machine)}. Commit {commit()}. "
+        f"Machine: {', '.join(f'{key} {value}' for key, value in first.machine.items())}. Commit {commit()}.",
         "Made by `python benchmarks/learners.py`.",
         "",
-        "| model | " + " | ".join(f"K={k}" for k in KS) + " | training, s per seed |",
-        "|---" * (len(KS) + 2) + "|",
+        "| model | split seeds | " + " | ".join(f"K={k}" for k in KS) + " | training, s per seed |",
+        "|---" * (len(KS) + 3) + "|",
     ]
     for name, results in found.items():
         trained = load_trained(runs / name)
         for model in ("warmprompt", "warmprompt, not adapted"):
             label = f"{name}, {'adapted' if model == 'warmprompt' else 'not adapted'}"
-            lines.append(f"| {label} | {cells(results, model)} | {trained.manifest['train_s']:.0f} |")
-    for model in BASELINES:
-        lines.append(f"| {model} | {cells(first, model)} | |")
+            train_s = f"{trained.manifest['train_s']:.0f}"
+            lines.append(f"| {label} | {seeds_of(results)} | {cells(results, model)} | {train_s} |")
+    lines += [f"| {model} | {seeds_of(first)} | {cells(first, model)} | |" for model in BASELINES]
     lines += ["", "Gain of adapting, paired by user (NDCG@10; p by permutation, Holm-corrected):", ""]
     lines += ["| learner | " + " | ".join(f"K={k}" for k in KS[1:]) + " |", "|---" * len(KS) + "|"]
     for name, results in found.items():
@@ -107,6 +115,11 @@ def cells(results: Results, model: str) -> str:
     )
 
 
+def seeds_of(results: Results) -> str:
+    """Return the split seeds of a result, "0, 1, 2"."""
+    return ", ".join(str(seed) for seed in sorted({row.seed for row in results.rows if row.seed is not None}))
+
+
 def rows_of(found: dict[str, Results]) -> str:
     """Return every row with its learner, as JSON."""
     rows = [{"learner": name, **vars(row)} for name, results in found.items() for row in results.rows]
@@ -115,8 +128,8 @@ def rows_of(found: dict[str, Results]) -> str:
 
 def commit() -> str:
     """Return the code's commit, marked where the tree differs from it."""
-    run = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)  # noqa: S607
-    return run.stdout.strip() or "unknown"
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def tell(what: object) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import ReadOut, fit_read_out, read_reference
+from warmprompt.backbone.readout import ReadOut, ReadOutSize, fit_read_out, read_reference
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
@@ -109,7 +109,12 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
     known = sorted({*texts.unique(), *validation_texts.unique()})
     hidden_NH = read_reference(backbone, prompt_PH, known)
     read = fit_read_out(
-        backbone, prompt_PH, known, hidden_NH, num_directions=8, num_text_features=8, reach=0.02, seed=seed
+        backbone,
+        prompt_PH,
+        known,
+        hidden_NH,
+        ReadOutSize(num_directions=8, num_text_features=8, reach=0.02),
+        seed=seed,
     )
     item_params, constants = initial_items(
         training, None, ItemStart(num_factors=8, regularization=5.0), seed=seed

@@ -14,7 +14,7 @@ import numpy as np
 from warmprompt.assembly.watching import Watch
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import fit_read_out, read_reference
+from warmprompt.backbone.readout import ReadOutSize, fit_read_out, read_reference
 from warmprompt.backbone.text import embed_texts
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
@@ -84,9 +84,11 @@ def build_start(
         prompt_PH,
         training_texts,
         hidden_NH[[place[text] for text in training_texts]],
-        num_directions=settings.model.num_factors,
-        num_text_features=settings.model.num_text_features,
-        reach=settings.model.reach,
+        ReadOutSize(
+            num_directions=settings.model.num_factors,
+            num_text_features=settings.model.num_text_features,
+            reach=settings.model.reach,
+        ),
         seed=seed,
     )
     prior = initial_prior(

@@ -33,6 +33,21 @@ NUM_JACOBIANS = 7
 _CHUNK = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadOutSize:
+    """How wide the maps are, and how long a unit of offset is.
+
+    Attributes:
+        num_directions: D, at most H and at most the prompt's coordinates.
+        num_text_features: T; cut to what the texts span.
+        reach: Share of the prompt's norm travelled per unit of displacement.
+    """
+
+    num_directions: int
+    num_text_features: int
+    reach: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadOut:
     """The two maps and the units that belong to them.
@@ -57,10 +72,8 @@ def fit_read_out(
     prompt_PH: Tensor,
     texts: Sequence[str],
     hidden_NH: Tensor,
+    size: ReadOutSize,
     *,
-    num_directions: int,
-    num_text_features: int,
-    reach: float,
     seed: int,
 ) -> ReadOut:
     """Measure the two maps at a reference prompt.
@@ -77,9 +90,7 @@ def fit_read_out(
         prompt_PH: The reference prompt.
         texts: Training texts (the empty one included), at least two distinct ones.
         hidden_NH: Their hidden states at the reference prompt, from `read_reference`.
-        num_directions: D, at most H and at most the prompt's coordinates.
-        num_text_features: T; cut to what the texts span.
-        reach: Share of the prompt's norm travelled per unit of displacement.
+        size: Widths of the maps and the unit.
         seed: Of the draw of texts.
 
     Raises:
@@ -87,10 +98,10 @@ def fit_read_out(
         NotFiniteError: The model returns NaN or infinite states.
     """
     largest = min(backbone.hidden_size, prompt_PH.numel())
-    if not 1 <= num_directions <= largest:
+    if not 1 <= size.num_directions <= largest:
         raise BadInputError(
             field="model.num_factors",
-            value=num_directions,
+            value=size.num_directions,
             remedy=f"Choose 1 to {largest} for {backbone.name}.",
         )
     rng = derive(seed, "read-out")
@@ -103,11 +114,11 @@ def fit_read_out(
             field="read-out", value=backbone.name, remedy="Choose float32, or another read-out depth."
         )
     values_H, vectors_HH = torch.linalg.eigh(covariance_HH)
-    top = slice(backbone.hidden_size - num_directions, backbone.hidden_size)
+    top = slice(backbone.hidden_size - size.num_directions, backbone.hidden_size)
     floor = values_H[-1].item() * 1e-9
-    unit = reach * prompt_PH.norm().item()
+    unit = size.reach * prompt_PH.norm().item()
     move_DH = (vectors_HH[:, top] / values_H[top].clamp(min=floor).sqrt()).T.flip(0) / unit
-    mean_H, text_TH = _components(hidden_NH, num_text_features)
+    mean_H, text_TH = _components(hidden_NH, size.num_text_features)
     return ReadOut(
         mean_H=mean_H,
         text_TH=text_TH,

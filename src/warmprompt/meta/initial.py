@@ -136,7 +136,8 @@ def _stretched_factors(training: Dataset, warm_V: np.ndarray, start: ItemStart, 
     length = np.sqrt((stretched_VD[warm_V] ** 2).sum(axis=1).mean())
     # Factors can vanish where there are hardly any events; a faint draw keeps directions to learn along.
     faint = derive(seed, "items").standard_normal(stretched_VD.shape) * 1e-3
-    return ((stretched_VD / max(length, 1e-6) + faint) * start.norm).astype(np.float32)
+    vectors_VD: Floats = ((stretched_VD / max(length, 1e-6) + faint) * start.norm).astype(np.float32)
+    return vectors_VD
 
 
 def _ridge(inputs: np.ndarray, targets: np.ndarray, *, center: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -190,4 +190,5 @@ def ridge_users(params: Params, constants: Constants, events: Events, prior_BD: 
     near_DD = torch.eye(prior_BD.shape[1], device=prior_BD.device) * params["ridge.log_prior"].exp()
     left_BDD = torch.einsum("bk,bkd,bke->bde", weights_BK.abs(), own_BKD, own_BKD) + spread_DD + near_DD
     right_BD = torch.einsum("bk,bkd->bd", weights_BK, own_BKD) * params["ridge.log_target"].exp()
-    return torch.linalg.solve(left_BDD, right_BD + prior_BD @ near_DD)
+    solved_BD: Tensor = torch.linalg.solve(left_BDD, right_BD + prior_BD @ near_DD)
+    return solved_BD

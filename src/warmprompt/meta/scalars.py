@@ -21,7 +21,7 @@ def write_scalars(folder: Path) -> Iterator[Callable[[Progress], None]]:
         warnings.simplefilter("ignore", DeprecationWarning)
         from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder), flush_secs=10)  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(folder), flush_secs=10)
 
     def write(progress: Progress) -> None:
         values = {"validation": progress.validation, "best": progress.best}
@@ -34,9 +34,9 @@ def write_scalars(folder: Path) -> Iterator[Callable[[Progress], None]]:
             }
         for name, value in values.items():
             if value is not None:
-                writer.add_scalar(f"{progress.stage}/{name}", value, progress.step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(f"{progress.stage}/{name}", value, progress.step)
 
     try:
         yield write
     finally:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()

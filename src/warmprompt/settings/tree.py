@@ -89,7 +89,7 @@ class ModelSettings:
     item_norm: Positive = 2.0
     num_text_features: Count = 32
     reach: Positive = 0.005
-    wordings: Count = 2
+    wordings: Count = 1
 
 
 @dataclass(frozen=True, kw_only=True)
