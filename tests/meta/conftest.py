@@ -1,4 +1,4 @@
-"""Makes the worlds of this folder importable under pytest's importlib mode."""
+"""Makes the worlds of this folder importable under importlib mode, and the default backbone usable."""
 
 import importlib.util
 import sys
@@ -6,6 +6,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from warmprompt.backbone.fetch import get_backbone, is_cached
+from warmprompt.errors import FetchError
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,15 @@ def worlds() -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def smollm2() -> str:
+    """Return the name of the default backbone once it lies in the cache, or skip the test."""
+    name = "smollm2-135m"
+    if not is_cached(name):
+        try:
+            get_backbone(name)
+        except FetchError as error:
+            pytest.skip(f"{name} is not in the cache and cannot be fetched: {error}")
+    return name

@@ -1,4 +1,4 @@
-"""Training on a planted world: it finds the plant, stops when told, goes on after a kill as if nothing was."""
+"""Training on a planted world: it finds the plant, stops when told, and goes on after a kill as before."""
 
 import math
 import subprocess
