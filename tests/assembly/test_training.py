@@ -1,5 +1,6 @@
 """Training a run: whole or resumable at every moment, the same bits always, never over another's work."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -140,6 +141,15 @@ def test_a_full_disk_leaves_no_run(brief, tmp_path, monkeypatch):
     monkeypatch.undo()
     train_run(brief, tmp_path / "run")
     assert load_trained(tmp_path / "run").learner == "fomaml"
+
+
+def test_a_disk_that_fills_up_between_checkpoints_is_one_error(brief, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        train_run(brief, tmp_path)
 
 
 @pytest.mark.parametrize(
