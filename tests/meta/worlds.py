@@ -108,14 +108,8 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
     prompt_PH = init_prompt(backbone, length=4, init="vocab", seed=seed)
     known = sorted({*texts.unique(), *validation_texts.unique()})
     hidden_NH = read_reference(backbone, prompt_PH, known)
-    read = fit_read_out(
-        backbone,
-        prompt_PH,
-        known,
-        hidden_NH,
-        ReadOutSize(num_directions=8, num_text_features=8, reach=0.02),
-        seed=seed,
-    )
+    size = ReadOutSize(num_directions=8, num_text_features=8, reach=0.02)
+    read = fit_read_out(backbone, prompt_PH, known, hidden_NH, size, seed=seed)
     item_params, constants = initial_items(
         training, None, ItemStart(num_factors=8, regularization=5.0), seed=seed
     )

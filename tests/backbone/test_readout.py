@@ -1,0 +1,130 @@
+"""The normalised read-out: a step of rate 1 moves the displacement by minus the gradient; texts are white."""
+
+import pytest
+import torch
+
+from warmprompt.backbone.forward import read_out, read_texts
+from warmprompt.backbone.load import load_backbone
+from warmprompt.backbone.prompt import init_prompt
+from warmprompt.backbone.readout import (
+    ReadOutSize,
+    displacement,
+    fit_read_out,
+    prompts_at,
+    read_reference,
+    text_features,
+)
+from warmprompt.errors import BadInputError
+
+TEXTS = ["", *(f"{size} {word}" for word in ("film", "engineer", "song", "planet") for size in range(12))]
+
+
+@pytest.fixture(scope="module", params=["tiny", "tiny-encoder"])
+def backbone(request):
+    return load_backbone(request.param, attention="eager")
+
+
+def _fit(backbone, texts=TEXTS, **settings):
+    prompt_PH = init_prompt(backbone, length=4, init="vocab", seed=0)
+    hidden_NH = read_reference(backbone, prompt_PH, texts)
+    size = ReadOutSize(**{"num_directions": 8, "num_text_features": 6, "reach": 0.01, **settings})
+    return fit_read_out(backbone, prompt_PH, texts, hidden_NH, size, seed=0), hidden_NH
+
+
+def _moved(backbone, read, texts, offsets_BPH):
+    prefix = read_texts(backbone, texts)
+    reference_BH = read_out(backbone, prefix, read.reference_PH.expand(len(texts), -1, -1))
+    return displacement(read, read_out(backbone, prefix, prompts_at(read, offsets_BPH)), reference_BH)
+
+
+def _response(backbone, read, texts, gradient_BD):
+    """Return how far one gradient step of rate 1 on the offsets moves the displacement."""
+    start = torch.zeros(len(texts), *read.reference_PH.shape, requires_grad=True)
+    moved_BD = _moved(backbone, read, texts, start)
+    (step,) = torch.autograd.grad((moved_BD * gradient_BD).sum(), start)
+    with torch.no_grad():
+        return _moved(backbone, read, texts, -step)
+
+
+def _unit_gradients(num):
+    gradient_BD = torch.randn(num, 8, generator=torch.Generator().manual_seed(2))
+    return gradient_BD / gradient_BD.norm(dim=1, keepdim=True)
+
+
+def test_one_step_moves_the_displacement_by_minus_the_gradient_exactly_for_one_text(backbone):
+    # With one text the Jacobian is that of the fit, so only the response's curvature is left: the step
+    # travels 1 % of the prompt's norm, which leaves errors of a few per cent. A step of a tenth has a
+    # tenth of the curvature.
+    read, _ = _fit(backbone, texts=[""])
+    for size, tolerance in ((1.0, 0.3), (0.1, 0.03)):
+        gradient_BD = size * _unit_gradients(16)
+        moved_BD = _response(backbone, read, [""] * 16, gradient_BD)
+        assert (moved_BD + gradient_BD).norm() < tolerance * gradient_BD.norm()
+
+
+def test_over_texts_the_displacement_moves_by_minus_the_gradient_on_average(backbone):
+    # Each text has its own Jacobian and only their mean is whitened, so single users differ more.
+    read, _ = _fit(backbone)
+    texts = TEXTS[1::3]
+    gradient_BD = _unit_gradients(len(texts))
+    moved_BD = _response(backbone, read, texts, gradient_BD)
+    along_B = -(moved_BD * gradient_BD).sum(1)
+    assert along_B.mean() == pytest.approx(1, abs=0.35)
+    assert (along_B > 0.2).all()
+
+
+def test_the_map_whitens_the_mean_jacobian_product(backbone):
+    # move (J J^T) move^T u^2 is the identity for the Jacobian at the only text; J column by column
+    # from automatic differentiation of the plain pass.
+    read, _ = _fit(backbone, texts=[""])
+    prefix = read_texts(backbone, [""])
+
+    def moved(prompt_PH):
+        return read_out(backbone, prefix, prompt_PH[None])[0] @ read.move_DH.T
+
+    jacobian = torch.func.jacrev(moved)(read.reference_PH).reshape(8, -1)
+    gram_DD = read.unit**2 * jacobian @ jacobian.T
+    # Float32 Jacobians; eigenvalues range over a factor of about a hundred.
+    torch.testing.assert_close(gram_DD, torch.eye(8), rtol=0, atol=1e-3)
+
+
+def test_an_offset_of_zero_is_the_reference_and_moves_nothing(backbone):
+    read, _ = _fit(backbone)
+    zero = torch.zeros(3, *read.reference_PH.shape)
+    assert torch.equal(prompts_at(read, zero)[1], read.reference_PH)
+    assert not _moved(backbone, read, ["", "a", "b"], zero).any()
+
+
+def test_a_unit_of_displacement_travels_reach_of_the_prompts_norm(backbone):
+    for reach in (0.01, 0.05):
+        read, _ = _fit(backbone, reach=reach)
+        assert read.unit.item() == pytest.approx(reach * read.reference_PH.norm().item(), rel=1e-6)
+
+
+def test_text_features_are_centred_uncorrelated_and_of_unit_variance(backbone):
+    read, hidden_NH = _fit(backbone)
+    features_NT = text_features(read, hidden_NH)
+    assert features_NT.shape == (len(TEXTS), 6)
+    # The mean over 49 texts in float32, divided by small deviations.
+    assert features_NT.mean(0).abs().max() < 1e-3
+    torch.testing.assert_close(torch.cov(features_NT.T), torch.eye(6), rtol=0, atol=1e-2)
+
+
+def test_features_beyond_what_texts_span_are_left_out(backbone):
+    read, _ = _fit(backbone, texts=["", "a", "b"], num_text_features=6)
+    assert len(read.text_TH) == 2
+
+
+def test_many_texts_are_read_as_each_alone(backbone):
+    prompt_PH = init_prompt(backbone, length=4, init="vocab", seed=0)
+    texts = [TEXTS[number % len(TEXTS)] for number in range(70)]  # more than one chunk
+    together_NH = read_reference(backbone, prompt_PH, texts)
+    for row in (0, 1, 30, 69):
+        alone_1H = read_reference(backbone, prompt_PH, [texts[row]])
+        torch.testing.assert_close(together_NH[row : row + 1], alone_1H, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_directions", [0, 33])
+def test_more_directions_than_the_model_has_are_refused(backbone, num_directions):
+    with pytest.raises(BadInputError, match="1 to 32"):
+        _fit(backbone, num_directions=num_directions)
