@@ -25,7 +25,17 @@ from warmprompt.cli import COMMANDS, make_app
 from warmprompt.settings import ENVIRONMENT_PREFIX, Settings
 
 SOURCE = Path(__file__).parents[1] / "src" / "warmprompt"
-PACKAGES = ["assembly", "adaptation", "meta", "scoring", "backbone", "data", "evaluation", "baselines", "settings"]
+PACKAGES = [
+    "assembly",
+    "adaptation",
+    "meta",
+    "scoring",
+    "backbone",
+    "data",
+    "evaluation",
+    "baselines",
+    "settings",
+]
 MODULES = ["types", "rng", "files", "errors"]
 
 
