@@ -52,11 +52,12 @@ def _unit_gradients(num):
 
 
 def test_one_step_moves_the_displacement_by_minus_the_gradient_exactly_for_one_text(backbone):
-    # With one text the Jacobian is that of the fit, so only the response's curvature is left: the step
-    # travels 1 % of the prompt's norm, which leaves errors of a few per cent. A step of a tenth has a
-    # tenth of the curvature.
+    # With one text the Jacobian is that of the fit, so only the response's curvature is left: a step that
+    # travels 1 % of the prompt's norm is off by .02 on the decoder and .002 on the encoder, a tenth of the
+    # step by a tenth of that. (SmolLM2 after six layers: .1 to .2 behind the empty text, .3 to .6 behind
+    # others, whose Jacobians differ from the mean that is whitened.)
     read, _ = _fit(backbone, texts=[""])
-    for size, tolerance in ((1.0, 0.3), (0.1, 0.03)):
+    for size, tolerance in ((1.0, 0.05), (0.1, 0.005)):
         gradient_BD = size * _unit_gradients(16)
         moved_BD = _response(backbone, read, [""] * 16, gradient_BD)
         assert (moved_BD + gradient_BD).norm() < tolerance * gradient_BD.norm()
