@@ -181,8 +181,8 @@ def test_a_run_cut_at_any_save_and_gone_on_with_ends_in_the_same_bits(world, wor
     plan = replace(_short(2, 1), save_every=2)
     whole = _run(world, plan, save=saved.append)
     cut = [state for state in saved if not state.done and state.stage == ["tangent", "prompt"].index(stop)]
-    assert len(cut) >= 3
-    for state in cut[:3]:
+    assert len(cut) >= 2
+    for state in cut[:2]:
         again = train(LEARNERS["fomaml"], state, world.material, DRAWING, plan)
         assert worlds.same_state(again, whole)
 
