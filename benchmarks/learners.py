@@ -57,7 +57,8 @@ def evaluated(
     file = folder / "results.json"
     if file.is_file():
         return load_results(file)
-    flags = {"data.name": data, "learner.name": learner, "train.seed": seeds[0]}
+    # One thread each: several of these then share a machine without waiting for one another.
+    flags = {"data.name": data, "learner.name": learner, "train.seed": seeds[0], "train.threads": 1}
     train_run(load_settings(flags=flags), folder, watch=tell)
     options = EvaluateSettings(k=KS, seeds=seeds, baselines=BASELINES if with_baselines else ("toppop",))
     return evaluate_run(folder, options, out=file, watch=tell)

@@ -14,12 +14,18 @@ import numpy as np
 from warmprompt.assembly.watching import Watch
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import ReadOutSize, fit_read_out, read_reference
+from warmprompt.backbone.readout import ReadOutSize, fit_read_out, read_reference, text_features
 from warmprompt.backbone.text import embed_texts
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError
-from warmprompt.meta.initial import ItemStart, initial_items, initial_prior, initial_prompt_params
+from warmprompt.meta.initial import (
+    ItemStart,
+    initial_items,
+    initial_prior,
+    initial_prompt_params,
+    read_prior,
+)
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import Constants, Params
 from warmprompt.meta.tasks import Drawing, Material
@@ -97,6 +103,10 @@ def build_start(
         num_steps=settings.inner.num_steps,
         rate=settings.inner.rate,
     )
+    features = dict(zip(texts, text_features(read, hidden_NH), strict=True))
+    told = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
+    if told:
+        prior |= read_prior({**items, **prior}, constants, training, told)
     params = {**items, **prior, **initial_prompt_params(read)}
     return Start(
         material=Material(

@@ -4,8 +4,8 @@ A frozen model's hidden state is badly conditioned: changes of a prompt move it 
 few directions, so plain gradient steps would take every user the same way. Two linear
 maps, fitted once from training texts and the Jacobian at a reference prompt, undo that:
 
-- text features, (h - mean) @ text.T: principal components of the hidden states over
-  training texts, each with unit variance;
+- text features, (h - mean) @ text.T: leading principal components of the standardised hidden
+  states over training texts, scaled such that all of them together have variance 1 at most;
 - displacement, (h - h_reference) @ move.T: the D directions along which prompts move the
   hidden state most, scaled such that one gradient step of rate 1 on a prompt moves the
   displacement by minus the loss's gradient in it, to first order.
@@ -156,12 +156,19 @@ def read_reference(backbone: Backbone, prompt_PH: Tensor, texts: Sequence[str]) 
 
 
 def _components(hidden_NH: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
-    """Return the mean and the leading principal directions, scaled to unit variance."""
+    """Return the mean and the leading principal directions of the hidden states.
+
+    Coordinates are divided by their deviations first, and the features by sqrt(H): a ridge regression on
+    the features is then one on standardised coordinates, cut to the directions that texts use.
+    """
     mean_H = hidden_NH.mean(0)
-    _, values, directions = torch.linalg.svd((hidden_NH - mean_H).double(), full_matrices=False)
-    deviations = values / max(1, len(hidden_NH) - 1) ** 0.5
-    kept = min(num_features, int((deviations > 1e-4 * deviations[0].clamp(min=1e-12)).sum()))
-    return mean_H, (directions[:kept] / deviations[:kept, None]).float()
+    centred_NH = hidden_NH - mean_H
+    deviation_H = (centred_NH.square().sum(0) / max(1, len(hidden_NH) - 1)).sqrt()
+    deviation_H = deviation_H.clamp(min=1e-6 * hidden_NH.abs().mean().item())
+    scaled_NH = (centred_NH / deviation_H).double()
+    _, values, directions = torch.linalg.svd(scaled_NH, full_matrices=False)
+    kept = min(num_features, int((values > 1e-4 * values[0].clamp(min=1e-12)).sum()))
+    return mean_H, (directions[:kept] / deviation_H / len(mean_H) ** 0.5).float()
 
 
 def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:

@@ -8,6 +8,7 @@ V is items, D factors, X width of item text vectors, T text features, P prompt v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,12 @@ from warmprompt.backbone.readout import ReadOut
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import fit_item_factors
 from warmprompt.errors import BadInputError
-from warmprompt.meta.model import PUSHING_SHARE, Constants
+from warmprompt.meta.model import PUSHING_SHARE, Constants, Params, support_vectors
 from warmprompt.rng import derive
 from warmprompt.types import Floats
 
 _TEXT_RIDGE = 1.0
+_HISTORY_GAIN = 1.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,39 @@ def initial_prior(
         "prior.text_head": torch.zeros(num_text_features, num_factors),
         "inner.log_rates": torch.full((num_steps,), float(np.log(rate))),
     }
+
+
+def read_prior(
+    params: Params, constants: Constants, training: Dataset, texts: Sequence[tuple[int, Tensor]]
+) -> dict[str, Tensor]:
+    """Return a prior that has read the training users' texts: the ridge regression of users on texts.
+
+    The target of a text is where its user's whole history leads: the sum of the item vectors less the mean
+    of the catalogue weighted by popularity, times `_HISTORY_GAIN` / (events + kappa), which is about where
+    the inner loop ends.
+
+    Args:
+        params: With item vectors and kappa.
+        constants: Of the item side.
+        training: Events of training users.
+        texts: (user index, text features (T,)) pairs; a user may have several texts.
+    """
+    vectors_VD = support_vectors(params, constants)
+    weights_V = constants.log_popularity_V.expm1() * constants.warm_V
+    mean_D = (weights_V @ vectors_VD) / weights_V.sum()
+    events = training.interactions
+    items = [
+        torch.from_numpy(events.items[events.events_of(user)]).long() for user in range(training.num_users)
+    ]
+    kappa = params["support.log_kappa"].exp()
+    led_ND = torch.stack(
+        [(vectors_VD[own] - mean_D).sum(0) * _HISTORY_GAIN / (len(own) + kappa) for own in items]
+    )
+    start_D = led_ND.mean(0)
+    features_MT = torch.stack([features.cpu() for _, features in texts])
+    wanted_MD = led_ND[[user for user, _ in texts]] - start_D
+    head_TD, _ = _ridge(features_MT.numpy(), wanted_MD.numpy(), center=False)
+    return {"prior.start": start_D, "prior.text_head": torch.from_numpy(head_TD)}
 
 
 def initial_prompt_params(read: ReadOut) -> dict[str, Tensor]:

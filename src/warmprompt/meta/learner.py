@@ -22,7 +22,7 @@ MetaGradient = Callable[[Params, Task], "Outer"]
 # Step sizes relative to the outer rate. Item tables have many weights and little data each.
 RELATIVE_RATE: Mapping[str, float] = {
     "items.": 0.03,
-    "prior.text_head": 0.1,
+    "prior.text_head": 0.03,
     "popularity.": 0.3,
 }
 
@@ -114,7 +114,7 @@ class Learner:
             raise NotFiniteError(
                 field=f"meta-gradient of {self.name} at step {state.step}",
                 value=f"loss {outer.loss.item()}, norm {norm.item()}",
-                remedy="Lower train.lr or the inner rates.",
+                remedy="Lower train.tangent_lr or train.prompt_lr, or inner.rate.",
             )
         scale = (clip_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
         gradients = {name: gradient * scale for name, gradient in outer.gradients.items()}

@@ -229,7 +229,9 @@ def _validate(
     )
     if not math.isfinite(loss):
         raise NotFiniteError(
-            field=f"validation loss of {stage} epoch {state.epoch}", value=loss, remedy="Lower train.lr."
+            field=f"validation loss of {stage} epoch {state.epoch}",
+            value=loss,
+            remedy=f"Lower train.{stage}_lr.",
         )
     better = loss < state.best_loss
     state = replace(

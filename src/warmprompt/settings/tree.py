@@ -87,7 +87,7 @@ class ModelSettings:
     factor_alpha: Positive = 10.0
     factor_iterations: Count = 15
     item_norm: Positive = 2.0
-    num_text_features: Count = 32
+    num_text_features: Count = 192
     reach: Positive = 0.005
     wordings: Count = 1
 
