@@ -57,7 +57,7 @@ def test_one_step_moves_the_displacement_by_minus_the_gradient_exactly_for_one_t
     # travels 1 % of the prompt's norm is off by .02 on the decoder and .002 on the encoder, a tenth of the
     # step by a tenth of that. (SmolLM2 after six layers: .1 to .2 behind the empty text, .3 to .6 behind
     # others, whose Jacobians differ from the mean that is whitened.)
-    read, _ = _fit(backbone, texts=[""])
+    read, _ = _fit(backbone, texts=["", ""])
     for size, tolerance in ((1.0, 0.05), (0.1, 0.005)):
         gradient_BD = size * _unit_gradients(16)
         moved_BD = _response(backbone, read, [""] * 16, gradient_BD)
@@ -78,7 +78,7 @@ def test_over_texts_the_displacement_moves_by_minus_the_gradient_on_average(back
 def test_the_map_whitens_the_mean_jacobian_product(backbone):
     # move (J J^T) move^T u^2 is the identity for the Jacobian at the only text; J column by column
     # from automatic differentiation of the plain pass.
-    read, _ = _fit(backbone, texts=[""])
+    read, _ = _fit(backbone, texts=["", ""])
     prefix = read_texts(backbone, [""])
 
     def moved(prompt_PH):
