@@ -15,6 +15,7 @@ from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import NotFiniteError
 from warmprompt.meta.checkpoint import load_state
 from warmprompt.meta.inner import adapt
+from warmprompt.meta.learner import Outer
 from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.model import score_catalogue
 from warmprompt.meta.predict import adapt_users, read_user_texts
@@ -200,12 +201,12 @@ def test_the_global_generator_and_earlier_runs_do_not_matter(world, worlds):
 
 
 def test_a_stage_without_gain_stops_after_its_patience(world):
-    # With rate 0 nothing changes: the first validation is the best, every later one gains nothing.
+    # With rate 0 nothing changes: what the stage was given is the best, every later one gains nothing.
     state = _run(world, _short(9, 0, rate=0.0, patience=2))
     assert [(entry[0], entry[1]) for entry in state.history] == [
+        ("tangent", 0),
         ("tangent", 1),
         ("tangent", 2),
-        ("tangent", 3),
     ]
     assert len({entry[3] for entry in state.history}) == 1
     assert all(torch.equal(state.best[name], value) for name, value in world.params.items())
@@ -239,12 +240,24 @@ def test_the_rate_rises_over_a_twentieth_and_falls_as_a_cosine_to_a_tenth(world)
 
 @pytest.mark.parametrize("stage", ["tangent", "prompt"])
 def test_a_loss_that_is_no_number_stops_and_names_the_episodes(world, stage):
-    broken = {**world.params, "items.bias": world.params["items.bias"] + math.nan}
+    def no_number(params, task):
+        del task
+        return Outer(loss=torch.tensor(math.nan), gradients=dict(params))
+
     plan = _short(1, 0) if stage == "tangent" else _short(0, 1)
     users = epoch_batches(world.material, DRAWING, stage=stage, epoch=0)[0]
+    learner = replace(LEARNERS["fomaml"], gradient=no_number)
     with pytest.raises(NotFiniteError, match=f"{stage} epoch 0") as caught:
-        _run(world, plan, params=broken)
+        train(learner, start_training(learner, world.params), world.material, DRAWING, plan)
     assert str(world.material.training.user_ids[users[0]]) in caught.value.value
+
+
+def test_a_stage_never_returns_worse_than_it_was_given(world):
+    # A rate this high spoils the parameters in the first epoch.
+    state = _run(world, _short(1, 0, rate=3.0))
+    losses = [entry[3] for entry in state.history]
+    assert losses[1] > losses[0]
+    assert all(torch.equal(state.best[name], value) for name, value in world.params.items())
 
 
 def test_an_epoch_visits_every_user_with_a_task_once_and_in_another_order_each_time(world):

@@ -105,12 +105,11 @@ def draw_episode(  # noqa: PLR0913 - what makes an episode, by keyword
     rng = derive(seed, "episode", round_index, str(dataset.user_ids[user]))
     num_query = max(1, min(num_query, length // 2))
     largest = min(max_support, length - num_query)
-    drawn = int(rng.integers(0, largest + 1))
-    k = drawn if num_support is None else min(num_support, largest)
+    # The permutation comes first, so that it does not depend on K: supports of one round are nested.
+    positions = np.arange(length) if order == "time" else rng.permutation(length)
+    k = int(rng.integers(0, largest + 1)) if num_support is None else min(num_support, largest)
     if order == "time":
-        positions = np.arange(length)
         return Episode(user=user, support=positions[:k], query=positions[k : k + num_query])
-    positions = rng.permutation(length)
     return Episode(user=user, support=positions[num_query : num_query + k], query=positions[:num_query])
 
 

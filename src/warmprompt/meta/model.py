@@ -177,7 +177,7 @@ def ridge_users(params: Params, constants: Constants, events: Events, prior_BD: 
     """Return user vectors by ridge regression around the prior, (B, D): no gradient is needed.
 
     Minimises sum_k c_k (y_k - z.v_k)^2 + a sum_i (z.v_i)^2 / V + l |z - prior|^2 with c the size of an
-    event's weight, y its sign, and a, l learned.
+    event's weight, y its sign times a target t, and a, l and t learned.
 
     Source: Bertinetto et al. 2019 (R2-D2), section 3.3, with the confidence weights and the pull to zero
     over the catalogue of Hu, Koren & Volinsky 2008, eq. 4.
@@ -187,7 +187,7 @@ def ridge_users(params: Params, constants: Constants, events: Events, prior_BD: 
     weights_BK = evidence_weights(params, constants, events)
     warm_VD = vectors_VD * constants.warm_V[:, None]
     spread_DD = warm_VD.T @ warm_VD / constants.num_warm * params["ridge.log_spread"].exp()
-    near_DD = torch.eye(prior_BD.shape[1], device=prior_BD.device) * params["ridge.log_prior"].exp()
+    near_DD = torch.eye(prior_BD.shape[1]).to(prior_BD) * params["ridge.log_prior"].exp()
     left_BDD = torch.einsum("bk,bkd,bke->bde", weights_BK.abs(), own_BKD, own_BKD) + spread_DD + near_DD
     right_BD = torch.einsum("bk,bkd->bd", weights_BK, own_BKD) * params["ridge.log_target"].exp()
     solved_BD: Tensor = torch.linalg.solve(left_BDD, right_BD + prior_BD @ near_DD)

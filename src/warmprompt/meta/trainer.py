@@ -158,6 +158,9 @@ def train(  # noqa: PLR0913 - what training reads, then two callbacks by keyword
             state = _next_stage(learner, state)
             save(state)
             continue
+        if state.epoch == state.batch == 0 and math.isinf(state.best_loss):
+            # What a stage is given is its first candidate: a stage cannot return anything worse.
+            state = _validate(learner, state, material, drawing, stage_plan, watch=watch)
         state = _run_epoch(learner, state, material, drawing, plan, save=save, watch=watch)
         if state.epoch % stage_plan.validate_every == 0 or state.epoch == stage_plan.epochs:
             state = _validate(learner, state, material, drawing, stage_plan, watch=watch)
