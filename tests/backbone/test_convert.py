@@ -1,5 +1,7 @@
 """GGUF to a float32 folder: same numbers, same tokens, read once."""
 
+import os
+
 import gguf
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from warmprompt.backbone.tiny import build_tiny
 from warmprompt.errors import FetchError
 
 TEXT = "A slow science fiction film"
+HEAVY = pytest.mark.skipif(
+    "WARMPROMPT_HEAVY" not in os.environ,
+    reason="reads a whole quantised model, minutes: set WARMPROMPT_HEAVY=1",
+)
 
 
 def _interleave(weight, num_heads):
@@ -129,6 +135,7 @@ def _fetched_gguf(name, folder):
 
 @pytest.mark.backbone
 @pytest.mark.slow
+@HEAVY
 def test_smollm2_is_what_its_gguf_holds(cached_home, tmp_path):
     file = _fetched_gguf("smollm2-135m", tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
@@ -140,6 +147,7 @@ def test_smollm2_is_what_its_gguf_holds(cached_home, tmp_path):
 
 @pytest.mark.backbone
 @pytest.mark.slow
+@HEAVY
 def test_gemma_from_its_pieces(tmp_path):
     try:
         verify_folder(get_backbone("gemma-3-270m", home=tmp_path))

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 from sklearn.linear_model import Ridge
-
 from tests.meta.worlds import ready_world
+
 from warmprompt.backbone.readout import text_features
 from warmprompt.data.dataset import keep_events
 from warmprompt.meta.initial import ItemStart, initial_items, read_prior
