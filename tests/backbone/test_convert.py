@@ -18,7 +18,7 @@ from warmprompt.errors import FetchError
 TEXT = "A slow science fiction film"
 HEAVY = pytest.mark.skipif(
     "WARMPROMPT_HEAVY" not in os.environ,
-    reason="reads a whole quantised model, minutes: set WARMPROMPT_HEAVY=1",
+    reason="takes minutes: set WARMPROMPT_HEAVY=1",
 )
 
 
