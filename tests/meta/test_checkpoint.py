@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -209,29 +210,30 @@ def test_a_save_killed_before_its_manifest_is_no_run(stored):
         load_trained(stored)
 
 
-@pytest.fixture
+@contextmanager
 def no_room():
     """Let no file of this process grow beyond a few bytes: writes fail just where a full disk would."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_leaves_no_run_and_no_rubbish(tmp_path, trained, no_room):
-    no_room()
-    with pytest.raises(StorageError):
+def test_a_full_disk_leaves_no_run_and_no_rubbish(tmp_path, trained):
+    with no_room(), pytest.raises(StorageError):
         save_trained(tmp_path / "run", trained)
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_state_before(tmp_path, worlds, no_room):
+def test_a_full_disk_leaves_the_state_before(tmp_path, worlds):
     path = tmp_path / STATE
     before = worlds.some_state()
     save_state(path, before, identity=IDENTITY)
-    no_room()
-    with pytest.raises(StorageError):
+    with no_room(), pytest.raises(StorageError):
         save_state(path, replace(before, epoch=3), identity=IDENTITY)
     assert worlds.same_state(load_state(path, identity=IDENTITY), before)
     assert list(path.parent.iterdir()) == [path]
