@@ -98,6 +98,7 @@ def fit_run(
     if finished is not None:
         watch(f"{folder} holds this run already; nothing to train")
         return finished
+    _probe(folder)
     learner = learner_of(settings.learner.name)
     device = settings.backbone.device
     saved = load_state(folder / STATE, identity=identity, device=device)
@@ -186,6 +187,19 @@ def _prepare(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Trai
     if overwrite:
         _clear(folder)
     return None
+
+
+def _probe(folder: Path) -> None:
+    """Refuse a place that cannot be written to before time is spent; leave it as it was."""
+    existed = folder.exists()
+    try:
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        remedy = "No folder can be made there; name another place."
+        raise BadInputError(field="output folder", value=folder, remedy=remedy) from None
+    if not existed:
+        folder.rmdir()
 
 
 def _refuse_foreign(folder: Path) -> None:
