@@ -31,11 +31,9 @@ from warmprompt.meta.model import Constants, Params
 from warmprompt.meta.tasks import Drawing, Material
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import Plan, StagePlan
-from warmprompt.rng import derive
 from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
-_READ_OUT_TEXTS = 1000
 _TANGENT_VALIDATE_EVERY = 4
 
 
@@ -207,14 +205,6 @@ def _item_start(settings: Settings) -> ItemStart:
         num_iterations=model.factor_iterations,
         norm=model.item_norm,
     )
-
-
-def _some(texts: list[str], *, seed: int) -> list[str]:
-    """Return at most a thousand of the texts, the first (empty) one always, the others drawn."""
-    if len(texts) <= _READ_OUT_TEXTS:
-        return texts
-    drawn = derive(seed, "read-out texts").permutation(len(texts) - 1)[: _READ_OUT_TEXTS - 1]
-    return [texts[0], *(texts[index + 1] for index in sorted(drawn.tolist()))]
 
 
 def _constants_on(constants: Constants, device: str) -> Constants:
