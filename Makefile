@@ -33,7 +33,7 @@ help:
 	touch $@
 
 .venv/.dev: .venv/.core
-	$(PIP) $(TORCH) --editable '.[peft,eval,docs,dev]'
+	$(PIP) $(TORCH) --editable '.[peft,eval,evidence,serve,risk,docs,dev]'
 	$(BIN)/python -m pip check
 	touch $@
 

@@ -1,0 +1,1 @@
+"""Explanations and generated recommendations, grounded in the catalogue."""

@@ -1,0 +1,1 @@
+"""Risk of accounts and banks: few-shot profiles, payment networks, clearing, contagion, settlement."""

@@ -1,0 +1,1 @@
+"""The HTTP service: a trained model beside an application, in real time."""
