@@ -10,7 +10,8 @@
         |-- NotFiniteError         a loss, score or weight became NaN or infinite
         |-- IntegrityError         a hash or manifest does not match what lies on disk
         |-- FetchError             a download failed
-        `-- StorageError           a file could not be written (disk full, no permission)
+        |-- StorageError           a file could not be written (disk full, no permission)
+        `-- DatabaseAwayError      the database cannot be reached now; trying again later may help
 
 Each carries a field, the offending value and a remedy, and prints as one line.
 """
@@ -78,3 +79,7 @@ class FetchError(FaultError):
 
 class StorageError(FaultError):
     """A file could not be written: disk full, no permission."""
+
+
+class DatabaseAwayError(FaultError):
+    """The database cannot be reached now, or is locked for too long; trying again later may help."""
