@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from warmprompt.adaptation.engine import make_engine
-from warmprompt.assembly.building import open_backbone
 from warmprompt.assembly.ranker import PromptRanker
+from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import open_data, settings_of
 from warmprompt.baselines.registry import baseline
 from warmprompt.data.dataset import Dataset
@@ -51,7 +50,7 @@ def main() -> None:
         settings = settings_of(load_trained(folder))
         seeds.append(settings.train.seed)
         task = build_task(dataset, ProtocolSettings(ks=(0,)), seed=settings.train.seed)
-        engine = make_engine(load_trained(folder), open_backbone(settings))
+        engine = open_engine(load_trained(folder))
         ours = PromptRanker(folder=folder, settings=settings, dataset=dataset, engine=engine)
         for label, cases in kinds(dataset, task).items():
             per_text.setdefault(label, []).append(scored(ours, task, cases))

@@ -95,6 +95,7 @@ def tiny_settings(planted_folder):
             "backbone.name=tiny",
             "backbone.num_layers=2",
             "backbone.item_text=tiny-encoder",
+            "backbone.user_text=tiny-encoder",
             "model.num_factors=8",
             "model.wordings=1",
             "train.tangent_epochs=20",

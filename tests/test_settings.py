@@ -186,6 +186,7 @@ trees = st.builds(
         dtype=st.sampled_from(["float32", "bfloat16"]),
         device=st.sampled_from(["cpu", "cuda"]),
         item_text=names,
+        user_text=names,
     ),
     prompt=st.builds(
         PromptSettings, length=counts, init=st.sampled_from(["vocab", "text", "normal"]), text_init=texts

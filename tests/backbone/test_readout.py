@@ -118,7 +118,7 @@ def test_text_features_are_the_principal_components_of_standardised_states(backb
 
 def test_features_beyond_what_texts_span_are_left_out(backbone):
     read, _ = _fit(backbone, texts=["", "a", "b"], num_text_features=6)
-    assert len(read.text_TH) == 2
+    assert len(read.text_TX) == 2
 
 
 def test_many_texts_are_read_as_each_alone(backbone):

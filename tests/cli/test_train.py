@@ -10,7 +10,8 @@ pytestmark = pytest.mark.usefixtures("text_home")
 
 TINY = [
     "--backbone=tiny", "--layers=2", "--tangent-epochs=1", "--prompt-epochs=1", "--set=model.num_factors=8",
-    "--set=backbone.item_text=tiny-encoder", "--set=model.wordings=1", "--set=train.threads=1",
+    "--set=backbone.item_text=tiny-encoder", "--set=backbone.user_text=tiny-encoder",
+    "--set=model.wordings=1", "--set=train.threads=1",
 ]  # fmt: skip
 
 

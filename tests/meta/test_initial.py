@@ -5,7 +5,6 @@ import torch
 from sklearn.linear_model import Ridge
 from tests.meta.worlds import ready_world
 
-from warmprompt.backbone.readout import text_features
 from warmprompt.data.dataset import keep_events
 from warmprompt.meta.initial import ItemStart, initial_items, read_prior
 from warmprompt.meta.model import catalogue_vectors, support_vectors
@@ -15,7 +14,7 @@ def test_the_prior_starts_at_the_ridge_regression_of_users_on_their_texts():
     world = ready_world(num_users=80, num_items=30)
     training = world.material.training
     told = [
-        (user, text_features(world.material.read, world.material.hidden[text]))
+        (user, world.material.features[text])
         for user, texts in enumerate(world.material.texts.texts)
         for text in texts
     ]
@@ -32,7 +31,10 @@ def test_the_prior_starts_at_the_ridge_regression_of_users_on_their_texts():
         ]
     )
     ridge = Ridge(alpha=1.0, fit_intercept=False)
-    ridge.fit(np.array([one.numpy() for _, one in told]), users[[user for user, _ in told]] - users.mean(0))
+    of_text = [user for user, _ in told]
+    # The texts of a user share one weight.
+    weights = 1 / np.bincount(of_text)[of_text]
+    ridge.fit(np.array([one.numpy() for _, one in told]), users[of_text] - users.mean(0), weights)
     np.testing.assert_allclose(found["prior.start"].numpy(), users.mean(0), atol=1e-5)
     np.testing.assert_allclose(found["prior.text_head"].numpy(), ridge.coef_.T, atol=1e-4)
 

@@ -29,8 +29,8 @@ def _read_out_by_hand(backbone):
     maps = torch.randn(NUM_FACTORS + NUM_TEXT, backbone.hidden_size, generator=generator)
     maps = maps / maps.norm(dim=1, keepdim=True)
     return ReadOut(
-        mean_H=torch.zeros(backbone.hidden_size),
-        text_TH=0.1 * maps[:NUM_TEXT],
+        mean_X=torch.zeros(backbone.hidden_size),
+        text_TX=0.1 * maps[:NUM_TEXT],
         move_DH=maps[NUM_TEXT:] / (RESPONSE[backbone.name] * unit),
         reference_PH=prompt_PH,
         unit=torch.tensor(unit),

@@ -9,7 +9,7 @@ import torch
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import ReadOut, ReadOutSize, fit_read_out, read_reference
+from warmprompt.backbone.readout import ReadOut, ReadOutSize, fit_read_out, read_reference, text_features
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
@@ -113,7 +113,7 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
     item_params, constants = initial_items(
         training, None, ItemStart(num_factors=8, regularization=5.0), seed=seed
     )
-    prior = initial_prior(num_factors=8, num_text_features=len(read.text_TH), num_steps=num_steps, rate=0.8)
+    prior = initial_prior(num_factors=8, num_text_features=len(read.text_TX), num_steps=num_steps, rate=0.8)
     return World(
         planted=planted,
         split=split,
@@ -125,7 +125,7 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
             constants=constants,
             backbone=backbone,
             read=read,
-            hidden=dict(zip(known, hidden_NH, strict=True)),
+            features=dict(zip(known, text_features(read, hidden_NH), strict=True)),
         ),
         params={**item_params, **prior, **initial_prompt_params(read)},
     )
@@ -135,8 +135,8 @@ def some_read_out():
     """Return a read-out of 3 directions, 2 text features and a prompt of 2 vectors of width 5."""
     generator = torch.Generator().manual_seed(3)
     return ReadOut(
-        mean_H=torch.randn(5, generator=generator),
-        text_TH=torch.randn(2, 5, generator=generator),
+        mean_X=torch.randn(5, generator=generator),
+        text_TX=torch.randn(2, 5, generator=generator),
         move_DH=torch.randn(3, 5, generator=generator),
         reference_PH=torch.randn(2, 5, generator=generator),
         unit=torch.tensor(0.25),

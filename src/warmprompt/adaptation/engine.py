@@ -29,6 +29,7 @@ class Engine:
     Attributes:
         trained: Learned parameters, items, manifest.
         backbone: The frozen model that the run was trained with.
+        encoder: The frozen sentence encoder that reads user texts beside it, where the run has one.
         adapts_by: `gradient`, `ridge`, or `nothing`, which leaves prompts at their learned start.
         no_text: The empty text as the model reads it, one row.
         catalogue_VD: Item vectors.
@@ -37,6 +38,7 @@ class Engine:
 
     trained: Trained
     backbone: Backbone
+    encoder: Backbone | None
     adapts_by: str
     no_text: ReadTexts
     catalogue_VD: Tensor
@@ -44,18 +46,28 @@ class Engine:
 
 
 @torch.no_grad()
-def make_engine(trained: Trained, backbone: Backbone, *, adapts_by: str | None = None) -> Engine:
+def make_engine(
+    trained: Trained, backbone: Backbone, *, encoder: Backbone | None = None, adapts_by: str | None = None
+) -> Engine:
     """Put a trained model and its backbone together.
 
     Args:
         trained: From `load_trained`, on the backbone's device.
         backbone: As the manifest names it.
+        encoder: Likewise; None where it names none.
         adapts_by: None adapts as the learner does.
 
     Raises:
-        MismatchError: Another backbone, or another depth, than the run was trained with.
+        MismatchError: Another backbone, another depth or another encoder than the run was trained with.
     """
     told = trained.manifest["backbone"]
+    given = encoder and encoder.weights_hash
+    if trained.manifest["user_text"] != given:
+        raise MismatchError(
+            field="encoder of user texts",
+            value=given,
+            remedy=f"The run was trained with {trained.manifest['user_text']}: give that, or train again.",
+        )
     for key, here in (("weights_hash", backbone.weights_hash), ("num_layers", backbone.num_layers)):
         if told[key] != here:
             raise MismatchError(
@@ -66,8 +78,9 @@ def make_engine(trained: Trained, backbone: Backbone, *, adapts_by: str | None =
     return Engine(
         trained=trained,
         backbone=backbone,
+        encoder=encoder,
         adapts_by=adapts_by or learner_of(trained.learner).adapts_by,
-        no_text=read_user_texts(backbone, trained.read, [""]),
+        no_text=read_user_texts(backbone, trained.read, [""], encoder=encoder),
         catalogue_VD=catalogue_vectors(trained.params, trained.constants),
         popularity_V=popularity_scores(trained.params, trained.constants),
     )
@@ -77,7 +90,7 @@ def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
     """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
     if not any(texts):
         return repeat(engine.no_text, len(texts))
-    return read_user_texts(engine.backbone, engine.trained.read, texts)
+    return read_user_texts(engine.backbone, engine.trained.read, texts, encoder=engine.encoder)
 
 
 def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
@@ -116,6 +129,7 @@ def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:
             values=tuple(widen(values) for values in prefix.values),
         ),
         reference_BH=widen(texts.reference_BH),
+        features_BT=widen(texts.features_BT),
     )
 
 

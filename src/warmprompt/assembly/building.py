@@ -6,15 +6,24 @@ V is items, X width of item text vectors, P prompt vectors, H hidden width.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from warmprompt.assembly.watching import Watch
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import ReadOutSize, fit_read_out, read_reference, text_features
+from warmprompt.backbone.readout import (
+    ReadOutSize,
+    fit_read_out,
+    read_reference,
+    sentence_states,
+    text_features,
+)
 from warmprompt.backbone.text import embed_texts
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
@@ -78,8 +87,9 @@ def build_start(
         seed=seed,
     )
     texts = sorted({*pool.unique(), *validation_pool.unique()}, key=lambda text: (len(text), text))
-    watch(f"reading {len(texts):,} user texts")
-    hidden_NH = read_reference(backbone, prompt_PH, texts)
+    encoder = open_encoder(settings)
+    watch(f"reading {len(texts):,} user texts with {(encoder or backbone).name}")
+    states_NX = _text_states(encoder, texts) if encoder else read_reference(backbone, prompt_PH, texts)
     watch(f"measuring how prompts move {backbone.name} read after layer {backbone.num_layers}")
     place = {text: index for index, text in enumerate(texts)}
     training_texts = pool.unique()
@@ -87,7 +97,7 @@ def build_start(
         backbone,
         prompt_PH,
         training_texts,
-        hidden_NH[[place[text] for text in training_texts]],
+        states_NX[[place[text] for text in training_texts]],
         ReadOutSize(
             num_directions=settings.model.num_factors,
             num_text_features=settings.model.num_text_features,
@@ -97,11 +107,11 @@ def build_start(
     )
     prior = initial_prior(
         num_factors=settings.model.num_factors,
-        num_text_features=len(read.text_TH),
+        num_text_features=len(read.text_TX),
         num_steps=settings.inner.num_steps,
         rate=settings.inner.rate,
     )
-    features = dict(zip(texts, text_features(read, hidden_NH), strict=True))
+    features = dict(zip(texts, text_features(read, states_NX), strict=True))
     told = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
     if told:
         prior |= read_prior({**items, **prior}, constants, training, told)
@@ -115,7 +125,7 @@ def build_start(
             constants=_constants_on(constants, device),
             backbone=backbone,
             read=read,
-            hidden=dict(zip(texts, hidden_NH, strict=True)),
+            features=features,
         ),
         params={name: value.to(device) for name, value in params.items()},
     )
@@ -130,6 +140,12 @@ def open_backbone(settings: Settings, *, second_order: bool = False) -> Backbone
         device=settings.backbone.device,
         attention="eager" if second_order else "sdpa",
     )
+
+
+def open_encoder(settings: Settings) -> Backbone | None:
+    """Load the sentence encoder that reads user texts, on the backbone's device; None where there is none."""
+    name = settings.backbone.user_text
+    return None if name is None else load_backbone(name, device=settings.backbone.device)
 
 
 def drawing_of(settings: Settings) -> Drawing:
@@ -194,6 +210,15 @@ def _item_vectors(settings: Settings, dataset: Dataset, watch: Watch) -> Floats 
         return None
     watch(f"reading {dataset.num_items:,} item texts with {name}")
     return embed_texts(item_texts(dataset), backbone_name=name)
+
+
+def _text_states(encoder: Backbone, texts: Sequence[str]) -> Tensor:
+    """Return sentence embeddings; the empty text's is the mean of the others, so its features are zeros."""
+    states_NX = sentence_states(encoder, texts, torch.zeros(encoder.hidden_size, device=encoder.device))
+    told_N = torch.tensor([bool(text) for text in texts], device=encoder.device)
+    if told_N.any():
+        states_NX[~told_N] = states_NX[told_N].mean(0)
+    return states_NX
 
 
 def _item_start(settings: Settings) -> ItemStart:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from warmprompt.adaptation.engine import Engine, adapt, make_engine, read, score
+from warmprompt.adaptation.engine import Engine, adapt, read, score
 from warmprompt.adaptation.events import user_text
-from warmprompt.assembly.building import open_backbone, settings_that_matter, users_hash
+from warmprompt.assembly.building import settings_that_matter, users_hash
+from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import fit_run
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.data.dataset import Dataset, take_users
@@ -80,7 +81,7 @@ class PromptRanker:
             trained = fit_run(settings, training, validation, folder, watch=self.watch)
         self.on_fit(seed, float(trained.manifest["train_s"]))
         adapts_by = None if self.adapted else "nothing"
-        return replace(self, engine=make_engine(trained, open_backbone(settings), adapts_by=adapts_by))
+        return replace(self, engine=open_engine(trained, adapts_by=adapts_by))
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Score every item for each user, (B, V), 64 users in each pass of the model."""

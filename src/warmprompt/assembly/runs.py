@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from warmprompt.adaptation.engine import make_engine
+from warmprompt.adaptation.engine import Engine, make_engine
 from warmprompt.adaptation.personaliser import Personaliser, make_personaliser
-from warmprompt.assembly.building import open_backbone
+from warmprompt.assembly.building import open_backbone, open_encoder
 from warmprompt.assembly.training import settings_of
 from warmprompt.backbone.threads import use_threads
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.meta.checkpoint import Trained, load_trained
 
 
 def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> Personaliser:
@@ -32,4 +32,18 @@ def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> P
     device = settings.backbone.device
     if device != "cpu":
         trained = load_trained(Path(folder), device=device)
-    return make_personaliser(make_engine(trained, open_backbone(settings)), clock=clock)
+    return make_personaliser(open_engine(trained), clock=clock)
+
+
+def open_engine(trained: Trained, *, adapts_by: str | None = None) -> Engine:
+    """Load the frozen models that a run was trained with, and put all together.
+
+    Args:
+        trained: From `load_trained`, on the device that its settings name.
+        adapts_by: None adapts as the learner does; see `Engine`.
+
+    Raises:
+        MismatchError: A frozen model is not the one that the run was trained with.
+    """
+    settings = settings_of(trained)
+    return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), adapts_by=adapts_by)

@@ -163,6 +163,7 @@ def _identity(settings: Settings, training: Dataset, validation: Dataset) -> dic
         "data": training.content_hash,
         "users": users_hash(training, validation),
         "backbone": weights_hash_of(settings.backbone.name),
+        "user_text": _encoder_hash(settings),
     }
 
 
@@ -248,7 +249,8 @@ def _difference(finished: Trained | None, identity: dict[str, Any]) -> str:
             before = told.get("settings", {}).get(section, {}).get(key)
             if before != value:
                 return f" of other settings ({section}.{key} is {before}, not {value})"
-    other = next((key for key in ("data", "users", "backbone") if told.get(key) != identity[key]), None)
+    parts = ("data", "users", "backbone", "user_text")
+    other = next((key for key in parts if told.get(key) != identity[key]), None)
     return f" of other {other}" if other else ""
 
 
@@ -268,6 +270,7 @@ def _manifest(
             "dtype": settings.backbone.dtype,
             "kind": backbone.kind,
         },
+        "user_text": _encoder_hash(settings),
         "data": {
             "name": training.name,
             "content_hash": training.content_hash,
@@ -281,6 +284,11 @@ def _manifest(
             "python": platform.python_version(),
         },
     }
+
+
+def _encoder_hash(settings: Settings) -> str | None:
+    name = settings.backbone.user_text
+    return None if name is None else weights_hash_of(name)
 
 
 def settings_of(trained: Trained) -> Settings:

@@ -4,8 +4,9 @@ A frozen model's hidden state is badly conditioned: changes of a prompt move it 
 few directions, so plain gradient steps would take every user the same way. Two linear
 maps, fitted once from training texts and the Jacobian at a reference prompt, undo that:
 
-- text features, (h - mean) @ text.T: leading principal components of the standardised hidden
-  states over training texts, scaled such that all of them together have variance 1 at most;
+- text features, (s - mean) @ text.T: leading principal components of the standardised states of
+  training texts, scaled such that all of them together have variance 1 at most. A text's state is
+  its sentence embedding, or without a sentence encoder the hidden state at the reference prompt;
 - displacement, (h - h_reference) @ move.T: the D directions along which prompts move the
   hidden state most, scaled such that one gradient step of rate 1 on a prompt moves the
   displacement by minus the loss's gradient in it, to first order.
@@ -13,7 +14,7 @@ maps, fitted once from training texts and the Jacobian at a reference prompt, un
 Prompts are measured from the reference prompt, at which the maps were fitted, in units:
 prompt = reference + unit * offset. An offset of 0 is the reference itself.
 
-N is texts, H hidden width, T text features, D factors, P prompt vectors.
+N is texts, H hidden width, X width of text states, T text features, D factors, P prompt vectors.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
 from warmprompt.rng import derive
 
@@ -53,15 +55,15 @@ class ReadOut:
     """The two maps and the units that belong to them.
 
     Attributes:
-        mean_H: Mean hidden state over training texts at the reference prompt.
-        text_TH: Text feature map.
+        mean_X: Mean state over training texts.
+        text_TX: Text feature map.
         move_DH: Displacement map.
         reference_PH: The reference prompt.
         unit: How far a prompt travels per unit of offset, a scalar.
     """
 
-    mean_H: Tensor
-    text_TH: Tensor
+    mean_X: Tensor
+    text_TX: Tensor
     move_DH: Tensor
     reference_PH: Tensor
     unit: Tensor
@@ -71,7 +73,7 @@ def fit_read_out(
     backbone: Backbone,
     prompt_PH: Tensor,
     texts: Sequence[str],
-    hidden_NH: Tensor,
+    states_NX: Tensor,
     size: ReadOutSize,
     *,
     seed: int,
@@ -89,7 +91,7 @@ def fit_read_out(
         backbone: The frozen model.
         prompt_PH: The reference prompt.
         texts: Training texts (the empty one included), at least two distinct ones.
-        hidden_NH: Their hidden states at the reference prompt, from `read_reference`.
+        states_NX: Their states: sentence embeddings, or hidden states from `read_reference`.
         size: Widths of the maps and the unit.
         seed: Of the draw of texts.
 
@@ -118,19 +120,29 @@ def fit_read_out(
     floor = values_H[-1].item() * 1e-9
     unit = size.reach * prompt_PH.norm().item()
     move_DH = (vectors_HH[:, top] / values_H[top].clamp(min=floor).sqrt()).T.flip(0) / unit
-    mean_H, text_TH = _components(hidden_NH, size.num_text_features)
+    mean_X, text_TX = _components(states_NX, size.num_text_features)
     return ReadOut(
-        mean_H=mean_H,
-        text_TH=text_TH,
+        mean_X=mean_X,
+        text_TX=text_TX,
         move_DH=move_DH.float().contiguous(),
         reference_PH=prompt_PH.clone(),
         unit=torch.tensor(unit, dtype=torch.float32, device=prompt_PH.device),
     )
 
 
-def text_features(read: ReadOut, hidden_BH: Tensor) -> Tensor:
-    """Return the text features of hidden states at the reference prompt, (B, T)."""
-    return (hidden_BH - read.mean_H) @ read.text_TH.T
+def text_features(read: ReadOut, states_BX: Tensor) -> Tensor:
+    """Return the text features of texts' states, (B, T)."""
+    return (states_BX - read.mean_X) @ read.text_TX.T
+
+
+def sentence_states(encoder: Backbone, texts: Sequence[str], nothing_X: Tensor) -> Tensor:
+    """Return texts' sentence embeddings, (B, X), each of length 1; an empty text's is `nothing_X`."""
+    states_BX = nothing_X.expand(len(texts), -1).clone()
+    told = [index for index, text in enumerate(texts) if text]
+    if told:
+        embedded = pool_texts([texts[index] for index in told], encoder)
+        states_BX[told] = torch.from_numpy(embedded).to(nothing_X)
+    return states_BX
 
 
 def displacement(read: ReadOut, hidden_BH: Tensor, reference_BH: Tensor) -> Tensor:
@@ -155,20 +167,22 @@ def read_reference(backbone: Backbone, prompt_PH: Tensor, texts: Sequence[str]) 
     return hidden_NH
 
 
-def _components(hidden_NH: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
-    """Return the mean and the leading principal directions of the hidden states.
+def _components(states_NX: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
+    """Return the mean and the leading principal directions of the texts' states.
 
-    Coordinates are divided by their deviations first, and the features by sqrt(H): a ridge regression on
+    Coordinates are divided by their deviations first, and the features by sqrt(X): a ridge regression on
     the features is then one on standardised coordinates, cut to the directions that texts use.
     """
-    mean_H = hidden_NH.mean(0)
-    centred_NH = hidden_NH - mean_H
-    deviation_H = (centred_NH.square().sum(0) / max(1, len(hidden_NH) - 1)).sqrt()
-    deviation_H = deviation_H.clamp(min=1e-6 * hidden_NH.abs().mean().item())
-    scaled_NH = (centred_NH / deviation_H).double()
-    _, values, directions = torch.linalg.svd(scaled_NH, full_matrices=False)
+    mean_X = states_NX.mean(0)
+    centred_NX = states_NX - mean_X
+    deviation_X = (centred_NX.square().sum(0) / max(1, len(states_NX) - 1)).sqrt()
+    deviation_X = deviation_X.clamp(min=1e-6 * states_NX.abs().mean().item())
+    scaled_NX = (centred_NX / deviation_X).double()
+    values, vectors = torch.linalg.eigh(scaled_NX.T @ scaled_NX)
+    values, directions = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1).T
+    # Beyond rounding there are at most as many directions as texts.
     kept = min(num_features, int((values > 1e-4 * values[0].clamp(min=1e-12)).sum()))
-    return mean_H, (directions[:kept] / deviation_H / len(mean_H) ** 0.5).float()
+    return mean_X, (directions[:kept] / deviation_X / len(mean_X) ** 0.5).float()
 
 
 def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:

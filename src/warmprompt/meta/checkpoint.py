@@ -35,7 +35,7 @@ from warmprompt.meta.model import Constants
 from warmprompt.meta.trainer import TrainState
 from warmprompt.types import ItemId
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"

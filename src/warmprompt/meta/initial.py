@@ -121,7 +121,7 @@ def read_prior(
         params: With item vectors and kappa.
         constants: Of the item side.
         training: Events of training users.
-        texts: (user index, text features (T,)) pairs; a user may have several texts.
+        texts: (user index, text features (T,)) pairs; a user may have several texts, which share one weight.
     """
     vectors_VD = support_vectors(params, constants)
     weights_V = constants.log_popularity_V.expm1() * constants.warm_V
@@ -136,8 +136,11 @@ def read_prior(
     )
     start_D = led_ND.mean(0)
     features_MT = torch.stack([features.cpu() for _, features in texts])
-    wanted_MD = led_ND[[user for user, _ in texts]] - start_D
-    head_TD, _ = _ridge(features_MT.numpy(), wanted_MD.numpy(), center=False)
+    users_M = torch.tensor([user for user, _ in texts])
+    # All texts of a user weigh as much as one.
+    weights_M1 = torch.bincount(users_M)[users_M].rsqrt()[:, None]
+    wanted_MD = (led_ND[users_M] - start_D) * weights_M1
+    head_TD, _ = _ridge((features_MT * weights_M1).numpy(), wanted_MD.numpy(), center=False)
     return {"prior.start": start_D, "prior.text_head": torch.from_numpy(head_TD)}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, text_features
+from warmprompt.backbone.readout import ReadOut, sentence_states, text_features
 from warmprompt.data.episodes import EventBatch
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
@@ -39,14 +39,26 @@ class ReadTexts:
 
     prefix: TextPrefix
     reference_BH: Tensor
+    features_BT: Tensor
 
 
 @torch.no_grad()
-def read_user_texts(backbone: Backbone, read: ReadOut, texts: Sequence[str]) -> ReadTexts:
-    """Read texts and take their hidden states at the reference prompt: two passes, none of them adapted."""
+def read_user_texts(
+    backbone: Backbone, read: ReadOut, texts: Sequence[str], *, encoder: Backbone | None = None
+) -> ReadTexts:
+    """Read texts and take their hidden states at the reference prompt: two passes, none of them adapted.
+
+    Args:
+        backbone: The frozen model.
+        read: The normalised read-out.
+        texts: One per user; may be empty.
+        encoder: The sentence encoder that the text features were fitted with, where there is one.
+    """
     prefix = read_texts(backbone, texts)
     prompts_BPH = read.reference_PH.expand(len(texts), -1, -1)
-    return ReadTexts(prefix=prefix, reference_BH=read_out(backbone, prefix, prompts_BPH))
+    reference_BH = read_out(backbone, prefix, prompts_BPH)
+    states_BX = reference_BH if encoder is None else sentence_states(encoder, texts, read.mean_X)
+    return ReadTexts(prefix=prefix, reference_BH=reference_BH, features_BT=text_features(read, states_BX))
 
 
 def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latter by keyword
@@ -78,7 +90,7 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         constants=constants,
         support=shown,
         query=shown,
-        features_BT=text_features(read, texts.reference_BH),
+        features_BT=texts.features_BT,
         backbone=backbone,
         read=read,
         prefix=texts.prefix,

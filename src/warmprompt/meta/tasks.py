@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import read_texts
+from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, text_features
+from warmprompt.backbone.readout import ReadOut
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Episode, Order, batch_episodes, draw_episode
 from warmprompt.meta.inner import adapt
@@ -43,7 +43,7 @@ class Material:
         constants: Of the item side.
         backbone: The frozen model.
         read: The normalised read-out.
-        hidden: Hidden state at the reference prompt of every text of both pools and of "", (H,) each.
+        features: Text features of every text of both pools and of "", (T,) each.
     """
 
     training: Dataset
@@ -53,7 +53,7 @@ class Material:
     constants: Constants
     backbone: Backbone
     read: ReadOut
-    hidden: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,20 +179,24 @@ def _task(
 ) -> Task:
     batch = batch_episodes(dataset, episodes)
     constants = material.constants
-    reference_BH = torch.stack([material.hidden[text] for text in texts])
+    features_BT = torch.stack([material.features[text] for text in texts])
     common = {
         "constants": constants,
         "support": to_events(batch.support, constants),
         "query": to_events(batch.query, constants),
-        "features_BT": text_features(material.read, reference_BH),
-        "keep_BD": keep_BD if keep_BD is None else keep_BD.to(reference_BH.device),
+        "features_BT": features_BT,
+        "keep_BD": keep_BD if keep_BD is None else keep_BD.to(features_BT.device),
     }
     if stage == "tangent":
         return TangentTask(**common)  # type: ignore[arg-type]
+    prefix = read_texts(material.backbone, texts)
+    with torch.no_grad():
+        prompts_BPH = material.read.reference_PH.expand(len(texts), -1, -1)
+        reference_BH = read_out(material.backbone, prefix, prompts_BPH)
     return PromptTask(
         **common,  # type: ignore[arg-type]
         backbone=material.backbone,
         read=material.read,
-        prefix=read_texts(material.backbone, texts),
+        prefix=prefix,
         reference_BH=reference_BH,
     )

@@ -43,6 +43,7 @@ class BackboneSettings:
         dtype: Arithmetic of the frozen weights.
         device: Where it runs.
         item_text: Frozen model that embeds the items' texts; without it items have no text.
+        user_text: Sentence encoder that tells the prior what a user text says; without it the backbone does.
     """
 
     name: Name = "smollm2-135m"
@@ -50,6 +51,7 @@ class BackboneSettings:
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
     item_text: Name | None = "minilm-l6"
+    user_text: Name | None = "minilm-l6"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class ModelSettings:
     item_norm: Positive = 2.0
     num_text_features: Count = 192
     reach: Positive = 0.005
-    wordings: Count = 1
+    wordings: Count = 4
 
 
 @dataclass(frozen=True, kw_only=True)
