@@ -26,7 +26,10 @@ from warmprompt.settings import ENVIRONMENT_PREFIX, Settings
 
 SOURCE = Path(__file__).parents[1] / "src" / "warmprompt"
 PACKAGES = [
+    "service",
     "assembly",
+    "risk",
+    "generation",
     "adaptation",
     "meta",
     "scoring",
@@ -34,6 +37,7 @@ PACKAGES = [
     "data",
     "evaluation",
     "baselines",
+    "store",
     "settings",
 ]
 MODULES = ["types", "rng", "files", "errors"]
