@@ -1,0 +1,89 @@
+"""From payments to a network: exact sums in the currency's own minor unit, and stated refusals."""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.risk.network.payments import Agent, Payment, minor_units, network_from_payments
+
+
+def payment(payer="AAAAUS33", payee="BBBBUS33", amount="1.00", **changes):
+    base = Payment(
+        kind="pacs.009",
+        message_id="M",
+        end_to_end_id="E",
+        uetr=None,
+        amount=Decimal(amount),
+        currency="USD",
+        instructing=Agent(bic=payer),
+        instructed=Agent(bic=payee),
+        debtor=Agent(bic="FIRSTUS3"),
+        creditor=Agent(bic="LASTUS33"),
+        settlement_date=date(2026, 3, 2),
+        settled_at=None,
+    )
+    return replace(base, **changes)
+
+
+def test_payments_of_a_pair_are_summed_exactly():
+    # Ten times 0.1 is not 1 in floats.
+    network = network_from_payments(
+        [payment(amount="0.1")] * 10 + [payment("BBBBUS33", "AAAAUS33")], currency="USD"
+    )
+    assert network.amount("AAAAUS33", "BBBBUS33") == 100
+    assert network.amount("BBBBUS33", "AAAAUS33") == 100
+    assert network.currency == "USD"
+
+
+def test_the_network_of_the_original_parties_is_another():
+    network = network_from_payments([payment()], currency="USD", parties="original")
+    assert network.nodes == ("FIRSTUS3", "LASTUS33")
+
+
+def test_a_clearing_member_is_called_by_that_id_before_any_other():
+    assert Agent(bic="AAAAUS33", lei="L" * 20, member_id="USABA/1").id == "USABA/1"
+    assert Agent(bic="AAAAUS33", lei="L" * 20).id == "AAAAUS33"
+    assert Agent(lei="L" * 20).id == "L" * 20
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"),
+    [
+        ("1.5", "USD", 150),
+        ("12", "JPY", 12),
+        ("1.234", "KWD", 1234),
+        ("1.2345", "CLF", 12345),
+        ("12.00", "JPY", 12),
+    ],
+)
+def test_minor_units_follow_the_currency(amount, currency, expected):
+    assert minor_units(Decimal(amount), currency) == expected
+
+
+@pytest.mark.parametrize(("amount", "currency"), [("1.005", "USD"), ("0.5", "JPY"), ("0.00001", "BHD")])
+def test_an_amount_finer_than_the_currency_is_refused(amount, currency):
+    with pytest.raises(BadInputError, match=f"amount in {currency}"):
+        minor_units(Decimal(amount), currency)
+
+
+@pytest.mark.parametrize(
+    ("payments", "message"),
+    [
+        ([], "at least one payment"),
+        ([payment(currency="EUR")], "payments in USD only"),
+        ([payment(instructing=None)], "settling parties of payment E"),
+        ([payment(uetr="u"), payment(uetr="u")], "UETR: 'u'. It comes twice"),
+        ([payment("AAAAUS33", "AAAAUS33")], "self-loop: 'AAAAUS33'"),
+    ],
+)
+def test_what_makes_no_network_is_refused(payments, message):
+    with pytest.raises(BadInputError, match=message):
+        network_from_payments(payments, currency="USD")
+
+
+def test_a_bank_outside_the_list_is_refused():
+    with pytest.raises(UnknownNameError, match="BBBBUS33"):
+        network_from_payments([payment()], currency="USD", nodes=["AAAAUS33"])
