@@ -184,9 +184,9 @@ class Deleted:
         entries: Entries of the log.
         states: States.
         idempotency_keys: Idempotency keys.
-        scrubbed: No byte of them is left in the database's own files (SQLite). False while another process
-            still reads from before the deletion: call `scrub` later; and always on PostgreSQL, where
-            the bytes stay in free space until the server reuses it.
+        scrubbed: No byte of them is left in the database's own files. False where that is left to `scrub`:
+            in a large SQLite file, or while another process still reads from before the deletion;
+            and always on PostgreSQL, where bytes stay in free space until the server reuses it.
     """
 
     entries: int
@@ -312,10 +312,10 @@ class Store(Protocol):
         """
 
     def scrub(self) -> bool:
-        """Remove what is deleted from the database's own files; returns whether that could be done now.
+        """Remove what was deleted from the database's own files; returns whether none of it is left.
 
-        SQLite: empties the write-ahead log, behind which deleted content lies overwritten. PostgreSQL: does
-        nothing and returns False.
+        SQLite: rewrites the file and empties the write-ahead log where something was deleted since the last
+        time; writers wait meanwhile. PostgreSQL: does nothing and returns False.
         """
 
     def put_items(self, items: Sequence[Item]) -> int:

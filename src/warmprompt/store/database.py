@@ -1,0 +1,179 @@
+"""Connections and transactions: how each database is made to keep its word.
+
+SQLite: write-ahead log, flushed to the disk with each commit; writers of one process queue here, those of
+several wait for the file's lock. PostgreSQL: each user's row is locked while the user's log grows.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from warmprompt.errors import DatabaseAwayError
+from warmprompt.files import writing_to
+from warmprompt.store.faults import in_our_words, is_deadlock
+
+_ANSWER_WITHIN_S = 5
+_ATTEMPTS = 3
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """A database and the ways into it; make one with `connect`.
+
+    Attributes:
+        engine: Its transactions write: on SQLite they take the file's lock when they begin.
+        reading: Shares its connections; every statement sees one moment, and no transaction costs time.
+        viewing: Shares its connections; every transaction sees one moment.
+        place: For messages, without a password.
+        file: Of SQLite.
+        busy_s: How long a writer waits for others.
+        writing: Held by the one thread that writes to a SQLite file.
+    """
+
+    engine: Engine
+    reading: Engine
+    viewing: Engine
+    place: str
+    file: Path | None
+    busy_s: float
+    writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` finds with one statement.
+
+        Raises:
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+        """
+        with in_our_words(self.place), self.reading.connect() as connection:
+            return work(connection)
+
+    def view(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` finds with several statements that see the same moment.
+
+        Raises:
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+        """
+        with in_our_words(self.place), self.viewing.begin() as connection:
+            return work(connection)
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Return what `work` returned, after what it wrote is on the disk.
+
+        It is called again where the server undid it in favour of another transaction.
+
+        Raises:
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+        """
+        with in_our_words(self.place), self.alone():
+            for attempt in range(_ATTEMPTS):
+                try:
+                    with self.engine.begin() as connection:
+                        return work(connection)
+                except DBAPIError as error:
+                    if attempt == _ATTEMPTS - 1 or not is_deadlock(error):
+                        raise
+        raise AssertionError("the loop returns or raises")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the turn to write to a SQLite file among the threads of this process.
+
+        A thread that waited in SQLite would sleep in growing steps instead, and might never get its turn.
+
+        Raises:
+            DatabaseAwayError: No turn came.
+        """
+        if self.file is None:
+            yield
+            return
+        if not self.writing.acquire(timeout=self.busy_s):
+            raise DatabaseAwayError(
+                field="database", value=self.place, remedy="Too many writers wait for it; try again later."
+            )
+        try:
+            yield
+        finally:
+            self.writing.release()
+
+
+def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
+    """Return a database whose connections are made when first needed.
+
+    Args:
+        url: Checked already: a SQLite file, or PostgreSQL through psycopg.
+        busy_s: How long a writer, or a call without a free connection, waits.
+        num_connections: The most held at once.
+    """
+    limits: dict[str, Any] = {"pool_size": num_connections, "max_overflow": 0, "pool_timeout": busy_s}
+    place = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        file = Path(str(url.database)).resolve()
+        _make_private(file)
+        engine = create_engine(url.set(database=str(file)), connect_args={"timeout": busy_s}, **limits)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        reading = engine.execution_options(warmprompt_begin="")
+        viewing = engine.execution_options(warmprompt_begin="BEGIN")
+        return Database(
+            engine=engine, reading=reading, viewing=viewing, place=place, file=file, busy_s=busy_s
+        )
+    waits = {
+        "connect_timeout": _ANSWER_WITHIN_S,
+        "keepalives_idle": _ANSWER_WITHIN_S,
+        "tcp_user_timeout": 2000 * _ANSWER_WITHIN_S,
+    }
+    engine = create_engine(
+        url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=waits, **limits
+    )
+    event.listen(engine, "connect", _postgresql_preparer(busy_s))
+    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    viewing = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=None, busy_s=busy_s)
+
+
+def _make_private(file: Path) -> None:
+    """Create the file, readable by its owner only; its companions take its permissions over."""
+    with writing_to(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
+    # sqlite3 must begin no transactions by itself: `_begin_sqlite` says which kind.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    begin = connection.get_execution_options().get("warmprompt_begin", "BEGIN IMMEDIATE")
+    if begin:
+        connection.exec_driver_sql(begin)
+
+
+def _postgresql_preparer(busy_s: float) -> Callable[[Any, Any], None]:
+    """Return what makes a new connection safe: no endless waits, and commits that reach the disk."""
+    milliseconds = int(1000 * busy_s)
+
+    def prepare(connection: Any, _: Any) -> None:
+        before, connection.autocommit = connection.autocommit, True
+        for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(f"SET {setting} = {milliseconds}")
+        if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
+            connection.execute("SET synchronous_commit = on")
+        connection.autocommit = before
+
+    return prepare

@@ -1,0 +1,86 @@
+"""What an error of a database driver means for the person who runs the service."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from warmprompt.errors import DatabaseAwayError, IntegrityError, StorageError, WarmpromptError
+
+_LATER = "Nothing has to be restarted: calls succeed again once it answers."
+_FULL = "The disk is full; free some space."
+_DAMAGED = "The file is damaged; restore the last backup."
+
+
+@contextmanager
+def in_our_words(place: str) -> Iterator[None]:
+    """Turn the errors of a database driver inside the block into one-line errors about `place`.
+
+    Raises:
+        DatabaseAwayError: The database cannot be reached, or is busy for too long.
+        StorageError: It cannot write.
+        IntegrityError: It is damaged, or its tables are gone.
+    """
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise DatabaseAwayError(
+            field="database", value=place, remedy=f"All connections are in use for too long. {_LATER}"
+        ) from error
+    except DBAPIError as error:
+        meant = _meaning(error, place)
+        if meant is None:
+            raise
+        raise meant from error
+
+
+def is_deadlock(error: DBAPIError) -> bool:
+    """Return whether PostgreSQL undid a transaction that may be tried again at once."""
+    return _sqlstate(error) in {"40001", "40P01"}
+
+
+def _meaning(error: DBAPIError, place: str) -> WarmpromptError | None:
+    if isinstance(error.orig, sqlite3.Error):
+        return _meaning_on_sqlite(error.orig, place)
+    state = _sqlstate(error)
+    if state in {"53100", "53200"}:
+        return StorageError(field="database", value=place, remedy="The server is out of disk or memory.")
+    if state in {"42P01", "3F000"}:
+        return IntegrityError(
+            field="database", value=place, remedy="Our tables are gone; restart to make new ones."
+        )
+    # 25006: a read-only replica answers while another server takes over.
+    if (
+        error.connection_invalidated
+        or isinstance(error, OperationalError | InterfaceError)
+        or state == "25006"
+    ):
+        return DatabaseAwayError(field="database", value=place, remedy=_LATER)
+    return None
+
+
+def _meaning_on_sqlite(error: sqlite3.Error, place: str) -> WarmpromptError | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if isinstance(code, int) else None
+    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return DatabaseAwayError(
+            field="database", value=place, remedy=f"Another process keeps it locked. {_LATER}"
+        )
+    if primary == sqlite3.SQLITE_CANTOPEN:
+        return DatabaseAwayError(field="database", value=place, remedy=f"The file cannot be opened. {_LATER}")
+    if primary == sqlite3.SQLITE_FULL:
+        return StorageError(field="database", value=place, remedy=_FULL)
+    if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+        return StorageError(field="database", value=place, remedy=f"The disk refuses: {error}.")
+    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return IntegrityError(field="database", value=place, remedy=_DAMAGED)
+    return None
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    state = getattr(error.orig, "sqlstate", None)
+    return state if isinstance(state, str) else None

@@ -1,0 +1,148 @@
+"""Users' logs: append, read, page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Insert, Row, Table, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from warmprompt.errors import MismatchError
+from warmprompt.store import tables
+from warmprompt.store.contract import (
+    NO_EVIDENCE,
+    Appended,
+    Entry,
+    Head,
+    Page,
+    Recorded,
+    evidence_after,
+)
+
+users, entries, appends = tables.users, tables.entries, tables.appends
+
+
+def append(
+    connection: Connection, user: str, told: Sequence[Entry], *, idempotency_key: str | None, now_s: int
+) -> Appended:
+    """Add entries to a user's log; see `Store.append`."""
+    row = _locked(connection, user, now_s=now_s)
+    if idempotency_key is not None:
+        earlier = _earlier(connection, row.no, told, idempotency_key)
+        if earlier is not None:
+            return earlier
+    seq, evidence = row.last_seq, row.evidence.hex()
+    rows = []
+    for entry in told:
+        seq, evidence = seq + 1, evidence_after(evidence, entry)
+        rows.append(
+            {
+                "user_no": row.no,
+                "seq": seq,
+                "kind": entry.kind,
+                "body": entry.body,
+                "evidence": bytes.fromhex(evidence),
+                "time_s": now_s,
+            }
+        )
+    connection.execute(insert(entries), rows)
+    connection.execute(
+        update(users).where(users.c.no == row.no).values(last_seq=seq, evidence=bytes.fromhex(evidence))
+    )
+    if idempotency_key is not None:
+        named = {"user_no": row.no, "idempotency_key": idempotency_key}
+        connection.execute(insert(appends), [named | {"first_seq": row.last_seq + 1, "last_seq": seq}])
+    return Appended(first_seq=row.last_seq + 1, last_seq=seq, evidence_hash=evidence, repeated=False)
+
+
+def read(connection: Connection, user: str, *, after: int, limit: int | None) -> tuple[Recorded, ...]:
+    """Return a user's entries behind a place; see `Store.entries`."""
+    query = (
+        select(entries)
+        .join(users, users.c.no == entries.c.user_no)
+        .where(users.c.id == user, entries.c.seq > after)
+        .order_by(entries.c.seq)
+        .limit(limit)
+    )
+    return tuple(recorded(row) for row in connection.execute(query))
+
+
+def head(connection: Connection, user: str) -> Head | None:
+    """Return the end of a user's log; see `Store.head`."""
+    row = connection.execute(select(users).where(users.c.id == user)).one_or_none()
+    return None if row is None else _head(row)
+
+
+def page(connection: Connection, *, after: int, limit: int) -> Page:
+    """Return a page of users; see `Store.users`."""
+    query = select(users).where(users.c.no > after).order_by(users.c.no).limit(limit)
+    return page_of(connection.execute(query).all(), limit=limit)
+
+
+def page_of(rows: Sequence[Row[Any]], *, limit: int) -> Page:
+    """Return rows of the table of users as a page."""
+    return Page(
+        users=tuple(_head(row) for row in rows),
+        next=rows[-1].no if len(rows) == limit else None,
+    )
+
+
+def insert_or(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an insert that can say what to do on a conflict, in the database's own dialect."""
+    own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    made: postgresql.Insert | sqlite.Insert = own(table)
+    return made
+
+
+def _locked(connection: Connection, user: str, *, now_s: int) -> Row[Any]:
+    """Return the user's row, made where it is missing, locked against other appends and deletion."""
+    query = select(users).where(users.c.id == user).with_for_update(key_share=True)
+    blank = {"id": user, "last_seq": 0, "evidence": bytes.fromhex(NO_EVIDENCE), "first_seen_s": now_s}
+    make: Insert = insert_or(connection, users).values(blank).on_conflict_do_nothing(index_elements=["id"])
+    while True:
+        row = connection.execute(query).one_or_none()
+        if row is not None:
+            return row
+        # Another process may have made the user since, or delete it before the next look.
+        connection.execute(make)
+
+
+def _earlier(
+    connection: Connection, user_no: int, told: Sequence[Entry], idempotency_key: str
+) -> Appended | None:
+    """Return what the same append did the first time, None where the key is new."""
+    named = select(appends).where(appends.c.user_no == user_no, appends.c.idempotency_key == idempotency_key)
+    use = connection.execute(named).one_or_none()
+    if use is None:
+        return None
+    within = entries.c.seq.between(use.first_seq, use.last_seq)
+    query = select(entries).where(entries.c.user_no == user_no, within).order_by(entries.c.seq)
+    then = [recorded(row) for row in connection.execute(query)]
+    if [(one.kind, one.body) for one in then] != [(one.kind, one.body) for one in told]:
+        raise MismatchError(
+            field="idempotency key",
+            value=idempotency_key,
+            remedy="This user's key was used with other entries; give each append its own.",
+        )
+    return Appended(
+        first_seq=use.first_seq,
+        last_seq=use.last_seq,
+        evidence_hash=then[-1].evidence_hash,
+        repeated=True,
+    )
+
+
+def recorded(row: Row[Any]) -> Recorded:
+    """Return a row of the table of entries."""
+    return Recorded(
+        seq=row.seq,
+        kind=row.kind,
+        body=row.body,
+        evidence_hash=row.evidence.hex(),
+        time_s=row.time_s,
+    )
+
+
+def _head(row: Row[Any]) -> Head:
+    return Head(user=row.id, last_seq=row.last_seq, evidence_hash=row.evidence.hex())

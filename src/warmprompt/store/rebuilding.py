@@ -1,0 +1,69 @@
+"""Make every user's state anew from the log, a few at a time, as after a change of model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from warmprompt.errors import BadInputError
+from warmprompt.store.contract import Put, Recorded, Store, StoredState
+
+Adapt = Callable[[Sequence[tuple[str, tuple[Recorded, ...]]]], Sequence[bytes]]
+"""Maps users, each with the whole log, to one state each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """How far a rebuild is.
+
+    Attributes:
+        seen: Users looked at since it began.
+        stored: States written.
+        passed_over: Users for whom somebody else was faster, or who were deleted meanwhile.
+        total: Users who needed a state when it began.
+    """
+
+    seen: int
+    stored: int
+    passed_over: int
+    total: int
+
+
+def rebuild_states(store: Store, adapt: Adapt, *, model_hash: str, num_users: int = 64) -> Iterator[Rebuilt]:
+    """Bring every state of a model to the end of its user's log; yields the progress after each batch.
+
+    It may be stopped at any point and begun again, run beside a service, and in several processes at once:
+    it only looks at states that are missing or behind, and a newer state is never replaced. A user whose log
+    grows meanwhile may be behind again.
+
+    Args:
+        store: The store.
+        adapt: Makes the states of a batch of users.
+        model_hash: Of the model that `adapt` uses.
+        num_users: Users in a batch.
+
+    Raises:
+        BadInputError: `adapt` returned another number of states.
+        DatabaseAwayError: The database went away; begin again later.
+    """
+    counts = store.progress(model_hash)
+    total = counts.users - counts.current
+    seen = stored = 0
+    after: int | None = 0
+    while after is not None:
+        page = store.behind(model_hash, after=after, limit=num_users)
+        after = page.next
+        logs = [(head.user, store.entries(head.user)) for head in page.users]
+        logs = [(user, log) for user, log in logs if log]
+        made = adapt(logs) if logs else []
+        if len(made) != len(logs):
+            remedy = f"Return one state for each of {len(logs)} users."
+            raise BadInputError(field="states from adapt", value=len(made), remedy=remedy)
+        for (user, log), data in zip(logs, made, strict=True):
+            state = StoredState(
+                model_hash=model_hash, seq=log[-1].seq, evidence_hash=log[-1].evidence_hash, data=data
+            )
+            stored += store.put_state(user, state) is Put.STORED
+        seen += len(page.users)
+        if page.users:
+            yield Rebuilt(seen=seen, stored=stored, passed_over=seen - stored, total=total)

@@ -1,0 +1,101 @@
+"""Users' states: keep the newest of each model, and tell which are behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, or_, select, tuple_
+
+from warmprompt.store import tables
+from warmprompt.store.contract import Page, Progress, Put, StoredState
+from warmprompt.store.logs import insert_or, page_of
+
+users, entries, states = tables.users, tables.entries, tables.states
+
+
+def get(connection: Connection, user: str, model_hash: str) -> StoredState | None:
+    """Return a model's state of a user; see `Store.get_state`."""
+    query = (
+        select(states)
+        .join(users, users.c.no == states.c.user_no)
+        .where(users.c.id == user, states.c.model_hash == model_hash)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else stored(row)
+
+
+def put(connection: Connection, user: str, state: StoredState) -> Put:
+    """Keep a state unless a newer one is held; see `Store.put_state`."""
+    # The lock lets the log grow, and keeps the user from being deleted before the state is there.
+    query = (
+        select(entries.c.user_no, entries.c.evidence)
+        .join(users, users.c.no == entries.c.user_no)
+        .where(users.c.id == user, entries.c.seq == state.seq)
+        .with_for_update(of=users, read=True, key_share=True)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or row.evidence.hex() != state.evidence_hash:
+        return Put.REFUSED
+    told = {
+        "user_no": row.user_no,
+        "model_hash": state.model_hash,
+        "seq": state.seq,
+        "evidence": row.evidence,
+        "data": state.data,
+    }
+    new = insert_or(connection, states).values(told)
+    upsert = new.on_conflict_do_update(
+        index_elements=["user_no", "model_hash"],
+        set_={name: new.excluded[name] for name in ("seq", "evidence", "data")},
+        where=states.c.seq < new.excluded.seq,
+    ).returning(states.c.seq)
+    return Put.KEPT if connection.execute(upsert).first() is None else Put.STORED
+
+
+def behind(connection: Connection, model_hash: str, *, after: int, limit: int) -> Page:
+    """Return users whose state is missing or behind; see `Store.behind`."""
+    own = (states.c.user_no == users.c.no) & (states.c.model_hash == model_hash)
+    query = (
+        select(users)
+        .outerjoin(states, own)
+        .where(users.c.no > after, or_(states.c.seq.is_(None), states.c.seq < users.c.last_seq))
+        .order_by(users.c.no)
+        .limit(limit)
+    )
+    return page_of(connection.execute(query).all(), limit=limit)
+
+
+def progress(connection: Connection, model_hash: str) -> Progress:
+    """Count users and current states; see `Store.progress`."""
+    everybody = select(func.count()).select_from(users)
+    current = (
+        select(func.count())
+        .select_from(states)
+        .join(users, users.c.no == states.c.user_no)
+        .where(states.c.model_hash == model_hash, states.c.seq == users.c.last_seq)
+    )
+    return Progress(
+        users=connection.execute(everybody).scalar_one(),
+        current=connection.execute(current).scalar_one(),
+    )
+
+
+def drop(connection: Connection, *, keep: Iterable[str], limit: int) -> int:
+    """Delete states of other models; see `Store.drop_states`."""
+    own = (states.c.user_no, states.c.model_hash)
+    others = select(*own).where(states.c.model_hash.not_in(sorted(set(keep)))).limit(limit)
+    found = [tuple(row) for row in connection.execute(others)]
+    if found:
+        connection.execute(delete(states).where(tuple_(*own).in_(found)))
+    return len(found)
+
+
+def stored(row: Row[Any]) -> StoredState:
+    """Return a row of the table of states."""
+    return StoredState(
+        model_hash=row.model_hash,
+        seq=row.seq,
+        evidence_hash=row.evidence.hex(),
+        data=bytes(row.data),
+    )
