@@ -94,6 +94,11 @@ def test_a_bank_transfer_takes_its_parties_and_day_from_itself_and_the_rest_from
     assert payment.settled_at is None
 
 
+def test_an_institution_with_a_name_alone_identifies_nobody():
+    (payment,) = read(message(customer().replace("<BICFI>BBBBUS33</BICFI>", "<Nm>A bank</Nm>")))
+    assert payment.creditor is None
+
+
 def test_the_old_name_of_a_bic_is_read():
     text = message(bank().replace("BICFI", "BIC"), kind="pacs.009.001.02")
     assert read(text)[0].debtor == Agent(bic="CCCCDEFF")

@@ -246,11 +246,12 @@ def _needed(element: Any, where: str, *path: str) -> str:
 
 
 def _child(element: Any, *path: str) -> Any:
-    """Return the element at the end of a path of local names in the parent's own namespace, or None."""
+    """Return the element at the end of a path of local names in the element's own namespace, or None."""
+    namespace = element.tag.rpartition("}")[0]
     for tag in path:
         if element is None:
             return None
-        element = element.find(f"{{{etree.QName(element).namespace}}}{tag}")
+        element = next(element.iterchildren(f"{namespace}}}{tag}"), None)
     return element
 
 

@@ -66,7 +66,7 @@ class NetworkStatistics:
 def statistics(
     network: PaymentNetwork, *, tail: int = DEFAULT_TAIL, core_share: float = 0.75
 ) -> NetworkStatistics:
-    """Return all figures of a network; exact, about two seconds at 5,000 participants and 77,000 links.
+    """Return all figures of a network, exactly; seconds at 5,000 participants and 77,000 links.
 
     Args:
         network: At least one link.
