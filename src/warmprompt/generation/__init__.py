@@ -1,1 +1,1 @@
-"""Explanations and generated recommendations, grounded in the catalogue."""
+"""The language model's own voice: titles that exist and sentences that are true, by constrained decoding."""
