@@ -11,10 +11,24 @@ from warmprompt.baselines import BASELINES, baseline
 from warmprompt.data.dataset import keep_events, take_users
 from warmprompt.types import Ranker, Support
 
-RANKERS = {name: baseline(name) for name in BASELINES}
+VECTORS = np.random.default_rng(1).normal(size=(45, 6)).astype(np.float32)
+# What is trained is trained for two epochs: the contract is about form, not about quality.
+SMALL = {
+    "ials": {"num_factors": 8},
+    "blend": {"members": {"ials": {"num_factors": 8}}, "num_draws": 2},
+    "ease-ials": {"members": {"ials": {"num_factors": 8}}, "num_draws": 2},
+    "content-vectors": {"vectors_VX": VECTORS},
+    "multvae": {"num_hidden": 16, "num_latent": 8, "num_epochs": 2},
+    "lightfm": {"width": 8, "num_epochs": 2},
+    "sasrec": {"width": 8, "num_negatives": 16, "num_epochs": 2},
+    "melu": {"width": 8, "layer_width": 8, "num_epochs": 2},
+    "set-encoder": {"num_factors": 8, "num_epochs": 2},
+}
+RANKERS = {name: baseline(name, **SMALL.get(name, {})) for name in BASELINES}
+SEQUENTIAL = {"markov", "sasrec"}
 
 
-@pytest.fixture(params=RANKERS)
+@pytest.fixture(scope="module", params=RANKERS)
 def factory(request):
     """Return a function that builds the unfitted ranker."""
     return RANKERS[request.param]
@@ -30,7 +44,7 @@ def data(worlds):
     return worlds.make_dataset(histories, num_items=45, attributes=attributes)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(factory, data):
     """Return the ranker, fitted."""
     return _fit(factory, data)
@@ -83,9 +97,10 @@ def test_a_users_scores_do_not_depend_on_the_batch(fitted):
     assert alone == pytest.approx(together, rel=0, abs=1e-5 * scale)
 
 
-def test_the_order_of_events_does_not_matter_where_no_times_are_given(fitted):
+def test_the_order_of_events_matters_to_models_of_sequences_alone(fitted):
     one, other = fitted.score([_support([1, 2, 9]), _support([9, 1, 2])])
-    assert one == pytest.approx(other, rel=0, abs=1e-5 * float(np.abs(one).max()))
+    same = np.abs(one - other).max() <= 1e-5 * float(np.abs(one).max())
+    assert same == (fitted.name not in SEQUENTIAL)
 
 
 def test_one_seed_gives_one_result_bit_for_bit(factory, data):
@@ -133,7 +148,6 @@ def test_training_users_without_events_are_fine(factory, data):
     assert (scores.std(axis=1) > 0).all()
 
 
-def test_repeated_events_count_once(factory, worlds, data):
-    once = _fit(factory, data).score([_support([1, 2])])
-    again = _fit(factory, data).score([_support([1, 2, 2])])
+def test_repeated_events_count_once(fitted):
+    once, again = fitted.score([_support([1, 2])]), fitted.score([_support([1, 2, 2])])
     assert (once == again).all()

@@ -1,11 +1,12 @@
-"""What the baselines share: supports as a sparse matrix, and popularity where a score says nothing.
+"""What the baselines share: supports as matrices, and popularity where a score says nothing.
 
-B is users in a batch, K support events, V items.
+B is users in a batch, K support events (padded), V items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -50,6 +51,39 @@ def break_ties(scores_BV: NDArray[np.float32], share_V: Floats) -> Floats:
     largest_B1 = np.abs(scores_BV).max(axis=1, keepdims=True, initial=0.0)
     scale_B1 = np.where(largest_B1 > 0, largest_B1 * _TIE_SHARE, 1.0)
     return (scores_BV + scale_B1 * share_V).astype(np.float32)
+
+
+def popular_where(empty_B: NDArray[np.bool_], scores_BV: Floats, share_V: Floats) -> Floats:
+    """Return the scores with popularity in the rows where `empty_B` says that nothing is known."""
+    return np.where(empty_B[:, None], share_V[None, :], scores_BV).astype(np.float32)
+
+
+def is_empty(supports: Sequence[Support]) -> NDArray[np.bool_]:
+    """Tell which supports hold no event, (B,)."""
+    return np.array([len(support.items_K) == 0 for support in supports], dtype=np.bool_)
+
+
+def distinct(support: Support, *, ordered: bool = False) -> Support:
+    """Return the support with one event per item, the last one.
+
+    Args:
+        support: Never written to.
+        ordered: Keep the order of the events kept, for models of sequences; otherwise sort by item, so
+            that models of sets add in the same order whatever the order they are told in.
+    """
+    items_K = np.asarray(support.items_K)
+    _, from_end = np.unique(items_K[::-1], return_index=True)
+    kept = len(items_K) - 1 - from_end
+    kept = np.sort(kept) if ordered else kept
+    times_K = None if support.times_K is None else support.times_K[kept]
+    return replace(support, items_K=items_K[kept], ratings_K=support.ratings_K[kept], times_K=times_K)
+
+
+def check_positive(**values: float) -> None:
+    """Raise `BadInputError` for the first setting that is not above 0, named by its keyword."""
+    for name, value in values.items():
+        if not value > 0:
+            raise BadInputError(field=name, value=value, remedy="Give a number above 0.")
 
 
 def fitted(part: T | None, name: str) -> T:

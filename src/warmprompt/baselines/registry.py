@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from warmprompt.baselines.blend import Blend
+from warmprompt.baselines.content import ContentKNN, TfidfKNN
 from warmprompt.baselines.ease import EASE
+from warmprompt.baselines.hybrid import Hybrid
 from warmprompt.baselines.ials import IALS
+from warmprompt.baselines.markov import MarkovChain
+from warmprompt.baselines.melu import MeLU
+from warmprompt.baselines.multvae import MultVAE
 from warmprompt.baselines.neighbours import ItemKNN, UserKNN
 from warmprompt.baselines.popular import TopPop, TopPopDemographic
+from warmprompt.baselines.sasrec import SASRec
+from warmprompt.baselines.set_encoder import SetEncoder
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.types import Ranker
+
+Settings = Mapping[str, Any]
+
+MEMBERS = {
+    "ease-ials": ("ease", "ials"),
+    "blend": ("userknn", "itemknn", "ease", "ials", "toppop"),
+}
+"""The members of the blends, in the order of their weights."""
+
+
+def _blend(label: str, members: Mapping[str, Settings] | None = None, num_draws: int = 60) -> Blend:
+    """Build a blend; `members` gives settings to members by name, the others keep their defaults."""
+    told = members or {}
+    for name in told:
+        if name not in MEMBERS[label]:
+            raise UnknownNameError(
+                field=f"{label} member", value=name, remedy=f"Choose one of {', '.join(MEMBERS[label])}."
+            )
+    built = tuple(baseline(name, **told.get(name, {})) for name in MEMBERS[label])
+    return Blend(members=built, label=label, num_draws=num_draws)
+
 
 BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "toppop": TopPop,
@@ -21,6 +53,16 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "userknn": UserKNN,
     "ease": EASE,
     "ials": IALS,
+    "ease-ials": partial(_blend, "ease-ials"),
+    "blend": partial(_blend, "blend"),
+    "content-tfidf": TfidfKNN,
+    "content-vectors": ContentKNN,
+    "markov": MarkovChain,
+    "multvae": MultVAE,
+    "lightfm": Hybrid,
+    "sasrec": SASRec,
+    "melu": MeLU,
+    "set-encoder": SetEncoder,
 }
 
 SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
@@ -41,36 +83,86 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "ease": {
         "l2": (
             *(10, 20, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800),
-            *(1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 8000, 10_000),
+            *(1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000, 30_000, 50_000),
         )
     },
     "ials": {
-        "num_factors": (4, 8, 16, 32, 64),
-        "regularization": (3, 10, 30, 100),
-        "alpha": (1.5, 2, 3, 5, 10),
+        "num_factors": (4, 8, 16, 32, 64, 128),
+        "regularization": (3, 10, 30, 60, 100, 200, 300),
+        "alpha": (1.5, 2, 3, 5, 10, 20),
+    },
+    # The blends search their weights inside `fit`, on validation users; their members are tuned alone.
+    "ease-ials": {},
+    "blend": {},
+    "content-tfidf": {
+        "sharpness": (0.5, 1.0, 2.0, 4.0),
+        "popularity": (0.0, 0.03, 0.1, 0.3, 1.0),
+        "max_words": (1, 2),
+    },
+    "content-vectors": {
+        "sharpness": (0.5, 1.0, 2.0, 4.0, 8.0),
+        "popularity": (0.0, 0.03, 0.1, 0.3, 1.0),
+    },
+    "markov": {
+        "smoothing": (1, 3, 10, 30, 100, 300, 1000),
+        "window": (1, 2, 3, 5, 10),
+    },
+    "multvae": {
+        "num_hidden": (200, 300, 600),
+        "num_latent": (50, 100, 200),
+        "beta": (0.0, 0.1, 0.2, 0.5),
+        "dropout": (0.5, 0.7, 0.8, 0.9, 0.95),
+        "rate": (3e-4, 1e-3, 3e-3),
+    },
+    "lightfm": {
+        "width": (16, 32, 64, 128),
+        "own_l2": (1.0, 3.0, 10.0, 30.0, 100.0),
+        "rate": (3e-3, 1e-2, 3e-2),
+    },
+    "sasrec": {
+        "width": (32, 64, 128),
+        "num_blocks": (1, 2),
+        "dropout": (0.1, 0.2, 0.4),
+        "rate": (5e-4, 1e-3, 2e-3),
+        "num_negatives": (256, 512, 1024),
+    },
+    "melu": {
+        "width": (16, 32, 64),
+        "layer_width": (32, 64),
+        "num_steps": (0, 1, 3, 5),
+        "inner_rate": (0.01, 0.03, 0.1, 0.3),
+        "rate": (1e-3, 3e-3, 1e-2),
+    },
+    "set-encoder": {
+        "num_factors": (64, 128, 256),
+        "regularization": (30, 60, 100, 200),
+        "alpha": (3, 5, 10, 20),
+        "rate": (3e-4, 1e-3, 3e-3),
+        "vector_rate": (1e-4, 3e-4, 1e-3),
+        "dropout": (0.1, 0.3, 0.5),
+        "use_ratings": (0, 1),
     },
 }
-"""Values tried per setting; every combination is one trial.
+"""Values tried per setting, in rising order; every combination is a possible trial.
 
-The defaults are each grid's best on the 94 validation users of MovieLens-100K, split seed 0, protocol
-`random`, by mean NDCG@10 over K = 1, 3, 5, 10, 20 (`toppop-demographic`: at K = 0, with attributes):
-
-    toppop-demographic   24 trials   .076 (popularity alone .067)
-    itemknn              42 trials   .109
-    userknn              72 trials   .110
-    ease                 22 trials   .109
-    ials                100 trials   .112
-
-With so few users, differences of .002 between neighbours in a grid are noise. Other data wants its own
-search.
+`tuning.tune` draws trials from these by TPE. The defaults are the best of full grids on the 94 validation
+users of MovieLens-100K, split seed 0, protocol `random`, by mean NDCG@10 over K = 1, 3, 5, 10, 20, for
+the first six; other data wants its own search, and the settings that it found are in `TUNED`.
 """
+
+_COSTS = ("num_epochs", "num_iterations", "num_models", "num_draws")
+"""Settings that buy accuracy with time: they may be given, and are not searched."""
 
 
 def baseline(name: str, **settings: Any) -> Callable[[], Ranker]:
     """Return a factory of the named baseline; settings left out keep their defaults.
 
+    All settings are numbers, but for `vectors_VX` of content-vectors (one text vector per item) and
+    `members` of the blends (member name to its settings).
+
     Raises:
         UnknownNameError: No baseline of that name, or no such setting.
+        BadInputError: A setting of the wrong type.
     """
     if name not in BASELINES:
         near = get_close_matches(str(name), BASELINES, n=1)
@@ -78,11 +170,46 @@ def baseline(name: str, **settings: Any) -> Callable[[], Ranker]:
         raise UnknownNameError(
             field="baseline", value=name, remedy=f"{hint}Choose one of {', '.join(BASELINES)}."
         )
-    known = (*SEARCH_SPACES[name], *(("num_iterations",) if name == "ials" else ()))
+    known = _known(name)
     for setting, value in settings.items():
         if setting not in known:
             shown = ", ".join(known) or "nothing; it has no settings"
             raise UnknownNameError(field=f"{name} setting", value=setting, remedy=f"Choose one of {shown}.")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadInputError(field=f"{name} {setting}", value=value, remedy="Give a number.")
+        _check_type(name, setting, value)
     return partial(BASELINES[name], **settings)
+
+
+def at_budget(name: str, share: float, **settings: Any) -> Callable[[], Ranker]:
+    """Return a factory like `baseline` that trains for this share of its epochs, at least 1.
+
+    For successive halving: baselines without epochs are the same at every share.
+
+    Raises:
+        UnknownNameError, BadInputError: As `baseline`.
+    """
+    build = baseline(name, **settings)
+    epochs = getattr(build(), "num_epochs", None)
+    if epochs is None:
+        return build
+    return baseline(name, **{**settings, "num_epochs": max(1, round(share * epochs))})
+
+
+def _known(name: str) -> tuple[str, ...]:
+    if name in MEMBERS:
+        return ("members", "num_draws")
+    built = BASELINES[name]
+    own = {field.name for field in fields(built)} if isinstance(built, type) else set()
+    extra = ("vectors_VX",) if name == "content-vectors" else ()
+    return (*SEARCH_SPACES[name], *(setting for setting in _COSTS if setting in own), *extra)
+
+
+def _check_type(name: str, setting: str, value: object) -> None:
+    field = f"{name} {setting}"
+    if setting == "vectors_VX":
+        if not isinstance(value, np.ndarray):
+            raise BadInputError(field=field, value=value, remedy="Give an array, one row per item.")
+    elif setting == "members":
+        if not isinstance(value, Mapping):
+            raise BadInputError(field=field, value=value, remedy="Give settings by the member's name.")
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInputError(field=field, value=value, remedy="Give a number.")
