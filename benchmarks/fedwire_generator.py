@@ -54,7 +54,8 @@ What this shows, and what it does not:
   outside the giant component. `core_links` is met by construction: values follow a fixed rank-size curve
   whose decay was chosen for it.
 - `clustering`, `path_length`, both exponents and `core_nodes` are outcomes. One temperature and one size
-  offset were chosen for the first four, the noise of the values for the last.
+  offset were chosen for the first four, the noise and the weights of the values for the last.
+- Sizes are the same for every seed, as the banks of two days are, so seeds differ little.
 - In- and out-degrees have one distribution in this model, so the published difference between the
   exponents (2.11 out, 2.15 in) is not reproduced.
 

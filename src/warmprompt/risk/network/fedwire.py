@@ -4,21 +4,22 @@ Each participant i has a size h_i. Whether two of them trade is a coin whose bia
 of their sizes, so that small banks reach the network through large ones, and large ones know one
 another:
 
-    p(i - j) = 1 / (1 + exp(-(h_i + h_j - mu) / T)),    h_i = -ln((i + jitter + s) / (N + s))     (1)
+    p(i - j) = 1 / (1 + exp(-(h_i + h_j - mu) / T)),    h_i = -ln((i + 1/2 + s) / (N + s))        (1)
 
-with i = 0 for the largest: exponential sizes of mean 1, the very largest cut down by the offset s.
+with i = 0 for the largest: the quantiles of exponential sizes of mean 1, the very largest cut down by
+the offset s. Sizes are the same for every seed: a seed is another day of the same banks.
 
 At temperature T = 0 this is the threshold model of Caldarelli et al. 2002, whose degrees follow a
 power law with exponent 2 and whose clustering is almost 1; higher temperatures soften both, and the
-published exponents, clustering and path length turn out to lie at one temperature. `mu` sets the
+published exponents, clustering and path length turn out to lie near one temperature. `mu` sets the
 expected number of pairs. A share of the pairs pays both ways, the rest one way, drawn with
 
     weight(i - j) = exp(bias min(h_i, h_j)),                                                      (2)
 
 and the network is what remains as the giant strongly connected component, as in the source.
 
-Value: links are ranked by a noisy score in which the smaller bank counts most, and the r-th largest
-carries a value proportional to a Zipf-Mandelbrot law,
+Value: links are ranked by a noisy score of both sizes, and the r-th largest carries a value
+proportional to a Zipf-Mandelbrot law,
 
     score(i -> j) = min(h_i, h_j) + weight max(h_i, h_j) + noise of the pair + noise of the link,  (3)
     value(r) ~ (r + offset)^-decay.                                                                (4)
@@ -149,7 +150,7 @@ def generate_fedwire(seed: int, *, model: FedwireModel | None = None) -> Payment
     before links outside the giant component leave, which carry next to nothing.
     """
     chosen = fedwire_2004() if model is None else model
-    sizes = _sizes(seed, chosen)
+    sizes = _sizes(chosen)
     left, right = _pairs(seed, chosen, sizes)
     larger, smaller = sizes[left], sizes[right]  # left comes first, and sizes fall
     two_way = _two_way(seed, chosen, smaller)
@@ -168,15 +169,10 @@ def generate_fedwire(seed: int, *, model: FedwireModel | None = None) -> Payment
     return giant_component(PaymentNetwork(nodes=names, matrix=frozen(matrix), currency=chosen.currency))
 
 
-def _sizes(seed: int, model: FedwireModel) -> np.ndarray:
-    """Return exponential sizes, largest first, one from each of N equally likely ranges.
-
-    Stratified, because the largest few decide so much that plain draws would make every seed another world.
-    """
-    ranks = np.arange(model.num_participants)
-    jitter = derive(seed, "fedwire", "size").random(len(ranks))
-    place = (ranks + jitter + model.size_offset) / (len(ranks) + model.size_offset)
-    return np.asarray(-np.log(np.maximum(place, np.finfo(float).tiny)))
+def _sizes(model: FedwireModel) -> np.ndarray:
+    """Return exponential sizes, largest first: the same banks for every seed, as on every day."""
+    places = np.arange(model.num_participants) + 0.5 + model.size_offset
+    return np.asarray(-np.log(places / (model.num_participants + model.size_offset)))
 
 
 def _pairs(seed: int, model: FedwireModel, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
