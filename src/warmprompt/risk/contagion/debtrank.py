@@ -56,7 +56,7 @@ class DebtRank:
             BadInputError: A weight is negative, NaN or infinite, or all are 0.
             MismatchError: Another number of weights than banks.
 
-        Source: Battiston et al. 2012, eq. 3.
+        Source: Battiston et al. 2012, methods.
         """
         return float(normalised(weights, len(self.stress_N)) @ self.additional_N)
 
@@ -106,7 +106,7 @@ def linear_debtrank(
             has no capital, or the guard was reached.
         MismatchError: Another number of capitals or shocks than banks.
 
-    Source: Bardoscia, Battiston, Caccioli & Caldarelli 2015, eq. 5.
+    Source: Bardoscia, Battiston, Caccioli & Caldarelli 2015.
     """
     exposures_NN = checked_matrix(exposures, "exposures")
     capital_N = checked_capital(exposures_NN, capital)

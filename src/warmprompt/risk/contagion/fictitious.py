@@ -30,7 +30,7 @@ def clear_by_fictitious_default(
         MismatchError: Another number of assets than banks.
         NotFiniteError: A round's equations have no solution in double precision.
 
-    Source: Eisenberg & Noe 2001, section 3.1; Rogers & Veraart 2013, definition 3.6.
+    Source: Eisenberg & Noe 2001, section 3; Rogers & Veraart 2013, section 3.
     """
     assets_N = network.assets(assets)
     cash_N = network.cash_cover(assets_N)

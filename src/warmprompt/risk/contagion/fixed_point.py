@@ -19,6 +19,10 @@ from warmprompt.risk.contagion.obligations import NO_COSTS, DefaultCosts, Obliga
 
 TOLERANCE = 1e-10
 MAX_SWEEPS = 100_000
+# A leap costs as much as some twenty sweeps and is wasted if another bank then fails. So it waits until
+# the same banks are short and little moves, or until nothing new has happened for this many sweeps.
+_LITTLE = 1e-4
+_PATIENCE = 10
 # A leap may end this far above where it began before it is taken for a failed solution.
 _ROUNDING = 1e-9
 
@@ -33,7 +37,7 @@ def clear_by_fixed_point(
 ) -> Clearing:
     """Return the greatest clearing vector, by iteration from full payment with exact leaps.
 
-    A sweep applies the clearing map F to all banks. Whenever two sweeps find the same banks D short,
+    A sweep applies the clearing map F to all banks. Whenever successive sweeps find the same banks D short,
     the linear equations of D are solved and the iteration leaps to the solution; it ends when F then
     finds nobody else short and moves nobody by more than `tolerance`.
 
@@ -56,7 +60,7 @@ def clear_by_fixed_point(
         BadInputError: An asset is negative, NaN or infinite, or the guard was reached.
         MismatchError: Another number of assets than banks.
 
-    Source: Eisenberg & Noe 2001, theorem 1; Rogers & Veraart 2013, theorem 3.1.
+    Source: Eisenberg & Noe 2001, theorem 1; Rogers & Veraart 2013, section 3.
     """
     assets_N = network.assets(assets)
     cash_N = network.cash_cover(assets_N)
@@ -87,7 +91,7 @@ def descend(
     share_N = start_N
     short_N = np.zeros(len(start_N), dtype=bool)
     round_N: Counts = np.zeros(len(start_N), dtype=np.int64)
-    leapt, moved = False, np.inf
+    steady, leapt, moved = 0, False, np.inf
     for sweep in range(1, max_sweeps + 1):
         received_N = cover_NN @ share_N
         now_short_N = cash_N + received_N < 1 - SLACK
@@ -97,15 +101,16 @@ def descend(
         paid_N = np.where(now_short_N, costs.alpha * cash_N + costs.beta * received_N, 1.0)
         paid_N = np.minimum(paid_N, share_N)
         same = np.array_equal(now_short_N, short_N)
+        steady, leapt = (steady + 1, leapt) if same else (0, False)
         moved = (share_N - paid_N).max(initial=0.0)
         share_N, short_N = paid_N, now_short_N
-        if same and moved <= tolerance and (leapt or not short_N.any()):
+        if moved <= tolerance and (leapt or not short_N.any()):
             return share_N, Found(
                 defaulted_N=short_N, round_N=round_N, iterations=sweep, solver="fixed point"
             )
-        if same and not leapt and short_N.any():
+        if not leapt and (steady >= _PATIENCE or (steady > 0 and moved <= _LITTLE)):
+            leapt = True
             share_N = _leap(cover_NN, cash_N, share_N, short_N, costs)
-        leapt = same
     remedy = f"Allow more: the last sweep still moved a bank by {moved:.1e} of its obligations."
     raise BadInputError(field="max_sweeps", value=max_sweeps, remedy=remedy)
 
@@ -117,7 +122,7 @@ def _leap(
     banks_D = np.flatnonzero(short_N)
     rows_DN = cover_NN[banks_D]
     right_D = costs.alpha * cash_N[banks_D] + costs.beta * (rows_DN @ np.where(short_N, 0.0, share_N))
-    solved_D = solve_quickly(costs.beta * rows_DN[:, banks_D], right_D, share_N[banks_D])
+    solved_D = solve_quickly(rows_DN[:, banks_D], right_D, share_N[banks_D], scale=costs.beta)
     if solved_D is None or (solved_D < -_ROUNDING).any() or (solved_D > share_N[banks_D] + _ROUNDING).any():
         return share_N
     leapt_N = share_N.copy()
@@ -174,7 +179,7 @@ def least_clearing(
         BadInputError: An asset is negative, NaN or infinite, or the guard was reached.
         MismatchError: Another number of assets than banks.
 
-    Source: Rogers & Veraart 2013, theorem 3.1 and example 3.3.
+    Source: Rogers & Veraart 2013, section 3, example 3.3.
     """
     assets_N = network.assets(assets)
     cash_N = network.cash_cover(assets_N)

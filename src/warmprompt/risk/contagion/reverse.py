@@ -130,7 +130,7 @@ def reverse_stress_scale(
         BadInputError: As `clear_by_fixed_point`, or an argument is out of range.
         MismatchError: Another number of assets or sensitivities than banks.
 
-    Source: monotonicity: Eisenberg & Noe 2001, lemma 5; Rogers & Veraart 2013, section 3.
+    Source: Eisenberg & Noe 2001, lemma 5, for the monotonicity.
     """
     assets_N = network.assets(assets)
     felt_N = np.ones(network.num_banks)
