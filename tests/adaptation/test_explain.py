@@ -1,0 +1,154 @@
+"""Leave-one-out effects against users adapted alone and scores recomputed from the learned parameters."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from warmprompt import Event
+from warmprompt.adaptation.explain import attribute
+from warmprompt.backbone.forward import count_forwards
+from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
+
+# Short, since the small model reads letter by letter.
+ABOUT = "I dig robots, ok!"
+WHO = {"n": "x", "m": "y"}
+# A batch adds float32 numbers in another order than a user alone does; see test_personaliser.
+CLOSE = 5e-4
+
+
+@pytest.fixture(scope="module")
+def told(model):
+    return [Event(item=model.items[place], rating=float(1 + place % 5)) for place in (0, 7, 14, 21, 28)]
+
+
+@pytest.fixture(scope="module")
+def state(model, told):
+    return model.adapt(told, about=ABOUT, attributes=WHO)
+
+
+@pytest.fixture(scope="module")
+def items(model, state):
+    return model.rank(state, 3).items
+
+
+def scores_of(model, state):
+    """Recompute the scores from the learned parameters, in float64."""
+    trained = model.engine.trained
+    params = {name: value.double().numpy() for name, value in trained.params.items()}
+    constants = trained.constants
+    warm_V = constants.warm_V.double().numpy()
+    items_VD = params["items.learned"] * warm_V[:, None]
+    items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
+    popular_V = params["popularity.weight"] * constants.log_popularity_V.double().numpy()
+    return items_VD @ state.vector_D.astype(float) + popular_V + params["items.bias"] * warm_V, items_VD
+
+
+def centred(model, state, item):
+    scores_V, _ = scores_of(model, state)
+    return scores_V[model.index[item]] - scores_V.mean()
+
+
+def place_of(model, state, item, told):
+    own = {model.index[event.item] for event in told}
+    scores_V, _ = scores_of(model, state)
+    order = [one for one in np.argsort(-scores_V) if one not in own]
+    return order.index(model.index[item]) + 1
+
+
+def test_an_effect_is_what_the_score_loses_without_it(model, state, told, items):
+    for found in attribute(model, state, items):
+        assert found.score == pytest.approx(centred(model, state, found.item), abs=CLOSE)
+        assert found.place == list(items).index(found.item) + 1
+        for one in found.events:
+            rest = [event for event in told if event != one.event]
+            without = model.adapt(rest, about=ABOUT, attributes=WHO)
+            loss = centred(model, state, found.item) - centred(model, without, found.item)
+            assert one.effect == pytest.approx(loss, abs=CLOSE)
+            assert one.place_without == place_of(model, without, found.item, told)
+            assert one.title == model.title(one.event.item)
+
+
+def test_words_and_attributes_are_left_out_one_by_one(model, state, told, items):
+    (found,) = attribute(model, state, items[:1])
+    without = {
+        ("word", "I"): ("dig robots, ok!", WHO),
+        ("word", "dig"): ("I robots, ok!", WHO),
+        ("word", "robots"): ("I dig ok!", WHO),
+        ("word", "ok"): ("I dig robots,", WHO),
+        ("attribute", "x"): (ABOUT, {"m": "y"}),
+        ("attribute", "y"): (ABOUT, {"n": "x"}),
+    }
+    assert {(one.kind, one.text) for one in found.words} == set(without)
+    assert {one.name for one in found.words} == {"", "n", "m"}
+    for one in found.words:
+        about, attributes = without[one.kind, one.text]
+        other = model.adapt(told, about=about, attributes=attributes)
+        loss = centred(model, state, found.item) - centred(model, other, found.item)
+        assert one.effect == pytest.approx(loss, abs=CLOSE)
+
+
+def test_strongest_comes_first(model, state, items):
+    for found in attribute(model, state, items):
+        for effects in (found.events, found.words):
+            values = [one.effect for one in effects]
+            assert values == sorted(values, reverse=True)
+            assert max(map(abs, values)) > CLOSE
+
+
+def test_the_only_word_and_the_only_event_can_be_left_out(model, items):
+    alone = model.adapt([Event(item=model.items[0], rating=5.0)], about="robots")
+    item = next(one for one in items if one != model.items[0])
+    (found,) = attribute(model, alone, [item])
+    nothing = centred(model, model.adapt([], about="robots"), item)
+    assert found.events[0].effect == pytest.approx(centred(model, alone, item) - nothing, abs=CLOSE)
+    assert [one.text for one in found.words] == ["robots"]
+
+
+def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
+    rows = 1 + len(told) + len(WHO) + len(ABOUT.split())
+    backbone, steps = model.engine.backbone, 2
+    with count_forwards(backbone) as sizes:
+        attribute(model, state, items[:1])
+    # Texts are read once each, all of them are taken at the reference prompt, then come the steps.
+    assert sizes == [1 + len(WHO) + len(ABOUT.split()), *[rows] * (steps + 2)]
+    with count_forwards(backbone) as again:
+        attribute(model, state, items)
+    assert again == sizes
+    with count_forwards(backbone) as silent:
+        attribute(model, model.adapt(told), items[:1])
+    assert silent[-(steps + 1) :] == [1 + len(told)] * (steps + 1)
+
+
+def test_nearest_are_the_events_that_pull_by_cosine(model, state, told, items):
+    (found,) = attribute(model, state, items[:1], num_nearest=2)
+    _, items_VD = scores_of(model, state)
+    unit_VD = items_VD / np.linalg.norm(items_VD, axis=1, keepdims=True)
+    own_D = unit_VD[model.index[found.item]]
+    # The lowest quarter of one to five stars pushes.
+    pulling = {event.item: unit_VD[model.index[event.item]] @ own_D for event in told if event.rating >= 2}
+    expected = sorted(pulling.items(), key=lambda pair: -pair[1])[:2]
+    assert [one.item for one in found.nearest] == [item for item, _ in expected]
+    assert [one.similarity for one in found.nearest] == pytest.approx(
+        [value for _, value in expected], abs=1e-5
+    )
+    assert [one.title for one in found.nearest] == [model.title(item) for item, _ in expected]
+
+
+def test_somebody_of_whom_nothing_is_known_has_no_effects(model):
+    state = model.adapt([])
+    (found,) = attribute(model, state, model.rank(state, 1).items)
+    assert (found.events, found.words, found.nearest) == ((), (), ())
+    assert found.place == 1
+
+
+def test_what_cannot_be_explained_is_refused(model, state, told, items):
+    with pytest.raises(BadInputError, match="one of the user's own"):
+        attribute(model, state, [told[0].item])
+    with pytest.raises(UnknownNameError):
+        attribute(model, state, ["nothing"])
+    for wrong in ([], "i00001"):
+        with pytest.raises(BadInputError, match="items"):
+            attribute(model, state, wrong)
+    with pytest.raises(MismatchError):
+        attribute(model, replace(state, model_hash="0" * 64), items)
