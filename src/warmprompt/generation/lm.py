@@ -60,7 +60,8 @@ class LanguageModel:
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """Return the input embeddings of tokens, (T, H)."""
-        embeddings: Tensor = self.model.get_input_embeddings()(torch.tensor(ids, device=self.device))
+        tokens_T = torch.tensor(ids, dtype=torch.long, device=self.device)
+        embeddings: Tensor = self.model.get_input_embeddings()(tokens_T)
         return embeddings
 
 
