@@ -5,7 +5,9 @@ import json
 import pytest
 
 from warmprompt import Event, load
+from warmprompt.adaptation.explain import attribute
 from warmprompt.cli import run
+from warmprompt.errors import UnknownNameError
 
 pytestmark = pytest.mark.usefixtures("text_home")
 
@@ -38,6 +40,50 @@ def test_a_person_reads_titles_and_times(capfd, trained_folder):
     assert "adapted in " in said
     assert run(["recommend", str(trained_folder)]) == 0
     assert "nothing is known about this person" in capfd.readouterr().out
+
+
+def test_why_is_told_of_every_item_by_the_model_in_use(capfd, trained_folder):
+    command = ["recommend", str(trained_folder), "--like", LIKED, "--about", "robots", "-n", "3", "--explain"]
+    assert run([*command, "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    model = load(trained_folder)
+    state = model.adapt([Event(item=model.find(LIKED), rating=5.0)], about="robots")
+    expected = attribute(model, state, model.rank(state, 3).items)
+    assert [one["item"] for one in told["explanations"]] == [one.item for one in expected]
+    for one, known in zip(told["explanations"], expected, strict=True):
+        assert [each["effect"] for each in one["events"]] == pytest.approx(
+            [each.effect for each in known.events]
+        )
+        assert [each["text"] for each in one["words"]] == ["robots"]
+        assert all(check["holds"] for check in one["checks"])
+        assert one["sentence"].startswith(f"“{known.title}”")
+    assert "generated" not in told
+    assert run(command) == 0
+    said = capfd.readouterr().out
+    assert all(f"{one['place']:3}  {one['sentence']}" in said for one in told["explanations"])
+
+
+def test_without_the_data_set_sentences_do_without_genres(capfd, trained_folder, monkeypatch):
+    def away(_settings):
+        raise UnknownNameError(field="data set", value="planted", remedy="Import it.")
+
+    monkeypatch.setattr("warmprompt.assembly.training.open_data", away)
+    assert run(["recommend", str(trained_folder), "--like", LIKED, "-n", "1", "--explain"]) == 0
+    assert "(genres: nowhere: data set: 'planted'. Import it.)" in capfd.readouterr().out
+
+
+def test_the_language_model_names_titles_of_the_catalogue(capfd, trained_folder):
+    command = ["recommend", str(trained_folder), "--like", LIKED, "-n", "4", "--generate"]
+    assert run([*command, "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    model = load(trained_folder)
+    assert [row["place"] for row in told["generated"]] == [1, 2, 3, 4]
+    assert all(model.title(row["item"]) == row["title"] != LIKED for row in told["generated"])
+    assert "explanations" not in told
+    assert run(command) == 0
+    said = capfd.readouterr().out
+    assert "named by the language model" in said
+    assert all(row["title"] in said for row in told["generated"])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,13 @@ import typer
 from rich.table import Table
 
 from warmprompt.cli.screen import screen
-from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.errors import BadInputError, UnknownNameError, WarmpromptError
 
 if TYPE_CHECKING:
     from warmprompt.adaptation.personaliser import Personaliser
-    from warmprompt.types import Event
+    from warmprompt.adaptation.state import UserState
+    from warmprompt.generation.lm import LanguageModel
+    from warmprompt.types import Event, ItemId
 
 
 def app(
@@ -31,6 +34,12 @@ def app(
     popularity: Annotated[
         bool, typer.Option("--popularity/--no-popularity", help="Count what is popular with everybody.")
     ] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each item is there, in sentences that are checked.")
+    ] = False,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Let the language model name titles of the catalogue, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rank the catalogue for one new person."""
@@ -62,6 +71,8 @@ def app(
         "adapt_ms": round(1000 * (adapted_s - begun_s), 2),
         "rank_ms": round(1000 * (ranked_s - adapted_s), 2),
     }
+    if explain or generate:
+        told |= _in_words(model, state, ranking.items, num, explain=explain, generate=generate)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
     else:
@@ -96,6 +107,57 @@ def liked_events(model: Personaliser, like: Sequence[str], dislike: Sequence[str
     return list(events.values())
 
 
+def _in_words(
+    model: Personaliser, state: UserState, items: Sequence[ItemId], num: int, *, explain: bool, generate: bool
+) -> dict[str, Any]:
+    """Return what the language model has to say, with all its layers."""
+    from warmprompt.generation.lm import open_language_model
+
+    writer = open_language_model(model.engine)
+    told = _explanations(model, state, items, writer) if explain else {}
+    return told | (_generated(model, state, num, writer) if generate else {})
+
+
+def _explanations(
+    model: Personaliser, state: UserState, items: Sequence[ItemId], writer: LanguageModel
+) -> dict[str, Any]:
+    """Return the explanations of ranked items; genres come from the run's data set, where it is at hand."""
+    from warmprompt.assembly.training import open_data, settings_of
+    from warmprompt.generation.explain import explain
+    from warmprompt.generation.facts import catalogue_facts
+
+    settings = settings_of(model.engine.trained)
+    try:
+        facts, genres_from = catalogue_facts(model, open_data(settings)), settings.data.name
+    except WarmpromptError as error:
+        facts, genres_from = catalogue_facts(model), f"nowhere: {error.line()}"
+    begun_s = time.perf_counter()
+    found = explain(model, state, items, facts, writer=writer)
+    return {
+        "explanations": [asdict(one) for one in found],
+        "genres_from": genres_from,
+        "explain_ms": round(1000 * (time.perf_counter() - begun_s), 2),
+    }
+
+
+def _generated(model: Personaliser, state: UserState, num: int, writer: LanguageModel) -> dict[str, Any]:
+    """Return what the language model names by itself."""
+    from warmprompt.generation.titles import generate_titles, title_writer
+
+    titles = title_writer(model, writer)
+    begun_s = time.perf_counter()
+    (found,) = generate_titles(titles, model, [state], num)
+    return {
+        "generated": [
+            {"place": place, "item": item, "title": title, "score": score}
+            for place, (item, title, score) in enumerate(
+                zip(found.items, found.titles, found.scores, strict=True), start=1
+            )
+        ],
+        "generate_ms": round(1000 * (time.perf_counter() - begun_s), 2),
+    }
+
+
 def _attributes(texts: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for text in texts:
@@ -120,12 +182,28 @@ def _show(told: dict[str, Any], *, dislikes: int) -> None:
             console.print(f"{word}: {shown}")
     if not (titles or told["about"] or told["attributes"]):
         console.print("nothing is known about this person: everybody would get this ranking")
-    table = Table("", "title", "score", show_edge=False)
-    table.columns[2].justify = "right"
-    for row in told["ranking"]:
-        table.add_row(str(row["place"]), row["title"] or str(row["item"]), f"{row['score']:.3f}")
-    console.print(table)
+    console.print(_table("title", told["ranking"]))
     console.print(
         f"adapted in {told['adapt_ms']:.0f} ms, ranked in {told['rank_ms']:.1f} ms "
         f"(opened in {told['load_s']:.1f} s)"
     )
+    if "explanations" in told:
+        console.print("why:")
+        for one in told["explanations"]:
+            console.print(f"{one['place']:3}  {one['sentence']}")
+        by_template = sum(one["how"] == "template" for one in told["explanations"])
+        console.print(
+            f"explained in {told['explain_ms']:.0f} ms, {by_template} by template "
+            f"(genres: {told['genres_from']})"
+        )
+    if "generated" in told:
+        console.print(_table("named by the language model", told["generated"]))
+        console.print(f"named in {told['generate_ms']:.0f} ms")
+
+
+def _table(head: str, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table("", head, "score", show_edge=False)
+    table.columns[2].justify = "right"
+    for row in rows:
+        table.add_row(str(row["place"]), row["title"] or str(row["item"]), f"{row['score']:.3f}")
+    return table
