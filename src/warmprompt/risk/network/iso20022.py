@@ -39,6 +39,8 @@ _DOCTYPE = b"<!DOCTYPE"
 def read_payments(source: Path | BinaryIO, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Payment]:
     """Yield the payments of one message, in its order, while it is being read.
 
+    Errors come while it is iterated: payments are final when the iteration has ended without one.
+
     Args:
         source: A file, or anything with `read(size)` that returns bytes.
         max_bytes: Largest message; a file beyond it is refused before it is opened, a stream as soon as
