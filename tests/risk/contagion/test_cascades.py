@@ -159,6 +159,19 @@ def test_stress_that_travels_further_than_the_first_leap():
     assert linear_debtrank(line, np.ones(100), np.eye(100)[0] * 0.5).stress_N.tolist() == [0.5] * 100
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_hundreds_of_banks_equal_plain_rounds(seed):
+    # Large enough for the iterative solver; each bank lent 0.9 of its capital on average.
+    rng = np.random.default_rng(seed)
+    exposures = rng.lognormal(0, 1, (300, 300)) * (rng.random((300, 300)) < 0.03)
+    np.fill_diagonal(exposures, 0)
+    capital = np.maximum(exposures.sum(axis=1), 0.1) / rng.uniform(0.6, 1.2, 300)
+    shock = np.where(np.arange(300) < 10, 0.5, 0.0)
+    result = linear_debtrank(exposures, capital, shock)
+    assert result.stress_N == pytest.approx(stress_by_rounds(exposures, capital, shock, 3000), abs=1e-9)
+    assert 0.05 < result.stress_N.mean() < 1
+
+
 def test_no_banks():
     empty = np.zeros((0, 0))
     assert furfine_cascade(empty, [], []).failed_N.tolist() == []

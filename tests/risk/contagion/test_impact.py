@@ -112,6 +112,13 @@ def test_a_star_by_hand():
     assert impacts.failed_by_N.tolist() == [0, 1, 0]
 
 
+def test_a_shock_that_takes_thousands_of_rounds_among_quick_ones():
+    # Shocked bank 0 feeds 1 and 2, which lent to each other: h1 = 0.0005 + 0.999 h2, h2 = h1.
+    impacts = debtrank_impacts([[0, 0, 0], [0.0005, 0, 0.999], [0, 1, 0]], [1, 1, 1])
+    assert impacts.impact_N == pytest.approx([1 / 3, 1 / 3, 0.999 / 3], abs=1e-9)
+    assert impacts.failures_N.tolist() == [0, 1, 0]
+
+
 def test_impacts_without_banks_and_without_capital():
     empty = np.zeros((0, 0))
     assert furfine_impacts(empty, []).impact_N.tolist() == []
