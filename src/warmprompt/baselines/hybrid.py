@@ -167,6 +167,7 @@ def _user_losses(logits_BV: Tensor, history_BV: Tensor, own_BD: Tensor, *, own_l
     return fit_B + 0.5 * own_l2 / num_B * own_BD.square().sum(1)
 
 
+@torch.enable_grad()
 def _fold_in(
     base_BD: Tensor, history: csr_matrix, items_VD: Tensor, bias_V: Tensor, *, own_l2: float
 ) -> Tensor:

@@ -45,12 +45,15 @@ class Epochs:
         patience: Looks at the validation users without a new best before training ends.
         look_every: Epochs between two looks.
         warm_share: Share of the steps over which the rate rises from 0.
+        decay: What a step leaves of the running average of the weights, 0 to below 1. The average is what
+            is looked at and kept: it ranks better than the last step's weights, at no cost afterwards.
     """
 
     num_epochs: int
     patience: int = 4
     look_every: int = 5
     warm_share: float = 0.05
+    decay: float = 0.98
 
 
 def train(
@@ -79,6 +82,7 @@ def train(
         raise BadInputError(field="num_epochs", value=plan.num_epochs, remedy="Give at least 1.")
     highest = [group["lr"] for group in optimizer.param_groups]
     num_steps, step, waited = plan.num_epochs * len(batches(0)), 0, 0
+    average = [one.detach().clone() for one in net.parameters()]
     net.eval()
     best, state = value(), deepcopy(net.state_dict())
     for epoch in range(plan.num_epochs):
@@ -94,13 +98,15 @@ def train(
             found.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             step += 1
+            _follow(average, net, decay=min(plan.decay, step / (step + 9)))
         if (epoch + 1) % plan.look_every and epoch + 1 < plan.num_epochs:
             continue
         net.eval()
-        now = value()
-        waited = 0 if now > best else waited + 1
-        if now > best:
-            best, state = now, deepcopy(net.state_dict())
+        with _swapped(net, average):
+            now = value()
+            waited = 0 if now > best else waited + 1
+            if now > best:
+                best, state = now, deepcopy(net.state_dict())
         if waited >= plan.patience:
             break
     net.load_state_dict(state)
@@ -154,6 +160,28 @@ def in_batches(
     """Return the scores of all supports, (B, V), computed for `size` users at a time."""
     parts = [score(supports[start : start + size]) for start in range(0, len(supports), size)]
     return np.concatenate(parts) if parts else np.zeros((0, num_items), dtype=np.float32)
+
+
+@torch.no_grad()
+def _follow(average: Sequence[Tensor], net: nn.Module, *, decay: float) -> None:
+    """Move the running average towards the net; its first steps count more, as it starts at the start."""
+    for mean, one in zip(average, net.parameters(), strict=True):
+        mean.lerp_(one, 1.0 - decay)
+
+
+@contextmanager
+def _swapped(net: nn.Module, average: Sequence[Tensor]) -> Iterator[None]:
+    """Give the net the averaged weights inside the block."""
+    last = [one.detach().clone() for one in net.parameters()]
+    _copy(average, net)
+    yield
+    _copy(last, net)
+
+
+@torch.no_grad()
+def _copy(weights: Sequence[Tensor], net: nn.Module) -> None:
+    for one, given in zip(net.parameters(), weights, strict=True):
+        one.copy_(given)
 
 
 def _share(step: int, num_steps: int, warm_share: float) -> float:
