@@ -21,7 +21,6 @@ from warmprompt.backbone.readout import (
     ReadOutSize,
     fit_read_out,
     read_reference,
-    sentence_states,
     text_features,
 )
 from warmprompt.backbone.text import embed_texts
@@ -87,9 +86,11 @@ def build_start(
         seed=seed,
     )
     texts = sorted({*pool.unique(), *validation_pool.unique()}, key=lambda text: (len(text), text))
-    encoder = open_encoder(settings)
-    watch(f"reading {len(texts):,} user texts with {(encoder or backbone).name}")
-    states_NX = _text_states(encoder, texts) if encoder else read_reference(backbone, prompt_PH, texts)
+    encoder = settings.backbone.user_text
+    watch(f"reading {len(texts):,} user texts with {encoder or backbone.name}")
+    states_NX = (
+        _sentence_states(encoder, texts).to(device) if encoder else read_reference(backbone, prompt_PH, texts)
+    )
     watch(f"measuring how prompts move {backbone.name} read after layer {backbone.num_layers}")
     place = {text: index for index, text in enumerate(texts)}
     training_texts = pool.unique()
@@ -102,6 +103,7 @@ def build_start(
             num_directions=settings.model.num_factors,
             num_text_features=settings.model.num_text_features,
             reach=settings.model.reach,
+            standardise=not encoder,
         ),
         seed=seed,
     )
@@ -212,13 +214,13 @@ def _item_vectors(settings: Settings, dataset: Dataset, watch: Watch) -> Floats 
     return embed_texts(item_texts(dataset), backbone_name=name)
 
 
-def _text_states(encoder: Backbone, texts: Sequence[str]) -> Tensor:
+def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:
     """Return sentence embeddings; the empty text's is the mean of the others, so its features are zeros."""
-    states_NX = sentence_states(encoder, texts, torch.zeros(encoder.hidden_size, device=encoder.device))
-    told_N = torch.tensor([bool(text) for text in texts], device=encoder.device)
-    if told_N.any():
-        states_NX[~told_N] = states_NX[told_N].mean(0)
-    return states_NX
+    # Where nobody is told anything of, any word tells the width.
+    told = [text for text in texts if text] or ["nothing"]
+    embedded_MX = torch.from_numpy(embed_texts(told, backbone_name=encoder))
+    vector_of = dict(zip(told, embedded_MX, strict=True)) | {"": embedded_MX.mean(0)}
+    return torch.stack([vector_of[text] for text in texts])
 
 
 def _item_start(settings: Settings) -> ItemStart:

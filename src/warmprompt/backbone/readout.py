@@ -4,9 +4,9 @@ A frozen model's hidden state is badly conditioned: changes of a prompt move it 
 few directions, so plain gradient steps would take every user the same way. Two linear
 maps, fitted once from training texts and the Jacobian at a reference prompt, undo that:
 
-- text features, (s - mean) @ text.T: leading principal components of the standardised states of
-  training texts, scaled such that all of them together have variance 1 at most. A text's state is
-  its sentence embedding, or without a sentence encoder the hidden state at the reference prompt;
+- text features, (s - mean) @ text.T: leading principal components of the states of training texts. A
+  text's state is its sentence embedding, of length 1 as it is; or without a sentence encoder the hidden
+  state at the reference prompt, standardised, such that all components together have variance 1 at most;
 - displacement, (h - h_reference) @ move.T: the D directions along which prompts move the
   hidden state most, scaled such that one gradient step of rate 1 on a prompt moves the
   displacement by minus the loss's gradient in it, to first order.
@@ -43,11 +43,13 @@ class ReadOutSize:
         num_directions: D, at most H and at most the prompt's coordinates.
         num_text_features: T; cut to what the texts span.
         reach: Share of the prompt's norm travelled per unit of displacement.
+        standardise: Divide the coordinates of text states by their deviations, as hidden states need it.
     """
 
     num_directions: int
     num_text_features: int
     reach: float
+    standardise: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +122,7 @@ def fit_read_out(
     floor = values_H[-1].item() * 1e-9
     unit = size.reach * prompt_PH.norm().item()
     move_DH = (vectors_HH[:, top] / values_H[top].clamp(min=floor).sqrt()).T.flip(0) / unit
-    mean_X, text_TX = _components(states_NX, size.num_text_features)
+    mean_X, text_TX = _components(states_NX, size.num_text_features, standardise=size.standardise)
     return ReadOut(
         mean_X=mean_X,
         text_TX=text_TX,
@@ -167,22 +169,24 @@ def read_reference(backbone: Backbone, prompt_PH: Tensor, texts: Sequence[str]) 
     return hidden_NH
 
 
-def _components(states_NX: Tensor, num_features: int) -> tuple[Tensor, Tensor]:
+def _components(states_NX: Tensor, num_features: int, *, standardise: bool) -> tuple[Tensor, Tensor]:
     """Return the mean and the leading principal directions of the texts' states.
 
-    Coordinates are divided by their deviations first, and the features by sqrt(X): a ridge regression on
-    the features is then one on standardised coordinates, cut to the directions that texts use.
+    Standardised: coordinates are divided by their deviations and the features by sqrt(X), so that a ridge
+    regression on the features is one on standardised coordinates, cut to the directions that texts use.
     """
     mean_X = states_NX.mean(0)
     centred_NX = states_NX - mean_X
-    deviation_X = (centred_NX.square().sum(0) / max(1, len(states_NX) - 1)).sqrt()
-    deviation_X = deviation_X.clamp(min=1e-6 * states_NX.abs().mean().item())
-    scaled_NX = (centred_NX / deviation_X).double()
+    scale_X = torch.ones_like(mean_X)
+    if standardise:
+        deviation_X = (centred_NX.square().sum(0) / max(1, len(states_NX) - 1)).sqrt()
+        scale_X = deviation_X.clamp(min=1e-6 * states_NX.abs().mean().item()) * len(mean_X) ** 0.5
+    scaled_NX = (centred_NX / scale_X).double()
     values, vectors = torch.linalg.eigh(scaled_NX.T @ scaled_NX)
     values, directions = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1).T
     # Beyond rounding there are at most as many directions as texts.
     kept = min(num_features, int((values > 1e-4 * values[0].clamp(min=1e-12)).sum()))
-    return mean_X, (directions[:kept] / deviation_X / len(mean_X) ** 0.5).float()
+    return mean_X, (directions[:kept] / scale_X).float()
 
 
 def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:

@@ -24,6 +24,7 @@ from warmprompt.rng import derive
 from warmprompt.types import Floats
 
 _TEXT_RIDGE = 1.0
+_USER_RIDGE = 3.0
 _HISTORY_GAIN = 1.6
 
 
@@ -140,7 +141,9 @@ def read_prior(
     # All texts of a user weigh as much as one.
     weights_M1 = torch.bincount(users_M)[users_M].rsqrt()[:, None]
     wanted_MD = (led_ND[users_M] - start_D) * weights_M1
-    head_TD, _ = _ridge((features_MT * weights_M1).numpy(), wanted_MD.numpy(), center=False)
+    head_TD, _ = _ridge(
+        (features_MT * weights_M1).numpy(), wanted_MD.numpy(), center=False, weight=_USER_RIDGE
+    )
     return {"prior.start": start_D, "prior.text_head": torch.from_numpy(head_TD)}
 
 
@@ -178,11 +181,13 @@ def _stretched_factors(training: Dataset, warm_V: np.ndarray, start: ItemStart, 
     return vectors_VD
 
 
-def _ridge(inputs: np.ndarray, targets: np.ndarray, *, center: bool) -> tuple[np.ndarray, np.ndarray]:
+def _ridge(
+    inputs: np.ndarray, targets: np.ndarray, *, center: bool, weight: float = _TEXT_RIDGE
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the ridge weights and, where centred, the mean of the targets (else zeros)."""
     inputs = inputs.astype(np.float64)
     mean = targets.mean(axis=0) if center else np.zeros(targets.shape[1])
-    gram = inputs.T @ inputs + _TEXT_RIDGE * np.eye(inputs.shape[1])
+    gram = inputs.T @ inputs + weight * np.eye(inputs.shape[1])
     weights = np.linalg.solve(gram, inputs.T @ (targets - mean))
     return weights.astype(np.float32), np.asarray(mean, dtype=np.float32)
 

@@ -22,7 +22,6 @@ MetaGradient = Callable[[Params, Task], "Outer"]
 # Step sizes relative to the outer rate. Item tables have many weights and little data each.
 RELATIVE_RATE: Mapping[str, float] = {
     "items.": 0.03,
-    "prior.text_head": 0.03,
     "popularity.": 0.3,
 }
 

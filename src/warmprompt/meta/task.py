@@ -83,7 +83,7 @@ class TangentTask(_Evidence):
 
     def users(self, params: Params, moved_BD: Tensor) -> Tensor:
         """Return the user vectors, (B, D): where the start has moved, plus what the text says."""
-        return moved_BD + self.features_BT @ params["prior.text_head"]
+        return moved_BD + text_prior(params, self.features_BT)
 
     def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
         """See `Task`."""
@@ -159,7 +159,16 @@ class PromptTask(_Evidence):
 
 def prior_users(params: Params, features_BT: Tensor) -> Tensor:
     """Return the user vectors before any prompt has moved, (B, D)."""
-    return params["prior.start"] + features_BT @ params["prior.text_head"]
+    return params["prior.start"] + text_prior(params, features_BT)
+
+
+def text_prior(params: Params, features_BT: Tensor) -> Tensor:
+    """Return what texts say about their users, (B, D).
+
+    The head stays the ridge regression of users on texts: outer steps would fit it to the wordings of
+    training, so no gradient reaches it.
+    """
+    return features_BT @ params["prior.text_head"].detach()
 
 
 def start_of(task: Task, params: Params) -> Tensor:
