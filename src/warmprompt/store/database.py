@@ -128,13 +128,14 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
         return Database(
             engine=engine, reading=reading, viewing=viewing, place=place, file=file, busy_s=busy_s
         )
-    waits = {
+    settings = {
+        "client_encoding": "utf8",
         "connect_timeout": _ANSWER_WITHIN_S,
         "keepalives_idle": _ANSWER_WITHIN_S,
         "tcp_user_timeout": 2000 * _ANSWER_WITHIN_S,
     }
     engine = create_engine(
-        url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=waits, **limits
+        url, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=settings, **limits
     )
     event.listen(engine, "connect", _postgresql_preparer(busy_s))
     reading = engine.execution_options(isolation_level="AUTOCOMMIT")

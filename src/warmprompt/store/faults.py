@@ -13,7 +13,7 @@ from warmprompt.errors import DatabaseAwayError, IntegrityError, StorageError, W
 
 _LATER = "Nothing has to be restarted: calls succeed again once it answers."
 _FULL = "The disk is full; free some space."
-_DAMAGED = "The file is damaged; restore the last backup."
+_DAMAGED = "It is no SQLite database, or damaged: correct the address or restore a backup."
 
 
 @contextmanager

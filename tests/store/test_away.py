@@ -1,0 +1,113 @@
+"""The database goes away while a store is open, and comes back."""
+
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
+from warmprompt.store.contract import Entry
+from warmprompt.store.opening import open_store
+
+ONE = [Entry(kind="event", body="{}")]
+
+
+def calls(store):
+    return [
+        lambda: store.append("ada", ONE),
+        lambda: store.entries("ada"),
+        lambda: store.head("ada"),
+        lambda: store.export("ada"),
+        lambda: store.delete("ada"),
+        store.items,
+        store.ping,
+    ]
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_a_server_that_stops_is_away_until_it_is_back_and_nothing_is_reopened(own_server, how):
+    with open_store(own_server.url) as store, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: store.append(how, ONE), range(8)))  # several connections stand open
+        own_server.stop(how=how)
+        for call in calls(store):
+            started = time.monotonic()
+            with pytest.raises(DatabaseAwayError, match="Nothing has to be restarted"):
+                call()
+            assert time.monotonic() - started < 10
+        own_server.start()
+        list(pool.map(lambda _: store.append(how, ONE), range(8)))
+        assert store.head(how).last_seq == 16
+
+
+def test_connections_cut_by_the_server_are_replaced(server, shared_database):
+    with open_store(shared_database) as store:
+        store.delete("cut")
+        for _ in range(3):
+            store.append("cut", ONE)
+            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shared'")
+        assert store.head("cut").last_seq == 3
+
+
+def test_nobody_there_at_opening_is_the_callers_to_mend():
+    with pytest.raises(BadInputError, match="Start it or correct the address") as caught:
+        open_store("postgresql://me:secret@127.0.0.1:1/name")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_password_is_in_no_message():
+    with pytest.raises(BadInputError) as caught:
+        open_store("mysql://me:secret@host/name")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_locked_file_is_away_until_it_is_free(tmp_path):
+    file = tmp_path / "users.db"
+    with open_store(f"sqlite:///{file}", busy_s=0.1) as store:
+        store.append("ada", ONE)
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseAwayError, match="keeps it locked"):
+            store.append("ada", ONE)
+        assert len(store.entries("ada")) == 1  # readers do not wait
+        other.execute("COMMIT")
+        other.close()
+        assert store.append("ada", ONE).last_seq == 2
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/users.db") as store:
+        store.append("ada", ONE)
+        with store.database.engine.begin() as connection:
+            # The limit holds for the one connection that is in the pool.
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 1}")
+        with pytest.raises(StorageError, match="disk is full"):
+            store.append("ada", [Entry(kind="event", body="x" * 60_000)])
+        assert store.head("ada").last_seq == 1
+
+
+def test_many_threads_share_few_connections_and_nobody_starves(url):
+    with open_store(url, num_connections=2) as store, ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: store.append(f"user {number % 3}", ONE), range(60)))
+        assert sum(head.last_seq for head in store.users().users) == 60
+
+
+def test_too_few_connections_for_too_long_is_an_error_and_no_deadlock(url):
+    with open_store(url, num_connections=1, busy_s=0.3) as store:
+        entered, leave = threading.Event(), threading.Event()
+
+        def hold(connection):
+            entered.set()
+            leave.wait(30)
+
+        holder = threading.Thread(target=store.database.read, args=(hold,))
+        holder.start()
+        entered.wait(30)
+        with pytest.raises(DatabaseAwayError, match="connections are in use"):
+            store.head("ada")
+        leave.set()
+        holder.join()
+        assert store.head("ada") is None

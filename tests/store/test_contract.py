@@ -1,0 +1,395 @@
+"""What every store keeps to, on SQLite and on a real PostgreSQL."""
+
+import hashlib
+import json
+
+import pytest
+
+from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
+from warmprompt.store.contract import (
+    NO_EVIDENCE,
+    ApiKey,
+    Appended,
+    Deleted,
+    Entry,
+    Head,
+    Item,
+    ItemChanges,
+    Progress,
+    Put,
+    StoredState,
+)
+
+MODEL = "m" * 64
+
+
+def told(*items, kind="event"):
+    return [Entry(kind=kind, body=json.dumps({"item": item})) for item in items]
+
+
+def state(log, *, seq=None, model=MODEL, data=b"state"):
+    seq = seq or len(log)
+    return StoredState(model_hash=model, seq=seq, evidence_hash=log[seq - 1].evidence_hash, data=data)
+
+
+def test_a_log_keeps_what_was_told_to_the_letter_and_in_order(store):
+    bodies = ["{}", '{"a": "\\u0000 \\ud800"}', "", "ünï 🎬 \n\t\x01 '; DROP TABLE x --", "x" * 65_536]
+    for body in bodies:
+        store.append("ada", [Entry(kind="event", body=body)])
+    log = store.entries("ada")
+    assert [entry.body for entry in log] == bodies
+    assert [entry.seq for entry in log] == [1, 2, 3, 4, 5]
+    assert {entry.time_s for entry in log} == {1_700_000_000}
+
+
+def test_an_append_answers_with_its_places(store):
+    first = store.append("ada", told(1, 2))
+    second = store.append("ada", told(3), idempotency_key="k")
+    assert (first.first_seq, first.last_seq, first.repeated) == (1, 2, False)
+    assert (second.first_seq, second.last_seq, second.repeated) == (3, 3, False)
+    assert second.evidence_hash == store.entries("ada")[-1].evidence_hash
+    assert store.head("ada") == Head(user="ada", last_seq=3, evidence_hash=second.evidence_hash)
+
+
+def test_the_evidence_hash_is_the_chain_written_in_the_contract(store):
+    assert hashlib.sha256(b"warmprompt log 1").hexdigest() == NO_EVIDENCE
+    store.append("ada", [Entry(kind="profile", body="é"), Entry(kind="event", body="{}")])
+    one = hashlib.sha256(bytes.fromhex(NO_EVIDENCE) + b"\0\0\0\x07profile" + "é".encode()).digest()
+    two = hashlib.sha256(one + b"\0\0\0\x05event{}").digest()
+    assert [entry.evidence_hash for entry in store.entries("ada")] == [one.hex(), two.hex()]
+
+
+def test_a_key_repeated_with_the_same_entries_gives_the_first_answer_and_writes_nothing(store):
+    first = store.append("ada", told(1, 2), idempotency_key="k")
+    store.append("ada", told(3))
+    again = store.append("ada", told(1, 2), idempotency_key="k")
+    assert again == Appended(first_seq=1, last_seq=2, evidence_hash=first.evidence_hash, repeated=True)
+    assert len(store.entries("ada")) == 3
+
+
+@pytest.mark.parametrize("other", [told(1), told(1, 2, 3), told(2, 1), told(1, 2, kind="profile")])
+def test_a_key_with_other_entries_is_an_error_and_writes_nothing(store, other):
+    store.append("ada", told(1, 2), idempotency_key="k")
+    with pytest.raises(MismatchError, match=r"idempotency key: 'k'\. .*other entries"):
+        store.append("ada", other, idempotency_key="k")
+    assert len(store.entries("ada")) == 2
+
+
+def test_keys_of_one_user_mean_nothing_to_another(store):
+    store.append("ada", told(1), idempotency_key="k")
+    assert not store.append("bob", told(2), idempotency_key="k").repeated
+
+
+def test_a_refused_append_leaves_nothing_behind(store):
+    with pytest.raises(BadInputError):
+        store.append("ada", [*told(1), Entry(kind="event", body="\0")])
+    assert store.head("ada") is None
+    assert store.users().users == ()
+
+
+def test_entries_can_be_read_in_parts(store):
+    store.append("ada", told(*range(10)))
+    assert [entry.seq for entry in store.entries("ada", after=4, limit=3)] == [5, 6, 7]
+    assert store.entries("ada", after=10) == ()
+    assert store.entries("nobody") == ()
+
+
+@pytest.mark.parametrize("user", ["ada", "a/b?c#d", "  ", "🎬" * 128, "Ada", "ÄDA", "\n\x01", "x" * 512])
+def test_every_user_id_is_a_user_of_its_own(store, user):
+    for other in ("ada ", "Ada ", "äda", "ADA"):
+        store.append(other, told(1))
+    store.append(user, told(1, 2))
+    assert [len(store.entries(one)) for one in (user, "ada ", "Ada ", "äda", "ADA")] == [2, 1, 1, 1, 1]
+    assert user in {head.user for head in store.users().users}
+
+
+@pytest.mark.parametrize(
+    ("user", "remedy"),
+    [
+        ("", "at least one character"),
+        ("x" * 513, "at most 512"),
+        ("é" * 257, "at most 512"),
+        ("a\0b", "without NUL"),
+        ("\ud800", "valid Unicode"),
+        (7, "Give text"),
+        (None, "Give text"),
+    ],
+)
+def test_an_impossible_user_id_is_refused_everywhere(store, user, remedy):
+    calls = [
+        lambda: store.append(user, told(1)),
+        lambda: store.entries(user),
+        lambda: store.head(user),
+        lambda: store.get_state(user, MODEL),
+        lambda: store.export(user),
+        lambda: store.delete(user),
+    ]
+    for call in calls:
+        with pytest.raises(BadInputError, match=f"user id: .*{remedy}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("entries", "field"),
+    [
+        ([], "entries"),
+        ("event", "entries"),
+        ([{"kind": "event"}], "entries, place 0"),
+        ([Entry(kind="", body="{}")], "kind of entry 0"),
+        ([*told(1), Entry(kind="event", body="x" * 65_537)], "body of entry 1"),
+        ([Entry(kind="event", body="\ud800")], "body of entry 0"),
+        ([Entry(kind="event", body={"item": 1})], "body of entry 0"),
+    ],
+)
+def test_impossible_entries_are_refused_by_place(store, entries, field):
+    with pytest.raises(BadInputError) as caught:
+        store.append("ada", entries)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 1.0, True, "1"])
+def test_impossible_numbers_are_refused(store, number):
+    calls = [
+        lambda: store.entries("ada", after=number),
+        lambda: store.users(after=number),
+        lambda: store.users(limit=number),
+        lambda: store.behind(MODEL, limit=number),
+        lambda: store.items(since=number),
+        lambda: store.drop_states(keep=[], limit=number),
+    ]
+    for call in calls:
+        with pytest.raises(BadInputError, match="whole number"):
+            call()
+
+
+def test_pages_meet_everybody_once_also_when_users_come_and_go(store):
+    for name in range(7):
+        store.append(f"user{name}", told(1))
+    met, after = [], 0
+    while after is not None:
+        page = store.users(after=after, limit=2)
+        met += [head.user for head in page.users]
+        after = page.next
+        if len(met) == 2:
+            store.delete("user0")
+            store.delete("user6")
+            store.append("late", told(1))
+    assert met[:6] == [f"user{name}" for name in range(6)]
+    assert met[6:] in ([], ["late"])
+
+
+def test_a_state_is_kept_and_read_bit_for_bit(store):
+    store.append("ada", told(1))
+    put = state(store.entries("ada"), data=bytes(range(256)) * 40)
+    assert store.get_state("ada", MODEL) is None
+    assert store.put_state("ada", put) is Put.STORED
+    assert store.get_state("ada", MODEL) == put
+
+
+def test_a_newer_state_is_never_overwritten(store):
+    store.append("ada", told(1, 2, 3))
+    log = store.entries("ada")
+    two = state(log, seq=2, data=b"two")
+    assert store.put_state("ada", two) is Put.STORED
+    assert store.put_state("ada", state(log, seq=1, data=b"one")) is Put.KEPT
+    assert store.put_state("ada", state(log, seq=2, data=b"other")) is Put.KEPT
+    assert store.get_state("ada", MODEL) == two
+    assert store.put_state("ada", state(log, seq=3, data=b"three")) is Put.STORED
+    assert store.get_state("ada", MODEL).data == b"three"
+
+
+def test_each_model_has_a_state_of_its_own(store):
+    store.append("ada", told(1, 2))
+    log = store.entries("ada")
+    old, new = state(log, model="old"), state(log, seq=1, model="new")
+    assert [store.put_state("ada", one) for one in (old, new)] == [Put.STORED, Put.STORED]
+    assert store.get_state("ada", "old") == old
+    assert store.get_state("ada", "new") == new
+    assert store.drop_states(keep=["new"]) == 1
+    assert store.drop_states(keep=["new"]) == 0
+    assert store.get_state("ada", "old") is None
+    assert store.get_state("ada", "new") == new
+
+
+def test_states_are_dropped_a_few_at_a_time(store):
+    for name in range(5):
+        store.append(f"user{name}", told(1))
+        store.put_state(f"user{name}", state(store.entries(f"user{name}")))
+    assert [store.drop_states(keep=[], limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_state_of_other_evidence_is_refused(store):
+    store.append("ada", told(1, 2))
+    store.append("bob", told(2, 1))
+    for wrong in (state(store.entries("bob")), state(store.entries("bob"), seq=1)):
+        assert store.put_state("ada", wrong) is Put.REFUSED
+    assert store.put_state("nobody", state(store.entries("ada"))) is Put.REFUSED
+    assert store.get_state("ada", MODEL) is None
+
+
+def test_a_state_made_before_a_deletion_is_refused_after_it(store):
+    store.append("ada", told(1, 2))
+    late = state(store.entries("ada"))
+    store.delete("ada")
+    assert store.put_state("ada", late) is Put.REFUSED
+    store.append("ada", told(3, 4))
+    assert store.put_state("ada", late) is Put.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"model_hash": ""}, "model hash"),
+        ({"seq": 0}, "seq of the state"),
+        ({"evidence_hash": "0" * 63 + "G"}, "evidence hash"),
+        ({"data": "text"}, "data of the state"),
+        ({"data": b"x" * (16 * 2**20 + 1)}, "data of the state"),
+    ],
+)
+def test_an_impossible_state_is_refused(store, change, field):
+    good = {"model_hash": MODEL, "seq": 1, "evidence_hash": "0" * 64, "data": b""}
+    with pytest.raises(BadInputError) as caught:
+        store.put_state("ada", StoredState(**good | change))
+    assert caught.value.field == field
+
+
+def test_users_without_a_current_state_are_told(store):
+    for name in ("none", "behind", "current", "of another model"):
+        store.append(name, told(1))
+    for name, model in (("behind", MODEL), ("current", MODEL), ("of another model", "other")):
+        store.put_state(name, state(store.entries(name), model=model))
+    store.append("behind", told(2))
+    assert [head.user for head in store.behind(MODEL).users] == ["none", "behind", "of another model"]
+    assert store.progress(MODEL) == Progress(users=4, current=1)
+    first = store.behind(MODEL, limit=2)
+    assert [head.user for head in store.behind(MODEL, after=first.next).users] == ["of another model"]
+
+
+def test_an_export_holds_everything_and_only_of_that_user(store):
+    assert store.export("ada") is None
+    for user in ("ada", "bob"):
+        store.append(user, told(1, 2), idempotency_key=f"{user} 1")
+        store.append(user, told(3), idempotency_key=f"{user} 0")
+        for model in ("b", "a"):
+            store.put_state(user, state(store.entries(user), model=model, data=user.encode()))
+    export = store.export("ada")
+    assert (export.user, export.first_seen_s) == ("ada", 1_700_000_000)
+    assert export.entries == store.entries("ada")
+    assert export.idempotency_keys == (("ada 1", 1, 2), ("ada 0", 3, 3))
+    assert [(one.model_hash, one.data) for one in export.states] == [("a", b"ada"), ("b", b"ada")]
+
+
+def test_a_deleted_user_is_gone_and_others_are_not(store):
+    for user in ("ada", "bob"):
+        store.append(user, told(1, 2), idempotency_key="k")
+        store.put_state(user, state(store.entries(user)))
+    before = store.export("bob")
+    done = store.delete("ada")
+    assert (done.entries, done.states, done.idempotency_keys) == (2, 1, 1)
+    assert store.export("ada") is None
+    assert store.head("ada") is None
+    assert store.entries("ada") == ()
+    assert store.get_state("ada", MODEL) is None
+    assert [head.user for head in store.users().users] == ["bob"]
+    assert store.export("bob") == before
+    again = store.delete("ada")
+    assert again == Deleted(entries=0, states=0, idempotency_keys=0, scrubbed=again.scrubbed)
+
+
+def test_a_deleted_user_can_begin_anew(store):
+    store.append("ada", told(1, 2), idempotency_key="k")
+    store.delete("ada")
+    assert store.append("ada", told(3), idempotency_key="k").first_seq == 1
+    assert [entry.body for entry in store.entries("ada")] == ['{"item": 3}']
+
+
+def test_items_are_readable_since_a_version(store):
+    one, two, other = Item(id="1", body="a"), Item(id="2", body="b"), Item(id="1", body="c")
+    assert store.items() == ItemChanges(version=0, items=())
+    assert store.put_items([two, one]) == 1
+    assert store.items() == ItemChanges(version=1, items=(one, two))
+    assert store.put_items([one]) == 1
+    assert store.put_items([two, other]) == 2
+    assert store.items(since=1) == ItemChanges(version=2, items=(other,))
+    assert store.items(since=2) == ItemChanges(version=2, items=())
+    assert store.items().items == (two, other)
+
+
+def test_many_items_can_be_put_at_once(store):
+    many = [Item(id=f"{number:04}", body=str(number)) for number in range(1201)]
+    assert store.put_items(many) == 1
+    assert store.items().items == tuple(many)
+    assert store.put_items(many) == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "field"),
+    [
+        ([], "items"),
+        ([Item(id="", body="")], "id of item 0"),
+        ([Item(id="1", body="\0")], "body of item 0"),
+        ([Item(id="1", body=""), Item(id="1", body="")], "id of item 1"),
+    ],
+)
+def test_impossible_items_are_refused(store, items, field):
+    with pytest.raises(BadInputError) as caught:
+        store.put_items(items)
+    assert caught.value.field == field
+    assert store.items().version == 0
+
+
+def key(name, *, key_hash="h", scopes=("read", "write")):
+    return ApiKey(name=name, key_hash=key_hash, scopes=frozenset(scopes), created_s=5)
+
+
+def test_api_keys_are_found_by_hash_and_listed_by_name(store):
+    keys = [key("web", key_hash="h1"), key("admin", key_hash="h2", scopes=["admin"]), key("none", scopes=[])]
+    for one in keys:
+        store.add_api_key(one)
+    assert store.find_api_key("h2") == keys[1]
+    assert store.find_api_key("web") is None
+    assert store.api_keys() == (keys[1], keys[2], keys[0])
+
+
+def test_a_key_cannot_take_anothers_name_or_hash(store):
+    store.add_api_key(key("web", key_hash="h"))
+    for same in (key("web", key_hash="other"), key("other", key_hash="h")):
+        with pytest.raises(BadInputError, match="name or hash is there"):
+            store.add_api_key(same)
+    assert store.api_keys() == (key("web", key_hash="h"),)
+
+
+def test_a_revoked_key_stays_revoked_since_then(store):
+    store.add_api_key(key("web"))
+    revoked = store.revoke_api_key("web")
+    assert revoked.revoked_s == 1_700_000_000
+    assert store.revoke_api_key("web") == store.find_api_key("h") == revoked
+
+
+def test_revoking_an_unknown_key_names_the_known_ones(store):
+    store.add_api_key(key("web"))
+    with pytest.raises(UnknownNameError, match=r"API key: 'wob'\. Keys there are: web"):
+        store.revoke_api_key("wob")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (key(""), "name of the key"),
+        (key("web", key_hash=""), "hash of the key"),
+        (key("web", scopes=["read write"]), "scope of the key"),
+        (ApiKey(name="web", key_hash="h", scopes=frozenset(), created_s=-1), "creation of the key"),
+        (
+            ApiKey(name="web", key_hash="h", scopes=frozenset(), created_s=1, revoked_s=-1),
+            "revocation of the key",
+        ),
+    ],
+)
+def test_an_impossible_key_is_refused(store, wrong, field):
+    with pytest.raises(BadInputError) as caught:
+        store.add_api_key(wrong)
+    assert caught.value.field == field
+
+
+def test_it_gives_a_sign_of_life(store):
+    assert store.ping() is None
