@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from warmprompt.baselines import BASELINES, SEARCH_SPACES, baseline
+from warmprompt.baselines import BASELINES, SEARCH_SPACES, TUNED, at_budget, baseline, tuned_settings
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.types import Support
 
@@ -49,3 +49,44 @@ def test_scores_before_fit_are_refused(name):
     support = Support(user=1, items_K=np.zeros(1, np.int32), ratings_K=np.zeros(1, np.float32))
     with pytest.raises(BadInputError, match="Call fit first"):
         baseline(name)().score([support])
+
+
+def test_a_setting_of_another_kind_is_refused():
+    with pytest.raises(BadInputError, match="vectors_VX"):
+        baseline("content-vectors", vectors_VX=3)
+    with pytest.raises(BadInputError, match="members"):
+        baseline("blend", members=3)
+
+
+def test_values_of_the_search_spaces_rise():
+    for space in SEARCH_SPACES.values():
+        for values in space.values():
+            assert list(values) == sorted(set(values))
+
+
+def test_settings_that_were_found_lie_on_the_searched_grid_and_build():
+    for data, found in TUNED.items():
+        for name, settings in found.items():
+            assert all(value in SEARCH_SPACES[name][setting] for setting, value in settings.items())
+            built = baseline(name, **tuned_settings(data, name))()
+            assert all(getattr(built, setting) == value for setting, value in settings.items())
+
+
+def test_blends_take_their_members_settings():
+    settings = tuned_settings("ml-1m", "ease-ials")
+    assert settings == {"members": {name: TUNED["ml-1m"][name] for name in ("ease", "ials")}}
+    ease, ials = (build() for build in baseline("ease-ials", **settings)().members)
+    assert ease.l2 == TUNED["ml-1m"]["ease"]["l2"]
+    assert ials.alpha == TUNED["ml-1m"]["ials"]["alpha"]
+
+
+def test_what_was_never_searched_keeps_its_defaults():
+    assert tuned_settings("ml-1m", "toppop") == {}
+    assert tuned_settings("another", "ease") == {}
+    assert tuned_settings("another", "blend") == {}
+
+
+def test_a_share_of_the_budget_is_a_share_of_the_epochs():
+    assert at_budget("multvae", 0.25, num_epochs=40)().num_epochs == 10
+    assert at_budget("multvae", 0.001)().num_epochs == 1
+    assert at_budget("ease", 0.25, l2=7)().l2 == 7

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from warmprompt.baselines.registry import BASELINES, SEARCH_SPACES, baseline
+from warmprompt.baselines.registry import BASELINES, SEARCH_SPACES, at_budget, baseline
+from warmprompt.baselines.tuned import TUNED, tuned_settings
+from warmprompt.baselines.tuning import Search, Trial, best_of, tune
 
-__all__ = ["BASELINES", "SEARCH_SPACES", "baseline"]
+__all__ = [
+    "BASELINES",
+    "SEARCH_SPACES",
+    "TUNED",
+    "Search",
+    "Trial",
+    "at_budget",
+    "baseline",
+    "best_of",
+    "tune",
+    "tuned_settings",
+]

@@ -1,0 +1,43 @@
+"""Settings found by search, per data set: on validation users of split seed 0, kept for every seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "ml-1m": {
+        "itemknn": {"num_neighbours": 2000, "shrinkage": 50},
+        "userknn": {"num_neighbours": 50, "damping": 0.25, "sharpness": 1.0},
+        "ease": {"l2": 10_000},
+        "ials": {"num_factors": 128, "regularization": 100, "alpha": 10},
+        "set-encoder": {
+            "num_factors": 128,
+            "regularization": 100,
+            "alpha": 10,
+            "rate": 1e-3,
+            "vector_rate": 3e-4,
+            "dropout": 0.3,
+            "use_ratings": 0,
+        },
+    },
+}
+"""Data set to baseline to settings; what is not listed was not searched there."""
+
+
+def tuned_settings(data: str, name: str) -> dict[str, Any]:
+    """Return the settings to give `registry.baseline` on a data set, members of blends included.
+
+    Settings that were not searched on that data set are left out, so that the defaults hold.
+
+    Args:
+        data: The data set's name ("ml-1m").
+        name: The baseline's name.
+    """
+    from warmprompt.baselines.registry import MEMBERS
+
+    found = TUNED.get(data, {})
+    if name in MEMBERS:
+        members = {member: dict(found[member]) for member in MEMBERS[name] if member in found}
+        return {"members": members} if members else {}
+    return dict(found.get(name, {}))
