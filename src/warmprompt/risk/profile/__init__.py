@@ -1,0 +1,45 @@
+"""Few-shot risk profiles: each customer, terminal or bank is a task, its few known payments the support."""
+
+from warmprompt.risk.profile.calibration import Calibration, fit_calibration
+from warmprompt.risk.profile.drift import DriftReport, DriftWatch
+from warmprompt.risk.profile.episodes import MAX_SUPPORT, Cuts, Episodes, build_episodes, draw_cuts
+from warmprompt.risk.profile.payments import (
+    CONTEXT_NAMES,
+    Payments,
+    counterparty_context,
+    make_payments,
+    read_payments,
+)
+from warmprompt.risk.profile.profiler import Profiler, RiskEstimate, make_profiler
+from warmprompt.risk.profile.state import EntityState, Payment
+from warmprompt.risk.profile.training import ProfileModel, ProfileSettings, score_episodes, train_profile
+from warmprompt.risk.profile.world import World, WorldSettings, make_world
+
+__all__ = [
+    "CONTEXT_NAMES",
+    "MAX_SUPPORT",
+    "Calibration",
+    "Cuts",
+    "DriftReport",
+    "DriftWatch",
+    "EntityState",
+    "Episodes",
+    "Payment",
+    "Payments",
+    "ProfileModel",
+    "ProfileSettings",
+    "Profiler",
+    "RiskEstimate",
+    "World",
+    "WorldSettings",
+    "build_episodes",
+    "counterparty_context",
+    "draw_cuts",
+    "fit_calibration",
+    "make_payments",
+    "make_profiler",
+    "make_world",
+    "read_payments",
+    "score_episodes",
+    "train_profile",
+]

@@ -1,0 +1,129 @@
+"""From scores to probabilities with an interval, and to a decision that may abstain.
+
+Two guarantees, both under exchangeability of calibration and later payments:
+
+- Venn-Abers: of the pair [p_low, p_high] one member is a calibrated probability of fraud (Vovk, Petej &
+  Fedorova 2015), computed with MAPIE on scores cut into levels that are finest at the top;
+- label-conditional split conformal sets: of the frauds, and of the genuine payments, a share of `level`
+  each has its true label in the set (Vovk, Gammerman & Shafer 2005, section 4.5). With under one
+  percent of fraud a set that ignored the label's class would be right 99 % of the time by saying "genuine".
+
+n is calibration payments, L levels, R payments to judge.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from warmprompt.errors import BadInputError
+from warmprompt.risk.profile.payments import Bools, Doubles
+
+_NUM_LEVELS = 150
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """Step functions of the score.
+
+    Attributes:
+        edges: Scores where levels begin, rising, (L - 1,).
+        low_L: Lower member of the Venn-Abers pair per level.
+        high_L: Upper member.
+        fraud_from: "fraud" is in the set from this score on.
+        genuine_to: "genuine" is in the set up to this score.
+        level: Coverage asked for.
+    """
+
+    edges: Doubles
+    low_L: Doubles
+    high_L: Doubles
+    fraud_from: float
+    genuine_to: float
+    level: float
+
+    def probabilities(self, scores_R: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        """Return p_risk and the pair around it; p = p1 / (1 - p0 + p1) (Vovk et al. 2015, eq. 5)."""
+        place_R = np.searchsorted(self.edges, scores_R, side="right")
+        low_R, high_R = self.low_L[place_R], self.high_L[place_R]
+        return high_R / (1 - low_R + high_R), low_R, high_R
+
+    def sets(self, scores_R: Doubles) -> tuple[Bools, Bools]:
+        """Return whether "fraud" and whether "genuine" is in each payment's set."""
+        return scores_R >= self.fraud_from, scores_R <= self.genuine_to
+
+
+def fit_calibration(scores_n: Doubles, fraud_n: Bools, *, level: float = 0.9) -> Calibration:
+    """Fit both step functions to payments that no model has been fitted or tuned on.
+
+    Raises:
+        BadInputError: A score that is not finite, a level out of range, or too few payments of a class
+            for the level.
+    """
+    if not 0 < level < 1:
+        raise BadInputError(field="level", value=level, remedy="Give a number between 0 and 1.")
+    if not np.isfinite(scores_n).all():
+        raise BadInputError(field="calibration scores", value="not finite", remedy="Check the model.")
+    num_fraud = int(fraud_n.sum())
+    least = int(np.ceil(level / (1 - level) - 1e-9))  # 0.9 / 0.1 is a little above 9
+    if min(num_fraud, len(fraud_n) - num_fraud) < least:
+        raise BadInputError(
+            field="calibration payments",
+            value=f"{num_fraud} frauds of {len(fraud_n)}",
+            remedy=f"Give at least {least} of each class.",
+        )
+    shares = 1 - np.geomspace(1.0, 3 / len(scores_n), _NUM_LEVELS)
+    edges = np.unique(np.quantile(scores_n, shares[1:]))
+    low_L, high_L = _venn_abers(np.searchsorted(edges, scores_n, side="right"), fraud_n, len(edges) + 1)
+    return Calibration(
+        edges=edges,
+        low_L=low_L,
+        high_L=high_L,
+        fraud_from=-_conformal_quantile(-scores_n[fraud_n], level),
+        genuine_to=_conformal_quantile(scores_n[~fraud_n], level),
+        level=level,
+    )
+
+
+def _conformal_quantile(badness: Doubles, level: float) -> float:
+    """Return the ceil((n + 1) level)-th smallest value: at least `level` of exchangeable ones lie below."""
+    rank = int(np.ceil((len(badness) + 1) * level - 1e-9))
+    return float(np.sort(badness)[min(rank, len(badness)) - 1])
+
+
+def _venn_abers(place_n: np.ndarray, fraud_n: Bools, num_levels: int) -> tuple[Doubles, Doubles]:
+    from mapie.calibration import VennAbersCalibrator
+
+    passing = _PassThrough(num_levels)
+    every = np.arange(num_levels, dtype=np.float64).reshape(-1, 1)
+    # MAPIE divides by widths of 0 and skips what comes of it.
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        fitted = VennAbersCalibrator(estimator=passing, cv="prefit").fit(
+            place_n.reshape(-1, 1).astype(np.float64), fraud_n.astype(np.int64)
+        )
+        _, pair = fitted.predict_proba(every, p0_p1_output=True)
+    pair = np.asarray(pair, dtype=np.float64)
+    return pair.min(axis=1), pair.max(axis=1)
+
+
+class _PassThrough(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """What MAPIE asks for: a fitted classifier whose probability is the level itself."""
+
+    def __init__(self, num_levels: int = 2) -> None:
+        self.num_levels = num_levels
+        self.classes_ = np.array([0, 1])
+        self.n_features_in_ = 1
+
+    def fit(self, _x: Any, _y: Any) -> _PassThrough:
+        """Do nothing."""
+        return self
+
+    def predict_proba(self, x: Any) -> Doubles:
+        """Return the level as a share of the highest."""
+        share = np.asarray(x, dtype=np.float64)[:, 0] / max(1, self.num_levels - 1)
+        return np.stack([1 - share, share], axis=1)

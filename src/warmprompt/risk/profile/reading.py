@@ -1,0 +1,99 @@
+"""The texts of many entities, read by the frozen model once and picked row by row.
+
+N is distinct texts, B entities of a batch, T text features, H hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
+from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.prompt import init_prompt
+from warmprompt.backbone.readout import (
+    ReadOut,
+    ReadOutSize,
+    fit_read_out,
+    read_reference,
+    text_features,
+)
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Book:
+    """Distinct texts as the model reads them.
+
+    Attributes:
+        place: Text to row.
+        prefix: Keys and values of the texts.
+        reference_NH: Hidden states at the reference prompt.
+        features_NT: Text features.
+    """
+
+    place: Mapping[str, int]
+    prefix: TextPrefix
+    reference_NH: Tensor
+    features_NT: Tensor
+
+    def rows(self, texts: Sequence[str]) -> Tensor:
+        """Return the rows of texts; a text that was not read is a KeyError."""
+        return torch.tensor([self.place[text] for text in texts], dtype=torch.long)
+
+
+def fit_reading(  # noqa: PLR0913 - settings by keyword
+    backbone: Backbone,
+    texts: Sequence[str],
+    *,
+    prompt_length: int,
+    num_factors: int,
+    num_text_features: int,
+    reach: float,
+    seed: int,
+) -> ReadOut:
+    """Return the normalised read-out at a prompt drawn from the vocabulary; see `fit_read_out`.
+
+    It reads texts and no label.
+    """
+    prompt_PH = init_prompt(backbone, length=prompt_length, init="vocab", seed=seed)
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
+    size = ReadOutSize(num_directions=num_factors, num_text_features=num_text_features, reach=reach)
+    hidden_NH = read_reference(backbone, prompt_PH, distinct)
+    return fit_read_out(backbone, prompt_PH, distinct, hidden_NH, size, seed=seed)
+
+
+@torch.no_grad()
+def read_book(backbone: Backbone, read: ReadOut, texts: Sequence[str]) -> Book:
+    """Read every distinct text once."""
+    distinct = sorted(set(texts))
+    prefix = read_texts(backbone, distinct)
+    hidden = [
+        read_out(
+            backbone,
+            pick(prefix, torch.arange(start, min(start + _CHUNK, len(distinct)))),
+            read.reference_PH.expand(min(_CHUNK, len(distinct) - start), -1, -1),
+        )
+        for start in range(0, len(distinct), _CHUNK)
+    ]
+    reference_NH = torch.cat(hidden)
+    return Book(
+        place={text: row for row, text in enumerate(distinct)},
+        prefix=prefix,
+        reference_NH=reference_NH,
+        features_NT=text_features(read, reference_NH),
+    )
+
+
+def pick(prefix: TextPrefix, rows: Tensor) -> TextPrefix:
+    """Return the texts of some rows; rows may repeat."""
+    return TextPrefix(
+        mask_BT=prefix.mask_BT[rows],
+        embeddings_BTH=prefix.embeddings_BTH[rows],
+        keys=tuple(keys[rows] for keys in prefix.keys),
+        values=tuple(values[rows] for values in prefix.values),
+    )

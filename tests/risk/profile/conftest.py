@@ -1,0 +1,83 @@
+"""A small made-up world, and a profiler trained on it with a random tiny model."""
+
+import numpy as np
+import pytest
+import torch
+
+from warmprompt.backbone.load import load_backbone
+from warmprompt.risk.profile import (
+    ProfileSettings,
+    WorldSettings,
+    build_episodes,
+    counterparty_context,
+    draw_cuts,
+    make_profiler,
+    make_world,
+    train_profile,
+)
+from warmprompt.risk.profile.population import BoostingSettings
+
+SETTINGS = ProfileSettings(
+    num_factors=8,
+    num_hidden=8,
+    num_text_features=4,
+    prompt_length=2,
+    num_reference=32,
+    tangent_epochs=1,
+    prompt_steps=1,
+    batch=64,
+    boosting=BoostingSettings(num_trees=20, num_leaves=8, min_leaf=20),
+)
+
+
+@pytest.fixture(scope="session")
+def world():
+    return make_world(
+        WorldSettings(
+            num_customers=160,
+            num_terminals=300,
+            num_days=80,
+            radius=8.0,
+            terminals_per_day=0.4,
+            customers_per_day=0.8,
+        ),
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def context(world):
+    return counterparty_context(world.payments)
+
+
+@pytest.fixture(scope="session")
+def episodes_of(world, context):
+    def build(entities, *, days=(25, 45), per_entity=1, ks=(0, 1, 5, 20), seed=0):
+        cuts = draw_cuts(entities, days=days, start_s=1_522_540_800, per_entity=per_entity, ks=ks, seed=seed)
+        return build_episodes(world.payments, context, cuts)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def entities(world):
+    return np.unique(world.payments.entity_N)
+
+
+@pytest.fixture(scope="session")
+def model(episodes_of, entities):
+    torch.set_num_threads(1)
+    backbone = load_backbone("tiny", num_layers=1)
+    return train_profile(
+        episodes_of(entities[:80], per_entity=2),
+        episodes_of(entities[80:100]),
+        backbone,
+        settings=SETTINGS,
+        label_delay_s=7 * 86_400,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def profiler(model, episodes_of, entities):
+    return make_profiler(model, {k: episodes_of(entities[100:140], per_entity=2, ks=(k,)) for k in (0, 5)})

@@ -1,0 +1,80 @@
+"""Probabilities and sets against known ones, and scikit-learn's isotonic regression."""
+
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+
+from warmprompt.errors import BadInputError
+from warmprompt.risk.profile import DriftWatch, fit_calibration
+
+
+def draw(rng, size):
+    """Scores whose probability of fraud is known: sigmoid(2 score - 4)."""
+    scores = rng.normal(size=size)
+    p = 1 / (1 + np.exp(4 - 2 * scores))
+    return scores, rng.random(size) < p, p
+
+
+def test_sets_cover_nine_of_ten_within_each_class():
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(30):
+        scores, fraud, _ = draw(rng, 3000)
+        calibration = fit_calibration(scores, fraud)
+        later, truth, _ = draw(rng, 3000)
+        says_fraud, says_genuine = calibration.sets(later)
+        covered.append((says_fraud[truth].mean(), says_genuine[~truth].mean()))
+    # About 250 frauds on either side: the mean of 30 runs has a standard error of .005.
+    assert np.allclose(np.mean(covered, axis=0), 0.9, atol=0.015)
+
+
+def test_probabilities_are_near_the_true_ones():
+    rng = np.random.default_rng(1)
+    scores, fraud, _ = draw(rng, 20_000)
+    later, _, p = draw(rng, 5000)
+    calibration = fit_calibration(scores, fraud)
+    found, low, high = calibration.probabilities(later)
+    assert np.abs(found - p).mean() < 0.015
+    assert (low <= found).all()
+    assert (found <= high).all()
+
+
+def test_pair_is_isotonic_regression_with_the_payment_added():
+    rng = np.random.default_rng(2)
+    scores, fraud, _ = draw(rng, 300)
+    calibration = fit_calibration(scores, fraud)
+    levels = np.searchsorted(calibration.edges, scores, side="right")
+    for score in (-1.0, 0.5, 1.5, 2.5):
+        level = np.searchsorted(calibration.edges, score, side="right")
+        _, low, high = calibration.probabilities(np.array([score]))
+        for label, value in ((0, low[0]), (1, high[0])):
+            fitted = IsotonicRegression().fit(np.append(levels, level), np.append(fraud, label))
+            assert value == pytest.approx(fitted.predict([level])[0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("scores", "fraud", "level", "what"),
+    [
+        (np.zeros(100), np.zeros(100, dtype=bool), 0.9, "at least 9"),
+        (np.full(100, np.nan), np.arange(100) % 2 == 0, 0.9, "not finite"),
+        (np.zeros(100), np.arange(100) % 2 == 0, 1.0, "between 0 and 1"),
+    ],
+)
+def test_calibration_refuses(scores, fraud, level, what):
+    with pytest.raises(BadInputError, match=what):
+        fit_calibration(scores, fraud, level=level)
+
+
+def test_drift_alarm_comes_after_a_change_and_not_before():
+    rng = np.random.default_rng(3)
+    watch = DriftWatch()
+    quiet = [watch.update(value).alarm for value in (rng.random(1000) < 0.05) * 1.0]
+    assert not any(quiet)
+    loud = [watch.update(value) for value in (rng.random(500) < 0.4) * 1.0]
+    assert any(report.alarm for report in loud)
+    assert next(place for place, report in enumerate(loud) if report.alarm) < 200
+    assert loud[-1].num_seen == 1500
+    assert loud[-1].mean == pytest.approx(0.4, abs=0.1)
+    for wrong in (float("nan"), -0.1, 1.1):
+        with pytest.raises(BadInputError, match="drift value"):
+            watch.update(wrong)
