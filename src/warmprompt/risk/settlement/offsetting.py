@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from warmprompt.risk.settlement.compiling import compiled
 from warmprompt.risk.settlement.payments import Longs
 from warmprompt.risk.settlement.state import (
     AMOUNT,
@@ -27,7 +28,6 @@ from warmprompt.risk.settlement.state import (
     SENDER,
     Day,
     check_money,
-    compiled,
     move,
     note,
     room,
@@ -114,8 +114,9 @@ def offset_multilateral(now_s: float, day: Day) -> None:
     for bank in range(num_banks):
         if end[bank] > start[bank]:
             note(bank, day)
-    check_money(day)
-    day.tally[BATCHES] += 1
+    if (end > start[:-1]).any():
+        check_money(day)
+        day.tally[BATCHES] += 1
 
 
 @compiled

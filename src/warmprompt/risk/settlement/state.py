@@ -7,14 +7,11 @@ compiled code pays for every array it hands from function to function.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from pathlib import Path
+from typing import NamedTuple
 
-from numba import njit
-
+from warmprompt.risk.settlement.compiling import compiled, forget_stale
 from warmprompt.risk.settlement.payments import Doubles, Longs
-
-Function = TypeVar("Function", bound=Callable[..., object])
 
 # Columns of `banks`. The first five are counted since the last sample; with the next five, the
 # present state, they make a sample.
@@ -52,9 +49,7 @@ class Day(NamedTuple):
     tally: Longs
 
 
-def compiled(function: Function) -> Function:
-    """Return the function compiled by numba, kept on disk for the next process."""
-    return cast("Function", njit(cache=True)(function))
+forget_stale(Path(__file__).parent)
 
 
 @compiled
