@@ -196,7 +196,7 @@ def liquidity_bounds(payments: Payments) -> tuple[Longs, Longs]:
     payments at once at the close would do. Upper: the highest point of payments made less payments
     received, in order of time. With it nothing ever waits.
 
-    Source: Leinonen & Soramaki 1999, section 3.
+    Source: Leinonen & Soramaki 1999.
     """
     num = payments.num_banks
     banks = np.stack([payments.sender, payments.receiver], axis=1).ravel()
