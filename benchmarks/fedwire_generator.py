@@ -40,8 +40,9 @@ Synthetic, under stated assumptions: no data of Fedwire or of any real bank went
 Targets: {authors}, *{title}*, {where}; {period}. Status: **{status}**.
 Tolerances are in `fedwire_2004.toml` with a reason for each; they were committed before the model's
 constants were final and were not changed afterwards. The constants were chosen on seeds 0 to 7; this table
-is of {num_seeds} others, {first} to {last}. (An earlier setting was tabled on these too; it was changed to bring what banks pay
-and receive closer together, not for a line of this table.) A line is inside only if **every** seed is.
+is of {num_seeds} others, {first} to {last}. (An earlier setting was tabled on
+these too; it was changed to bring what banks pay and receive closer together, not for a line of this
+table.) A line is inside only if **every** seed is.
 
 | statistic | target | tolerance | mean | min | max | seeds inside | inside |
 |---|---:|---:|---:|---:|---:|---:|---|
