@@ -1,0 +1,105 @@
+"""The application: routes, how errors are told, and the layer around both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from warmprompt.errors import FaultError, WarmpromptError
+from warmprompt.service.edge import Edge
+from warmprompt.service.logs import note_error
+from warmprompt.service.problems import ProblemError, problem_of, respond
+from warmprompt.service.routes import items, operations, rank, users
+from warmprompt.service.service import Service
+
+_ABOUT = """Send what users do, ask for rankings adapted to it within the same second.
+
+Errors are `application/problem+json` and name the field, the value it had and the remedy. Where the
+service needs keys, send one as `Authorization: Bearer wp_...`: `read` asks, `write` tells and deletes,
+`admin` does all.
+"""
+
+
+def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
+    """Return the application; it starts the service with the event loop and closes it at its end.
+
+    Args:
+        service: Not started yet.
+        page: Folder of a web page to serve at /, with an index.html; files beside it stand under /static/.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="warmprompt",
+        version=version("warmprompt"),
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,  # both pages load scripts from other hosts
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    for router in (users.router, rank.router, items.router, operations.router):
+        app.include_router(router)
+    app.add_exception_handler(ProblemError, _tell_problem)
+    app.add_exception_handler(WarmpromptError, _tell_error)
+    app.add_exception_handler(RequestValidationError, _tell_invalid)
+    app.add_exception_handler(HTTPException, _tell_http)
+    if page is not None:
+        app.mount("/static", StaticFiles(directory=page), name="static")
+        app.mount("/", StaticFiles(directory=page, html=True), name="page")
+    return Edge(app, metrics=service.metrics, body_bytes=service.settings.limits.body_bytes)
+
+
+async def _tell_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return respond(error)
+
+
+async def _tell_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WarmpromptError)
+    problem = problem_of(error)
+    if problem.status == 503:
+        request.app.state.service.metrics.refused.labels(type(error).__name__).inc()
+    elif isinstance(error, FaultError):
+        note_error("a request failed", error)
+    return respond(problem)
+
+
+async def _tell_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "function-after") or "request"
+    status = 400 if first["type"] == "json_invalid" else 422
+    remedy = first["msg"].removeprefix("Value error, ").replace("Input", "It").replace("String", "It")
+    value = first.get("input") if not first["type"].startswith("json") else None
+    return respond(ProblemError(status, field=place, value=value, remedy=f"{remedy}."))
+
+
+async def _tell_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    remedy = {
+        400: "Send a JSON object.",
+        404: "Nothing is served at this path; see /openapi.json.",
+        405: "Nothing here answers this method; see /openapi.json.",
+    }.get(error.status_code, str(error.detail))
+    headers = dict(error.headers or {})
+    return respond(
+        ProblemError(error.status_code, field="request", value=None, remedy=remedy, headers=headers)
+    )

@@ -1,0 +1,153 @@
+"""The outermost layer: what holds for every request, whichever route answers it.
+
+- A user id is one path segment, percent-encoded; slashes in it may be encoded or plain.
+- A body over the limit is refused, before or while it is read.
+- Every answer carries headers that keep browsers and caches from mischief.
+- Every answer is counted and logged by its route's pattern; an error nobody caught is a plain 500.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from urllib.parse import quote, unquote_to_bytes
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from warmprompt.service.logs import note, note_error
+from warmprompt.service.metrics import Metrics
+from warmprompt.service.problems import ProblemError, respond
+
+_USERS = b"/v1/users/"
+_BELOW_USER = (b"/events", b"/recommendations")
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'",
+    ),
+)
+
+
+class Edge:
+    """Wraps the application.
+
+    Args:
+        app: What answers.
+        metrics: Told of every answer.
+        body_bytes: Longest body.
+        log: Called with (message, **values) per answer.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, body_bytes: int, log: Callable[..., None] = note
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._body_bytes = body_bytes
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun_s = time.perf_counter()
+        status: list[int] = []
+        public = scope["path"] in {"/", "/openapi.json"} or scope["path"].startswith("/static/")
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                status.append(message["status"])
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                if not public:
+                    message["headers"].append((b"cache-control", b"no-store"))
+            await send(message)
+
+        try:
+            problem = _place_user(scope) or self._too_long(scope)
+            if problem is not None:
+                await respond(problem)(scope, receive, send_on)
+            else:
+                await self._app(scope, _counted(receive, self._body_bytes), send_on)
+        except Exception as error:  # noqa: BLE001 - the last stop before the client
+            await self._fail(error, status, scope, receive, send_on)
+        self._tell(scope, status, time.perf_counter() - begun_s)
+
+    async def _fail(
+        self, error: Exception, status: list[int], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        too_long = _found(error, _TooLongError)
+        if too_long is None:
+            note_error("internal error", error)
+        if not status:
+            problem = _body_problem(self._body_bytes) if too_long else _INTERNAL
+            await respond(problem)(scope, receive, send)
+
+    def _too_long(self, scope: Scope) -> ProblemError | None:
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes:
+                return _body_problem(self._body_bytes)
+        return None
+
+    def _tell(self, scope: Scope, status: list[int], spent_s: float) -> None:
+        route = getattr(scope.get("route"), "path", "-")
+        code = str(status[0]) if status else "none"
+        self._metrics.requests.labels(route, code).observe(spent_s)
+        self._log("answered", method=scope["method"], route=route, status=code, ms=round(1000 * spent_s, 1))
+
+
+class _TooLongError(Exception):
+    """A body that grew beyond the limit while it was read."""
+
+
+_INTERNAL = ProblemError(500, field="service", value=None, remedy="Tell the operator; the log has the place.")
+
+
+def _found(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _body_problem(limit: int) -> ProblemError:
+    return ProblemError(
+        413, field="body", value=None, remedy=f"Send at most {limit} bytes, in several requests."
+    )
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    length = 0
+
+    async def receive_on() -> Message:
+        nonlocal length
+        message = await receive()
+        length += len(message.get("body", b""))
+        if length > limit:
+            raise _TooLongError
+        return message
+
+    return receive_on
+
+
+def _place_user(scope: Scope) -> ProblemError | None:
+    """Put the user id into the path as one segment, quoted; `user_id` in `routes` reads it back.
+
+    Servers hand on a decoded path, in which a slash of an id cannot be told from one between segments.
+    """
+    raw: bytes = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
+    if not raw.startswith(_USERS):
+        return None
+    rest = raw[len(_USERS) :]
+    below = next((one for one in _BELOW_USER if rest.endswith(one)), b"")
+    told = unquote_to_bytes(rest[: len(rest) - len(below)])
+    try:
+        user = told.decode()
+    except UnicodeDecodeError:
+        return ProblemError(422, field="user id", value=None, remedy="Write it as UTF-8, percent-encoded.")
+    scope["path"] = _USERS.decode() + quote(user, safe="") + below.decode()
+    scope["raw_path"] = scope["path"].encode()
+    return None

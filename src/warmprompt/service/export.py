@@ -1,0 +1,42 @@
+"""Everything held about a user, in a form that people and programs can read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from warmprompt.adaptation.state import UserState
+from warmprompt.store.contract import Export, StoredState
+
+
+def exported(held: Export) -> dict[str, Any]:
+    """Return an export as JSON values; a state's numbers are written out."""
+    return {
+        "user": held.user,
+        "first_seen_s": held.first_seen_s,
+        "log": [
+            {
+                "seq": entry.seq,
+                "kind": entry.kind,
+                "body": json.loads(entry.body),
+                "time_s": entry.time_s,
+                "evidence_hash": entry.evidence_hash,
+            }
+            for entry in held.entries
+        ],
+        "idempotency_keys": [
+            {"key": key, "first_seq": first, "last_seq": last} for key, first, last in held.idempotency_keys
+        ],
+        "states": [_state(state) for state in held.states],
+    }
+
+
+def _state(stored: StoredState) -> dict[str, Any]:
+    state = UserState.from_bytes(stored.data)
+    return {
+        "model": stored.model_hash,
+        "seq": stored.seq,
+        "evidence_hash": stored.evidence_hash,
+        "vector": state.vector_D.tolist(),
+        "prompt": state.offsets_PH.tolist(),
+    }

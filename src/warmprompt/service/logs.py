@@ -1,0 +1,36 @@
+"""What the service logs: times, routes, statuses and error classes, and nothing that a user told.
+
+Paths hold user ids, queries hold search words, and messages of exceptions hold values: none of them is
+written. A route stands as its pattern, an error as its class and the places in the code it came by.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+_LOG = logging.getLogger("warmprompt.service")
+
+
+def note(message: str, **values: object) -> None:
+    """Log a line; values must not come from a user."""
+    told = "".join(f" {name}={value}" for name, value in values.items())
+    _LOG.info("%s%s", message, told)
+
+
+def note_error(message: str, error: BaseException) -> None:
+    """Log an error by its class and the places it came by, without its message."""
+    places = [
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    _LOG.error("%s error=%s at=%s", message, type(error).__name__, ",".join(places[-6:]) or "-")
+
+
+def set_up_logging(*, level: str = "INFO") -> None:
+    """Write the service's log to stderr, one line an entry."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    _LOG.handlers[:] = [handler]
+    _LOG.setLevel(level)
+    _LOG.propagate = False

@@ -1,0 +1,60 @@
+"""What the service measures of itself, in the words of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_NAMESPACE = "warmprompt"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.275, 0.4, 0.6, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """One registry per service, so that several may live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = self._histogram(
+            "request_seconds", "Time to answer, by route and status.", _SECONDS, ("route", "status")
+        )
+        self.adaptation = self._histogram("adaptation_seconds", "Time of one batch of adaptations.", _SECONDS)
+        self.wait = self._histogram(
+            "fresh_state_wait_seconds", "Wait for a fresh state, queue included.", _SECONDS
+        )
+        self.ranking = self._histogram("ranking_seconds", "Time of one ranking.", _SECONDS)
+        self.batch = self._histogram("batch_users", "Users in a batch.", _SIZES)
+        self.queue = self._gauge("queue_jobs", "Adaptations that wait.")
+        self.held = self._gauge("held_users", "Users in memory.")
+        self.answers = self._counter(
+            "rankings", "Rankings given, by what is known of the user.", ("history",)
+        )
+        self.cached = self._counter("rankings_cached", "Rankings answered from memory.")
+        self.stale = self._counter("rankings_stale", "Rankings from an older state, the budget being spent.")
+        self.refused = self._counter("refused", "Requests refused, by reason.", ("reason",))
+        self.events = self._counter("events", "Events and profiles written to the log.")
+        self.model = self._gauge("model_info", "The model in service.", ("version", "run"))
+        self.reloads = self._counter("model_reloads", "Models that took another's place.", ("outcome",))
+        self.items = self._gauge("items", "Items that can be ranked.", ("origin",))
+        self.users = self._gauge("users", "Users in the store, as last counted.")
+        self.current = self._gauge("users_current", "Users whose state knows their whole log.")
+        self.unsaved = self._gauge("states_unsaved", "States that wait to be stored.")
+        self.database = self._gauge("database_up", "1 while the database answers.")
+
+    def _histogram(
+        self, name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(
+            name, text, labels, namespace=_NAMESPACE, registry=self.registry, buckets=list(buckets)
+        )
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, text, labels, namespace=_NAMESPACE, registry=self.registry)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,171 @@
+"""A run's catalogue with room for items that come later, known by their text alone.
+
+The engine that adapts keeps its width: empty places behind the trained items are filled as items come.
+Products over the catalogue therefore have one shape for good, and an item more changes no bit of the
+state of a user who has nothing to do with it.
+
+V is trained items, C places (V and the room), X width of item text vectors, D factors, N new items.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmprompt.adaptation.engine import Engine
+from warmprompt.adaptation.personaliser import Personaliser
+from warmprompt.adaptation.titles import title_index
+from warmprompt.backbone.load import Backbone, load_backbone
+from warmprompt.backbone.text import pool_texts
+from warmprompt.errors import MismatchError
+from warmprompt.meta.model import Constants, catalogue_vectors, popularity_scores
+from warmprompt.types import Floats, ItemId
+
+_PER_ITEM = ("items.learned", "items.support_offset", "items.bias")
+_TEXT_RIDGE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewItem:
+    """An item that no training user has met.
+
+    Attributes:
+        id: Of the same kind, text or number, as the run's ids.
+        title: What people call it.
+        text: More words about it, such as "Animation, Comedy".
+    """
+
+    id: ItemId
+    title: str
+    text: str = ""
+
+    @property
+    def words(self) -> str:
+        """The line that the frozen text model reads, written as training wrote it."""
+        parts = (" ".join(part.split()).rstrip(".") for part in (self.title, self.text))
+        return " ".join(f"{part}." for part in parts if part)
+
+
+@torch.no_grad()
+def with_room(engine: Engine, room: int) -> Engine:
+    """Return the engine with empty places behind its items; they are cold, and score as nothing."""
+    trained = engine.trained
+    constants = trained.constants
+    longer = replace(
+        constants,
+        item_text_VX=_longer(constants.item_text_VX, room),
+        log_popularity_V=_longer(constants.log_popularity_V, room),
+        warm_V=_longer(constants.warm_V, room),
+    )
+    params = _each_item(trained.params, lambda value: _longer(value, room))
+    return _engine(engine, params, longer, trained.item_ids, trained.titles)
+
+
+@torch.no_grad()
+def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, place: int) -> Engine:
+    """Return the engine with items in its places from `place` on; the given engine stays as it was.
+
+    Args:
+        engine: From `with_room`, with enough places left.
+        items: New items.
+        texts_NX: Their text vectors, of unit length.
+        place: The first free place.
+    """
+    constants = engine.trained.constants
+    rows = slice(place, place + len(items))
+    texts_CX, popularity_C = constants.item_text_VX.clone(), constants.log_popularity_V.clone()
+    texts_CX[rows] = torch.from_numpy(texts_NX).to(texts_CX)
+    popularity_C[rows] = torch.from_numpy(predicted_popularity(constants, texts_NX)).to(popularity_C)
+    filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
+    trained = engine.trained
+    ids, titles = (*trained.item_ids, *(i.id for i in items)), (*trained.titles, *(i.title for i in items))
+    return _engine(engine, trained.params, filled, ids, titles)
+
+
+@torch.no_grad()
+def in_view(personaliser: Personaliser, engine: Engine) -> Personaliser:
+    """Return a personaliser over the filled places of an engine with room, memory shared."""
+    trained = engine.trained
+    filled = len(trained.item_ids)
+    constants = trained.constants
+    seen = replace(
+        constants,
+        item_text_VX=constants.item_text_VX[:filled],
+        log_popularity_V=constants.log_popularity_V[:filled],
+        warm_V=constants.warm_V[:filled],
+    )
+    params = _each_item(trained.params, lambda value: value[:filled])
+    return replace(
+        personaliser,
+        engine=_engine(engine, params, seen, trained.item_ids, trained.titles),
+        index={item: place for place, item in enumerate(trained.item_ids)},
+        lookup=title_index(trained.titles, seen.log_popularity_V.cpu().numpy()),
+    )
+
+
+def predicted_popularity(constants: Constants, texts_NX: Floats) -> Floats:
+    """Return log(1 + events) that texts promise, (N,), by the ridge regression that training used."""
+    warm_V = constants.warm_V.cpu().numpy() > 0
+    inputs = constants.item_text_VX.cpu().numpy()[warm_V].astype(np.float64)
+    wanted = constants.log_popularity_V.cpu().numpy()[warm_V].astype(np.float64)
+    gram = inputs.T @ inputs + _TEXT_RIDGE * np.eye(inputs.shape[1])
+    weights_X = np.linalg.solve(gram, inputs.T @ (wanted - wanted.mean()))
+    predicted: Floats = np.clip(texts_NX @ weights_X + wanted.mean(), 0.0, wanted.max()).astype(np.float32)
+    return predicted
+
+
+class ItemReader:
+    """The frozen model that read the run's item texts; loaded when the first new item comes.
+
+    Args:
+        name: Of the model; None where the run was trained without item texts.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._loaded: Backbone | None = None
+        self._lock = threading.Lock()
+
+    def read(self, items: Sequence[NewItem]) -> Floats:
+        """Return the items' text vectors, (N, X); each is read alone, so that company changes no bit.
+
+        Raises:
+            MismatchError: The run was trained without item texts.
+        """
+        if self._name is None:
+            raise MismatchError(
+                field="items",
+                value="a run without item texts",
+                remedy="Train with backbone.item_text to take in items by their text.",
+            )
+        with self._lock:
+            self._loaded = self._loaded or load_backbone(self._name)
+            return np.concatenate([pool_texts([item.words], self._loaded) for item in items])
+
+
+def _engine(
+    engine: Engine,
+    params: dict[str, Tensor],
+    constants: Constants,
+    ids: tuple[ItemId, ...],
+    titles: tuple[str, ...],
+) -> Engine:
+    return replace(
+        engine,
+        trained=replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles),
+        catalogue_VD=catalogue_vectors(params, constants),
+        popularity_V=popularity_scores(params, constants),
+    )
+
+
+def _each_item(params: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {name: change(value) if name in _PER_ITEM else value for name, value in params.items()}
+
+
+def _longer(value: Tensor, room: int) -> Tensor:
+    return torch.cat([value, value.new_zeros(room, *value.shape[1:])])

@@ -1,0 +1,234 @@
+"""Adaptation in batches whose results do not depend on who else is in the batch, to the last bit.
+
+Sums over a batch are split by its shape, so a user's vector could differ in its last bits with the company
+it is computed in. Then a state could not be compared with one rebuilt from the log. Here every user's
+own share of the shapes depends on that user alone:
+
+- events are padded to 0, 64 or 1024, whichever holds them;
+- texts are read one by one and padded to one length beyond the longest, or left bare where there is none;
+- users of the same widths run together, in a number of rows for which this machine has been seen to
+  give every row the bits that it gives in a batch of 4, wherever it stands and whoever stands beside it.
+
+The last is no law of linear algebra libraries but holds for them from a few rows on; `steady_sizes` tries it
+at start-up, and where it fails, users adapt one by one.
+
+B is users in a pass, K events, T text tokens, P prompt vectors, H hidden width, D factors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmprompt.adaptation.engine import Engine, adapt, read
+from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
+from warmprompt.data.episodes import EventBatch
+from warmprompt.meta.predict import ReadTexts
+from warmprompt.rng import derive
+from warmprompt.types import Floats, Support
+
+EVENT_WIDTHS = (0, 64, 1024)
+LEAST_ROWS = 4
+_ENCODER_STEP = 16
+_PROBES = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moved:
+    """One user after adaptation.
+
+    Attributes:
+        vector_D: The user vector.
+        offsets_PH: The prompt, as an offset from the run's reference prompt.
+    """
+
+    vector_D: Floats
+    offsets_PH: Floats
+
+
+class TextShelf:
+    """User texts as the model has read them, the least recently used leaving first; safe between threads.
+
+    Args:
+        size: Texts kept.
+    """
+
+    def __init__(self, size: int = 256) -> None:
+        self._size = size
+        self._kept: OrderedDict[str, ReadTexts] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, engine: Engine, text: str) -> ReadTexts:
+        """Return a text as the model reads it alone, padded to the width that all texts share."""
+        if not text:
+            return engine.no_text
+        with self._lock:
+            if text in self._kept:
+                self._kept.move_to_end(text)
+                return self._kept[text]
+        alone = read(engine, [text])
+        fresh = _padded(alone, _text_width(engine, alone))
+        with self._lock:
+            self._kept[text] = fresh
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        return fresh
+
+    def forget(self, text: str) -> None:
+        """Drop a text."""
+        with self._lock:
+            self._kept.pop(text, None)
+
+    def __len__(self) -> int:
+        """Texts kept."""
+        return len(self._kept)
+
+
+def adapt_steadily(
+    engine: Engine, texts: Sequence[ReadTexts], supports: Sequence[Support], *, sizes: Sequence[int]
+) -> list[Moved]:
+    """Adapt every user from the learned start.
+
+    Args:
+        engine: With a catalogue whose width never changes.
+        texts: From a `TextShelf`, one per user.
+        supports: The users' events, at most 1024 each.
+        sizes: Rows that a pass may have, from `steady_sizes`.
+
+    Raises:
+        NotFiniteError: A loss became NaN or infinite.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for user, (text, support) in enumerate(zip(texts, supports, strict=True)):
+        widths = (_event_width(len(support.items_K)), text.prefix.mask_BT.shape[1])
+        groups.setdefault(widths, []).append(user)
+    moved: dict[int, Moved] = {}
+    for (width, _), users in groups.items():
+        for start in range(0, len(users), max(sizes)):
+            part = users[start : start + max(sizes)]
+            rows = min(size for size in sizes if size >= len(part))
+            padded = part + part[:1] * (rows - len(part))
+            adapted = adapt(
+                engine,
+                _stacked([texts[user] for user in padded]),
+                _events([supports[user] for user in padded], width),
+            )
+            vectors_BD, offsets_BPH = adapted.users_BD.cpu().numpy(), adapted.offsets_BPH.cpu().numpy()
+            for row, user in enumerate(part):
+                moved[user] = Moved(vector_D=vectors_BD[row].copy(), offsets_PH=offsets_BPH[row].copy())
+    return [moved[user] for user in range(len(supports))]
+
+
+def steady_sizes(engine: Engine, *, largest: int) -> tuple[int, ...]:
+    """Return the batch sizes that give the same bits on this machine, in rising order; (1,) if none do.
+
+    Made-up users with and without a text run at 4, 8, 12 ... rows, in other places and beside others; sizes
+    that change a bit of anyone are left out.
+    """
+    shelf = TextShelf()
+    probes = [_probe(engine, number) for number in range(_PROBES)]
+    expected: list[list[bytes]] = []
+    agreed = []
+    for size in range(LEAST_ROWS, max(largest, LEAST_ROWS) + 1, LEAST_ROWS):
+        found = [
+            _bits(engine, shelf.get(engine, text), probes, size, shift)
+            for text in ("", "I like to find out")
+            for shift in range(2)
+        ]
+        expected = expected or [found[0], found[0], found[2], found[2]]
+        if found == expected:
+            agreed.append(size)
+        elif size == LEAST_ROWS:
+            return (1,)
+    return tuple(agreed)
+
+
+def _bits(engine: Engine, text: ReadTexts, probes: Sequence[Support], size: int, shift: int) -> list[bytes]:
+    """Return the bits of each probe in a pass of `size` rows that begins with probe `shift`."""
+    order = [(row + shift) % len(probes) for row in range(size)]
+    moved = adapt_steadily(engine, [text] * size, [probes[one] for one in order], sizes=(size,))
+    bits: list[set[bytes]] = [set() for _ in probes]
+    for probe, one in zip(order, moved, strict=True):
+        bits[probe].add(one.vector_D.tobytes() + one.offsets_PH.tobytes())
+    return [b"|".join(sorted(one)) for one in bits]
+
+
+def _probe(engine: Engine, number: int) -> Support:
+    rng = derive(0, "probe", number)
+    warm = np.flatnonzero(engine.trained.constants.warm_V.cpu().numpy() > 0)
+    items_K = rng.choice(warm, size=min(len(warm), 3 + 4 * number), replace=False).astype(np.int32)
+    low, high = engine.trained.rating_scale or (np.nan, np.nan)
+    ratings_K = (low + (high - low) * rng.random(len(items_K))).astype(np.float32)
+    return Support(user="", items_K=items_K, ratings_K=ratings_K)
+
+
+def _event_width(num_events: int) -> int:
+    return min(width for width in EVENT_WIDTHS if width >= num_events)
+
+
+def _text_width(engine: Engine, text: ReadTexts) -> int:
+    """Return a width above the text's own: a batch without any padding may take another path."""
+    if engine.backbone.kind == "decoder":
+        return MAX_TEXT_TOKENS + 1
+    return text.prefix.mask_BT.shape[1] // _ENCODER_STEP * _ENCODER_STEP + _ENCODER_STEP
+
+
+def _padded(text: ReadTexts, width: int) -> ReadTexts:
+    """Return one text, padded on the right."""
+    prefix = text.prefix
+    room = width - prefix.mask_BT.shape[1]
+
+    def widen(value: Tensor, axis: int) -> Tensor:
+        shape = list(value.shape)
+        shape[axis] = room
+        return torch.cat([value, value.new_zeros(shape)], dim=axis)
+
+    rest = {one.name: getattr(text, one.name) for one in fields(text) if one.name != "prefix"}
+    return ReadTexts(
+        prefix=TextPrefix(
+            mask_BT=widen(prefix.mask_BT, 1),
+            embeddings_BTH=widen(prefix.embeddings_BTH, 1),
+            keys=tuple(widen(keys, 2) for keys in prefix.keys),
+            values=tuple(widen(values, 2) for values in prefix.values),
+        ),
+        **rest,
+    )
+
+
+def _stacked(texts: Sequence[ReadTexts]) -> ReadTexts:
+    """Return texts of one width, one under the other."""
+    prefixes = [text.prefix for text in texts]
+    layers = range(len(prefixes[0].keys))
+    rest = {
+        one.name: torch.cat([getattr(text, one.name) for text in texts])
+        for one in fields(ReadTexts)
+        if one.name != "prefix"
+    }
+    return ReadTexts(
+        prefix=TextPrefix(
+            mask_BT=torch.cat([one.mask_BT for one in prefixes]),
+            embeddings_BTH=torch.cat([one.embeddings_BTH for one in prefixes]),
+            keys=tuple(torch.cat([one.keys[layer] for one in prefixes]) for layer in layers),
+            values=tuple(torch.cat([one.values[layer] for one in prefixes]) for layer in layers),
+        ),
+        **rest,
+    )
+
+
+def _events(supports: Sequence[Support], width: int) -> EventBatch:
+    shape = (len(supports), width)
+    items_BK = np.zeros(shape, dtype=np.int64)
+    ratings_BK = np.full(shape, np.nan, dtype=np.float32)
+    mask_BK = np.zeros(shape, dtype=np.bool_)
+    for row, support in enumerate(supports):
+        told = len(support.items_K)
+        items_BK[row, :told] = support.items_K
+        ratings_BK[row, :told] = support.ratings_K
+        mask_BK[row, :told] = True
+    return EventBatch(items_BK=items_BK, ratings_BK=ratings_BK, mask_BK=mask_BK)

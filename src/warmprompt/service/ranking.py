@@ -1,0 +1,77 @@
+"""From a state to the bytes of an answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from warmprompt.adaptation.personaliser import Ranking
+from warmprompt.service.problems import ProblemError
+from warmprompt.service.users import Answer, Users
+from warmprompt.types import ItemId
+
+_PAGES = 4
+
+
+async def ranked(
+    users: Users,
+    answer: Answer,
+    n: int,
+    *,
+    candidates: Sequence[ItemId] | None = None,
+    explain: bool = False,
+) -> bytes:
+    """Return the ranking of a state as JSON, from memory where it was made before.
+
+    Raises:
+        UnknownNameError: A candidate that the model does not have.
+        ProblemError: Explanations are asked for and nothing explains.
+    """
+    asked = (n, explain, answer.model.version, answer.model.items_version, answer.seq)
+    keep = answer.held is not None and not answer.stale and candidates is None
+    pages = answer.held.pages if answer.held is not None and keep else {}
+    users.metrics.answers.labels("warm" if answer.state.events else "cold").inc()
+    if asked in pages:
+        users.metrics.cached.inc()
+        return pages[asked]
+    begun_s = time.perf_counter()
+    ranking = await users.ask(answer.model.personaliser.rank, answer.state, n, candidates=candidates)
+    users.metrics.ranking.observe(time.perf_counter() - begun_s)
+    reasons = await _explained(users, answer, ranking) if explain else None
+    page = encoded(answer, ranking, reasons)
+    if keep and len(pages) < _PAGES:
+        pages[asked] = page
+    return page
+
+
+def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:
+    """Return a ranking as JSON."""
+    places: list[dict[str, Any]] = [
+        {"place": place, "item": item, "title": title, "score": round(score, 6)}
+        for place, (item, title, score) in enumerate(
+            zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
+        )
+    ]
+    for place, reason in zip(places, reasons or (), strict=False):
+        place["explanation"] = dict(reason)
+    body = {
+        "items": places,
+        "stale": answer.stale,
+        "seq": answer.seq,
+        "last_seq": answer.last_seq,
+        "events": {"used": len(answer.state.events), "left_out": answer.left_out},
+        "model": answer.model.version,
+        "adapt_ms": answer.adapt_ms,
+    }
+    return json.dumps(body, allow_nan=False).encode()
+
+
+async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence[Mapping[str, object]]:
+    explainer = answer.model.explainer
+    if explainer is None:
+        raise ProblemError(
+            501, field="explain", value="true", remedy="Ask without it: this service explains nothing."
+        )
+    return await users.in_model_thread(explainer.explain, answer.state, ranking.items)

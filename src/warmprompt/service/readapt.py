@@ -1,0 +1,105 @@
+"""States that are behind, brought up to date while nothing else is to do.
+
+After a model change every state is behind; after a kill those not yet written are. Who is asked for is
+adapted at once; this takes the others, a few at a time, and only while no request waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from warmprompt.errors import WarmpromptError
+from warmprompt.service.logs import note, note_error
+from warmprompt.service.model.steady import LEAST_ROWS
+from warmprompt.service.users import Users
+
+_AGAIN_S = 300.0
+_RETRY_S = 5.0
+_POLITE_S = 0.02
+_PAGE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far the states of the model in service are, as last counted.
+
+    Attributes:
+        version: Of the model.
+        users: Users in the store.
+        current: Users whose state knows their whole log.
+        running: Whether states are being brought up to date.
+    """
+
+    version: str
+    users: int
+    current: int
+    running: bool
+
+
+class CatchUp:
+    """Goes through the users that are behind; start `run` as a task.
+
+    Args:
+        users: The users in service.
+    """
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._woken = asyncio.Event()
+        self.standing: Standing | None = None
+
+    def wake(self) -> None:
+        """Begin anew now; another model is in service."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Go round for ever."""
+        while True:
+            self._woken.clear()
+            pause_s = _AGAIN_S
+            try:
+                await self._round()
+            except WarmpromptError as error:
+                note_error("catching up stopped; going on soon", error)
+                pause_s = _RETRY_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._woken.wait()
+
+    async def _round(self) -> None:
+        users, version = self._users, self._users.model.version
+        await self._count(version, running=True)
+        after: int | None = 0
+        done, counted = 0, self.standing
+        while after is not None and version == users.model.version:
+            page = await users.ask(users.store.behind, version, after=after, limit=_PAGE)
+            for start in range(0, len(page.users), LEAST_ROWS):
+                while not users.batcher.idle:
+                    await asyncio.sleep(_POLITE_S)
+                heads = page.users[start : start + LEAST_ROWS]
+                await asyncio.gather(*(users.catch_up(head.user) for head in heads))
+                done += len(heads)
+            if counted is not None:
+                self._show(replace(counted, current=min(counted.users, counted.current + done)))
+            after = page.next
+        if version != users.model.version:
+            return
+        await users.writer.drained()
+        await self._count(version, running=False)
+        users.former = None
+        if not users.settings.shared:  # another process may still serve the former model
+            while await users.ask(users.store.drop_states, keep=[version]):
+                await asyncio.sleep(_POLITE_S)
+        if done:
+            note("states are up to date", users=done)
+
+    async def _count(self, version: str, *, running: bool) -> None:
+        progress = await self._users.ask(self._users.store.progress, version)
+        self._show(Standing(version=version, users=progress.users, current=progress.current, running=running))
+
+    def _show(self, standing: Standing) -> None:
+        self.standing = standing
+        self._users.metrics.users.set(standing.users)
+        self._users.metrics.current.set(standing.current)

@@ -1,0 +1,126 @@
+"""What all routes share: the service, the user id, the key, the budget, and how errors are documented."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+from urllib.parse import unquote
+
+from fastapi import Depends, Header, Path, Query, Request, Security
+from fastapi.security import HTTPBearer
+
+from warmprompt.errors import BadInputError
+from warmprompt.service.problems import MEDIA_TYPE, ProblemError
+from warmprompt.service.schemas import ProblemOut
+from warmprompt.service.service import Service
+from warmprompt.store.contract import MAX_ID_BYTES
+
+MAX_BUDGET_MS = 10_000
+
+_WHY = {
+    400: "The body is no JSON",
+    401: "No API key in force",
+    403: "The key lacks the scope",
+    404: "Nothing is held under this id",
+    409: "In conflict with what is there",
+    413: "The body is too long",
+    421: "Another host's name, in service without keys",
+    422: "A value that cannot be",
+    429: "Too many requests; see Retry-After",
+    501: "Not served here",
+    503: "Too much work waits, or the database is away; see Retry-After",
+}
+_bearer = HTTPBearer(auto_error=False, description="A key from `warmprompt keys create`.")
+
+
+def service_of(request: Request) -> Service:
+    """Return the service behind the application."""
+    return cast("Service", request.app.state.service)
+
+
+async def the_service(request: Request) -> Service:
+    """Return the service as a dependency; a coroutine, since plain functions would go through a thread."""
+    return service_of(request)
+
+
+def needs(scope: str) -> Any:
+    """Return the dependency that lets only keys of a scope pass."""
+
+    async def admit(request: Request, _bearer: Annotated[object, Security(_bearer)]) -> None:
+        await service_of(request).gate.admit(request, scope)
+
+    return Depends(admit)
+
+
+async def user_id(
+    user_id: Annotated[
+        str,
+        Path(
+            description=f"Any text of at most {MAX_ID_BYTES} bytes in UTF-8 without NUL, percent-encoded.",
+            examples=["ada", "tenant/42", "Zoë"],
+            json_schema_extra={"minLength": 1},
+        ),
+    ],
+) -> str:
+    """Return the user's id; `Edge` has put it into the path as one quoted segment."""
+    user = unquote(user_id)
+    if not user or "\x00" in user or len(user.encode()) > MAX_ID_BYTES:
+        raise BadInputError(
+            field="user id", value=user[:40], remedy=f"Give 1 to {MAX_ID_BYTES} bytes of UTF-8 without NUL."
+        )
+    return user
+
+
+async def budget_s(
+    request: Request,
+    budget_ms: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            le=MAX_BUDGET_MS,
+            description="How long to wait for a ranking that knows everything; then `stale` is true.",
+            examples=[250],
+        ),
+    ] = None,
+) -> float:
+    """Return the request's time budget in seconds."""
+    return service_of(request).settings.budget_s if budget_ms is None else budget_ms / 1000
+
+
+async def idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            max_length=200,
+            pattern=r"^[!-~]+$",
+            description="Names this request; sent again, it counts once.",
+            examples=["7f3a-0001"],
+        ),
+    ] = None,
+) -> str | None:
+    """Return the request's idempotency key."""
+    return idempotency_key
+
+
+UserIdDep = Annotated[str, Depends(user_id)]
+BudgetDep = Annotated[float, Depends(budget_s)]
+IdempotencyDep = Annotated[str | None, Depends(idempotency_key)]
+ServiceDep = Annotated[Service, Depends(the_service)]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of the errors that a route may answer with."""
+    always = (401, 403, 421, 422, 429)
+    return {
+        status: {
+            "description": _WHY[status],
+            "content": {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}},
+        }
+        for status in sorted({*always, *statuses})
+    }
+
+
+def not_found(user: str) -> ProblemError:
+    """Return the problem of an id under which nothing is held."""
+    return ProblemError(
+        404, field="user id", value=user, remedy="Nothing is held under it; send events first."
+    )

@@ -1,0 +1,72 @@
+"""What operators and their tools ask."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+from warmprompt.errors import DatabaseAwayError
+from warmprompt.service.routes.common import ServiceDep, needs, problems
+from warmprompt.service.schemas import AliveOut, ReadyOut, ReloadedOut
+
+router = APIRouter(tags=["operations"])
+
+_PATIENCE_S = 2.0
+
+
+@router.get("/healthz", response_model=AliveOut)
+async def alive() -> Response:
+    """Tell that the process answers; a restart mends what does not."""
+    return JSONResponse({"alive": True})
+
+
+@router.get(
+    "/readyz",
+    response_model=ReadyOut,
+    responses={503: {"model": ReadyOut, "description": "The database is away"}},
+)
+async def ready(service: ServiceDep) -> Response:
+    """Tell whether requests can be answered now, and how far states are after a model change."""
+    database = True
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await service.users.ask(service.store.ping)
+    except (DatabaseAwayError, TimeoutError):
+        database = False
+    service.metrics.database.set(database)
+    standing = service.catch_up.standing
+    body = {
+        "ready": database,
+        "database": database,
+        "model": service.users.model.version,
+        "readaptation": standing
+        and {"users": standing.users, "current": standing.current, "running": standing.running},
+    }
+    return JSONResponse(body, status_code=200 if database else 503)
+
+
+@router.get(
+    "/metrics",
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems()},
+    response_class=Response,
+    dependencies=[needs("read")],
+)
+async def metrics(service: ServiceDep) -> Response:
+    """Return all measurements in Prometheus' text format."""
+    service.refresh_gauges()
+    return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.post(
+    "/v1/admin/reload",
+    response_model=ReloadedOut,
+    responses=problems(409, 503),
+    dependencies=[needs("admin")],
+)
+async def reload(service: ServiceDep) -> Response:
+    """Load the run's folder anew, without dropping a request."""
+    model = await service.reload()
+    return JSONResponse({"model": model.version})

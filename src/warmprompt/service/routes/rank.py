@@ -1,0 +1,42 @@
+"""Rankings for people of whom nothing is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body
+from starlette.responses import Response
+
+from warmprompt.adaptation.personaliser import Known
+from warmprompt.service.checks import check_item, check_places, check_said, events_of, latest_of
+from warmprompt.service.ranking import ranked
+from warmprompt.service.routes.common import BudgetDep, ServiceDep, needs, problems
+from warmprompt.service.schemas import RankIn, RankingOut
+from warmprompt.service.told import Profile
+
+router = APIRouter(prefix="/v1", tags=["rank"])
+
+_EXAMPLES: Any = {
+    "a sentence and an event": {
+        "value": {"about": "I like quiet films about people", "events": [{"item": "50", "rating": 5}], "n": 5}
+    },
+    "candidates": {"value": {"events": [{"item": "50"}], "candidates": ["100", "127", "258"]}},
+}
+
+
+@router.post(
+    "/rank", response_model=RankingOut, responses=problems(400, 413, 503), dependencies=[needs("read")]
+)
+async def rank(
+    service: ServiceDep, budget: BudgetDep, told: Annotated[RankIn, Body(openapi_examples=_EXAMPLES)]
+) -> Response:
+    """Rank for somebody described in the request; nothing of it is kept."""
+    check_places(service, told.n)
+    events = latest_of(await events_of(service, told.events))
+    check_said(service, Profile(about=told.about, attributes=told.attributes))
+    known = Known(events=events, about=told.about or None, attributes=told.attributes or {})
+    for place, item in enumerate(told.candidates or ()):
+        check_item(service, item, field=f"candidate {place}")
+    answer = await service.users.state_of(known, budget_s=budget)
+    page = await ranked(service.users, answer, told.n, candidates=told.candidates)
+    return Response(page, media_type="application/json")

@@ -1,0 +1,116 @@
+"""What is told of users, what they get for it, what is held about them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+from starlette.responses import JSONResponse, Response
+
+from warmprompt.service.checks import check_places, checked_profile, events_of
+from warmprompt.service.export import exported
+from warmprompt.service.problems import ProblemError
+from warmprompt.service.ranking import ranked
+from warmprompt.service.routes.common import (
+    BudgetDep,
+    IdempotencyDep,
+    ServiceDep,
+    UserIdDep,
+    needs,
+    not_found,
+    problems,
+)
+from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded
+from warmprompt.service.told import Profile
+from warmprompt.types import Event
+
+router = APIRouter(prefix="/v1/users", tags=["users"])
+
+_EXAMPLES: Any = {
+    "one event": {"value": {"events": [{"item": "50", "rating": 5}]}},
+    "events and a sentence": {
+        "value": {
+            "events": [{"item": "50", "rating": 5, "time_s": 1700000000}, {"item": "100"}],
+            "about": "I like quiet films about people",
+            "attributes": {"occupation": "artist"},
+        }
+    },
+}
+
+
+@router.post(
+    "/{user_id}/events",
+    status_code=201,
+    response_model=Recorded,
+    responses=problems(400, 409, 413, 503),
+    dependencies=[needs("write")],
+)
+async def add_events(
+    service: ServiceDep,
+    user: UserIdDep,
+    key: IdempotencyDep,
+    told: Annotated[EventsIn, Body(openapi_examples=_EXAMPLES)],
+) -> Response:
+    """Write what a user did, or says of themselves, to the log; it is on the disk when this answers."""
+    news: list[Event | Profile] = [*await events_of(service, told.events)]
+    profile = await checked_profile(service, user, told)
+    if profile is not None:
+        news.append(profile)
+    if not news:
+        raise ProblemError(
+            422, field="body", value="{}", remedy="Send events, about or attributes; at least one of them."
+        )
+    appended = await service.users.record(user, news, key=key)
+    body = {
+        "first_seq": appended.first_seq,
+        "last_seq": appended.last_seq,
+        "repeated": appended.repeated,
+    }
+    return JSONResponse(body, status_code=201)
+
+
+@router.get(
+    "/{user_id}/recommendations",
+    response_model=RankingOut,
+    responses=problems(501, 503),
+    dependencies=[needs("read")],
+)
+async def recommend(
+    service: ServiceDep,
+    user: UserIdDep,
+    budget: BudgetDep,
+    n: Annotated[int, Query(ge=1, le=1000, description="Places in the ranking.", examples=[10])] = 10,
+    explain: Annotated[bool, Query(description="Say why each item stands there.")] = False,  # noqa: FBT002
+) -> Response:
+    """Rank the catalogue for a user; somebody unknown gets what a stranger gets."""
+    check_places(service, n)
+    answer = await service.users.state(user, budget_s=budget)
+    return Response(await ranked(service.users, answer, n, explain=explain), media_type="application/json")
+
+
+@router.get(
+    "/{user_id}", response_model=ExportOut, responses=problems(404, 503), dependencies=[needs("read")]
+)
+async def export_user(service: ServiceDep, user: UserIdDep) -> Response:
+    """Return everything held about a user."""
+    held = await service.users.ask(service.store.export, user)
+    if held is None:
+        raise not_found(user)
+    return JSONResponse(exported(held))
+
+
+@router.delete(
+    "/{user_id}", response_model=DeletedOut, responses=problems(503), dependencies=[needs("write")]
+)
+async def delete_user(service: ServiceDep, user: UserIdDep) -> Response:
+    """Delete everything held about a user: log, states, idempotency keys, memory."""
+    deleted = await service.users.forget(user)
+    if not deleted.scrubbed:
+        service.scrub_later()
+    body = {
+        "entries": deleted.entries,
+        "states": deleted.states,
+        "idempotency_keys": deleted.idempotency_keys,
+        "scrubbed": deleted.scrubbed,
+    }
+    return JSONResponse(body)

@@ -1,0 +1,234 @@
+"""What requests and answers look like; unknown keys and wrong types are refused, nothing is coerced."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_EVENTS_AT_ONCE = 500
+MAX_CANDIDATES = 5000
+MAX_ITEMS_AT_ONCE = 100
+
+ItemIdText = Annotated[str, Field(min_length=1, max_length=128)]
+ItemIdNumber = Annotated[int, Field(ge=-(2**53), le=2**53)]
+AnyItemId = ItemIdText | ItemIdNumber
+About = Annotated[str, Field(max_length=1000, description="A sentence about the user.")]
+Attributes = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=200)]],
+    Field(max_length=20, description="Such as age and occupation, as text."),
+]
+
+
+class Strict(BaseModel):
+    """Base of all requests."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class EventIn(Strict):
+    """One thing a user did with one item."""
+
+    item: AnyItemId
+    rating: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        default=None, description="On the data set's own scale; without it the event counts as a like."
+    )
+    time_s: Annotated[int, Field(ge=0, lt=2**40)] | None = Field(
+        default=None, description="Seconds since 1970; not in the future."
+    )
+
+
+class EventsIn(Strict):
+    """What is new of a user: events, a sentence, attributes; at least one of them."""
+
+    events: Annotated[list[EventIn], Field(max_length=MAX_EVENTS_AT_ONCE)] = Field(default=[])
+    about: About | None = Field(default=None, description='Replaces the former sentence; "" takes it back.')
+    attributes: Attributes | None = Field(
+        default=None, description="Replace the former ones; {} takes them back."
+    )
+
+
+class RankIn(Strict):
+    """All that is known of somebody, to rank for once; nothing of it is kept."""
+
+    events: Annotated[list[EventIn], Field(max_length=MAX_EVENTS_AT_ONCE)] = Field(default=[])
+    about: About | None = None
+    attributes: Attributes | None = None
+    candidates: Annotated[list[AnyItemId], Field(min_length=1, max_length=MAX_CANDIDATES)] | None = Field(
+        default=None, description="Rank only these items."
+    )
+    n: Annotated[int, Field(ge=1, le=1000)] = Field(default=10, description="Places in the ranking.")
+
+
+class NewItemIn(Strict):
+    """An item known by its text alone."""
+
+    id: AnyItemId
+    title: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+    text: Annotated[str, Field(max_length=4000)] = Field(
+        default="", description='More words about it, such as "Animation, Comedy".'
+    )
+
+
+class ItemsIn(Strict):
+    """Items to add."""
+
+    items: Annotated[list[NewItemIn], Field(min_length=1, max_length=MAX_ITEMS_AT_ONCE)]
+
+
+class Recorded(BaseModel):
+    """Written to the log, on the disk."""
+
+    first_seq: int = Field(description="Place of the first entry in the user's log.")
+    last_seq: int
+    repeated: bool = Field(description="The idempotency key had been used for the same: nothing was written.")
+
+
+class Place(BaseModel):
+    """One place of a ranking."""
+
+    place: int
+    item: str | int
+    title: str
+    score: float = Field(description="Only differences between items of one user mean something.")
+    explanation: dict[str, Any] | None = Field(default=None, description="With explain=true.")
+
+
+class EventsUsed(BaseModel):
+    """How many events the ranking rests on."""
+
+    used: int
+    left_out: int = Field(
+        description="Of items or ratings that this model does not know, or beyond the last 1000."
+    )
+
+
+class RankingOut(BaseModel):
+    """The best items, best first."""
+
+    items: list[Place]
+    stale: bool = Field(
+        description="The time budget was spent: the ranking does not know everything told yet."
+    )
+    seq: int = Field(description="Entries of the user's log that the ranking knows.")
+    last_seq: int = Field(description="Entries of the user's log.")
+    events: EventsUsed
+    model: str = Field(description="Version of the model that ranked.")
+    adapt_ms: float | None = Field(
+        description="How long the pass of the model for this state took; null where the store had it."
+    )
+
+
+class LogEntry(BaseModel):
+    """An entry of a user's log."""
+
+    seq: int
+    kind: str
+    body: dict[str, Any]
+    time_s: int
+    evidence_hash: str
+
+
+class StateOut(BaseModel):
+    """What a model derived from the log."""
+
+    model: str
+    seq: int
+    evidence_hash: str
+    vector: list[float]
+    prompt: list[list[float]] = Field(description="The user's soft prompt, as an offset from the run's.")
+
+
+class KeyUsed(BaseModel):
+    """An idempotency key and the entries it named."""
+
+    key: str
+    first_seq: int
+    last_seq: int
+
+
+class ExportOut(BaseModel):
+    """Everything held about a user."""
+
+    user: str
+    first_seen_s: int
+    log: list[LogEntry]
+    idempotency_keys: list[KeyUsed]
+    states: list[StateOut]
+
+
+class DeletedOut(BaseModel):
+    """What was deleted; all zero for somebody unknown."""
+
+    entries: int
+    states: int
+    idempotency_keys: int
+    scrubbed: bool = Field(description="No byte of it is left in the database's own files; else it follows.")
+
+
+class ItemOut(BaseModel):
+    """An item of the catalogue."""
+
+    item: str | int
+    title: str
+    popularity: float = Field(description="The part of its score that is the same for everybody.")
+    added: bool = Field(description="It came after training, by its text alone.")
+
+
+class ItemsOut(BaseModel):
+    """Items found, best match first, or the most popular ones."""
+
+    items: list[ItemOut]
+    total: int = Field(description="Items in the catalogue.")
+    rating_scale: tuple[float, float] | None = Field(
+        description="Lowest and highest rating, or null without."
+    )
+
+
+class AddedOut(BaseModel):
+    """What the catalogue holds now."""
+
+    total: int
+    added: int = Field(description="Items that came after training.")
+    room: int = Field(description="Items that may still come.")
+
+
+class Readaptation(BaseModel):
+    """How many users' states are up to date."""
+
+    users: int
+    current: int
+    running: bool
+
+
+class ReadyOut(BaseModel):
+    """Whether requests can be answered."""
+
+    ready: bool
+    database: bool
+    model: str
+    readaptation: Readaptation | None = Field(description="Null until first counted.")
+
+
+class AliveOut(BaseModel):
+    """The process answers."""
+
+    alive: bool
+
+
+class ReloadedOut(BaseModel):
+    """The model in service."""
+
+    model: str
+
+
+class ProblemOut(BaseModel):
+    """Why a request was not answered (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str = Field(description="What was wrong.")
+    value: str | None = Field(description="The value it had, shortened.")
+    remedy: str = Field(description="What to do about it.")

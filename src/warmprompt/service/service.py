@@ -1,0 +1,229 @@
+"""The running service: users, model, keys and the chores between requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from warmprompt.adaptation.personaliser import Personaliser
+from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
+from warmprompt.service.gate import Gate
+from warmprompt.service.items import item_of, row_of
+from warmprompt.service.keys import KeyRing, any_key
+from warmprompt.service.limits import RateLimit
+from warmprompt.service.logs import note, note_error
+from warmprompt.service.metrics import Metrics
+from warmprompt.service.model.catalogue import NewItem
+from warmprompt.service.model.live import ExplainerFactory, Model, check_room, extended, make_model
+from warmprompt.service.readapt import CatchUp
+from warmprompt.service.settings import ServiceSettings
+from warmprompt.service.users import Users
+from warmprompt.store.contract import Store
+
+_CHORES_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where models come from.
+
+    Attributes:
+        name: Shown in metrics; the run's folder name.
+        open: Loads the run as it lies there now.
+        stamp: Changes when another run lies there; None where nobody watches.
+        make_explainer: Makes what explains rankings, or None.
+    """
+
+    name: str
+    open: Callable[[], Personaliser]
+    stamp: Callable[[], object] | None = None
+    make_explainer: ExplainerFactory | None = None
+
+
+def load_model(source: Source, store: Store, settings: ServiceSettings) -> Model:
+    """Load the run and put it into service, with the items that the store holds.
+
+    Raises:
+        WarmpromptError: There is no run, it is damaged, or it belongs to another backbone.
+    """
+    model = make_model(
+        source.open(),
+        room=settings.room,
+        largest_batch=settings.batch.largest,
+        make_explainer=source.make_explainer,
+    )
+    return _with_news(model, store)
+
+
+class Service:
+    """Everything that lives between requests; made before the event loop runs, started inside it.
+
+    Args:
+        store: Log, states, items, keys.
+        source: Where models come from.
+        model: The first one, from `load_model`.
+        settings: How to behave.
+        keys_needed: Whether requests need a key even while none is in force; true beyond loopback.
+    """
+
+    def __init__(
+        self, store: Store, source: Source, model: Model, *, settings: ServiceSettings, keys_needed: bool
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.metrics = Metrics()
+        self.users = Users(store, model, settings=settings, metrics=self.metrics)
+        self.catch_up = CatchUp(self.users)
+        ring = KeyRing(store)
+        self.gate = Gate(
+            ring=ring,
+            rate=RateLimit(per_s=settings.limits.per_s, burst=settings.limits.burst),
+            is_open=not keys_needed and not any_key(store),
+            find=lambda key: self.users.ask(ring.find, key),
+        )
+        self._source = source
+        self._keys_needed = keys_needed
+        self._stamp = source.stamp and source.stamp()
+        self._changing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unscrubbed = False
+        self._show_model()
+
+    def start(self) -> None:
+        """Begin to work; call it inside the event loop."""
+        self.users.start()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._do_chores(), name="chores")]
+        if self.settings.readapt:
+            self._tasks.append(loop.create_task(self.catch_up.run(), name="catching up"))
+
+    async def close(self) -> None:
+        """Stop; what is under way is ended first."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.users.close()
+
+    async def reload(self) -> Model:
+        """Load the run anew and put it in service; requests under way end with the former model.
+
+        Raises:
+            WarmpromptError: The run cannot be used; the former model stays.
+        """
+        async with self._changing:
+            begun_s = time.perf_counter()
+            try:
+                model = await self.users.ask(load_model, self._source, self.store, self.settings)
+            except WarmpromptError:
+                self.metrics.reloads.labels("failed").inc()
+                raise
+            self.users.use(model)
+            self.metrics.reloads.labels("done").inc()
+            self._show_model()
+            note("model loaded", version=model.version[:12], s=round(time.perf_counter() - begun_s, 1))
+            self.catch_up.wake()
+            return model
+
+    async def add_items(self, items: Sequence[NewItem]) -> Model:
+        """Take items in, for good; an item that is there with the same words is left as it is.
+
+        Raises:
+            BadInputError: No room, or an id of the wrong kind.
+            MismatchError: An id is taken, or the run was trained without item texts.
+        """
+        async with self._changing:
+            model = await self._synced()
+            fresh = [item for item in items if item.id not in model.personaliser.index]
+            known = await self.users.ask(self.store.items) if len(fresh) < len(items) else None
+            added = {} if known is None else {item_of(one).id: item_of(one) for one in known.items}
+            for item in items:
+                if item not in fresh and added.get(item.id) != item:
+                    raise MismatchError(
+                        field="id of item", value=item.id, remedy="It is taken; choose another id."
+                    )
+            if not fresh:
+                return model
+            check_room(model, fresh)
+            await self.users.ask(model.reader.read, fresh[:1])  # a run that reads no texts must not store any
+            await self.users.ask(self.store.put_items, [row_of(item) for item in fresh])
+            return await self._synced()
+
+    async def sync_items(self) -> Model:
+        """Take in the items that other processes added."""
+        async with self._changing:
+            return await self._synced()
+
+    def scrub_later(self) -> None:
+        """Have deleted bytes removed from the database's files as soon as nobody reads them."""
+        self._unscrubbed = True
+
+    def refresh_gauges(self) -> None:
+        """Bring the gauges up to date."""
+        self.metrics.queue.set(self.users.batcher.waiting)
+        self.metrics.held.set(len(self.users))
+        self.metrics.unsaved.set(len(self.users.writer))
+
+    async def _synced(self) -> Model:
+        model = await self.users.ask(_with_news, self.users.model, self.store)
+        if model is not self.users.model:
+            self.users.use(model)
+            self._show_model()
+        return model
+
+    async def _do_chores(self) -> None:
+        while True:
+            await asyncio.sleep(_CHORES_S)
+            try:
+                await self._do_some_chores()
+                self.metrics.database.set(1)
+            except DatabaseAwayError as error:
+                self.metrics.database.set(0)
+                note_error("the database is away", error)
+            except WarmpromptError as error:
+                note_error("a chore failed", error)
+
+    async def _do_some_chores(self) -> None:
+        self.users.drop_idle()
+        if not self._keys_needed:
+            self.gate.is_open = not await self.users.ask(any_key, self.store)
+        if self.settings.shared:
+            await self.sync_items()
+        if self._unscrubbed:
+            self._unscrubbed = not await self.users.ask(self.store.scrub)
+        if self._source.stamp is not None:
+            await self._reload_if_changed(self._source.stamp())
+
+    async def _reload_if_changed(self, stamp: object) -> None:
+        if stamp is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        await self.reload()
+
+    def _show_model(self) -> None:
+        model = self.users.model
+        self.metrics.model.clear()
+        self.metrics.model.labels(model.version[:16], self._source.name).set(1)
+        self.metrics.items.labels("trained").set(model.num_trained)
+        self.metrics.items.labels("added").set(model.num_items - model.num_trained)
+
+
+def _with_news(model: Model, store: Store) -> Model:
+    """Return the model with the items that the store has and it has not.
+
+    Raises:
+        UserError: They do not fit into it.
+    """
+    changes = store.items(since=model.items_version)
+    if changes.version == model.items_version:
+        return model
+    try:
+        return extended(model, [item_of(row) for row in changes.items], items_version=changes.version)
+    except UserError as error:
+        raise type(error)(
+            field=f"items added to the store: {error.field}", value=error.value, remedy=error.remedy
+        ) from None

@@ -1,0 +1,212 @@
+"""From a run's folder to a listening service; whatever cannot be is told before the model is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy import make_url
+
+from warmprompt.assembly.runs import open_run
+from warmprompt.errors import BadInputError, DatabaseAwayError
+from warmprompt.meta.checkpoint import MANIFEST
+from warmprompt.service.app import create_app
+from warmprompt.service.keys import any_key
+from warmprompt.service.logs import note, note_error, set_up_logging
+from warmprompt.service.model.live import ExplainerFactory
+from warmprompt.service.service import Service, Source, load_model
+from warmprompt.service.settings import ServiceSettings
+from warmprompt.store.contract import Store
+from warmprompt.store.opening import open_store
+
+PAGE = Path(__file__).parent / "page"
+_BACKLOG = 2048
+_GOODBYE_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the service is and where it keeps users.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        store: Address of the database.
+        watch: Load the run anew when its folder changes.
+        log_level: Of the service's log.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    store: str = "sqlite:///warmprompt.db"
+    watch: bool = False
+    log_level: str = "INFO"
+
+
+def serve(
+    folder: Path,
+    place: Place,
+    *,
+    settings: ServiceSettings,
+    make_explainer: ExplainerFactory | None = None,
+    ready: Callable[[str], object] = lambda _address: None,
+) -> None:
+    """Serve a run until the process is told to stop (SIGTERM, SIGINT); SIGHUP loads the run anew.
+
+    Args:
+        folder: Of a trained run.
+        place: Where to listen, where to keep users.
+        settings: How to behave; whether the store is shared follows from its kind.
+        make_explainer: Makes what explains rankings, or None.
+        ready: Told the address once the service can be asked.
+
+    Raises:
+        BadInputError: The port is taken, the database is away or another service serves its file, or there
+            is no key while the address can be reached from elsewhere.
+        WarmpromptError: The run cannot be used.
+    """
+    set_up_logging(level=place.log_level)
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listening(place.host, place.port))
+        stack.enter_context(_sole(place.store))
+        store = stack.enter_context(open_store(place.store, num_connections=settings.store_threads))
+        away = not _is_loopback(place.host)
+        if away and not _has_key(store):
+            raise BadInputError(
+                field="--host",
+                value=place.host,
+                remedy="It can be reached from elsewhere: make a key first with 'warmprompt keys create'.",
+            )
+        source = Source(
+            name=folder.name,
+            open=lambda: open_run(folder),
+            stamp=(lambda: _stamp(folder)) if place.watch else None,
+            make_explainer=make_explainer,
+        )
+        settings = replace(settings, shared=not place.store.startswith("sqlite"))
+        model = load_model(source, store, settings)
+        service = Service(store, source, model, settings=settings, keys_needed=away)
+        note("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
+        address = _address(listener)
+        asyncio.run(_run(service, listener, ready=lambda: ready(address)))
+
+
+async def _run(service: Service, listener: socket.socket, *, ready: Callable[[], object]) -> None:
+    page = PAGE if (PAGE / "index.html").is_file() else None
+    config = uvicorn.Config(
+        create_app(service, page=page),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_GOODBYE_S,
+    )
+    server = uvicorn.Server(config)
+    reloading: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.get_running_loop().create_task(_reload(service))
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if server.started:
+        ready()
+    await serving
+
+
+async def _reload(service: Service) -> None:
+    try:
+        await service.reload()
+    except Exception as error:  # noqa: BLE001 - the former model serves on
+        note_error("the run could not be loaded anew", error)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a socket that is bound, so that a port that is taken is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            # Others see at once that the port is taken; clients wait until the model is loaded.
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            raise BadInputError(
+                field="--port" if taken else "--host",
+                value=port if taken else host,
+                remedy="It is taken; choose another one."
+                if taken
+                else f"It cannot be listened on: {os.strerror(error.errno or 0)}."
+                if error.errno and error.errno > 0
+                else "It is no address of this machine.",
+            ) from None
+        yield listener
+
+
+@contextmanager
+def _sole(url: str) -> Iterator[None]:
+    """Keep other services off a SQLite file while this one, which trusts its memory, serves it."""
+    if not url.startswith("sqlite"):
+        yield
+        return
+    name = f"{make_url(url).database}.serving"
+    try:
+        lock = Path(name).open("w")  # noqa: SIM115 - open as long as the service is
+    except OSError:
+        yield  # the store tells better what is wrong with the place
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInputError(
+                field="--store",
+                value=url,
+                remedy="Another service serves this file; stop it, or use PostgreSQL to share users.",
+            ) from None
+        yield
+
+
+def _has_key(store: Store) -> bool:
+    try:
+        return any_key(store)
+    except DatabaseAwayError as error:
+        raise BadInputError(field=error.field, value=error.value, remedy=error.remedy) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _stamp(folder: Path) -> object:
+    """Return what changes when another run lies there; None while one is being written."""
+    try:
+        found = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino)
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

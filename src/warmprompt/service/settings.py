@@ -1,0 +1,53 @@
+"""How the service is run; every value is an option of `warmprompt serve`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from warmprompt.service.batcher import BatchLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestLimits:
+    """What a client may ask for.
+
+    Attributes:
+        body_bytes: Longest request body.
+        per_s: Requests a second of one key, or of one address without a key; 0 does not count them.
+        burst: Requests at once after a pause.
+        places: Longest ranking.
+        log_entries: Longest log of one user; what comes after is refused.
+    """
+
+    body_bytes: int = 262_144
+    per_s: float = 100.0
+    burst: int = 200
+    places: int = 200
+    log_entries: int = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """How the service behaves.
+
+    Attributes:
+        budget_s: How long a request waits for a fresh state, where it names no budget itself.
+        batch: How adaptations are gathered.
+        limits: What a client may ask for.
+        held_users: Users kept in memory at most.
+        held_idle_s: A user not asked for this long leaves memory.
+        store_threads: Threads that talk to the database.
+        shared: Other processes write to the same store: look for news before each answer.
+        room: Items that may be added while the service runs.
+        readapt: Whether states that are behind are brought up to date while nothing else is to do.
+    """
+
+    budget_s: float = 0.25
+    batch: BatchLimits = field(default_factory=BatchLimits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    held_users: int = 20_000
+    held_idle_s: float = 3600.0
+    store_threads: int = 8
+    shared: bool = False
+    room: int = 1024
+    readapt: bool = True

@@ -1,0 +1,81 @@
+"""States on their way to the store, behind the answers: losing one costs an adaptation, never an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from warmprompt.errors import WarmpromptError
+from warmprompt.service.held import Adapted, stored_form
+from warmprompt.service.logs import note_error
+from warmprompt.store.contract import StoredState
+
+_PENDING = 4096
+_RETRY_S = 1.0
+
+
+class StateWriter:
+    """Writes the newest state of each user, one after the other.
+
+    Args:
+        put: Stores a state of a user.
+    """
+
+    def __init__(self, put: Callable[[str, StoredState], Awaitable[object]]) -> None:
+        self._put = put
+        self._pending: dict[str, Adapted] = {}
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Users whose state waits."""
+        return len(self._pending)
+
+    def start(self) -> None:
+        """Begin to write; call it inside the event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="state writer")
+
+    def put(self, user: str, adapted: Adapted) -> None:
+        """Have a state written, instead of an older one of the same user that waits."""
+        self._pending.pop(user, None)
+        self._pending[user] = adapted
+        if len(self._pending) > _PENDING:
+            del self._pending[next(iter(self._pending))]
+        self._arrived.set()
+
+    def forget(self, user: str) -> None:
+        """Have nothing written of a user."""
+        self._pending.pop(user, None)
+
+    async def drained(self, *, within_s: float = 5.0) -> None:
+        """Wait until nothing waits to be written, or as long as `within_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._pending:
+                    await asyncio.sleep(0.01)
+
+    async def close(self, *, within_s: float = 5.0) -> None:
+        """Write what waits, as long as that takes no longer than `within_s`, and stop."""
+        if self._task is None:
+            return
+        await self.drained(within_s=within_s)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _work(self) -> None:
+        while True:
+            if not self._pending:
+                self._arrived.clear()
+                await self._arrived.wait()
+            user = next(iter(self._pending))
+            adapted = self._pending[user]
+            try:
+                await self._put(user, stored_form(adapted))
+            except WarmpromptError as error:
+                note_error("a state could not be stored; trying again", error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if self._pending.get(user) is adapted:
+                del self._pending[user]
