@@ -10,6 +10,7 @@ and every user with another user's sentence. Writes zero-history.md.
 from __future__ import annotations
 
 import argparse
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from warmprompt.baselines.registry import baseline
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import describe_attributes, describe_tastes, favourite_genres, genre_table
 from warmprompt.evaluation.cases import Case, attributes_of
+from warmprompt.evaluation.machine import describe_machine
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
 from warmprompt.evaluation.runner import score_cases
@@ -113,24 +115,37 @@ def page(name: str, seeds: list[int], per_text: dict[str, list[dict[UserId, np.n
     """Return NDCG@10 of each kind of text and its gain over no text, paired by user."""
     averaged = {label: average_within_user(parts) for label, parts in per_text.items()}
     users = list(averaged["no text"])
+    machine = ", ".join(f"{key} {value}" for key, value in describe_machine().items())
     lines = [
         "# Zero history: what a sentence is worth",
         "",
         f"{name}, split seeds {', '.join(map(str, seeds))}, {len(users)} test users, K = 0, full catalogue.",
         "NDCG@10; gains over no text are paired by user, with 95 % bootstrap intervals.",
         "Sentences about tastes name a user's three favourite genres outside the query. Made by",
-        "`python benchmarks/zero_history.py`.",
+        f"`python benchmarks/zero_history.py`; machine: {machine}; commit {commit()}.",
         "",
-        "| text | NDCG@10 | gain over no text |",
-        "|---|---|---|",
+        "| text | NDCG@10 | gain over no text | gain over another user's sentence |",
+        "|---|---|---|---|",
     ]
     plain = np.array([averaged["no text"][user][NDCG] for user in users])
+    others = np.array([averaged["tastes, unseen phrasings, of another user"][user][NDCG] for user in users])
     for label, of_user in averaged.items():
         values = np.array([of_user[user][NDCG] for user in users])
-        low, high = bootstrap_intervals((values - plain)[:, None], derive(0, "zero-history", label))
-        gain = f"{(values - plain).mean():+.4f} [{low[0]:+.4f}, {high[0]:+.4f}]"
-        lines.append(f"| {label} | {values.mean():.4f} | {'' if label == 'no text' else gain} |")
+        gains = [gain(values, base, label) if np.any(values != base) else "" for base in (plain, others)]
+        lines.append(f"| {label} | {values.mean():.4f} | {' | '.join(gains)} |")
     return "\n".join([*lines, ""])
+
+
+def gain(values: np.ndarray, base: np.ndarray, label: str) -> str:
+    """Return the mean difference and its interval."""
+    low, high = bootstrap_intervals((values - base)[:, None], derive(0, "zero-history", label))
+    return f"{(values - base).mean():+.4f} [{low[0]:+.4f}, {high[0]:+.4f}]"
+
+
+def commit() -> str:
+    """Return the code's commit."""
+    command = ["git", "describe", "--always"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":
