@@ -16,7 +16,7 @@ from warmprompt.store.faults import in_our_words
 from warmprompt.store.migrating import migrate
 from warmprompt.store.sql import SqlStore
 
-_SCRUB_UP_TO = 64 * 2**20
+_SCRUB_UP_TO = 16 * 2**20
 
 
 def open_store(

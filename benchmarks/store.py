@@ -1,0 +1,519 @@
+"""What a stored user costs, how a store with a million users reads, and rounds of SIGKILL.
+
+    python benchmarks/store.py --size                                 bytes per stored user, both databases
+    python benchmarks/store.py --appends                              latency and rate of appends
+    python benchmarks/store.py --users 1000000 --work FOLDER          reads against those of 1,000 users
+    python benchmarks/store.py --kill-rounds 50                       both databases, the server crashing too
+
+Each part renews its own entry of docs/results/store.json, and with it the page store.md. States are those of
+`adaptation.state` with the numbers drawn at random, which is what no compression can shorten.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmprompt.adaptation.state import UserState
+from warmprompt.evaluation.machine import describe_machine
+from warmprompt.files import write_atomic
+from warmprompt.scoring.ranking import top_n
+from warmprompt.store.contract import Entry, Store, StoredState
+from warmprompt.store.opening import open_store
+from warmprompt.types import Event
+
+ROOT = Path(__file__).parents[1]
+MODEL = "5f" * 32
+FACTORS, PROMPTS, HIDDEN, ITEMS = 32, 4, 576, 10_000
+ABOUT = "A nurse who likes quiet science fiction, old musicals and anything with a heist in it."
+
+
+def main() -> None:
+    """Read the options, run the parts asked for, renew the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", action="store_true")
+    parser.add_argument("--appends", action="store_true")
+    parser.add_argument("--users", type=int, default=0)
+    parser.add_argument("--kill-rounds", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "store")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="warmprompt-store-", dir=chosen.work) as folder:
+        work = Path(folder)
+        if chosen.size:
+            keep(chosen.out, "size", measure_size(work))
+        if chosen.appends:
+            keep(chosen.out, "appends", measure_appends(work))
+        if chosen.users:
+            keep(chosen.out, "reads", measure_reads(work, num_users=chosen.users))
+        if chosen.kill_rounds:
+            for found in measure_kills(work, num_rounds=chosen.kill_rounds):
+                keep(chosen.out, "kills", found)
+    told = json.loads(chosen.out.with_suffix(".json").read_text())
+    write_atomic(chosen.out.with_suffix(".md"), page(told).encode())
+
+
+def keep(out: Path, part: str, found: dict[str, Any]) -> None:
+    """Put one part's results into the file of results, with where and when they came about."""
+    file = out.with_suffix(".json")
+    told = json.loads(file.read_text()) if file.is_file() else {}
+    load = os.getloadavg()[0]
+    told[part] = found | {"machine": describe_machine(), "commit": commit(), "load": round(load, 1)}
+    write_atomic(file, (json.dumps(told, indent=1) + "\n").encode())
+
+
+def commit() -> str:
+    """Return the commit under test."""
+    command = ["git", "describe", "--always"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+# -- bytes per user
+
+
+def some_user(rng: random.Random) -> tuple[list[Entry], UserState]:
+    """Return a user's log, a sentence and 10 to 20 events, and the state after it."""
+    numbers = np.random.default_rng(rng.getrandbits(32))
+    events = tuple(
+        Event(item=str(rng.randrange(ITEMS)), rating=float(rng.randrange(1, 6)), time_s=1_700_000_000 + place)
+        for place in range(rng.randint(10, 20))
+    )
+    told = [Entry(kind="profile", body=json.dumps({"about": ABOUT, "attributes": {"age": "34"}}))]
+    for event in events:
+        body = {"item": event.item, "rating": event.rating, "time_s": event.time_s}
+        told.append(Entry(kind="event", body=json.dumps(body)))
+    state = UserState(
+        events=events,
+        about=ABOUT,
+        attributes={"age": "34"},
+        vector_D=numbers.normal(size=FACTORS).astype(np.float32),
+        offsets_PH=numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32),
+        model_hash=MODEL,
+    )
+    return told, state
+
+
+def fill(store: Store, num_users: int, *, encode: Callable[[UserState], bytes]) -> int:
+    """Write users as a service does, an entry at a time with a key each; return the bytes of their states."""
+    rng = random.Random(0)
+    total = 0
+    for number in range(num_users):
+        told, state = some_user(rng)
+        user = f"{rng.getrandbits(128):032x}"
+        for entry in told:
+            done = store.append(user, [entry], idempotency_key=f"{rng.getrandbits(128):032x}")
+        data = encode(state)
+        total += len(data)
+        put = StoredState(model_hash=MODEL, seq=done.last_seq, evidence_hash=done.evidence_hash, data=data)
+        store.put_state(user, put)
+        if number % 100 == 0:
+            print(f"{number} users", file=sys.stderr)
+    return total
+
+
+def half_precision(state: UserState) -> bytes:
+    """Return the state's bytes with the prompt's offsets as float16 (their length is what counts here)."""
+    data = state.to_bytes()
+    cut = state.offsets_PH.astype("<f2").tobytes()
+    return data[: -32 - state.offsets_PH.nbytes] + cut + data[-32:]
+
+
+def without_offsets(state: UserState) -> bytes:
+    """Return the state's bytes without the prompt's offsets."""
+    data = state.to_bytes()
+    return data[: -32 - state.offsets_PH.nbytes] + data[-32:]
+
+
+def measure_size(work: Path, *, num_users: int = 100) -> dict[str, Any]:
+    """Return bytes per user: of the state alone, and of everything on the disk."""
+    found: dict[str, Any] = {"num_users": num_users, "sqlite": {}, "postgresql": {}}
+    forms = {"float32": UserState.to_bytes, "float16": half_precision, "none": without_offsets}
+    sample = [some_user(random.Random(seed))[1].to_bytes() for seed in range(200)]
+    found["deflated_share"] = sum(len(zlib.compress(one)) for one in sample) / sum(map(len, sample))
+    for form, encode in forms.items():
+        file = work / f"{form}.db"
+        with open_store(f"sqlite:///{file}") as store:
+            unflushed(store)
+            total = fill(store, num_users, encode=encode)
+        found["sqlite"][form] = {"state": total / num_users, "all": file.stat().st_size / num_users}
+        found["sqlite"][form]["tables"] = {
+            name: size / num_users for name, size in sizes(file).items() if size > 4096
+        }
+    with postgresql(durable=False) as server:
+        for form, encode in forms.items():
+            url = server.new_database(form)
+            with open_store(url) as store:
+                empty = int(server.sql("SELECT pg_database_size(current_database())", database=form))
+                total = fill(store, num_users, encode=encode)
+            server.sql("VACUUM FULL", database=form)
+            full = int(server.sql("SELECT pg_database_size(current_database())", database=form))
+            found["postgresql"][form] = {"state": total / num_users, "all": (full - empty) / num_users}
+    return found
+
+
+def sizes(file: Path) -> dict[str, int]:
+    """Return the bytes that each table and index of a SQLite file takes, where this SQLite can tell."""
+    held = sqlite3.connect(file)
+    try:
+        return dict(held.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name"))
+    except sqlite3.OperationalError:
+        return {}
+    finally:
+        held.close()
+
+
+def unflushed(store: Any) -> None:
+    """Let a store that is only filled not wait for the disk."""
+    from sqlalchemy import event
+
+    event.listen(store.database.engine, "checkout", lambda held, *_: held.execute("PRAGMA synchronous = OFF"))
+
+
+# -- appends
+
+
+def measure_appends(work: Path, *, num_appends: int = 1000, num_threads: int = 8) -> dict[str, Any]:
+    """Return latency of appends one after the other, and the rate of several threads."""
+    found: dict[str, Any] = {"num_appends": num_appends, "num_threads": num_threads, "flush_ms": flush(work)}
+    with postgresql() as server:
+        for name, url in (("sqlite", f"sqlite:///{work}/appends.db"), ("postgresql", server.url)):
+            with open_store(url) as store, ThreadPoolExecutor(num_threads) as pool:
+                body = '{"item": "50", "rating": 4.0, "time_s": 1700000000}'
+
+                def append(number: int, store: Store = store, body: str = body) -> float:
+                    started = time.perf_counter()
+                    told = [Entry(kind="event", body=body)]
+                    store.append(f"user {number % 50}", told, idempotency_key=str(number))
+                    return 1000 * (time.perf_counter() - started)
+
+                alone = [append(number) for number in range(num_appends)]
+                started = time.perf_counter()
+                list(pool.map(append, range(num_appends, 2 * num_appends)))
+                rate = num_appends / (time.perf_counter() - started)
+                heads = timed(lambda _, store=store: store.head("user 7"), range(num_appends))
+            found[name] = {"append_ms": quantiles(alone), "rate": rate, "head_ms": quantiles(heads)}
+    return found
+
+
+def flush(work: Path, *, num: int = 200) -> dict[str, float]:
+    """Return how long the disk takes to flush 4 KiB, without which no append can be acknowledged."""
+    with (work / "flush").open("wb", buffering=0) as file:
+
+        def once(_: int) -> None:
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+
+        return quantiles(timed(once, range(num)))
+
+
+# -- a million users
+
+
+def measure_reads(work: Path, *, num_users: int, num_reads: int = 5000) -> dict[str, Any]:
+    """Return times of reading and ranking in a store of 1,000 users and of many, measured in turns."""
+    found: dict[str, Any] = {"num_reads": num_reads, "users": {}}
+    sizes_ = {1000: work / "small.db", num_users: work / "large.db"}
+    for number, file in sizes_.items():
+        started = time.perf_counter()
+        many_users(file, number)
+        found["users"][str(number)] = {"bytes": file.stat().st_size, "fill_s": time.perf_counter() - started}
+    vectors_VD = np.random.default_rng(0).normal(size=(ITEMS, FACTORS)).astype(np.float32)
+    rng = random.Random(1)
+    stores = {number: open_store(f"sqlite:///{file}") for number, file in sizes_.items()}
+    times: dict[int, dict[str, list[float]]] = {
+        number: {"head": [], "read": [], "read_and_rank": [], "processor": []} for number in stores
+    }
+    for turn in range(num_reads + 200):
+        for number, store in stores.items():
+            user = f"user {rng.randrange(number) + 1}"
+            began = time.thread_time()
+            marks = [time.perf_counter()]
+            head = store.head(user)
+            marks.append(time.perf_counter())
+            state = store.get_state(user, MODEL)
+            marks.append(time.perf_counter())
+            assert head is not None
+            assert state is not None
+            assert state.evidence_hash == head.evidence_hash
+            read = UserState.from_bytes(state.data)
+            top_n(read.vector_D[None] @ vectors_VD.T, 10)
+            marks.append(time.perf_counter())
+            used = time.thread_time() - began
+            if turn >= 200:
+                of = times[number]
+                of["head"].append(1000 * (marks[1] - marks[0]))
+                of["read"].append(1000 * (marks[2] - marks[1]))
+                of["read_and_rank"].append(1000 * (marks[3] - marks[0]))
+                of["processor"].append(1000 * used)
+    for number, store in stores.items():
+        found["users"][str(number)] |= {name: quantiles(values) for name, values in times[number].items()}
+        started = time.perf_counter()
+        progress = store.progress(MODEL)
+        assert (progress.users, progress.current) == (number, number)
+        found["users"][str(number)]["progress_s"] = time.perf_counter() - started
+        deletions = timed(lambda place, store=store: store.delete(f"user {place + 1}"), range(20))
+        found["users"][str(number)]["delete_ms"] = quantiles(deletions)
+        started = time.perf_counter()
+        found["users"][str(number)]["scrubbed"] = store.scrub()
+        found["users"][str(number)]["scrub_s"] = time.perf_counter() - started
+        store.close()
+    return found
+
+
+def many_users(file: Path, num_users: int) -> None:
+    """Fill a SQLite file: the logs and states of a hundred users, over and over under other names."""
+    with open_store(f"sqlite:///{file}", scrub_up_to_bytes=0) as store:
+        unflushed(store)
+        rng = random.Random(0)
+        held = sqlite3.connect(file, isolation_level=None)
+        held.execute("PRAGMA synchronous = OFF")
+        held.execute("PRAGMA temp_store = MEMORY")
+        held.execute("CREATE TEMP TABLE log (pattern INTEGER, seq, kind, body, evidence, time_s)")
+        held.execute("CREATE TEMP TABLE one (pattern INTEGER PRIMARY KEY, seq, evidence, data)")
+        for pattern in range(100):
+            told, state = some_user(rng)
+            store.append("pattern", told)
+            log = store.entries("pattern")
+            store.delete("pattern")
+            hashes = [bytes.fromhex(entry.evidence_hash) for entry in log]
+            rows = [
+                (pattern, entry.seq, entry.kind, entry.body, own, entry.time_s)
+                for entry, own in zip(log, hashes, strict=True)
+            ]
+            held.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
+            held.execute(
+                "INSERT INTO one VALUES (?, ?, ?, ?)", (pattern, len(log), hashes[-1], state.to_bytes())
+            )
+        held.execute("CREATE INDEX log_of ON log (pattern, seq)")
+        step = 20_000
+        for first in range(1, num_users + 1, step):
+            held.execute("BEGIN IMMEDIATE")
+            held.execute(
+                "WITH RECURSIVE n(no) AS (SELECT ? UNION ALL SELECT no + 1 FROM n WHERE no < ?) "
+                "INSERT INTO warmprompt_users SELECT no, 'user ' || no, seq, evidence, 1700000000 "
+                "FROM n JOIN one ON pattern = no % 100",
+                (first, min(first + step - 1, num_users)),
+            )
+            held.execute(
+                "INSERT INTO warmprompt_entries SELECT no, seq, kind, body, log.evidence, time_s "
+                "FROM warmprompt_users CROSS JOIN log ON pattern = no % 100 WHERE no >= ? ORDER BY no, seq",
+                (first,),
+            )
+            held.execute(
+                "INSERT INTO warmprompt_states SELECT no, ?, seq, one.evidence, data "
+                "FROM warmprompt_users CROSS JOIN one ON pattern = no % 100 WHERE no >= ? ORDER BY no",
+                (MODEL, first),
+            )
+            held.execute("COMMIT")
+            print(f"{first + step - 1} users", file=sys.stderr)
+        held.execute("PRAGMA user_version = 0")
+        held.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        held.close()
+
+
+# -- kills
+
+
+def measure_kills(work: Path, *, num_rounds: int) -> Iterator[dict[str, Any]]:
+    """Kill writers, and on PostgreSQL the server too; yields the counts after each round.
+
+    Raises:
+        AssertionError: A store broke its word.
+    """
+    killing, writer = from_tests("killing"), from_tests("writer")
+    found: dict[str, Any] = {}
+    acknowledged: dict[str, list[Any]] = {"sqlite": [], "postgresql": []}
+    rng = random.Random(0)
+    with postgresql() as server:
+        urls = {"sqlite": f"sqlite:///{work}/kills.db", "postgresql": server.url}
+        for number, name in product(range(num_rounds), urls):
+            crashes = name == "postgresql" and number % 2 == 1
+            crash = partial(server.stop, how="immediate") if crashes else None
+            acknowledged[name] += killing.kill_round(urls[name], str(number), rng=rng, crash=crash)
+            if crashes:
+                server.start()
+            with open_store(urls[name]) as store:
+                counts = writer.check(store, acknowledged[name])
+            found[name] = dict(zip(("acknowledged", "found", "states"), counts, strict=True))
+            found[name] |= {
+                "rounds": number + 1,
+                "server_crashes": (number + 1) // 2 * (name == "postgresql"),
+            }
+            if len(found) == 2:
+                yield found
+
+
+# -- common
+
+
+def timed(work: Callable[..., object], over: range) -> list[float]:
+    """Return the milliseconds of each call."""
+    times = []
+    for number in over:
+        started = time.perf_counter()
+        work(number)
+        times.append(1000 * (time.perf_counter() - started))
+    return times
+
+
+def quantiles(values: list[float]) -> dict[str, float]:
+    """Return the median and the 99th percentile."""
+    return {"p50": float(np.quantile(values, 0.5)), "p99": float(np.quantile(values, 0.99))}
+
+
+def from_tests(name: str) -> Any:
+    """Return a module of the store's tests."""
+    file = ROOT / "tests" / "store" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"store_{name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def postgresql(*, durable: bool = True) -> Iterator[Any]:
+    """Yield a server of our own."""
+    own = from_tests("postgresql")
+    server = own.make_server(own.binaries(), durable=durable)
+    try:
+        yield server
+    finally:
+        own.remove(server)
+
+
+def page(told: dict[str, Any]) -> str:
+    """Return the page of results, of the parts that were run."""
+    parts = {"size": size_part, "appends": appends_part, "reads": reads_part, "kills": kills_part}
+    lines = [
+        "# The store: bytes, times and kills",
+        "",
+        "Made by `benchmarks/store.py`; what the store promises is in [Operations](../operations/store.md).",
+        "States have 4 x 576 prompt offsets and a vector of 32, the numbers drawn at random.",
+    ]
+    for name, render in parts.items():
+        if name in told:
+            found = told[name]
+            machine = found["machine"]
+            where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
+            lines += ["", *render(found), "", f"{where}; load {found['load']}; commit `{found['commit']}`."]
+    return "\n".join([*lines, ""])
+
+
+def size_part(found: dict[str, Any]) -> list[str]:
+    """Return the table of bytes per user."""
+    lines = [
+        "## Bytes per stored user",
+        "",
+        f"{found['num_users']} users with a sentence and 10 to 20 events, each appended with a key of its own.",
+        f"Deflate shortens a state to {found['deflated_share']:.0%} only.",
+        "",
+        "| prompt offsets kept as | state | all in, SQLite | all in, PostgreSQL |",
+        "|---|---|---|---|",
+    ]
+    for form, own in found["sqlite"].items():
+        other = found["postgresql"][form]
+        lines.append(f"| {form} | {own['state']:,.0f} | {own['all']:,.0f} | {other['all']:,.0f} |")
+    return lines
+
+
+def appends_part(found: dict[str, Any]) -> list[str]:
+    """Return the table of appends."""
+    lines = [
+        "## Appends",
+        "",
+        f"One event each, with an idempotency key, to 50 users; {found['num_appends']} one after the other,",
+        f"then as many from {found['num_threads']} threads. A flush of 4 KiB to this disk takes {_ms(found['flush_ms'])}.",
+        "",
+        "| database | append p50 / p99 ms | appends per second, threads | head p50 / p99 ms |",
+        "|---|---|---|---|",
+    ]
+    for name in ("sqlite", "postgresql"):
+        own = found[name]
+        lines.append(f"| {name} | {_ms(own['append_ms'])} | {own['rate']:.0f} | {_ms(own['head_ms'])} |")
+    return lines
+
+
+def reads_part(found: dict[str, Any]) -> list[str]:
+    """Return the table of reads and their ratios."""
+    rows = [
+        ("head ms", "head"),
+        ("read state ms", "read"),
+        ("head, state and rank ms", "read_and_rank"),
+        ("the same, processor time ms", "processor"),
+    ]
+    small, large = found["users"].values()
+    names = [f"{int(number):,} users" for number in found["users"]]
+    lines = [
+        "## Reads in SQLite as users grow",
+        "",
+        f"{found['num_reads']} random users of each store in turns; ranking is a product with {ITEMS:,} items",
+        "and the top 10. Processor time does not count waiting, for the disk or for other programs.",
+        "",
+        f"| p50 / p99 | {names[0]} | {names[1]} | ratio of p99 |",
+        "|---|---|---|---|",
+    ]
+    for label, name in rows:
+        ratio = large[name]["p99"] / small[name]["p99"]
+        lines.append(f"| {label} | {_ms(small[name])} | {_ms(large[name])} | {ratio:.2f} |")
+    for label, name in (("delete ms", "delete_ms"),):
+        lines.append(f"| {label} | {_ms(small[name])} | {_ms(large[name])} | |")
+    for label, name in (("count progress s", "progress_s"), ("scrub s", "scrub_s")):
+        lines.append(f"| {label} | {small[name]:.2f} | {large[name]:.2f} | |")
+    lines.append(f"| file MB | {small['bytes'] / 1e6:,.0f} | {large['bytes'] / 1e6:,.0f} | |")
+    return lines
+
+
+def kills_part(found: dict[str, Any]) -> list[str]:
+    """Return the table of kills."""
+    lines = [
+        "## Kills",
+        "",
+        "In each round two processes append to the same three users and put states, and are killed with",
+        "SIGKILL at a random moment; in every second round PostgreSQL itself crashes first. After each round",
+        "every acknowledged append is there once and in its place, no log has a gap, and every state equals",
+        "its rebuild from the log bit for bit.",
+        "",
+        "| database | rounds | server crashes | acknowledged | found | lost or doubled | wrong states |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in ("sqlite", "postgresql"):
+        own = found[name]
+        counts = [own[key] for key in ("rounds", "server_crashes", "acknowledged", "found")]
+        lines.append(f"| {name} | {' | '.join(map(str, counts))} | 0 | 0 |")
+    return [
+        *lines,
+        "",
+        "Found beyond acknowledged are appends that were on the disk when their writer was killed.",
+    ]
+
+
+def _ms(values: dict[str, float]) -> str:
+    return f"{values['p50']:.2f} / {values['p99']:.2f}"
+
+
+if __name__ == "__main__":
+    main()
