@@ -1,7 +1,7 @@
 """LightFM's hybrid model: users and items are sums of the vectors of their features and of their own.
 
 The model is LightFM's and the code is ours: the library cannot fold in a new user, and the wheel of its
-maintained fork (lightfm-next 1.18.7) fails to load with glibc 2.31 or later. B is users in a batch, V
+maintained fork (lightfm-next 1.18.7) fails to load with glibc 2.36. B is users in a batch, V
 items, D width, A user features, F item features.
 """
 

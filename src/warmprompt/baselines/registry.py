@@ -96,12 +96,12 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "blend": {},
     "content-tfidf": {
         "sharpness": (0.5, 1.0, 2.0, 4.0),
-        "popularity": (0.0, 0.03, 0.1, 0.3, 1.0),
+        "popularity": (0.0, 0.03, 0.1, 0.3, 1.0, 3.0),
         "max_words": (1, 2),
     },
     "content-vectors": {
         "sharpness": (0.5, 1.0, 2.0, 4.0, 8.0),
-        "popularity": (0.0, 0.03, 0.1, 0.3, 1.0),
+        "popularity": (0.0, 0.03, 0.1, 0.3, 1.0, 3.0),
     },
     "markov": {
         "smoothing": (1, 3, 10, 30, 100, 300, 1000),
@@ -145,9 +145,10 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
 }
 """Values tried per setting, in rising order; every combination is a possible trial.
 
-`tuning.tune` draws trials from these by TPE. The defaults are the best of full grids on the 94 validation
-users of MovieLens-100K, split seed 0, protocol `random`, by mean NDCG@10 over K = 1, 3, 5, 10, 20, for
-the first six; other data wants its own search, and the settings that it found are in `TUNED`.
+`tuning.tune` draws trials from these by TPE. The defaults of the first six are the best of smaller full
+grids on the 94 validation users of MovieLens-100K, split seed 0, protocol `random`, by mean NDCG@10 over
+K = 1, 3, 5, 10, 20 (`toppop-demographic`: at K = 0, with attributes). The defaults of the others are
+starting points. Settings found on other data are in `tuned.TUNED`.
 """
 
 _COSTS = ("num_epochs", "num_iterations", "num_models", "num_draws")

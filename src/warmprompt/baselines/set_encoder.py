@@ -80,8 +80,8 @@ class SetEncoder:
     alpha: float = 10.0
     rate: float = 1e-3
     vector_rate: float = 3e-4
-    dropout: float = 0.1
-    use_ratings: int = 1
+    dropout: float = 0.3
+    use_ratings: int = 0
     num_models: int = 1
     num_epochs: int = 40
     nets: tuple[Any, ...] | None = None

@@ -9,8 +9,9 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "ml-1m": {
         "itemknn": {"num_neighbours": 2000, "shrinkage": 50},
         "userknn": {"num_neighbours": 50, "damping": 0.25, "sharpness": 1.0},
-        "ease": {"l2": 10_000},
-        "ials": {"num_factors": 128, "regularization": 100, "alpha": 10},
+        "content-tfidf": {"sharpness": 0.5, "popularity": 1.0, "max_words": 1},
+        "ease": {"l2": 15_000},
+        "ials": {"num_factors": 128, "regularization": 60, "alpha": 5},
         "set-encoder": {
             "num_factors": 128,
             "regularization": 100,
