@@ -64,9 +64,9 @@ def main() -> None:
     study = _Study(model, facts, lm)
     for count, place in enumerate(np.sort(drawn), start=1):
         study.add(known_of(model, cases[place], table), str(cases[place].support.user), chosen.items)
-        if count % 5 == 0:
+        if count % 5 == 0 or count == len(drawn):
             print(f"{count} users", flush=True)
-    write_atomic(chosen.out, page(chosen, study).encode())
+            write_atomic(chosen.out, page(chosen, study).encode())
 
 
 def known_of(model: Personaliser, case: Case, table: GenreTable) -> Known:
@@ -207,7 +207,7 @@ def page(chosen: argparse.Namespace, study: _Study) -> str:
     told = trained.manifest
     scope = (
         f"{told['data']['name']}, {trained.learner}, split seed {told['split_seed']}: the first "
-        f"{chosen.items} items of {chosen.users} test users (a seeded sample), each with {K} events and a "
+        f"{chosen.items} items of {study.num_users} test users (a seeded sample), each with {K} events and a "
         "sentence about the favourite genres of those events. Times are processor time of one thread."
     )
     deletion = (

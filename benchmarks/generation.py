@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,32 +61,25 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("docs/results/generation.md"))
     chosen = parser.parse_args()
-    ks = tuple(int(k) for k in chosen.ks.split(","))
+    chosen.ks = tuple(int(k) for k in chosen.ks.split(","))
     model = open_run(chosen.run)
     settings = settings_of(model.engine.trained)
     dataset = open_data(settings)
-    task = build_task(dataset, ProtocolSettings(ks=ks), seed=settings.train.seed)
-    users = sampled(task, ks, chosen.users)
+    task = build_task(dataset, ProtocolSettings(ks=chosen.ks), seed=settings.train.seed)
+    users = sampled(task, chosen.ks, chosen.users)
     lm = open_language_model(model.engine)
     begun_s = time.process_time()
     writer = title_writer(model, lm)
-    tell(f"trie of {len(writer.trie)} nodes, {time.process_time() - begun_s:.0f} s")
+    print(f"trie of {len(writer.trie)} nodes, {time.process_time() - begun_s:.0f} s", flush=True)
     popular = baseline("toppop")().fit(task.training, task.validation, seed=task.seed)
     found: dict[tuple[str, int], Found] = {}
-    for k in ks:
+    for k in chosen.ks:
         cases = [case for case in task.cases[k] if case.support.user in users]
-        found["TopPop", k] = from_scores(task, cases, popular.score([case.support for case in cases]), 0.0)
         states, adapt_s = adapted(model, cases)
         scores = score(model.engine, torch.tensor(np.stack([state.vector_D for state in states])))
+        found["TopPop", k] = from_scores(task, cases, popular.score([case.support for case in cases]), 0.0)
         found["ranking path", k] = from_scores(task, cases, scores, adapt_s)
-        ways = [("generated, gain", GAIN, chosen.width, True)]
-        if k == ks[-1]:
-            ways += [
-                ("generated, likelihood", PLAIN, chosen.width, True),
-                ("generated, gain, reference prompt", GAIN, chosen.width, False),
-                (f"generated, gain, {3 * chosen.width} beams", GAIN, 3 * chosen.width, True),
-            ]
-        for label, scoring, width, steered in ways:
+        for label, scoring, width, steered in ways(chosen, k):
             made, spent_s = generated(writer, model, states, scoring, width, steered=steered)
             found[label, k] = from_lists(task, cases, made, spent_s)
             if label == "generated, gain":
@@ -94,13 +87,32 @@ def main() -> None:
                     sorted(one, key=lambda item, row=row: -scores[row, item]) for row, one in enumerate(made)
                 ]
                 found["generated, then ranked", k] = from_lists(task, cases, ranked, spent_s + adapt_s)
-            tell(f"K = {k}: {label}: {found[label, k].values_UM.mean(0).round(4)}, {spent_s:.1f} s per user")
-        if k == ks[-1] and chosen.exact_users:
+            write(chosen, model, found)
+        if k == chosen.ks[-1] and chosen.exact_users:
             few = slice(0, chosen.exact_users)
             for label, scores_BV, spent_s in exact(writer, model, states[few]):
                 found[label, k] = from_scores(task, cases[few], scores_BV.astype(np.float32), spent_s)
-                tell(f"K = {k}: {label}: {spent_s:.1f} s per user")
-    write_atomic(chosen.out, page(chosen, model, found, ks).encode())
+            write(chosen, model, found)
+
+
+def ways(chosen: argparse.Namespace, k: int) -> list[tuple[str, Scoring, int, bool]]:
+    """Return (label, scoring, beams, steered) of what is searched for at one K."""
+    every = [
+        ("generated, gain", GAIN, chosen.width, True),
+        ("generated, likelihood", PLAIN, chosen.width, True),
+    ]
+    if k < chosen.ks[-1]:
+        return every
+    return [
+        *every,
+        ("generated, gain, reference prompt", GAIN, chosen.width, False),
+        (f"generated, gain, {3 * chosen.width} beams", GAIN, 3 * chosen.width, True),
+    ]
+
+
+def write(chosen: argparse.Namespace, model: Personaliser, found: dict[tuple[str, int], Found]) -> None:
+    """Write the page and the numbers of what has been measured so far."""
+    write_atomic(chosen.out, page(chosen, model, found).encode())
     rows = [
         {
             "way": label,
@@ -192,73 +204,72 @@ def from_lists(task: Task, cases: Sequence[Case], lists: Sequence[Sequence[int]]
     return Found(values_UM=user_metrics(ranks), seconds=seconds, lists=[list(one[:10]) for one in allowed])
 
 
-def page(
-    chosen: argparse.Namespace, model: Personaliser, found: dict[tuple[str, int], Found], ks: Sequence[int]
-) -> str:
+def page(chosen: argparse.Namespace, model: Personaliser, found: dict[tuple[str, int], Found]) -> str:
     """Return the tables: accuracy over K, and search against exact likelihood."""
-    trained = model.engine.trained
-    last = ks[-1]
-    few = chosen.exact_users
+    told = model.engine.trained.manifest
     scope = (
-        f"{trained.manifest['data']['name']}, {trained.learner}, protocol `random`, split seed "
-        f"{trained.manifest['split_seed']}, no user text; a seeded sample of {chosen.users} test users "
+        f"{told['data']['name']}, {model.engine.trained.learner}, protocol `random`, split seed "
+        f"{told['split_seed']}, no user text; a seeded sample of {chosen.users} test users "
         f"(of those with a case at every K), {chosen.width} beams. An item that is not in a list is a miss."
     )
-    lines = [
-        "# Titles that the language model names itself",
-        "",
-        scope,
-        "Mean over users with 95 % bootstrap intervals; seconds are processor time of one thread.",
-        f"Machine: {', '.join(f'{key} {value}' for key, value in describe_machine().items())}.",
-        "Made by `python benchmarks/generation.py`.",
-        "",
-        "| NDCG@10 | " + " | ".join(f"K={k}" for k in ks) + " | s per user, K=" + str(last) + " |",
-        "|---" * (len(ks) + 2) + "|",
-    ]
-    labels = [label for label in dict.fromkeys(label for label, _ in found) if not label.startswith("exact")]
-    for label in labels:
-        cells = [cell(found[label, k], METRICS.index("NDCG@10")) if (label, k) in found else "" for k in ks]
-        lines.append(f"| {label} | {' | '.join(cells)} | {found[label, last].seconds:.2f} |")
-    lines += ["", "| HR@10 | " + " | ".join(f"K={k}" for k in ks) + " |", "|---" * (len(ks) + 1) + "|"]
-    for label in labels:
-        cells = [cell(found[label, k], METRICS.index("HR@10")) if (label, k) in found else "" for k in ks]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    if few:
-        against = (
-            f"Search against the exact likelihood of all {len(model.items):,} titles, the first {few} users "
-            f"of the sample, K = {last}; found: share of the exact ten best that the way has among its ten."
-        )
-        lines += [
+    return "\n".join(
+        [
+            "# Titles that the language model names itself",
             "",
-            against,
+            scope,
+            "Mean over users with 95 % bootstrap intervals; seconds are processor time of one thread.",
+            f"Machine: {', '.join(f'{key} {value}' for key, value in describe_machine().items())}.",
+            "Made by `python benchmarks/generation.py`.",
             "",
-            "| way | NDCG@10 | found | s per user |",
-            "|---|---|---|---|",
+            *accuracy_rows(chosen, found),
+            *(search_rows(chosen, model, found) if ("exact, gain", chosen.ks[-1]) in found else ()),
+            "",
         ]
-        for label, rival in (
-            ("exact, gain", "exact, gain"),
-            ("generated, gain", "exact, gain"),
-            (f"generated, gain, {3 * chosen.width} beams", "exact, gain"),
-            ("exact, likelihood", "exact, likelihood"),
-            ("generated, likelihood", "exact, likelihood"),
-            ("ranking path", "exact, gain"),
-        ):
-            one, best = found[label, last], found[rival, last]
-            shares = [len({*a} & {*b}) / 10 for a, b in zip(one.lists[:few], best.lists, strict=True)]
-            ndcg = one.values_UM[:few, METRICS.index("NDCG@10")].mean()
-            lines.append(f"| {label} | {ndcg:.4f} | {np.mean(shares):.2f} | {one.seconds:.2f} |")
-    return "\n".join([*lines, ""])
+    )
+
+
+def accuracy_rows(chosen: argparse.Namespace, found: dict[tuple[str, int], Found]) -> Iterator[str]:
+    """Yield NDCG@10 and HR@10 of every way at every K, and its seconds at the largest K."""
+    labels = [label for label in dict.fromkeys(label for label, _ in found) if not label.startswith("exact")]
+    for metric in ("NDCG@10", "HR@10"):
+        yield f"| {metric} | {' | '.join(f'K={k}' for k in chosen.ks)} | s per user |"
+        yield "|---" * (len(chosen.ks) + 2) + "|"
+        for label in labels:
+            of_ks = [found.get((label, k)) for k in chosen.ks]
+            cells = [cell(one, METRICS.index(metric)) if one else "" for one in of_ks]
+            seconds = [one.seconds for one in of_ks if one][-1]
+            yield f"| {label} | {' | '.join(cells)} | {seconds:.2f} |"
+        yield ""
+
+
+def search_rows(
+    chosen: argparse.Namespace, model: Personaliser, found: dict[tuple[str, int], Found]
+) -> Iterator[str]:
+    """Yield how near searches come to the exact likelihoods."""
+    last, few = chosen.ks[-1], chosen.exact_users
+    yield (
+        f"Search against the exact likelihood of all {len(model.items):,} titles, the first {few} users "
+        f"of the sample, K = {last}; found: share of the exact ten best that the way has among its ten."
+    )
+    yield from ("", "| way | NDCG@10 | found | s per user |", "|---|---|---|---|")
+    for label, rival in (
+        ("exact, gain", "exact, gain"),
+        ("generated, gain", "exact, gain"),
+        (f"generated, gain, {3 * chosen.width} beams", "exact, gain"),
+        ("exact, likelihood", "exact, likelihood"),
+        ("generated, likelihood", "exact, likelihood"),
+        ("ranking path", "exact, gain"),
+    ):
+        one, best = found[label, last], found[rival, last]
+        shares = [len({*a} & {*b}) / 10 for a, b in zip(one.lists[:few], best.lists, strict=True)]
+        ndcg = one.values_UM[:few, METRICS.index("NDCG@10")].mean()
+        yield f"| {label} | {ndcg:.4f} | {np.mean(shares):.2f} | {one.seconds:.2f} |"
 
 
 def cell(found: Found, metric: int) -> str:
     """Return a mean with its interval."""
     low, high = bootstrap_intervals(found.values_UM, derive(0, "generation"))
     return f"{found.values_UM[:, metric].mean():.4f} [{low[metric]:.4f}, {high[metric]:.4f}]"
-
-
-def tell(what: str) -> None:
-    """Print progress at once."""
-    print(what, flush=True)
 
 
 if __name__ == "__main__":

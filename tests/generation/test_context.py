@@ -1,9 +1,12 @@
 """What the language model reads: the user's prompt among the user's words, and nobody can end a message."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from warmprompt import Event
+from warmprompt.errors import MismatchError
 from warmprompt.generation.context import opinion, spoken, tastes_of, user_context
 
 
@@ -68,6 +71,12 @@ def test_the_users_own_prompt_stands_behind_the_words_about_them(lm, model):
     assert not torch.equal(own_PH, read.reference_PH)
     nobody = user_context(lm, model, None, task="Say.")
     assert position_of(nobody, read.reference_PH) == [len(lm.ids("About this person: "))]
+
+
+def test_a_state_of_another_model_is_refused(lm, model):
+    foreign = replace(model.adapt([]), model_hash="0" * 64)
+    with pytest.raises(MismatchError, match="adapt the user again"):
+        user_context(lm, model, foreign, task="Say.")
 
 
 @pytest.mark.parametrize("mark", ["<eos>", "<bos>", "<pad>"])

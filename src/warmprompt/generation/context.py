@@ -16,6 +16,7 @@ from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.backbone.readout import prompts_at
+from warmprompt.errors import MismatchError
 from warmprompt.generation.lm import LanguageModel
 from warmprompt.types import Event
 
@@ -84,7 +85,16 @@ def user_context(
         state: The user; None stands for nobody in particular, with the reference prompt.
         task: What is asked for.
         steered: False puts the reference prompt in the place of the user's own.
+
+    Raises:
+        MismatchError: Another model made the state.
     """
+    if state is not None and state.model_hash != model.model_hash:
+        raise MismatchError(
+            field="model of the user state",
+            value=state.model_hash[:12],
+            remedy=f"This model is {model.model_hash[:12]}: adapt the user again from state.events.",
+        )
     tastes = Tastes() if state is None else tastes_of(model, state)
     text = "" if state is None else user_text(state.about, state.attributes)
     read = model.engine.trained.read

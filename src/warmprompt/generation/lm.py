@@ -4,6 +4,8 @@ Ranking reads a few layers; here all of them run, and the head that names the ne
 grow behind a context as a tree: each token sees the context and its own ancestors and nothing else, so
 any number of beginnings share one pass, and no cache is ever copied from one beam to another.
 
+Every layer sees the whole context: a model with sliding windows is only itself within its window.
+
 B is rows, T context positions (padded on the left), N tokens of one pass, S tree tokens so far,
 W tokens of the vocabulary, H hidden width.
 """
@@ -138,7 +140,7 @@ def read_contexts(lm: LanguageModel, contexts: Sequence[Tensor]) -> Tree:
     for row, context in enumerate(contexts):
         joined_BTH[row, width - len(context) :] = context
         mask_BT[row, width - len(context) :] = True
-    cache = DynamicCache(config=lm.model.config)
+    cache = DynamicCache()
     outputs = lm.model(
         inputs_embeds=joined_BTH,
         attention_mask=mask_BT.long(),
@@ -205,7 +207,7 @@ def grow(lm: LanguageModel, tree: Tree, ids_BN: Places, parents_BN: Places) -> t
     device = tree.mask_BT.device
     new_sees_BNS = torch.as_tensor(sees_BSS[:, before:], device=device)
     context_BNT = tree.mask_BT[:, None].expand(-1, num_new, -1)
-    cache = DynamicCache(config=lm.model.config)
+    cache = DynamicCache()
     for index, read in enumerate(zip(tree.keys, tree.values, strict=True)):
         cache.update(*read, index)
     lengths_B1 = tree.mask_BT.sum(1, keepdim=True)
