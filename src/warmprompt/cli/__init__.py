@@ -1,4 +1,4 @@
-"""The command line: `warmprompt data|backbone|train|evaluate|recommend|bench`.
+"""The command line: `warmprompt data|backbone|train|evaluate|recommend|serve|keys|bench`.
 
 A command's module is imported only when that command runs, so that help and
 mistyped commands answer at once, without torch.
@@ -38,6 +38,8 @@ COMMANDS = {
     "train": Command("Learn where prompts start, from the histories of many users."),
     "evaluate": Command("Measure rankings for users never seen in training."),
     "recommend": Command("Rank the catalogue for one new person."),
+    "serve": Command("Serve a run over HTTP: events in, rankings adapted to them out."),
+    "keys": Command("Make, list and revoke the keys that the service asks for.", is_group=True),
     "bench": Command("Time the adaptation of users on this machine.", is_group=True),
 }
 

@@ -1,0 +1,276 @@
+"""Load on the service: an event and a fresh ranking at rising rates, cached rankings, overload, recovery.
+
+    python benchmarks/service_load.py runs/demo --rates 5,10,15,20,30 --hold 60 --out docs/results
+
+Open loop: requests begin when the schedule says, whether or not earlier ones have ended, and a latency counts
+from the scheduled moment, so a service that falls behind cannot hide it. The load comes from a process of its
+own; where there are two cores, it takes part of one.
+
+One unit of load is what an application does: POST one event of a user, then GET that user's ranking. Its
+latency is that of both together, and it counts as fresh if the ranking knows the event. A rate is held when
+the p99 of that latency stays under the limit, nothing but 2xx is answered, and no ranking is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from warmprompt.evaluation.machine import describe_machine
+from warmprompt.files import write_atomic
+
+P99_LIMIT_MS = 275.0
+OVERLOAD = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What one phase of load showed.
+
+    Attributes:
+        phase: Its name.
+        rate: Units begun a second, as scheduled.
+        seconds: How long units were begun.
+        done: Units that ended well.
+        per_s: Units that ended well, a second, until the last one ended.
+        p50_ms, p95_ms, p99_ms: Latency of these, from the scheduled moment.
+        stale: Rankings that did not know the event.
+        statuses: Answers by status.
+        failed: Requests without an answer.
+    """
+
+    phase: str
+    rate: float
+    seconds: float
+    done: int
+    per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    stale: int
+    statuses: dict[str, int]
+    failed: int
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the service kept up with this rate."""
+        good = set(self.statuses) <= {"200", "201"}
+        return good and self.failed == 0 and self.stale == 0 and self.p99_ms < P99_LIMIT_MS
+
+
+class Count:
+    """Latencies and statuses of one phase, as they come in."""
+
+    def __init__(self) -> None:
+        self.ms: list[float] = []
+        self.statuses: Counter[str] = Counter()
+        self.stale = 0
+        self.failed = 0
+        self.ended_s: list[float] = []
+
+
+Unit = Callable[[Count], Awaitable[bool]]
+
+
+async def offer(phase: str, unit: Unit, *, rate: float, seconds: float) -> tuple[Told, Count]:
+    """Begin units at a rate, one after the other at even distances, and wait for all of them."""
+    count, tasks = Count(), set()
+    begun_s = time.perf_counter()
+
+    async def run(scheduled_s: float) -> None:
+        try:
+            good = await unit(count)
+        except httpx.HTTPError:
+            count.failed += 1
+            return
+        now_s = time.perf_counter()
+        if good:
+            count.ms.append(1000 * (now_s - scheduled_s))
+            count.ended_s.append(now_s - begun_s)
+
+    for number in range(max(1, int(rate * seconds))):
+        scheduled_s = begun_s + number / rate
+        await asyncio.sleep(max(0.0, scheduled_s - time.perf_counter()))
+        task = asyncio.create_task(run(scheduled_s))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    spent_s = time.perf_counter() - begun_s
+    return _told(phase, count, rate=rate, seconds=seconds, spent_s=spent_s), count
+
+
+async def saturate(phase: str, address: str, *, users: int, clients: int, seconds: float) -> Told:
+    """Let clients ask for rankings of users without a pause: the most that is answered.
+
+    Bytes over plain connections: a full HTTP client would cost more than the service's answer does.
+    """
+    count = Count()
+    host, _, port = address.removeprefix("http://").partition(":")
+    begun_s = time.perf_counter()
+
+    async def client(number: int) -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        rng = random.Random(number)
+        while (sent_s := time.perf_counter()) < begun_s + seconds:
+            path = f"/v1/users/load-{rng.randrange(users)}/recommendations"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+            status = head[9:12].decode()
+            count.statuses[status] += 1
+            if status == "200":
+                count.ms.append(1000 * (time.perf_counter() - sent_s))
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(client(number) for number in range(clients)))
+    return _told(phase, count, rate=0.0, seconds=seconds, spent_s=time.perf_counter() - begun_s)
+
+
+def event_and_ranking(client: httpx.AsyncClient, items: Sequence[object], users: int) -> Unit:
+    """Return the unit: one event of some user, then that user's ranking."""
+    rng = random.Random(0)
+
+    async def unit(count: Count) -> bool:
+        user = f"/v1/users/load-{rng.randrange(users)}"
+        body = {"events": [{"item": rng.choice(items)}]}
+        told = await client.post(f"{user}/events", json=body)
+        count.statuses[str(told.status_code)] += 1
+        if told.status_code != 201:
+            return False
+        ranking = await client.get(f"{user}/recommendations")
+        count.statuses[str(ranking.status_code)] += 1
+        if ranking.status_code != 200:
+            return False
+        answer = ranking.json()
+        fresh = not answer["stale"] and answer["seq"] >= told.json()["last_seq"]
+        count.stale += not fresh
+        return True
+
+    return unit
+
+
+async def measure(address: str, options: argparse.Namespace) -> list[Told]:
+    """Run all phases against a service."""
+    limits = httpx.Limits(max_connections=2000, max_keepalive_connections=2000)
+    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
+        found = (await client.get("/v1/items", params={"n": 200})).json()["items"]
+        fresh = event_and_ranking(client, [one["item"] for one in found], options.users)
+        told = [(await offer("warm-up", fresh, rate=min(options.rates), seconds=options.warm_up))[0]]
+        for rate in options.rates:
+            told.append((await offer("event + fresh ranking", fresh, rate=rate, seconds=options.hold))[0])
+            print(_line(told[-1]), flush=True)
+        best = max((one.rate for one in told[1:] if one.is_held), default=min(options.rates))
+        users = min(options.users, 200)
+        await saturate("fill", address, users=users, clients=4, seconds=options.warm_up)
+        told.append(
+            await saturate("cached rankings", address, users=users, clients=32, seconds=options.cached)
+        )
+        print(_line(told[-1]), flush=True)
+        over, _ = await offer("overload", fresh, rate=OVERLOAD * best, seconds=options.overload)
+        told.append(over)
+        print(_line(over), flush=True)
+        await asyncio.sleep(5)
+        told.append((await offer("5 s after overload", fresh, rate=best / 2, seconds=options.recovery))[0])
+        print(_line(told[-1]), flush=True)
+        return told
+
+
+def main() -> None:
+    """Start a service on a fresh store, load it, write the results."""
+    options = _options()
+    with tempfile.TemporaryDirectory() as place:
+        store = options.store or f"sqlite:///{place}/users.db"
+        command = [sys.executable, "-m", "warmprompt", "serve", str(options.run), "--port", "0"]
+        command += ["--store", store, "--rate", "0", "--log-level", "WARNING"]
+        command += ["--max-batch", str(options.max_batch), "--queue", str(options.queue)]
+        command += ["--budget-ms", "10000"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as service:
+            assert service.stdout is not None
+            try:
+                begun_s = time.perf_counter()
+                address = service.stdout.readline().removeprefix("serving at ").strip()
+                if not address:
+                    sys.exit("error: the service did not start")
+                ready_s = time.perf_counter() - begun_s
+                print(f"ready in {ready_s:.1f} s at {address}", flush=True)
+                told = asyncio.run(measure(address, options))
+            finally:
+                service.terminate()
+    report = {
+        "command": " ".join(["python", "benchmarks/service_load.py", *sys.argv[1:]]),
+        "store": "PostgreSQL" if store.startswith("postgresql") else "SQLite",
+        "max_batch": options.max_batch,
+        "queue": options.queue,
+        "ready_s": round(ready_s, 1),
+        "machine": describe_machine(),
+        "phases": [asdict(one) | {"held": one.is_held} for one in told],
+    }
+    write_atomic(options.out / "service-load.json", (json.dumps(report, indent=1) + "\n").encode())
+
+
+def _told(phase: str, count: Count, *, rate: float, seconds: float, spent_s: float) -> Told:
+    ms = sorted(count.ms) or [float("nan")]
+    quantiles = statistics.quantiles(ms, n=100, method="inclusive") if len(ms) > 1 else ms * 99
+    return Told(
+        phase=phase,
+        rate=rate,
+        seconds=seconds,
+        done=len(count.ms),
+        per_s=round(len(count.ms) / spent_s, 2),
+        p50_ms=round(quantiles[49], 1),
+        p95_ms=round(quantiles[94], 1),
+        p99_ms=round(quantiles[98], 1),
+        stale=count.stale,
+        statuses=dict(sorted(count.statuses.items())),
+        failed=count.failed,
+    )
+
+
+def _line(told: Told) -> str:
+    rate = f"{told.rate:g}/s" if told.rate else "as fast as it goes"
+    return (
+        f"{told.phase}, {rate}, {told.seconds:g} s: {told.per_s:g}/s done, p50 {told.p50_ms} "
+        f"p95 {told.p95_ms} p99 {told.p99_ms} ms, stale {told.stale}, {told.statuses}, failed {told.failed}"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a trained run")
+    parser.add_argument(
+        "--rates", type=_numbers, default=[5.0, 10.0, 15.0, 20.0, 30.0], help="units a second"
+    )
+    parser.add_argument("--hold", type=float, default=60.0, help="seconds at each rate")
+    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before")
+    parser.add_argument("--cached", type=float, default=20.0, help="seconds of cached rankings")
+    parser.add_argument("--overload", type=float, default=20.0, help="seconds at five times the rate held")
+    parser.add_argument("--recovery", type=float, default=20.0, help="seconds at half the rate, 5 s later")
+    parser.add_argument("--users", type=int, default=1000, help="users that the load comes from")
+    parser.add_argument("--max-batch", type=int, default=8, help="as warmprompt serve")
+    parser.add_argument("--queue", type=int, default=64, help="as warmprompt serve")
+    parser.add_argument("--store", default="", help="address of a database; a fresh SQLite file without it")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder for service-load.json")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

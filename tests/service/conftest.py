@@ -1,0 +1,55 @@
+"""A service over the tiny trained run and a fresh SQLite store, asked in this process."""
+
+from dataclasses import replace
+
+import pytest
+from tests.service.talking import make_service
+
+from warmprompt.service.batcher import BatchLimits
+from warmprompt.service.model.live import make_model
+from warmprompt.service.settings import RequestLimits, ServiceSettings
+from warmprompt.store.opening import open_store
+
+NOW_S = 1_700_000_000
+
+
+@pytest.fixture(scope="session")
+def personaliser(trained_folder):
+    """Return the run in use, with a clock that stands still."""
+    from warmprompt import load
+
+    return load(trained_folder, clock=lambda: NOW_S)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(personaliser):
+    """Return the run in service; snapshots never change, so tests share it."""
+    return make_model(personaliser, room=8, largest_batch=8)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(f"sqlite:///{tmp_path / 'users.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings():
+    """No limits on the rate, a patient budget: a busy machine is no defect."""
+    return ServiceSettings(
+        budget_s=30.0,
+        batch=BatchLimits(largest=8, window_s=0.003, queue=64),
+        limits=RequestLimits(per_s=0),
+        readapt=False,
+    )
+
+
+@pytest.fixture
+def service(store, tiny_model, settings):
+    return make_service(store, tiny_model, settings)
+
+
+@pytest.fixture
+def with_settings(store, tiny_model, settings):
+    """Return a function that makes a service with some settings changed."""
+    return lambda **changes: make_service(store, tiny_model, replace(settings, **changes))

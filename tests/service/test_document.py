@@ -1,0 +1,50 @@
+"""The OpenAPI document, kept to under what schemathesis makes of it, over a real connection."""
+
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.service.talking import listening
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+# 501 says that explanations are not served here; schemathesis counts every 5xx as an error of the server.
+LEFT_OUT = {"explain"}
+
+
+def test_answers_keep_to_the_document(service):
+    with listening(service) as address:
+        document = httpx.get(f"{address}/openapi.json").json()
+        for operation in document["paths"]["/v1/users/{user_id}/recommendations"].values():
+            operation["parameters"] = [one for one in operation["parameters"] if one["name"] not in LEFT_OUT]
+        schema = schemathesis.openapi.from_dict(document)
+        schema.config.update(base_url=address)
+        asked = []
+
+        for found in schema.get_all_operations():
+            operation = found.ok()
+
+            @settings(
+                max_examples=12,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy())
+            def keeps_to_it(case):
+                asked.append(case)
+                case.call_and_validate(checks=CHECKS)
+
+            keeps_to_it()
+        assert len(asked) >= 60

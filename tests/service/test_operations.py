@@ -1,0 +1,211 @@
+"""What operators see: health, readiness, metrics, a database that goes away, any request whatever."""
+
+import asyncio
+import random
+
+from tests.service.talking import in_service, log_of, make_service
+
+from warmprompt.errors import DatabaseAwayError
+
+METRICS = {
+    "warmprompt_adaptation_seconds_bucket",
+    "warmprompt_ranking_seconds_bucket",
+    "warmprompt_request_seconds_bucket",
+    "warmprompt_batch_users_bucket",
+    "warmprompt_queue_jobs",
+    "warmprompt_held_users",
+    "warmprompt_rankings_total",
+    "warmprompt_rankings_stale_total",
+    "warmprompt_model_info",
+    "warmprompt_users",
+    "warmprompt_users_current",
+    "warmprompt_database_up",
+    "warmprompt_events_total",
+}
+
+
+class Wire:
+    """A store whose database can be taken away."""
+
+    def __init__(self, store):
+        self._store = store
+        self.away = False
+
+    def __getattr__(self, name):
+        if self.away and name != "close":
+            raise DatabaseAwayError(field="database", value="db", remedy="Try again later.")
+        return getattr(self._store, name)
+
+
+def test_health_and_readiness(service, tiny_model):
+    async def talk(client):
+        return (await client.get("/healthz")).json(), (await client.get("/readyz")).json()
+
+    alive, ready = in_service(service, talk)
+    assert alive == {"alive": True}
+    assert ready == {"ready": True, "database": True, "model": tiny_model.version, "readaptation": None}
+
+
+def test_metrics_count_what_happened(service, personaliser):
+    async def talk(client):
+        await client.post("/v1/users/ada/events", json=log_of(*personaliser.items[:2]))
+        await client.get("/v1/users/ada/recommendations")
+        await client.get("/v1/users/ada/recommendations")
+        await client.get("/v1/users/nobody/recommendations")
+        return (await client.get("/metrics")).text
+
+    text = in_service(service, talk)
+    assert {name for name in METRICS if name not in text} == set()
+    lines = set(text.splitlines())
+    assert "warmprompt_events_total 2.0" in lines
+    assert 'warmprompt_rankings_total{history="warm"} 2.0' in lines
+    assert 'warmprompt_rankings_total{history="cold"} 1.0' in lines
+    assert "warmprompt_rankings_cached_total 1.0" in lines
+    assert "warmprompt_adaptation_seconds_count 1.0" in lines
+    route = 'route="/v1/users/{user_id}/recommendations",status="200"'
+    assert f"warmprompt_request_seconds_count{{{route}}} 3.0" in lines
+    assert "ada" not in text
+
+
+def test_a_database_that_goes_away_is_503_and_comes_back(store, tiny_model, settings, personaliser):
+    wire = Wire(store)
+    service = make_service(wire, tiny_model, settings)
+
+    async def talk(client):
+        async def ask():
+            told = await client.post("/v1/users/ada/events", json=log_of(personaliser.items[0]))
+            return told, (await client.get("/readyz")).status_code
+
+        first = await ask()
+        wire.away = True
+        away = await ask(), await client.get("/v1/users/bob/recommendations"), await client.get("/healthz")
+        wire.away = False
+        return first, away, await ask(), await client.get("/v1/users/ada/recommendations")
+
+    (first, ready), ((told, unready), other, alive), (again, ready_again), ranking = in_service(service, talk)
+    assert (first.status_code, ready) == (201, 200)
+    assert (told.status_code, unready, other.status_code, alive.status_code) == (503, 503, 503, 200)
+    assert told.headers["retry-after"] == "1"
+    assert (again.status_code, ready_again) == (201, 200)
+    assert ranking.json()["last_seq"] == 2
+
+
+def test_a_state_that_could_not_be_stored_is_stored_later(
+    store, tiny_model, settings, personaliser, monkeypatch
+):
+    monkeypatch.setattr("warmprompt.service.writing._RETRY_S", 0.01)
+    wire = Wire(store)
+    service = make_service(wire, tiny_model, settings)
+
+    async def talk(client):
+        await client.post("/v1/users/ada/events", json=log_of(personaliser.items[0]))
+        wire.away = True
+        ranking = await client.get("/v1/users/ada/recommendations")
+        await asyncio.sleep(0.05)
+        wire.away = False
+        await service.users.writer.drained()
+        return ranking.status_code
+
+    assert in_service(service, talk) == 200
+    assert store.get_state("ada", tiny_model.version).seq == 1
+
+
+def test_the_document_describes_every_route_with_an_example(service):
+    document = in_service(service, lambda client: client.get("/openapi.json")).json()
+    assert set(document["paths"]) == {
+        "/v1/users/{user_id}",
+        "/v1/users/{user_id}/events",
+        "/v1/users/{user_id}/recommendations",
+        "/v1/rank",
+        "/v1/items",
+        "/v1/admin/reload",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation.get("description"), operation["operationId"]
+            for body in operation.get("requestBody", {}).get("content", {}).values():
+                assert body["examples"]
+
+
+def test_any_request_whatever_ends_without_a_server_error(service):
+    """Bodies, ids, parameters and headers drawn from what breaks things."""
+    rng = random.Random(0)
+    odd = [
+        "",
+        "%00",
+        "%FF",
+        "a" * 10_000,
+        "%F0%9F%A6%86",
+        "..%2F..",
+        "%2F%2F",
+        "a/b/c",
+        "\u202e",
+        "%0A",
+        "null",
+        "-1",
+        "1e999",
+        "'; DROP TABLE users;--",
+        "%25s",
+        "{user_id}",
+        "true",
+        "NaN",
+    ]
+    bodies = [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'"x"',
+        b"\x00",
+        b'{"events": null}',
+        b'{"events": [{}]}',
+        b"1e999",
+        b'{"events": [{"item": {"a": 1}}]}',
+        b'{"about": "\\ud800"}',
+        b'{"about": "\\u0000"}',
+        b'{"events": [{"item": 123456789012345678901234567890}]}',
+        b'{"n": 1e400}',
+        b'{"about": 1}',
+        b'{"items": [{"id": "\\u0000", "title": "x"}]}',
+        b'{"attributes": {"": "x"}}',
+        b"{" * 5000,
+        b'{"attributes": {"a": "' + b"b" * 9000 + b'"}}',
+        b'{"candidates": ["\\ud83e\\udd86"]}',
+    ]
+    paths = [
+        "/v1/users/{}",
+        "/v1/users/{}/events",
+        "/v1/users/{}/recommendations",
+        "/v1/rank",
+        "/v1/items",
+        "/{}",
+        "/v1/{}/x",
+        "/metrics",
+        "/readyz",
+    ]
+
+    async def talk(client):
+        seen = {}
+        for _ in range(300):
+            method = rng.choice(["GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"])
+            path = rng.choice(paths).format(rng.choice(odd))
+            query = {rng.choice(["n", "q", "explain", "budget_ms", "x"]): rng.choice(odd[:4] + odd[10:])}
+            headers = {
+                "Content-Type": rng.choice(["application/json", "text/plain", "x", ""]),
+                "Idempotency-Key": rng.choice(["a", " ", "\t", "k" * 300]),
+            }
+            answer = await client.request(
+                method, path, params=query, content=rng.choice(bodies), headers=headers
+            )
+            seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
+            assert answer.status_code < 500 or answer.status_code in {501}, (method, path, query, answer.text)
+            if answer.status_code >= 400 and method != "HEAD":
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert "Traceback" not in answer.text
+        return seen
+
+    seen = in_service(service, talk)
+    assert len(seen) >= 5

@@ -1,0 +1,261 @@
+"""Keys, limits, headers, and what the log must not say."""
+
+import asyncio
+import logging
+import re
+
+import pytest
+from tests.service.talking import asking, in_service, log_of
+
+from warmprompt.errors import BadInputError
+from warmprompt.service.keys import KeyRing, hash_key, new_key
+from warmprompt.service.limits import RateLimit
+from warmprompt.service.settings import RequestLimits
+
+SCOPE_OF = {
+    ("GET", "/v1/users/ada/recommendations"): "read",
+    ("GET", "/v1/users/ada"): "read",
+    ("GET", "/v1/items"): "read",
+    ("GET", "/metrics"): "read",
+    ("POST", "/v1/rank"): "read",
+    ("POST", "/v1/users/ada/events"): "write",
+    ("DELETE", "/v1/users/ada"): "write",
+    ("POST", "/v1/items"): "admin",
+    ("POST", "/v1/admin/reload"): "admin",
+}
+
+
+def give_key(store, *scopes, name="app"):
+    key, kept = new_key(name, scopes, now_s=1)
+    store.add_api_key(kept)
+    return key
+
+
+def test_a_key_has_256_random_bits_and_only_its_hash_is_kept(store):
+    key = give_key(store, "read")
+    assert re.fullmatch(r"wp_[A-Za-z0-9_-]{43}", key)
+    assert store.api_keys()[0].key_hash == hash_key(key)
+    assert key[3:] not in repr(store.api_keys())
+    assert give_key(store, "read", name="other") != key
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "field"),
+    [("", ["read"], "name of the key"), ("a b", ["read"], "name of the key"), ("a", ["all"], "--scope"),
+     ("a", [], "--scope")],
+)  # fmt: skip
+def test_a_key_that_cannot_be_is_refused(name, scopes, field):
+    with pytest.raises(BadInputError, match=field):
+        new_key(name, scopes, now_s=1)
+
+
+@pytest.mark.parametrize("scope", ["read", "write", "admin"])
+def test_a_key_opens_what_its_scope_says_and_nothing_else(service, store, scope):
+    service.gate.is_open = False
+    key = give_key(store, scope)
+
+    async def talk(client):
+        return {
+            route: (await client.request(*route, headers={"Authorization": f"Bearer {key}"})).status_code
+            for route in SCOPE_OF
+        }
+
+    for route, status in in_service(service, talk).items():
+        opened = scope in {SCOPE_OF[route], "admin"}
+        assert (status == 403) == (not opened), (route, status)
+
+
+def test_every_route_but_health_asks_for_a_key(service, store):
+    service.gate.is_open = False
+    give_key(store, "admin")
+
+    async def talk(client):
+        document = (await client.get("/openapi.json")).json()
+        return {
+            (method, path): await client.request(method.upper(), path.replace("{user_id}", "ada"))
+            for path, methods in document["paths"].items()
+            for method in methods
+        }
+
+    open_paths = set()
+    for (_, path), answer in in_service(service, talk).items():
+        if answer.status_code != 401:
+            open_paths.add(path)
+        else:
+            assert answer.headers["www-authenticate"] == "Bearer"
+    assert open_paths == {"/healthz", "/readyz"}
+
+
+@pytest.mark.parametrize("header", ["Bearer wp_" + "A" * 43, "Bearer x", "Basic abc", "Bearer "])
+def test_a_wrong_key_is_401(service, store, header):
+    service.gate.is_open = False
+    give_key(store, "admin")
+    answer = in_service(service, lambda client: client.get("/v1/items"), Authorization=header)
+    assert answer.status_code == 401
+
+
+def test_a_key_may_come_in_its_own_header(service, store):
+    service.gate.is_open = False
+    key = give_key(store, "read")
+    answer = in_service(service, lambda client: client.get("/v1/items"), **{"X-API-Key": key})
+    assert answer.status_code == 200
+
+
+def test_a_revoked_key_counts_no_more_after_five_seconds(store):
+    now = [0.0]
+    ring = KeyRing(store, clock=lambda: now[0])
+    key = give_key(store, "read")
+    assert ring.find(key).name == "app"
+    store.revoke_api_key("app")
+    assert ring.remembered(key) is not None
+    now[0] = 5.1
+    assert ring.remembered(key) is None
+    assert ring.find(key) is None
+
+
+def test_without_keys_only_this_machine_may_be_named(service):
+    answer = in_service(service, lambda client: client.get("/v1/items", headers={"Host": "evil.example"}))
+    assert answer.status_code == 421
+    assert in_service_again(service, {"Host": "127.0.0.1:8000"}) == 200
+    assert in_service_again(service, {"Host": "[::1]"}) == 200
+
+
+def in_service_again(service, headers):
+    from warmprompt.service.service import Service, Source
+
+    anew = Service(
+        service.store,
+        Source(name="tiny", open=lambda: service.users.model.personaliser),
+        service.users.model,
+        settings=service.settings,
+        keys_needed=False,
+    )
+    return in_service(anew, lambda client: client.get("/v1/items", headers=headers)).status_code
+
+
+def test_a_key_that_is_made_while_serving_closes_the_door(service, store, monkeypatch):
+    monkeypatch.setattr("warmprompt.service.service._CHORES_S", 0.02)
+
+    async def talk(client):
+        before = (await client.get("/v1/items")).status_code
+        give_key(store, "read")
+        for _ in range(200):
+            after = (await client.get("/v1/items")).status_code
+            if after == 401:
+                break
+            await asyncio.sleep(0.02)
+        return before, after
+
+    assert in_service(service, talk) == (200, 401)
+
+
+def test_a_bucket_empties_and_fills_as_time_goes():
+    now = [0.0]
+    limit = RateLimit(per_s=2.0, burst=3, clock=lambda: now[0])
+    assert [limit.wait_s("a") for _ in range(4)] == [0, 0, 0, 0.5]
+    assert limit.wait_s("b") == 0
+    now[0] = 0.5
+    assert limit.wait_s("a") == 0
+    assert limit.wait_s("a") > 0
+    now[0] = 100.0
+    assert [limit.wait_s("a") for _ in range(4)] == [0, 0, 0, 0.5]
+    assert [RateLimit(per_s=0, burst=1).wait_s("a") for _ in range(9)] == [0] * 9
+
+
+def test_too_many_requests_are_429_with_a_time_to_come_again(with_settings):
+    service = with_settings(limits=RequestLimits(per_s=0.5, burst=3))
+
+    async def talk(client):
+        return [await client.get("/v1/items") for _ in range(4)]
+
+    answers = in_service(service, talk)
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["retry-after"] == "2"
+
+
+def test_guessing_keys_is_slowed_down_and_hinders_no_good_key(with_settings, store):
+    service = with_settings(limits=RequestLimits(per_s=0.001, burst=3))
+    service.gate.is_open = False
+    key = give_key(store, "read")
+
+    async def talk(client):
+        wrong = {"Authorization": "Bearer wp_" + "B" * 43}
+        right = {"Authorization": f"Bearer {key}"}
+        first = (await client.get("/v1/items", headers=right)).status_code
+        guesses = [(await client.get("/v1/items", headers=wrong)).status_code for _ in range(4)]
+        return first, guesses, (await client.get("/v1/items", headers=right)).status_code
+
+    assert in_service(service, talk) == (200, [401, 401, 429, 429], 200)
+
+
+def test_a_body_over_the_limit_is_413_told_or_not(with_settings):
+    service = with_settings(limits=RequestLimits(per_s=0, body_bytes=2048))
+
+    async def stream():
+        for _ in range(64):
+            yield b" " * 64
+
+    async def talk(client):
+        headers = {"Content-Type": "application/json"}
+        whole = await client.post("/v1/rank", content=b" " * 4096, headers=headers)
+        streamed = await client.post("/v1/rank", content=stream(), headers=headers)
+        return whole, streamed, await client.post("/v1/rank", json={"n": 1})
+
+    whole, streamed, small = in_service(service, talk)
+    assert (whole.status_code, streamed.status_code, small.status_code) == (413, 413, 200)
+    assert streamed.headers["content-type"] == "application/problem+json"
+
+
+def test_answers_carry_headers_against_sniffing_framing_and_caching(service):
+    async def talk(client):
+        return [await client.get(path) for path in ("/v1/items", "/nowhere", "/healthz", "/v1/users/x")]
+
+    for answer in in_service(service, talk):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_the_log_names_no_user_no_text_and_no_key(service, store, personaliser, caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    key = give_key(store, "admin")
+    service.gate.is_open = False
+    secrets = ["quokka-user", "quokka-text", "quokka-search", "quokka-header", key, key[3:]]
+
+    def explode(*_args, **_kwargs):
+        raise RuntimeError("about quokka-text of quokka-user")
+
+    async def talk():
+        async with asking(service, Authorization=f"Bearer {key}") as client:
+            await client.post(
+                "/v1/users/quokka-user/events",
+                json=log_of(personaliser.items[0]) | {"about": "quokka-text"},
+                headers={"Idempotency-Key": "quokka-header"},
+            )
+            await client.get("/v1/users/quokka-user/recommendations", params={"n": "quokka-search"})
+            await client.get("/v1/items", params={"q": "quokka-search"})
+            await client.get("/v1/items", headers={"Authorization": "Bearer quokka-header"})
+            await client.post("/v1/rank", json={"about": "quokka-text"})
+            failed = await client.get("/v1/users/quokka-user")
+            await client.delete("/v1/users/quokka-user")
+            return failed
+
+    monkeypatch.setattr(type(service.store), "export", explode)
+    failed = asyncio.run(talk())
+    assert failed.status_code == 500
+    assert "quokka" not in failed.text
+    said = "\n".join(record.getMessage() + str(record.exc_info or "") for record in caplog.records)
+    service_lines = [record for record in caplog.records if record.name == "warmprompt.service"]
+    assert len(service_lines) >= 7
+    assert "RuntimeError" in said
+    assert [secret for secret in secrets if secret in "\n".join(r.getMessage() for r in service_lines)] == []
+    assert [secret for secret in secrets if secret in _of_others(caplog)] == []
+
+
+def _of_others(caplog):
+    """What other loggers said, but for the test's own client."""
+    own_client = {"httpx", "httpcore"}
+    return "\n".join(
+        record.getMessage() for record in caplog.records if record.name.split(".")[0] not in own_client
+    )

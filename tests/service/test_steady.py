@@ -1,0 +1,119 @@
+"""States do not depend on company: compared bit for bit, and with the plain path to rounding."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from warmprompt import Event, Known
+from warmprompt.service.model.catalogue import NewItem, predicted_popularity
+from warmprompt.service.model.live import adapt_all, extended, make_model
+from warmprompt.service.model.steady import LEAST_ROWS
+
+
+def somebody(model, number, *, events=None):
+    rng = random.Random(number)
+    items = rng.sample(model.personaliser.items[:50], rng.randrange(1, 12) if events is None else events)
+    return Known(
+        events=[Event(item=item, rating=float(rng.randrange(1, 6))) for item in items],
+        about=rng.choice([None, None, "I like westerns", "I like slow films"]),
+        attributes={},
+    )
+
+
+def bits(state):
+    return state.vector_D.tobytes() + state.offsets_PH.tobytes()
+
+
+def test_a_state_is_the_same_to_the_last_bit_in_any_company(tiny_model):
+    people = [somebody(tiny_model, number) for number in range(13)]
+    people[5], people[9] = Known(), Known(about="I like westerns")
+    alone = [bits(adapt_all(tiny_model, [one])[0]) for one in people]
+    for seed in range(4):
+        order = random.Random(seed).sample(range(13), 13)
+        states = adapt_all(tiny_model, [people[one] for one in order])
+        assert [bits(state) for state in states] == [alone[one] for one in order]
+
+
+def test_the_steady_path_agrees_with_the_plain_one(tiny_model, personaliser):
+    for number in range(6):
+        known = somebody(tiny_model, number)
+        steady = adapt_all(tiny_model, [known])[0]
+        plain = personaliser.adapt(known.events, about=known.about)
+        # The same sums in another order; two inner steps carry float32 error along.
+        np.testing.assert_allclose(steady.vector_D, plain.vector_D, atol=2e-4)
+        np.testing.assert_allclose(steady.offsets_PH, plain.offsets_PH, atol=2e-4)
+
+
+def test_batches_are_as_large_as_was_seen_to_be_steady(tiny_model):
+    assert tiny_model.sizes == (1,) or tiny_model.sizes[0] == LEAST_ROWS
+    assert all(size <= 8 for size in tiny_model.sizes)
+
+
+def test_a_machine_whose_sums_depend_on_place_adapts_one_by_one(personaliser, monkeypatch):
+    from warmprompt.service.model import steady
+
+    adapt, count = steady.adapt, itertools.count()
+
+    def unsteady(engine, texts, events):
+        found = adapt(engine, texts, events)
+        if events.num_users > 1:
+            found.users_BD[:] += 1e-6 * next(count)
+        return found
+
+    monkeypatch.setattr(steady, "adapt", unsteady)
+    assert make_model(personaliser, room=0, largest_batch=8).sizes == (1,)
+
+
+def test_an_item_more_changes_no_bit_of_anyone(tiny_model):
+    people = [somebody(tiny_model, number) for number in range(5)]
+    larger = extended(
+        tiny_model, [NewItem(id="new", title="Star Kitchen (2026)", text="Comedy")], items_version=1
+    )
+    before, after = adapt_all(tiny_model, people), adapt_all(larger, people)
+    assert [bits(one) for one in before] == [bits(one) for one in after]
+    assert larger.version == tiny_model.version
+
+
+def test_a_new_item_is_ranked_and_rated_like_a_cold_one_of_the_run(tiny_model, personaliser):
+    # A catalogue item given once more under another id has the same text, so only what was learned differs.
+    larger = extended(tiny_model, [NewItem(id="new", title="Star Kitchen (2026)")], items_version=1)
+    place = larger.personaliser.index["new"]
+    params = personaliser.engine.trained.params
+    text_X = larger.personaliser.engine.trained.constants.item_text_VX[place]
+    assert float(text_X.norm()) == pytest.approx(1.0, abs=1e-6)
+    expected = (text_X.double() @ params["items.text_map"].double()).numpy()
+    np.testing.assert_allclose(larger.personaliser.engine.catalogue_VD[place].numpy(), expected, atol=1e-5)
+    state = adapt_all(larger, [Known(events=[Event(item="new", rating=5.0)])])[0]
+    assert bits(state) != bits(larger.start)
+    everything = larger.personaliser.rank(larger.start, larger.num_items)
+    assert "new" in everything.items
+    assert "new" not in larger.personaliser.rank(state, larger.num_items).items
+
+
+def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
+    import torch
+
+    from warmprompt.meta.model import Constants
+
+    rng = np.random.default_rng(0)
+    texts_VX = rng.standard_normal((40, 3)).astype(np.float32)
+    texts_VX /= np.linalg.norm(texts_VX, axis=1, keepdims=True)
+    counts_V = rng.integers(1, 50, 40)
+    log_V = np.log1p(counts_V).astype(np.float32)
+    warm_V = np.ones(40, dtype=np.float32)
+    warm_V[30:] = 0
+    constants = Constants(
+        item_text_VX=torch.from_numpy(texts_VX),
+        log_popularity_V=torch.from_numpy(log_V),
+        warm_V=torch.from_numpy(warm_V),
+        rating_levels_R=torch.zeros(0),
+        rating_range=torch.zeros(2),
+    )
+    # A ridge regression is least squares with rows of the identity for the penalty.
+    mean = log_V[:30].mean()
+    rows = np.vstack([texts_VX[:30], np.eye(3)])
+    weights_X = np.linalg.lstsq(rows, np.concatenate([log_V[:30] - mean, np.zeros(3)]), rcond=None)[0]
+    expected = np.clip(texts_VX[30:] @ weights_X + mean, 0, log_V[:30].max())
+    np.testing.assert_allclose(predicted_popularity(constants, texts_VX[30:]), expected, atol=1e-5)
