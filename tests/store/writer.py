@@ -25,7 +25,7 @@ def derived(log):
 
 
 def write(url, name, num_users, num_appends):
-    with open_store(url) as store:
+    with open_store(url, busy_s=60) as store:
         for number in count() if num_appends == 0 else range(num_appends):
             user, key = f"user {number % num_users}", f"{name} {number}"
             entries = [Entry(kind="event", body=json.dumps([key, part])) for part in range(1 + number % 2)]

@@ -65,17 +65,17 @@ def scrub(database: Database, *, up_to_bytes: int | None = None) -> bool:
         return False
     with in_our_words(database.place), database.alone(), database.reading.connect() as connection:
         due = _pragma(connection, "user_version")
-        if due:
-            size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
-            if up_to_bytes is not None and size > up_to_bytes:
-                return False
-            connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            if _pragma(connection, "user_version") == due:  # else somebody deleted more meanwhile
-                connection.exec_driver_sql("PRAGMA user_version = 0")
-            connection.exec_driver_sql("COMMIT")
-        emptied = _pragma(connection, "wal_checkpoint(TRUNCATE)") == 0
-        return emptied and _pragma(connection, "user_version") == 0
+        size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+        if due == 0 or (up_to_bytes is not None and size > up_to_bytes):
+            return due == 0
+        connection.exec_driver_sql("VACUUM")
+        if _pragma(connection, "wal_checkpoint(TRUNCATE)") != 0:
+            return False
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        later = _pragma(connection, "user_version") - due  # somebody deleted more meanwhile
+        connection.exec_driver_sql(f"PRAGMA user_version = {later}")
+        connection.exec_driver_sql("COMMIT")
+        return later == 0
 
 
 def _pragma(connection: Connection, name: str) -> int:

@@ -13,17 +13,21 @@ from warmprompt.store.tables import REVISION, REVISION_TABLE
 _LOCK = 0x7761726D  # "warm": the number under which processes agree who migrates
 
 
-def migrate(engine: Engine) -> None:
-    """Make or upgrade the tables; one that is up to date costs one look.
+def migrate(engine: Engine, reading: Engine) -> None:
+    """Make or upgrade the tables; where they are up to date this only looks, and waits for nobody.
 
     All steps are one transaction. Of several processes that start at once, one migrates and the others wait.
 
     Args:
         engine: Its transactions begin as writers do.
+        reading: Its connections lock nothing.
 
     Raises:
         MismatchError: A later version wrote the database.
     """
+    with reading.connect() as connection:
+        if current_revision(connection) == REVISION:
+            return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

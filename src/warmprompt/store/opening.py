@@ -50,7 +50,7 @@ def open_store(
     try:
         with in_our_words(database.place):
             _check_encoding(database)
-            migrate(database.engine)
+            migrate(database.engine, database.reading)
     except DatabaseAwayError as error:
         store.close()
         cause = str(error.__cause__).splitlines()[0]
