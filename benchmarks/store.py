@@ -61,7 +61,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="warmprompt-store-", dir=chosen.work) as folder:
         work = Path(folder)
         if chosen.size:
-            keep(chosen.out, "size", measure_size(work))
+            for found in measure_size(work):
+                keep(chosen.out, "size", found)
         if chosen.appends:
             keep(chosen.out, "appends", measure_appends(work))
         if chosen.users:
@@ -145,8 +146,8 @@ def without_offsets(state: UserState) -> bytes:
     return data[: -32 - state.offsets_PH.nbytes] + data[-32:]
 
 
-def measure_size(work: Path, *, num_users: int = 100) -> dict[str, Any]:
-    """Return bytes per user: of the state alone, and of everything on the disk."""
+def measure_size(work: Path, *, num_users: int = 100) -> Iterator[dict[str, Any]]:
+    """Yield bytes per user, of the state alone and of everything on the disk; PostgreSQL comes second."""
     found: dict[str, Any] = {"num_users": num_users, "sqlite": {}, "postgresql": {}}
     forms = {"float32": UserState.to_bytes, "float16": half_precision, "none": without_offsets}
     sample = [some_user(random.Random(seed))[1].to_bytes() for seed in range(200)]
@@ -160,6 +161,7 @@ def measure_size(work: Path, *, num_users: int = 100) -> dict[str, Any]:
         found["sqlite"][form]["tables"] = {
             name: size / num_users for name, size in sizes(file).items() if size > 4096
         }
+    yield found
     with postgresql(durable=False) as server:
         for form, encode in forms.items():
             url = server.new_database(form)
@@ -169,7 +171,7 @@ def measure_size(work: Path, *, num_users: int = 100) -> dict[str, Any]:
             server.sql("VACUUM FULL", database=form)
             full = int(server.sql("SELECT pg_database_size(current_database())", database=form))
             found["postgresql"][form] = {"state": total / num_users, "all": (full - empty) / num_users}
-    return found
+    yield found
 
 
 def sizes(file: Path) -> dict[str, int]:
@@ -420,6 +422,15 @@ def page(told: dict[str, Any]) -> str:
             machine = found["machine"]
             where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
             lines += ["", *render(found), "", f"{where}; load {found['load']}; commit `{found['commit']}`."]
+    missing = {
+        "size": "--size",
+        "appends": "--appends",
+        "reads": "--users 1000000",
+        "kills": "--kill-rounds 50",
+    }
+    lines += [
+        f"\nNot measured here: `benchmarks/store.py {missing[name]}`." for name in parts if name not in told
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -435,8 +446,9 @@ def size_part(found: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for form, own in found["sqlite"].items():
-        other = found["postgresql"][form]
-        lines.append(f"| {form} | {own['state']:,.0f} | {own['all']:,.0f} | {other['all']:,.0f} |")
+        other = found["postgresql"].get(form)
+        told = f"{other['all']:,.0f}" if other else "not measured"
+        lines.append(f"| {form} | {own['state']:,.0f} | {own['all']:,.0f} | {told} |")
     return lines
 
 

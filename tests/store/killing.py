@@ -43,15 +43,20 @@ def kill_round(url, name, *, rng: random.Random, num_writers=2, crash=None):
         crash: Called before the first writer is killed, such as to crash the server.
     """
     writers = [start(url, f"{name} {number}") for number in range(num_writers)]
-    for process, acknowledged in writers:
-        while acknowledged.seek(0, 2) == 0:
-            assert process.poll() is None, "the writer ended before its first append"
-            time.sleep(0.01)
-    time.sleep(rng.uniform(0.0, 0.4))
-    if crash is not None:
-        crash()
-    told = []
-    for writer in writers:
-        time.sleep(rng.uniform(0.0, 0.05))
-        told += finish(writer, kill=True)
-    return told
+    try:
+        for process, acknowledged in writers:
+            while acknowledged.seek(0, 2) == 0:
+                assert process.poll() is None, "the writer ended before its first append"
+                time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.4))
+        if crash is not None:
+            crash()
+        told = []
+        for writer in writers:
+            time.sleep(rng.uniform(0.0, 0.05))
+            told += finish(writer, kill=True)
+        return told
+    finally:
+        for process, _ in writers:
+            process.kill()
+            process.wait()
