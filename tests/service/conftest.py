@@ -29,7 +29,8 @@ def tiny_model(personaliser):
 
 @pytest.fixture
 def store(tmp_path):
-    with open_store(f"sqlite:///{tmp_path / 'users.db'}") as opened:
+    # A busy machine is no defect.
+    with open_store(f"sqlite:///{tmp_path / 'users.db'}", busy_s=120) as opened:
         yield opened
 
 

@@ -48,9 +48,9 @@ def test_health_and_readiness(service, tiny_model):
 
 def test_metrics_count_what_happened(service, personaliser):
     async def talk(client):
-        await client.post("/v1/users/ada/events", json=log_of(*personaliser.items[:2]))
-        await client.get("/v1/users/ada/recommendations")
-        await client.get("/v1/users/ada/recommendations")
+        await client.post("/v1/users/quokka/events", json=log_of(*personaliser.items[:2]))
+        await client.get("/v1/users/quokka/recommendations")
+        await client.get("/v1/users/quokka/recommendations")
         await client.get("/v1/users/nobody/recommendations")
         return (await client.get("/metrics")).text
 
@@ -64,7 +64,7 @@ def test_metrics_count_what_happened(service, personaliser):
     assert "warmprompt_adaptation_seconds_count 1.0" in lines
     route = 'route="/v1/users/{user_id}/recommendations",status="200"'
     assert f"warmprompt_request_seconds_count{{{route}}} 3.0" in lines
-    assert "ada" not in text
+    assert "quokka" not in text
 
 
 def test_a_database_that_goes_away_is_503_and_comes_back(store, tiny_model, settings, personaliser):

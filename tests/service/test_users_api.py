@@ -417,6 +417,23 @@ def test_explanations_are_asked_of_what_explains(service, store, personaliser, s
     assert [one["explanation"] for one in places] == [{"because": 1, "item": one["item"]} for one in places]
 
 
+def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser, settings):
+    from warmprompt.service.explaining import explainer_factory
+
+    model = make_model(personaliser, room=8, largest_batch=4, make_explainer=explainer_factory())
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json=log_of(*personaliser.items[:2], rating=5))
+        return await client.get(path("ada", "/recommendations"), params={"n": 2, "explain": "true"})
+
+    answer = in_service(make_service(store, model, settings), talk)
+    for place in answer.json()["items"]:
+        told = place["explanation"]
+        assert (told["item"], told["place"]) == (place["item"], place["place"])
+        assert {one["event"]["item"] for one in told["events"]} == set(personaliser.items[:2])
+        assert told["sentence"]
+
+
 def test_a_model_of_another_version_takes_over_and_states_follow(store, personaliser, settings, tiny_model):
     # Another room makes another version of the same run.
     items = personaliser.items

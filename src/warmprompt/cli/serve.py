@@ -49,6 +49,9 @@ def app(
     room: Annotated[
         int, typer.Option("--room", min=0, max=1_000_000, help="Items that may be added while it runs.")
     ] = 1024,
+    explain: Annotated[
+        bool, typer.Option("--explain/--no-explain", help="Answer explain=true, in sentences by template.")
+    ] = True,
     watch: Annotated[
         bool, typer.Option("--watch", help="Load the run anew when its folder changes.")
     ] = False,
@@ -59,6 +62,7 @@ def app(
     """Serve a run over HTTP: events in, rankings adapted to them out."""
     _check_level(log_level)
     from warmprompt.service.batcher import BatchLimits
+    from warmprompt.service.explaining import explainer_factory
     from warmprompt.service.serving import Place, serve
     from warmprompt.service.settings import RequestLimits, ServiceSettings
 
@@ -69,7 +73,13 @@ def app(
         room=room,
     )
     place = Place(host=host, port=port, store=store, watch=watch, log_level=log_level.upper())
-    serve(run, place, settings=settings, ready=lambda address: screen().print(f"serving at {address}"))
+    serve(
+        run,
+        place,
+        settings=settings,
+        make_explainer=explainer_factory() if explain else None,
+        ready=lambda address: screen().print(f"serving at {address}"),
+    )
 
 
 def _check_level(level: str) -> None:

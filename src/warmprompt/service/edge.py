@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote, unquote_to_bytes
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from warmprompt.service.logs import note, note_error
@@ -80,12 +81,9 @@ class Edge:
     async def _fail(
         self, error: Exception, status: list[int], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        too_long = _found(error, _TooLongError)
-        if too_long is None:
-            note_error("internal error", error)
+        note_error("internal error", error)
         if not status:
-            problem = _body_problem(self._body_bytes) if too_long else _INTERNAL
-            await respond(problem)(scope, receive, send)
+            await respond(_INTERNAL)(scope, receive, send)
 
     def _too_long(self, scope: Scope) -> ProblemError | None:
         for name, value in scope["headers"]:
@@ -100,17 +98,7 @@ class Edge:
         self._log("answered", method=scope["method"], route=route, status=code, ms=round(1000 * spent_s, 1))
 
 
-class _TooLongError(Exception):
-    """A body that grew beyond the limit while it was read."""
-
-
 _INTERNAL = ProblemError(500, field="service", value=None, remedy="Tell the operator; the log has the place.")
-
-
-def _found(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _body_problem(limit: int) -> ProblemError:
@@ -127,7 +115,8 @@ def _counted(receive: Receive, limit: int) -> Receive:
         message = await receive()
         length += len(message.get("body", b""))
         if length > limit:
-            raise _TooLongError
+            # The one kind of exception that the framework hands on as it is while it reads a body.
+            raise HTTPException(413, _body_problem(limit).remedy)
         return message
 
     return receive_on

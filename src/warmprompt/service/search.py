@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from rapidfuzz import fuzz, process
 from warmprompt.service.model.live import Model
 
 _ALIKE = 60.0
+_YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 
 
 def found_items(model: Model, words: str, n: int) -> dict[str, Any]:
@@ -29,7 +31,8 @@ def found_items(model: Model, words: str, n: int) -> dict[str, Any]:
     whole = [title.lower() for title in model.personaliser.engine.trained.titles]
     holding = [item for item in order if wanted in whole[item]]
     holding.sort(key=lambda item: not whole[item].startswith(wanted))
-    near = process.extract(wanted, titles, scorer=fuzz.WRatio, limit=n, score_cutoff=_ALIKE)
+    bare = _YEAR.sub("", wanted)
+    near = process.extract(bare, titles, scorer=fuzz.WRatio, limit=n, score_cutoff=_ALIKE)
     return _told(model, list(dict.fromkeys([*holding, *(item for _, _, item in near)]))[:n])
 
 
