@@ -14,10 +14,11 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test check docs bench clean
+.PHONY: help demo serve test check docs bench clean
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
+	@echo "make serve  serve the demo's run over HTTP on this machine"
 	@echo "make bench  time the adaptation of one user in the demo's run"
 	@echo "make test   run the tests with coverage"
 	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
@@ -32,6 +33,10 @@ help:
 	$(PIP) $(TORCH) --editable .
 	touch $@
 
+.venv/.serve: .venv/.core
+	$(PIP) $(TORCH) --editable '.[serve]'
+	touch $@
+
 .venv/.dev: .venv/.core
 	$(PIP) $(TORCH) --editable '.[peft,eval,evidence,serve,risk,docs,dev]'
 	$(BIN)/python -m pip check
@@ -40,12 +45,16 @@ help:
 demo: .venv/.core
 	$(BIN)/python -m warmprompt.demo --out $(OUT)
 
+serve: .venv/.serve
+	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
+	$(BIN)/warmprompt serve $(OUT)
+
 bench: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
 	$(BIN)/warmprompt bench adapt $(OUT) --k 10 --batch 1,32
 
 test: .venv/.dev
-	$(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+	env $$(.ci/postgresql) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 check: .venv/.dev
 	$(BIN)/ruff check
