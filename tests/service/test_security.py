@@ -117,6 +117,9 @@ def test_without_keys_only_this_machine_may_be_named(service):
     answer = in_service(service, lambda client: client.get("/v1/items", headers={"Host": "evil.example"}))
     assert answer.status_code == 421
     assert in_service_again(service, {"Host": "127.0.0.1:8000"}) == 200
+    assert in_service_again(service, {"Origin": "http://localhost:8000"}) == 200
+    assert in_service_again(service, {"Origin": "https://evil.example"}) == 421
+    assert in_service_again(service, {"Origin": "null"}) == 421
     assert in_service_again(service, {"Host": "[::1]"}) == 200
 
 

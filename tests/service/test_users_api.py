@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -415,6 +416,21 @@ def test_explanations_are_asked_of_what_explains(service, store, personaliser, s
     model = replace(tiny_model, explainer=Explains())
     places = in_service(make_service(store, model, settings), talk).json()["items"]
     assert [one["explanation"] for one in places] == [{"because": 1, "item": one["item"]} for one in places]
+
+
+def test_more_explanations_than_may_wait_are_503(store, personaliser, settings, tiny_model):
+    class Slow:
+        def explain(self, state, items):
+            time.sleep(0.2)
+            return [{} for _ in items]
+
+    service = make_service(store, replace(tiny_model, explainer=Slow()), replace(settings, explanations=2))
+
+    async def talk(client):
+        asked = (client.get(path("eve", "/recommendations"), params={"explain": "true"}) for _ in range(5))
+        return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    assert sorted(in_service(service, talk)) == [200, 200, 503, 503, 503]
 
 
 def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser, settings):

@@ -12,7 +12,7 @@ from warmprompt.service.limits import RateLimit
 from warmprompt.service.problems import ProblemError, too_often
 from warmprompt.store.contract import ApiKey
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "testserver")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -77,9 +77,14 @@ def _told_key(request: Request) -> str | None:
 
 
 def _check_host(request: Request) -> None:
-    host = request.headers.get("host", "")
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    if name.lower() not in LOCAL_HOSTS:
-        raise ProblemError(
-            421, field="Host", value=host, remedy="Ask as localhost, or make a key and send it."
-        )
+    """Refuse what a page elsewhere makes a browser ask here: under its own name, or across origins."""
+    for header in ("Host", "Origin"):
+        told = request.headers.get(header)
+        if told is None:
+            continue
+        host = told.rpartition("//")[2]
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name.lower() not in LOCAL_HOSTS:
+            raise ProblemError(
+                421, field=header, value=told, remedy="Ask as localhost, or make a key and send it."
+            )

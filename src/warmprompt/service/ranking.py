@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmprompt.adaptation.personaliser import Ranking
+from warmprompt.service.adapting import Answer
 from warmprompt.service.problems import ProblemError
-from warmprompt.service.users import Answer, Users
+from warmprompt.service.users import Users
 from warmprompt.types import ItemId
 
 _PAGES = 4
@@ -28,6 +29,7 @@ async def ranked(
     Raises:
         UnknownNameError: A candidate that the model does not have.
         ProblemError: Explanations are asked for and nothing explains.
+        QueueFullError: Too many explanations wait.
     """
     asked = (n, explain, answer.model.version, answer.model.items_version, answer.seq)
     keep = answer.held is not None and not answer.stale and candidates is None
@@ -74,4 +76,5 @@ async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence
         raise ProblemError(
             501, field="explain", value="true", remedy="Ask without it: this service explains nothing."
         )
-    return await users.in_model_thread(explainer.explain, answer.state, ranking.items)
+    with users.explaining():
+        return await users.in_model_thread(explainer.explain, answer.state, ranking.items)

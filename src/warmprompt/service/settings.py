@@ -34,6 +34,7 @@ class ServiceSettings:
         budget_s: How long a request waits for a fresh state, where it names no budget itself.
         batch: How adaptations are gathered.
         limits: What a client may ask for.
+        explanations: Requests for explanations that may wait at once; each takes passes of its own.
         held_users: Users kept in memory at most.
         held_idle_s: A user not asked for this long leaves memory.
         store_threads: Threads that talk to the database.
@@ -45,6 +46,7 @@ class ServiceSettings:
     budget_s: float = 0.25
     batch: BatchLimits = field(default_factory=BatchLimits)
     limits: RequestLimits = field(default_factory=RequestLimits)
+    explanations: int = 8
     held_users: int = 20_000
     held_idle_s: float = 3600.0
     store_threads: int = 8

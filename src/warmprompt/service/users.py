@@ -12,19 +12,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from typing import ParamSpec, TypeVar
 
 from warmprompt.adaptation.personaliser import Known
-from warmprompt.adaptation.state import UserState
 from warmprompt.errors import BadInputError
+from warmprompt.service.adapting import Answer, adapt_jobs, answer_of
 from warmprompt.service.batcher import Batcher, QueueFullError
 from warmprompt.service.held import Adapted, AdaptJob, Held, read_user, texts_in
 from warmprompt.service.metrics import Metrics
-from warmprompt.service.model.live import Model, adapt_all
+from warmprompt.service.model.live import Model
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.told import Profile, Told, entry_of, known_to
 from warmprompt.service.writing import StateWriter
@@ -33,31 +32,6 @@ from warmprompt.types import Event
 
 _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """A state to rank with.
-
-    Attributes:
-        model: Ranks with it.
-        state: The state.
-        seq: Entries of the log that the state knows.
-        last_seq: Entries of the log.
-        left_out: Events that the model cannot use.
-        adapt_ms: How long its pass took; None where none was needed.
-        held: The user in memory, None for somebody unknown.
-        stale: The state does not know all that was told, or is of a former model.
-    """
-
-    model: Model
-    state: UserState
-    seq: int
-    last_seq: int
-    left_out: int = 0
-    adapt_ms: float | None = None
-    held: Held | None = None
-    stale: bool = False
 
 
 class Users:
@@ -79,10 +53,14 @@ class Users:
         self.model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._store_threads = ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
         self.batcher: Batcher[AdaptJob, Adapted] = Batcher(
-            self._adapt_batch, limits=settings.batch, executor=self.model_thread, begun=_mark_begun
+            lambda jobs: adapt_jobs(jobs, metrics),
+            limits=settings.batch,
+            executor=self.model_thread,
+            begun=_mark_begun,
         )
         self.writer = StateWriter(lambda user, state: self.ask(store.put_state, user, state))
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._explanations = 0
         self._passing: dict[str, Held] = {}
         self._loading: dict[str, asyncio.Task[Held | None]] = {}
 
@@ -160,7 +138,7 @@ class Users:
         if held is None:
             return Answer(model=model, state=model.start, seq=0, last_seq=0)
         if held.is_fresh(model):
-            return self._answer(held.adapted, held, asked_seq=held.told.seq)
+            return answer_of(held.adapted, held, self.models, asked_seq=held.told.seq)
         asked_seq = held.told.seq
         adapting = self._adapting(held)
         left_s = max(0.0, budget_s - (time.perf_counter() - begun_s))
@@ -169,9 +147,9 @@ class Users:
         if adapting.cancelled():  # deleted while waiting
             return Answer(model=model, state=model.start, seq=0, last_seq=0)
         if done:
-            return self._answer(adapting.result(), held, asked_seq=asked_seq)
+            return answer_of(adapting.result(), held, self.models, asked_seq=asked_seq)
         self.metrics.stale.inc()
-        return self._answer(held.adapted, held, asked_seq=asked_seq)
+        return answer_of(held.adapted, held, self.models, asked_seq=asked_seq)
 
     async def state_of(self, known: Known, *, budget_s: float) -> Answer:
         """Return the state of somebody of whom nothing is kept; when the budget is spent, of a stranger.
@@ -235,6 +213,23 @@ class Users:
         """Run something in the model's thread, between batches."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.model_thread, lambda: call(*args, **kwargs))
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Hold one of the places for explanations.
+
+        Raises:
+            QueueFullError: All are taken.
+        """
+        if self._explanations >= self.settings.explanations:
+            raise QueueFullError(
+                field="queue of explanations", value=self._explanations, remedy="Try again in a second."
+            )
+        self._explanations += 1
+        try:
+            yield
+        finally:
+            self._explanations -= 1
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -321,27 +316,6 @@ class Users:
         held.waiting = job
         return job.future
 
-    def _answer(self, adapted: Adapted | None, held: Held, *, asked_seq: int) -> Answer:
-        """Return the answer that a state gives, or, where no model in service can use it, the start's.
-
-        It is stale unless it knows what had been told when it was asked for.
-        """
-        last_seq = held.told.seq
-        for model in self.models:
-            if adapted is not None and adapted.version == model.version:
-                return Answer(
-                    model=model,
-                    state=adapted.state,
-                    seq=adapted.seq,
-                    last_seq=max(last_seq, adapted.seq),
-                    left_out=adapted.left_out,
-                    adapt_ms=adapted.adapt_ms,
-                    held=held,
-                    stale=model is not self.model or adapted.seq < asked_seq,
-                )
-        start = self.model.start
-        return Answer(model=self.model, state=start, seq=0, last_seq=last_seq, held=held, stale=True)
-
     def _settled(self, held: Held, job: AdaptJob, future: asyncio.Future[Adapted]) -> None:
         held.waiting = None if held.waiting is job else held.waiting
         held.running = None if held.running is job else held.running
@@ -353,28 +327,6 @@ class Users:
             held.pages.clear()
             if found.seq:
                 self.writer.put(held.user, found)
-
-    def _adapt_batch(self, jobs: Sequence[AdaptJob]) -> list[Adapted]:
-        """Adapt a batch, in the model's thread; jobs of different models run apart."""
-        found: dict[int, Adapted] = {}
-        for model in {id(job.model): job.model for job in jobs}.values():
-            places = [place for place, job in enumerate(jobs) if job.model is model]
-            begun_s = time.perf_counter()
-            states = adapt_all(model, [jobs[place].known for place in places])
-            spent_s = time.perf_counter() - begun_s
-            self.metrics.adaptation.observe(spent_s)
-            self.metrics.batch.observe(len(places))
-            for place, state in zip(places, states, strict=True):
-                told = jobs[place].told
-                found[place] = Adapted(
-                    version=model.version,
-                    seq=told.seq,
-                    evidence_hash=told.evidence_hash,
-                    state=state,
-                    left_out=jobs[place].left_out,
-                    adapt_ms=round(1000 * spent_s, 2),
-                )
-        return [found[place] for place in range(len(jobs))]
 
     def _forget_texts(self, texts: set[str]) -> None:
         for model in self.models:
