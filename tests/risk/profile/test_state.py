@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
-from warmprompt.risk.profile import EntityState, Payment, score_episodes
+from warmprompt.risk.profile import EntityState, Payment, counterparty_context, score_episodes
 
 WEEK = 7 * 86_400
 
@@ -128,6 +128,12 @@ def test_a_payment_that_cannot_be_is_refused(profiler, changed, field):
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("entity", [None, 1.5, True, b"a"])
+def test_an_entity_without_a_proper_id_is_refused(profiler, entity):
+    with pytest.raises(BadInputError, match="text or a whole number"):
+        profiler.start(entity)
+
+
 def test_another_models_state_is_refused(profiler):
     state = replace(profiler.start("a"), model_hash="0" * 64)
     for call in (profiler.observe, profiler.score):
@@ -140,3 +146,41 @@ def test_without_history_no_step_is_taken(profiler):
     start = profiler.model.params["prompt.start"].numpy()
     assert np.array_equal(state.offsets_PH, start)
     assert profiler.score(state, payment(0)).num_known == 0
+
+
+def test_no_payment_after_the_scored_one_changes_a_bit_of_its_score(profiler, world, entities):
+    """Scores from the whole table, and from one where all that comes later was shuffled."""
+    payments = world.payments
+    end_s = int(payments.time_N[0]) // 86_400 * 86_400 + 50 * 86_400
+    before = payments.time_N < end_s
+    mixed = np.random.default_rng(4).permutation(np.flatnonzero(~before))
+    shuffled = replace(
+        payments,
+        **{
+            name: np.concatenate([getattr(payments, name)[before], getattr(payments, name)[mixed]])
+            for name in ("entity_N", "counterparty_N", "amount_minor_N", "fraud_N")
+        },
+    )
+
+    def score(table, entity):
+        told = counterparty_context(table)
+        own = np.flatnonzero((table.entity_N == entity) & (table.time_N < end_s))[-8:]
+        payments_of = [
+            Payment(
+                id=int(row),
+                time_s=int(table.time_N[row]),
+                amount_minor=int(table.amount_minor_N[row]),
+                counterparty=int(table.counterparty_N[row]),
+                context=tuple(told[row].tolist()),
+            )
+            for row in own
+        ]
+        last = payments_of[-1]
+        due = {
+            int(row): bool(table.fraud_N[row]) for row in own[:-1] if table.time_N[row] + WEEK <= last.time_s
+        }
+        return profiler.score(profiler.profile(int(entity), payments_of[:-1], due), last)
+
+    busy = [entity for entity in entities if ((payments.entity_N == entity) & before).sum() > 8][:4]
+    for entity in busy:
+        assert score(payments, entity) == score(shuffled, entity)

@@ -11,8 +11,10 @@ from warmprompt.risk.profile.payments import (
     read_payments,
 )
 from warmprompt.risk.profile.profiler import Profiler, RiskEstimate, make_profiler
+from warmprompt.risk.profile.saving import load_profiler, save_profiler
 from warmprompt.risk.profile.state import EntityState, Payment
-from warmprompt.risk.profile.training import ProfileModel, ProfileSettings, score_episodes, train_profile
+from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
+from warmprompt.risk.profile.training import score_episodes, train_profile
 from warmprompt.risk.profile.world import World, WorldSettings, make_world
 
 __all__ = [
@@ -36,10 +38,12 @@ __all__ = [
     "counterparty_context",
     "draw_cuts",
     "fit_calibration",
+    "load_profiler",
     "make_payments",
     "make_profiler",
     "make_world",
     "read_payments",
+    "save_profiler",
     "score_episodes",
     "train_profile",
 ]

@@ -44,7 +44,7 @@ class DriftWatch:
     def __init__(self, *, delta: float = 0.002) -> None:
         if not 0 < delta < 1:
             raise BadInputError(field="delta", value=delta, remedy="Give a number between 0 and 1.")
-        self._window = ADWIN(delta=delta)
+        self._window = ADWIN(delta=delta)  # type: ignore[no-untyped-call]
         self._seen = 0
         self._alarms = 0
 
@@ -56,7 +56,7 @@ class DriftWatch:
         """
         if not (math.isfinite(value) and 0 <= value <= 1):
             raise BadInputError(field="drift value", value=value, remedy="Give a number from 0 to 1.")
-        self._window.update(value)
+        self._window.update(value)  # type: ignore[no-untyped-call]
         self._seen += 1
         alarm = bool(self._window.drift_detected)
         self._alarms += alarm

@@ -129,12 +129,17 @@ def paired_intervals(
     models = list(runs[0])
 
     def means(weights_E: Doubles) -> Doubles:
-        return np.mean([[run[model](weights_E) for model in models] for run in runs], axis=0)
+        values: Doubles = np.array([[run[model](weights_E) for model in models] for run in runs])
+        return np.asarray(values.mean(axis=0))
 
     observed = means(np.ones(num_entities))
     drawn = np.stack(
         [
-            means(np.bincount(rng.integers(num_entities, size=num_entities), minlength=num_entities) * 1.0)
+            means(
+                np.bincount(rng.integers(num_entities, size=num_entities), minlength=num_entities).astype(
+                    np.float64
+                )
+            )
             for _ in range(num_resamples)
         ]
     )

@@ -1,10 +1,12 @@
 """From a user vector to the risk of a payment: everything learned that is not the language model.
 
-    risk logit   a offset + b + z . phi(x) + c t(x)         offset: log-odds of the population model
+    risk logit   a offset + b + w z . phi(x) + c t(x)       offset: log-odds of the population model
     typicality   t(x) = z . psi(x) - log mean_m exp(z . psi(r_m))
 
-z is the entity's vector, x a payment in numbers, r reference payments of many entities. t is the log density
-ratio of an exponential family: how much likelier the payment is from this entity than from anybody.
+z is the entity's vector, x a payment in numbers, r reference payments of many entities. t is the log
+density ratio of an exponential family: how much likelier the payment is from this entity than from anybody.
+On the support side w is 1 and c is 0: how strongly a label speaks about an entity need not be how
+strongly the entity speaks about its next payments.
 
 B is entities, K support payments, Q query payments, F features, X event features, M reference payments,
 D factors, G hidden units, T text features.
@@ -101,7 +103,7 @@ def standardise(scaling: Scaling, features: Doubles) -> Tensor:
 def initial_params(
     *, num_factors: int, num_hidden: int, num_text: int, num_steps: int, rate: float, seed: int
 ) -> dict[str, Tensor]:
-    """Return parameters that leave the population model as it is: phi is small, c is 0."""
+    """Return parameters that leave the population model's scores as they are: w and c are 0."""
     rng = derive(seed, "risk")
 
     def draw(*shape: int, scale: float) -> Tensor:
@@ -117,6 +119,7 @@ def initial_params(
         "psi.out": draw(num_hidden, num_factors, scale=num_hidden**-0.5),
         "risk.offset_scale": torch.tensor(1.0),
         "risk.bias": torch.tensor(0.0),
+        "risk.own": torch.tensor(0.0),
         "risk.typical": torch.tensor(0.0),
         "support.log_kappa": torch.tensor(float(np.log(5.0))),
         "support.log_label": torch.tensor(0.0),
@@ -129,10 +132,9 @@ def initial_params(
 
 def risk_logits(params: Params, scaling: Scaling, evidence: Evidence, users_BD: Tensor) -> Tensor:
     """Return the log-odds of fraud of each payment, (B, K)."""
-    hidden = torch.tanh(evidence.features_BKF @ params["phi.hidden"] + params["phi.hidden_bias"])
-    own_BK = torch.einsum("bkd,bd->bk", hidden @ params["phi.out"], users_BD)
-    base_BK = params["risk.offset_scale"] * evidence.offset_BK + params["risk.bias"]
-    return base_BK + own_BK + params["risk.typical"] * typicality(params, scaling, evidence, users_BD)
+    own_BK = params["risk.own"] * _own(params, evidence, users_BD)
+    typical_BK = params["risk.typical"] * typicality(params, scaling, evidence, users_BD)
+    return _base(params, evidence) + own_BK + typical_BK
 
 
 def typicality(params: Params, scaling: Scaling, evidence: Evidence, users_BD: Tensor) -> Tensor:
@@ -149,7 +151,7 @@ def support_loss(params: Params, scaling: Scaling, support: Evidence, users_BD: 
     Payments with a known label cost their cross-entropy, and every payment minus its log density ratio:
     what an entity usually does is evidence even where no label is due. Divided by K + kappa.
     """
-    logits_BK = risk_logits(params, scaling, support, users_BD)
+    logits_BK = _base(params, support) + _own(params, support, users_BD)
     label_BK = F.binary_cross_entropy_with_logits(logits_BK, support.fraud_BK, reduction="none")
     usual_BK = -typicality(params, scaling, support, users_BD)
     told_B = (label_BK * support.known_BK).sum(1) * params["support.log_label"].exp()
@@ -162,6 +164,15 @@ def query_loss(params: Params, scaling: Scaling, query: Evidence, users_BD: Tens
     logits_BQ = risk_logits(params, scaling, query, users_BD)
     each_BQ = F.binary_cross_entropy_with_logits(logits_BQ, query.fraud_BK, reduction="none")
     return (each_BQ * query.mask_BK).sum(1) / query.mask_BK.sum(1).clamp(min=1)
+
+
+def _base(params: Params, evidence: Evidence) -> Tensor:
+    return params["risk.offset_scale"] * evidence.offset_BK + params["risk.bias"]
+
+
+def _own(params: Params, evidence: Evidence, users_BD: Tensor) -> Tensor:
+    hidden = torch.tanh(evidence.features_BKF @ params["phi.hidden"] + params["phi.hidden_bias"])
+    return torch.einsum("bkd,bd->bk", hidden @ params["phi.out"], users_BD)
 
 
 def _psi(params: Params, features: Tensor) -> Tensor:

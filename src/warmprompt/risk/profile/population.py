@@ -140,7 +140,8 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
     fold_of = np.random.default_rng(derive_seed(seed, "folds")).integers(num_folds, size=len(entities))
 
     def fold(entity: Longs) -> Longs:
-        return fold_of[np.searchsorted(entities, entity).clip(max=len(entities) - 1)]
+        places: Longs = fold_of[np.searchsorted(entities, entity).clip(max=len(entities) - 1)]
+        return places
 
     own = np.empty(len(fraud_R))
     told = [np.empty(features.shape[:-1]) for features, _ in others]

@@ -31,7 +31,8 @@ from warmprompt.risk.profile.payments import Doubles
 from warmprompt.risk.profile.reading import Book, read_book
 from warmprompt.risk.profile.state import EntityState, Id, Payment, check_payment, frozen
 from warmprompt.risk.profile.tasks import RiskPromptTask
-from warmprompt.risk.profile.training import ProfileModel, score_episodes
+from warmprompt.risk.profile.trained import ProfileModel
+from warmprompt.risk.profile.training import score_episodes
 from warmprompt.risk.profile.words import describe_entities
 from warmprompt.types import Floats
 
@@ -76,7 +77,12 @@ class Profiler:
     model_hash: str
 
     def start(self, entity: Id) -> EntityState:
-        """Return the state of an entity that nothing is known of."""
+        """Return the state of an entity that nothing is known of.
+
+        Raises:
+            BadInputError: The id is neither text nor a whole number.
+        """
+        _check_entity(entity)
         return self._state(entity, (), (), num_seen=0)
 
     def profile(
@@ -90,6 +96,7 @@ class Profiler:
             BadInputError: A payment that cannot be, out of order, or told twice.
             UnknownNameError: A label of a payment that is not kept.
         """
+        _check_entity(entity)
         for place, payment in enumerate(payments):
             check_payment(payment, field=f"payment {place}")
             if place and payment.time_s < payments[place - 1].time_s:
@@ -320,6 +327,11 @@ def _history(payments: Sequence[Payment], labels: Sequence[bool | None]) -> Hist
 
 def _numbers(payments: Sequence[Payment]) -> dict[Id, int]:
     return {name: place for place, name in enumerate(dict.fromkeys(one.counterparty for one in payments))}
+
+
+def _check_entity(entity: object) -> None:
+    if isinstance(entity, bool) or not isinstance(entity, str | int):
+        raise BadInputError(field="entity", value=entity, remedy="Give its id as text or a whole number.")
 
 
 def _refuse_twice(payments: Sequence[Payment]) -> None:

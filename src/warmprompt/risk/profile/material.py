@@ -1,0 +1,136 @@
+"""Episodes as tensors, and some of them as the tasks that meta-learners take.
+
+E is episodes, B episodes of a batch, K support payments, Q query payments (padded), R query rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmprompt.risk.profile.episodes import Episodes
+from warmprompt.risk.profile.model import Evidence, Scaling, standardise
+from warmprompt.risk.profile.payments import Bools, Doubles, Longs, Side
+from warmprompt.risk.profile.population import Trees
+from warmprompt.risk.profile.reading import Book, pick
+from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
+from warmprompt.risk.profile.trained import ProfileModel
+from warmprompt.risk.profile.words import describe_entities
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """Episodes as tensors, with texts read.
+
+    Attributes:
+        episodes: As numbers.
+        support: Evidence of all episodes.
+        query_offset_R: Log-odds of the population model for the query rows.
+        text_E: Row of each episode's text in the book.
+        book: The texts.
+        scaling: Of features.
+    """
+
+    episodes: Episodes
+    support: Evidence
+    query_offset_R: Doubles
+    text_E: Tensor
+    book: Book
+    scaling: Scaling
+
+
+def make_material(episodes: Episodes, scaling: Scaling, trees: Trees, book: Book, side: Side) -> Material:
+    """Return episodes as tensors with the offsets of the fitted population model."""
+    return material_of(
+        episodes,
+        scaling,
+        trees.log_odds(episodes.support_EKF),
+        trees.log_odds(episodes.features_RF),
+        book,
+        side,
+    )
+
+
+def tangent_task(material: Material, rows_B: Longs) -> RiskTangentTask:
+    """Return some episodes as a task without the language model."""
+    return RiskTangentTask(
+        scaling=material.scaling,
+        support=_rows(material.support, rows_B),
+        query=_query(material, rows_B),
+        features_BT=material.book.features_NT[material.text_E[rows_B]],
+    )
+
+
+def prompt_task(model: ProfileModel, material: Material, rows_B: Longs) -> RiskPromptTask:
+    """Return some episodes as a task through the language model."""
+    text_B = material.text_E[rows_B]
+    return RiskPromptTask(
+        scaling=material.scaling,
+        support=_rows(material.support, rows_B),
+        query=_query(material, rows_B),
+        features_BT=material.book.features_NT[text_B],
+        backbone=model.backbone,
+        read=model.read,
+        prefix=pick(material.book.prefix, text_B),
+        reference_BH=material.book.reference_NH[text_B],
+    )
+
+
+def material_of(
+    episodes: Episodes,
+    scaling: Scaling,
+    support_offset_EK: Doubles,
+    query_offset_R: Doubles,
+    book: Book,
+    side: Side,
+) -> Material:
+    """Return episodes as tensors with offsets that were predicted before."""
+    history = episodes.history
+    return Material(
+        episodes=episodes,
+        support=Evidence(
+            features_BKF=standardise(scaling, episodes.support_EKF),
+            offset_BK=torch.from_numpy(support_offset_EK).float(),
+            mask_BK=torch.from_numpy(history.mask_RK).float(),
+            known_BK=torch.from_numpy(history.known_RK).float(),
+            fraud_BK=torch.from_numpy(history.fraud_RK).float(),
+        ),
+        query_offset_R=query_offset_R,
+        text_E=book.rows(describe_entities(history, side=side)),
+        book=book,
+        scaling=scaling,
+    )
+
+
+def _rows(evidence: Evidence, rows_B: Longs) -> Evidence:
+    return Evidence(
+        features_BKF=evidence.features_BKF[rows_B],
+        offset_BK=evidence.offset_BK[rows_B],
+        mask_BK=evidence.mask_BK[rows_B],
+        known_BK=evidence.known_BK[rows_B],
+        fraud_BK=evidence.fraud_BK[rows_B],
+    )
+
+
+def _query(material: Material, rows_B: Longs) -> Evidence:
+    place_BQ, mask_BQ = query_places(material.episodes, rows_B)
+    mask = torch.from_numpy(mask_BQ).float()
+    return Evidence(
+        features_BKF=standardise(material.scaling, material.episodes.features_RF[place_BQ]),
+        offset_BK=torch.from_numpy(material.query_offset_R[place_BQ]).float(),
+        mask_BK=mask,
+        known_BK=mask,
+        fraud_BK=torch.from_numpy(material.episodes.fraud_R[place_BQ]).float() * mask,
+    )
+
+
+def query_places(episodes: Episodes, rows_B: Longs) -> tuple[Longs, Bools]:
+    """Return where the query rows of some episodes lie, (B, Q), and which of those places are filled."""
+    first_B = np.searchsorted(episodes.episode_R, rows_B, side="left")
+    count_B = np.searchsorted(episodes.episode_R, rows_B, side="right") - first_B
+    slot_Q = np.arange(max(1, int(count_B.max(initial=0))))
+    mask_BQ = slot_Q < count_B[:, None]
+    return np.where(mask_BQ, first_B[:, None] + slot_Q, 0), mask_BQ
