@@ -87,10 +87,12 @@ def test_beyond_loopback_a_key_is_needed(capfd, url, trained_folder):
     [
         ("mysql://x/y", "error: database: 'mysql://x/y'. Give"),
         ("postgresql://u:secret@127.0.0.1:1/nothing", "error: database: "),
-        ("sqlite:////nowhere/at/all/users.db", "error: "),
+        ("sqlite:///FILE/users.db", "error: "),
     ],
 )
-def test_the_database_is_away(capfd, trained_folder, store, line):
+def test_the_database_is_away(capfd, trained_folder, store, line, tmp_path):
+    (tmp_path / "file").touch()
+    store = store.replace("FILE", str(tmp_path / "file"))
     code, said = line_of(capfd, "serve", str(trained_folder), "--store", store, "--port", "0")
     assert code == 2
     assert said.startswith(line)

@@ -18,7 +18,7 @@ import uvicorn
 from sqlalchemy import make_url
 
 from warmprompt.assembly.runs import open_run
-from warmprompt.errors import BadInputError, DatabaseAwayError
+from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
 from warmprompt.meta.checkpoint import MANIFEST
 from warmprompt.service.app import create_app
 from warmprompt.service.keys import any_key
@@ -79,7 +79,7 @@ def serve(
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(place.host, place.port))
         stack.enter_context(_sole(place.store))
-        store = stack.enter_context(open_store(place.store, num_connections=settings.store_threads))
+        store = stack.enter_context(_opened(place.store, settings))
         away = not _is_loopback(place.host)
         if away and not _has_key(store):
             raise BadInputError(
@@ -166,9 +166,10 @@ def _sole(url: str) -> Iterator[None]:
     if not url.startswith("sqlite"):
         yield
         return
-    name = f"{make_url(url).database}.serving"
+    name = Path(f"{make_url(url).database}.serving")
     try:
-        lock = Path(name).open("w")  # noqa: SIM115 - open as long as the service is
+        name.parent.mkdir(parents=True, exist_ok=True)
+        lock = name.open("w")
     except OSError:
         yield  # the store tells better what is wrong with the place
         return
@@ -182,6 +183,14 @@ def _sole(url: str) -> Iterator[None]:
                 remedy="Another service serves this file; stop it, or use PostgreSQL to share users.",
             ) from None
         yield
+
+
+def _opened(url: str, settings: ServiceSettings) -> Store:
+    """Open the store; a place that cannot be written is the caller's to mend, as they named it."""
+    try:
+        return open_store(url, num_connections=settings.store_threads)
+    except StorageError as error:
+        raise BadInputError(field="--store", value=error.value, remedy=error.remedy) from error
 
 
 def _has_key(store: Store) -> bool:
