@@ -1,0 +1,77 @@
+"""Two services that share nothing but a real PostgreSQL, and that database going away and coming back."""
+
+import asyncio
+import os
+from dataclasses import replace
+
+import pytest
+from tests.service.talking import asking, log_of, make_service
+from tests.store.postgresql import MISSING, binaries, make_server, remove
+
+from warmprompt.service.held import rebuilt
+from warmprompt.store.opening import open_store
+
+NUM_EACH = 20
+
+
+@pytest.fixture(scope="module")
+def server():
+    found = binaries()
+    if found is None and os.environ.get("WARMPROMPT_SKIP_POSTGRESQL") == "1":
+        pytest.skip("WARMPROMPT_SKIP_POSTGRESQL=1")
+    assert found is not None, MISSING
+    made = make_server(found, durable=False)
+    yield made
+    remove(made)
+
+
+def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(server, tiny_model, settings):
+    items = tiny_model.personaliser.items
+    shared = replace(settings, shared=True)
+
+    async def talk(first_store, second_store):
+        services = [make_service(one, tiny_model, shared) for one in (first_store, second_store)]
+        async with asking(services[0]) as one, asking(services[1]) as two:
+
+            async def tell(client, number):
+                body = log_of(items[number % 60], rating=1 + number % 5)
+                answer = await client.post(
+                    "/v1/users/ada/events", json=body, headers={"Idempotency-Key": f"k{number}"}
+                )
+                await client.get("/v1/users/ada/recommendations")
+                return answer.status_code
+
+            told = await asyncio.gather(
+                *(
+                    tell(client, 2 * number + side)
+                    for number in range(NUM_EACH)
+                    for side, client in enumerate((one, two))
+                )
+            )
+            rankings = [(await client.get("/v1/users/ada/recommendations")).json() for client in (one, two)]
+            server.stop(how="immediate")
+            away = [(await one.post("/v1/users/ada/events", json=log_of(items[0]))).status_code]
+            away += [(await client.get("/readyz")).status_code for client in (one, two)]
+            server.start()
+            back = [(await client.get("/readyz")).status_code for client in (one, two)]
+            later = await tell(one, 2 * NUM_EACH)
+            last = (await two.get("/v1/users/ada/recommendations")).json()
+            for service in services:
+                await service.users.writer.drained()
+            return told, rankings, away, back, later, last
+
+    url = server.new_database("shared")
+    with open_store(url, busy_s=60) as first, open_store(url, busy_s=60) as second:
+        told, rankings, away, back, later, last = asyncio.run(talk(first, second))
+        stored = first.get_state("ada", tiny_model.version)
+        log = first.entries("ada")
+        again = rebuilt(second, "ada", tiny_model)
+    assert set(told) == {201}
+    assert [ranking["last_seq"] for ranking in rankings] == [2 * NUM_EACH] * 2
+    assert rankings[0]["items"] == rankings[1]["items"]
+    assert away == [503, 503, 503]
+    assert (back, later) == ([200, 200], 201)
+    # fsync is off in this test, but PostgreSQL wrote its pages to the system before it was stopped.
+    assert last["last_seq"] == 2 * NUM_EACH + 1 == len(log)
+    assert [entry.seq for entry in log] == list(range(1, len(log) + 1))
+    assert stored == again
