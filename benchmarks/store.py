@@ -166,11 +166,11 @@ def measure_size(work: Path, *, num_users: int = 100) -> Iterator[dict[str, Any]
         for form, encode in forms.items():
             url = server.new_database(form)
             with open_store(url) as store:
-                empty = int(server.sql("SELECT pg_database_size(current_database())", database=form))
                 total = fill(store, num_users, encode=encode)
             server.sql("VACUUM FULL", database=form)
-            full = int(server.sql("SELECT pg_database_size(current_database())", database=form))
-            found["postgresql"][form] = {"state": total / num_users, "all": (full - empty) / num_users}
+            ours = "FROM pg_class WHERE relname LIKE 'warmprompt_%' AND relkind = 'r'"
+            full = int(server.sql(f"SELECT sum(pg_total_relation_size(oid)) {ours}", database=form))
+            found["postgresql"][form] = {"state": total / num_users, "all": full / num_users}
     yield found
 
 
@@ -200,7 +200,7 @@ def measure_appends(work: Path, *, num_appends: int = 1000, num_threads: int = 8
     found: dict[str, Any] = {"num_appends": num_appends, "num_threads": num_threads, "flush_ms": flush(work)}
     with postgresql() as server:
         for name, url in (("sqlite", f"sqlite:///{work}/appends.db"), ("postgresql", server.url)):
-            with open_store(url) as store, ThreadPoolExecutor(num_threads) as pool:
+            with open_store(url, busy_s=120) as store, ThreadPoolExecutor(num_threads) as pool:
                 body = '{"item": "50", "rating": 4.0, "time_s": 1700000000}'
 
                 def append(number: int, store: Store = store, body: str = body) -> float:
