@@ -62,6 +62,7 @@ check: .venv/.dev
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+	.ci/audit
 	$(ONE_THREAD) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs: .venv/.dev
