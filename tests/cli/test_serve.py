@@ -125,11 +125,14 @@ def test_a_log_level_that_is_none(capfd, trained_folder):
     assert said.startswith("error: --log-level: 'loud'. Choose DEBUG")
 
 
-def test_a_service_answers_reloads_on_a_signal_and_stops_on_another(url, trained_folder, tmp_path):
+def test_a_service_answers_reloads_on_a_signal_and_stops_on_another(capfd, url, trained_folder, tmp_path):
     command = [*PYTHON, "serve", str(trained_folder), "--store", url, "--port", "0", "--watch"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=(tmp_path / "log").open("wb"), text=True, env=os.environ
-    ) as process:
+    with (
+        (tmp_path / "log").open("wb") as log_file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log_file, text=True, env=os.environ
+        ) as process,
+    ):
         try:
             address = process.stdout.readline().removeprefix("serving at ").strip()
             with httpx.Client(base_url=address, timeout=60) as client:
@@ -139,11 +142,9 @@ def test_a_service_answers_reloads_on_a_signal_and_stops_on_another(url, trained
                 ranking = client.get("/v1/users/ada%2F1/recommendations", params={"budget_ms": 10_000}).json()
                 assert (ranking["seq"], ranking["stale"]) == (1, False)
                 process.send_signal(signal.SIGHUP)
-                again = subprocess.run(
-                    [*command[:-1], "--port", "0"], capture_output=True, text=True, timeout=120, check=False
-                )
-                assert again.returncode == 2
-                assert "Another service serves this file" in again.stderr
+                code, said = line_of(capfd, *command[len(PYTHON) :])
+                assert code == 2
+                assert "Another service serves this file" in said
                 assert client.get("/v1/users/ada%2F1/recommendations").json()["items"] == ranking["items"]
                 metrics = client.get("/metrics").text
                 assert "warmprompt_model_info" in metrics
