@@ -1,6 +1,7 @@
 """`warmprompt serve` and `warmprompt keys`: mistakes in one line, and a real service on a real port."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -15,6 +16,16 @@ from warmprompt.cli import run
 from warmprompt.store.opening import open_store
 
 PYTHON = [sys.executable, "-m", "warmprompt"]
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """Leave the process's logging as it was."""
+    log = logging.getLogger("warmprompt.service")
+    before = log.handlers[:], log.level
+    yield
+    log.handlers[:], level = before
+    log.setLevel(level)
 
 
 @pytest.fixture

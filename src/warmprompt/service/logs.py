@@ -33,4 +33,3 @@ def set_up_logging(*, level: str = "INFO") -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     _LOG.handlers[:] = [handler]
     _LOG.setLevel(level)
-    _LOG.propagate = False
