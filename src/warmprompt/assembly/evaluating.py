@@ -7,13 +7,17 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.training import open_data, settings_of
 from warmprompt.assembly.watching import Watch, ignore
+from warmprompt.backbone.text import embed_texts
 from warmprompt.backbone.threads import use_threads
 from warmprompt.baselines.registry import baseline
+from warmprompt.baselines.tuned import tuned_settings
 from warmprompt.data.dataset import Dataset
+from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.evaluation.plot import plot_metrics
 from warmprompt.evaluation.protocols import ProtocolSettings
@@ -66,9 +70,11 @@ def evaluate_run(
         attributes=options.attributes,
     )
     plan = Plan(seeds=options.seeds or (settings.train.seed,), product=PRODUCT)
-    factories = {name: baseline(name) for name in options.baselines}
+    for name in options.baselines:
+        baseline(name)  # refuses an unknown one before anything else
     out = None if out is None else _writable(Path(out))
     dataset = dataset or open_data(settings, watch=watch)
+    factories = {name: baseline(name, **_settings_of(name, dataset)) for name in options.baselines}
     _check_data(dataset, trained.manifest["data"])
     use_threads(settings.train.threads)
     train_s: dict[int, float] = {}
@@ -100,6 +106,12 @@ def evaluate_run(
         write_atomic(out.with_name("report.md"), render_markdown(results).encode())
         plot_metrics(results, out.with_name("metrics.png"))
     return results
+
+
+def _settings_of(name: str, dataset: Dataset) -> dict[str, Any]:
+    """Return a baseline's tuned settings; the one that compares texts by embedding is handed the vectors."""
+    vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if name == "content-vectors" else {}
+    return {**tuned_settings(dataset.name, name), **vectors}
 
 
 def _same(ranker: Ranker) -> Ranker:
