@@ -1,0 +1,49 @@
+"""What earlier detection of a troubled bank is worth, on synthetic days of payments."""
+
+from warmprompt.risk.study.incident import IncidentSettings
+from warmprompt.risk.study.loss import FailureSettings, Loss
+from warmprompt.risk.study.rates import Profiles, RatePrior, learn_prior, plain_means, profile_banks
+from warmprompt.risk.study.report import study_json, study_report
+from warmprompt.risk.study.response import ResponseSettings
+from warmprompt.risk.study.study import Policy, Run, Seen, Study, StudySettings, run_study
+from warmprompt.risk.study.summary import Contrast, Estimate, Line, Summary, summarise
+from warmprompt.risk.study.watch import Watch, alarm_at, observe, open_watch
+from warmprompt.risk.study.watchers import Trained, TrainingSettings, train_watchers
+from warmprompt.risk.study.world import World, WorldSettings, draw_day, draw_days, make_world
+
+__all__ = [
+    "Contrast",
+    "Estimate",
+    "FailureSettings",
+    "IncidentSettings",
+    "Line",
+    "Loss",
+    "Policy",
+    "Profiles",
+    "RatePrior",
+    "ResponseSettings",
+    "Run",
+    "Seen",
+    "Study",
+    "StudySettings",
+    "Summary",
+    "Trained",
+    "TrainingSettings",
+    "Watch",
+    "World",
+    "WorldSettings",
+    "alarm_at",
+    "draw_day",
+    "draw_days",
+    "learn_prior",
+    "make_world",
+    "observe",
+    "open_watch",
+    "plain_means",
+    "profile_banks",
+    "run_study",
+    "study_json",
+    "study_report",
+    "summarise",
+    "train_watchers",
+]

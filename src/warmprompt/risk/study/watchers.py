@@ -1,0 +1,218 @@
+"""Who watches: profiles with more or less evidence, and a rule. Each with one threshold per study.
+
+few-shot     learned start, moved by all of the bank's own past days
+one day      learned start, moved by its last day
+start only   learned start alone: what is known of a bank without history
+own mean     the bank's own past days alone, its mean taken for certain
+rule         silent for too long; one limit for each size class, the same at any hour
+
+All are set to the same number of wrong alarms a day, on days of other worlds without trouble. N is banks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from warmprompt.errors import BadInputError
+from warmprompt.risk.settlement import Payments
+from warmprompt.risk.settlement.payments import Doubles
+from warmprompt.risk.study.detector import (
+    Stream,
+    first_alarms,
+    first_silences,
+    largest_ratios,
+    longest_silences,
+    make_stream,
+    threshold_for,
+)
+from warmprompt.risk.study.rates import (
+    Clock,
+    Profiles,
+    RatePrior,
+    learn_prior,
+    plain_means,
+    profile_banks,
+)
+from warmprompt.risk.study.world import (
+    SIZE_CLASSES,
+    World,
+    WorldSettings,
+    draw_days,
+    make_world,
+    open_seconds,
+    wall_seconds,
+)
+from warmprompt.rng import derive_seed
+
+FEW_SHOT, ONE_DAY, START_ONLY, OWN_MEAN, RULE = "few-shot", "one day", "start only", "own mean", "rule"
+WATCHERS = (FEW_SHOT, ONE_DAY, START_ONLY, OWN_MEAN, RULE)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What the watchers bring to a world that they have never seen.
+
+    Attributes:
+        prior: The learned start.
+        num_days: Days in a stretch.
+        num_clean_days: Days without trouble that the thresholds were set on.
+        threshold: Per profile and number of wrong alarms per day.
+        limit_s: Per number of wrong alarms a day, the rule's limit of each size class, seconds of opening.
+    """
+
+    prior: RatePrior
+    num_days: int
+    num_clean_days: int
+    threshold: Mapping[tuple[str, float], float]
+    limit_s: Mapping[float, Doubles]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What watchers learn on.
+
+    Attributes:
+        num_worlds: Worlds to learn the start on, and as many to set thresholds on, at least 1.
+        num_stretches: Stretches of days without trouble in each of the latter, at least 1.
+        num_days: Days in a stretch, at least 1.
+        num_history: Days of history per world, at least 2.
+        alarms_per_day: Wrong alarms per day, all banks together; a threshold is set for each.
+    """
+
+    num_worlds: int
+    num_stretches: int
+    num_days: int
+    num_history: int
+    alarms_per_day: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse values without a meaning."""
+        for name, least in (("num_worlds", 1), ("num_stretches", 1), ("num_days", 1), ("num_history", 2)):
+            if getattr(self, name) < least:
+                remedy = f"Give at least {least}."
+                raise BadInputError(field=name, value=getattr(self, name), remedy=remedy)
+
+
+def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *, seed: int) -> Trained:
+    """Learn the start on some worlds and set the thresholds on days of others.
+
+    Raises:
+        BadInputError: Too few days for the rarest of the wrong alarms.
+    """
+    rates, num_days = settings.alarms_per_day, settings.num_days
+    learned_on = [
+        make_world(world_settings, seed=derive_seed(seed, "learn", place), num_history=settings.num_history)
+        for place in range(settings.num_worlds)
+    ]
+    prior = learn_prior(learned_on)
+    largest: dict[str, list[Doubles]] = {name: [] for name in WATCHERS}
+    groups = []
+    for place in range(settings.num_worlds):
+        world = make_world(
+            world_settings, seed=derive_seed(seed, "set", place), num_history=settings.num_history
+        )
+        profiles = make_profiles(prior, world)
+        for stretch in range(settings.num_stretches):
+            days = draw_days(world, seed=derive_seed(seed, "clean", place, stretch), num_days=num_days)
+            stream = exposure_stream(prior.clock, world, days, days.time_s, num_days=num_days)
+            for name, each in profiles.items():
+                largest[name].append(largest_ratios(stream, each))
+            largest[RULE].append(longest_silences(opened_stream(world, days, days.time_s, num_days=num_days)))
+            groups.append(world.group_N)
+    total = settings.num_worlds * settings.num_stretches * num_days
+    return Trained(
+        prior=prior,
+        num_days=num_days,
+        num_clean_days=total,
+        threshold={
+            (name, rate): threshold_for(np.concatenate(largest[name]), num_days=total, alarms_per_day=rate)
+            for name in WATCHERS
+            if name != RULE
+            for rate in rates
+        },
+        limit_s={
+            rate: _limits(np.concatenate(largest[RULE]), np.concatenate(groups), total, rate)
+            for rate in rates
+        },
+    )
+
+
+def make_profiles(prior: RatePrior, world: World) -> dict[str, Profiles]:
+    """Return the banks' profiles as each watcher but the rule has them."""
+    num_history = len(world.history)
+    return {
+        FEW_SHOT: profile_banks(prior, world, num_days=num_history),
+        ONE_DAY: profile_banks(prior, world, num_days=1),
+        START_ONLY: profile_banks(prior, world, num_days=0),
+        OWN_MEAN: plain_means(world, num_days=num_history),
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Watching:
+    """Watchers set to work in one world.
+
+    Attributes:
+        trained: As learned elsewhere.
+        world: Where they watch.
+        profiles: Of its banks, per watcher.
+    """
+
+    trained: Trained
+    world: World
+    profiles: Mapping[str, Profiles]
+
+    def alarms(
+        self, name: str, payments: Payments, seen_s: Doubles, *, rate: float, not_before_s: float = 0.0
+    ) -> Doubles:
+        """Return when each bank is first alarmed at or after a time, seconds; NaN if never (N,)."""
+        trained, settings = self.trained, self.world.settings
+        start_s = open_seconds(np.array([not_before_s]), settings)
+        clock = trained.prior.clock
+        if name == RULE:
+            stream = opened_stream(self.world, payments, seen_s, num_days=trained.num_days)
+            limits = trained.limit_s[rate][self.world.group_N]
+            return wall_seconds(first_silences(stream, limits, not_before=float(start_s[0])), settings)
+        stream = exposure_stream(clock, self.world, payments, seen_s, num_days=trained.num_days)
+        found = first_alarms(
+            stream,
+            self.profiles[name],
+            threshold=trained.threshold[name, rate],
+            not_before=float(clock.exposure(start_s)[0]),
+        )
+        return wall_seconds(clock.opened_s(found), settings)
+
+
+def exposure_stream(
+    clock: Clock, world: World, payments: Payments, seen_s: Doubles, *, num_days: int
+) -> Stream:
+    """Return what the profiles watch: submissions on the axis of days' worth of payments."""
+    seen = np.isfinite(seen_s)
+    at = clock.exposure(open_seconds(seen_s[seen], world.settings))
+    return make_stream(payments.sender[seen], at, num_banks=world.num_banks, end=float(num_days))
+
+
+def opened_stream(world: World, payments: Payments, seen_s: Doubles, *, num_days: int) -> Stream:
+    """Return what the rule watches: submissions on the axis of seconds of opening."""
+    seen = np.isfinite(seen_s)
+    at = open_seconds(seen_s[seen], world.settings)
+    end = num_days * world.settings.day_s
+    return make_stream(payments.sender[seen], at, num_banks=world.num_banks, end=end)
+
+
+def _limits(longest: Doubles, group: np.ndarray, num_days: int, rate: float) -> Doubles:
+    """Return one limit per size class, the allowed wrong alarms shared equally among the classes.
+
+    A class that is never silent for so long that the limit would be reached often enough gets the
+    longest silence seen; one in which too few days were seen for its share is treated the same.
+    """
+    limits = np.full(len(SIZE_CLASSES), np.inf)
+    for place in range(len(SIZE_CLASSES)):
+        seen = np.sort(longest[group == place])[::-1]
+        if len(seen):
+            allowed = int(rate / len(SIZE_CLASSES) * num_days)
+            limits[place] = np.nextafter(seen[min(allowed, len(seen) - 1)], np.inf)
+    return limits
