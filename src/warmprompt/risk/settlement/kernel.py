@@ -16,6 +16,8 @@ from warmprompt.risk.settlement.offsetting import offset_bilateral, offset_multi
 from warmprompt.risk.settlement.payments import Doubles, Longs
 from warmprompt.risk.settlement.state import (
     AMOUNT,
+    ANEW,
+    BACK,
     BALANCE,
     BATCHES,
     BYPASS,
@@ -30,6 +32,7 @@ from warmprompt.risk.settlement.state import (
     IN_CYCLES,
     IN_LINE,
     INCOMING,
+    LEVEL,
     LIMIT,
     LINE_HEAD,
     LINE_SIZE,
@@ -47,6 +50,8 @@ from warmprompt.risk.settlement.state import (
     RECEIVER,
     RESERVE,
     SENDER,
+    STUCK,
+    WAITING,
     Day,
     check_money,
     enqueue,
@@ -113,12 +118,16 @@ def arrive(p: int, day: Day) -> None:
     bank = day.payments[p, SENDER]
     if day.tally[IN_CYCLES] == 1 or day.banks[bank, DOWN] > 0:
         return
-    if day.tally[BYPASS] == 1:
-        # Nothing else of this bank can go, or it would have gone before: no need to look through its queue.
-        if may_go(p, day) and day.payments[p, AMOUNT] <= room(bank, day):
-            settle(p, day.clock[p, DUE], day)
-    else:
+    stuck = day.banks[bank, STUCK]
+    if day.banks[bank, ANEW] == 1 or (stuck >= 0 and day.tally[NUM_LEVELS] > 1):
+        day.banks[bank, ANEW] = 1
         serve(bank, day.clock[p, DUE], day)
+    elif stuck < 0 and may_go(p, day):
+        # Nothing else of this bank can go, or it would have gone before: no need to look through its queue.
+        if day.payments[p, AMOUNT] <= room(bank, day):
+            settle(p, day.clock[p, DUE], day)
+        elif day.tally[BYPASS] == 0:
+            day.banks[bank, STUCK] = p
     serve_line(day.clock[p, DUE], day)
 
 
@@ -136,7 +145,10 @@ def settle(p: int, now_s: float, day: Day) -> None:
     note(day.payments[p, SENDER], day)
     check_money(day)
     day.tally[BATCHES] += 1
-    join_line(day.payments[p, RECEIVER], day)
+    receiver, back = day.payments[p, RECEIVER], day.pairs[day.payments[p, PAIR], BACK]
+    if day.tally[BYPASS] == 1 or (back >= 0 and day.pairs[back, WAITING] > 0):
+        day.banks[receiver, ANEW] = 1  # what the limit towards the sender held back may go now
+    join_line(receiver, day)
 
 
 @compiled
@@ -167,16 +179,26 @@ def serve(bank: int, now_s: float, day: Day) -> None:
     """Go once through a bank's queue and settle what can be, in order.
 
     A payment over its pair's limit is passed over. One that the bank cannot afford ends the pass, or
-    is passed over too where the rules let others overtake it.
+    is passed over too where the rules let others overtake it. As long as no limit has become wider, all
+    before the payment that ended the last pass are still over theirs, and this pass begins there.
     """
-    for level in range(day.tally[NUM_LEVELS]):
-        p = day.queues[bank * day.tally[NUM_LEVELS] + level, HEAD]
+    num_levels, stuck = day.tally[NUM_LEVELS], day.banks[bank, STUCK]
+    first, p = 0, day.queues[bank * num_levels, HEAD]
+    if day.banks[bank, ANEW] == 0:
+        if stuck < 0:
+            return
+        first, p = day.payments[stuck, LEVEL], stuck
+    day.banks[bank, STUCK], day.banks[bank, ANEW] = -1, 0
+    for level in range(first, num_levels):
+        if level > first:
+            p = day.queues[bank * num_levels + level, HEAD]
         while p >= 0:
             after = day.payments[p, NEXT]
             if may_go(p, day):
                 if day.payments[p, AMOUNT] <= room(bank, day):
                     settle(p, now_s, day)
                 elif day.tally[BYPASS] == 0:
+                    day.banks[bank, STUCK] = p
                     return
             p = after
 
@@ -186,6 +208,7 @@ def run_cycle(now_s: float, day: Day) -> None:
     """Serve every bank once, by number; what they receive is theirs after the cycle."""
     for bank in range(len(day.banks)):
         if day.banks[bank, DOWN] == 0 and day.banks[bank, NUM_QUEUED] > 0:
+            day.banks[bank, ANEW] = 1
             serve(bank, now_s, day)
     for bank in range(len(day.banks)):
         day.banks[bank, BALANCE] += day.banks[bank, INCOMING]
@@ -201,6 +224,7 @@ def offset(now_s: float, plan: Plan, day: Day) -> None:
     if plan.multilateral:
         offset_multilateral(now_s, day)
     for bank in range(len(day.banks)):
+        day.banks[bank, ANEW] = 1
         join_line(bank, day)
     serve_line(now_s, day)
 
@@ -231,6 +255,7 @@ def act(kind: int, target: int, amount: int, now_s: float, day: Day) -> None:
         day.banks[bank, FUNDING] += amount
         day.tally[MONEY] += amount
         check_money(day)
+    day.banks[bank, ANEW] = 1
     join_line(bank, day)
     serve_line(now_s, day)
 

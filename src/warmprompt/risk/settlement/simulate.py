@@ -44,6 +44,7 @@ from warmprompt.risk.settlement.state import (
     NUM_BANK_COLUMNS,
     NUM_FIELDS,
     NUM_LEVELS,
+    NUM_PAIR_COLUMNS,
     NUM_PAYMENT_COLUMNS,
     NUM_TALLIES,
     OVERDRAFT,
@@ -52,6 +53,7 @@ from warmprompt.risk.settlement.state import (
     RESERVE,
     SENDER,
     SETTLED,
+    STUCK,
     USED,
     Day,
 )
@@ -143,7 +145,7 @@ def _start(payments: Payments, banks: Banks, rules: Rules, *, check: bool) -> Da
     """Return the day before its first event."""
     num_banks, by_priority = payments.num_banks, rules.order == "priority"
     keys, pair = np.unique(payments.sender * num_banks + payments.receiver, return_inverse=True)
-    pairs = np.zeros((len(keys), 4), dtype=np.int64)
+    pairs = np.zeros((len(keys), NUM_PAIR_COLUMNS), dtype=np.int64)
     pairs[:, LIMIT] = NO_LIMIT_MINOR
     pairs[:, FROM] = keys // num_banks
     back_keys = keys % num_banks * num_banks + keys // num_banks
@@ -160,6 +162,7 @@ def _start(payments: Payments, banks: Banks, rules: Rules, *, check: bool) -> Da
 
     table = np.zeros((num_banks, NUM_BANK_COLUMNS), dtype=np.int64)
     table[:, BALANCE] = table[:, FUNDING] = banks.opening_minor
+    table[:, STUCK] = -1
     table[:, CAP], table[:, RESERVE] = banks.cap_minor, banks.reserve_minor
     tally = np.zeros(NUM_TALLIES, dtype=np.int64)
     tally[MONEY] = exact_sum(banks.opening_minor)

@@ -19,13 +19,17 @@ SENT, RECEIVED, NUM_SENT, NUM_RECEIVED, NUM_SUBMITTED = 0, 1, 2, 3, 4
 NUM_QUEUED, QUEUED, NUM_HELD, HELD, BALANCE = 5, 6, 7, 8, 9
 NUM_FLOWS, NUM_FIELDS = 5, 10
 INCOMING, CAP, RESERVE, FUNDING, USED, OVERDRAFT, DOWN, IN_LINE = 10, 11, 12, 13, 14, 15, 16, 17
-NUM_BANK_COLUMNS = 18
+# The payment that ended the last pass through a queue (-1: none did), and whether the next pass must
+# begin at the front.
+STUCK, ANEW = 18, 19
+NUM_BANK_COLUMNS = 20
 
 # Columns of `payments`, of `clock`, of `pairs` and of `queues`.
 SENDER, RECEIVER, AMOUNT, LEVEL, PAIR, NEXT, PREVIOUS, BATCH, HOW = 0, 1, 2, 3, 4, 5, 6, 7, 8
 NUM_PAYMENT_COLUMNS = 9
 DUE, SETTLED = 0, 1
-NET, LIMIT, BACK, FROM = 0, 1, 2, 3
+NET, LIMIT, BACK, FROM, WAITING = 0, 1, 2, 3, 4
+NUM_PAIR_COLUMNS = 5
 HEAD, TAIL = 0, 1
 
 # Places in `tally`: the first five are counted, the others stay.
@@ -64,6 +68,7 @@ def enqueue(p: int, day: Day) -> None:
     else:
         day.payments[last, NEXT] = p
     day.queues[place, TAIL] = p
+    day.pairs[day.payments[p, PAIR], WAITING] += 1
     if day.banks[bank, DOWN] > 0:
         day.banks[bank, NUM_HELD] += 1
         day.banks[bank, HELD] += amount
@@ -87,6 +92,7 @@ def dequeue(p: int, day: Day) -> None:
         day.queues[place, TAIL] = before
     else:
         day.payments[after, PREVIOUS] = before
+    day.pairs[day.payments[p, PAIR], WAITING] -= 1
     day.banks[bank, NUM_QUEUED] -= 1
     day.banks[bank, QUEUED] -= day.payments[p, AMOUNT]
 
