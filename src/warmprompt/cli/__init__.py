@@ -1,4 +1,4 @@
-"""The command line: `warmprompt data|backbone|train|evaluate|recommend|serve|keys|bench`.
+"""The command line: `warmprompt data|backbone|train|evaluate|recommend|serve|keys|risk|bench`.
 
 A command's module is imported only when that command runs, so that help and
 mistyped commands answer at once, without torch.
@@ -40,6 +40,7 @@ COMMANDS = {
     "recommend": Command("Rank the catalogue for one new person."),
     "serve": Command("Serve a run over HTTP: events in, rankings adapted to them out."),
     "keys": Command("Make, list and revoke the keys that the service asks for.", is_group=True),
+    "risk": Command("Payment networks, clearing, settlement and early detection, simulated.", is_group=True),
     "bench": Command("Time the adaptation of users on this machine.", is_group=True),
 }
 

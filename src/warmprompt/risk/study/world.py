@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.network.fedwire import fedwire_2004, generate_fedwire
+from warmprompt.risk.network.fedwire import FedwireModel, fedwire_2004, generate_fedwire
 from warmprompt.risk.settlement import DayShape, Payments, liquidity_bounds, payment_day, payments_table
 from warmprompt.risk.settlement.payments import Doubles, Longs
 from warmprompt.rng import derive, derive_seed
@@ -30,7 +30,7 @@ class WorldSettings:
     """What a world is made of. Every value is an assumption.
 
     Attributes:
-        num_banks: Banks before those outside the giant component are left out, at least 30.
+        num_banks: Banks before those outside the giant component are left out.
         pairs_per_bank: Trading pairs per bank, as in the published network.
         payments_per_day: Payments on each day.
         day_s: Length of a settlement day, seconds.
@@ -53,13 +53,10 @@ class WorldSettings:
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
-        for name, least in (("num_banks", 30), ("pairs_per_bank", 1), ("payments_per_day", 1)):
-            if getattr(self, name) < least:
-                remedy = f"Give at least {least}."
-                raise BadInputError(field=name, value=getattr(self, name), remedy=remedy)
-        if self.num_banks * (self.num_banks - 1) <= 2 * self.num_banks * self.pairs_per_bank:
-            remedy = "Give fewer pairs per bank, or more banks."
-            raise BadInputError(field="pairs_per_bank", value=self.pairs_per_bank, remedy=remedy)
+        if self.payments_per_day < 1:
+            remedy = "Give at least 1."
+            raise BadInputError(field="payments_per_day", value=self.payments_per_day, remedy=remedy)
+        smaller_model(self.num_banks, pairs_per_bank=self.pairs_per_bank)
         for name in ("day_s", "liquidity"):
             if not 0 < getattr(self, name) < np.inf:
                 raise BadInputError(field=name, value=getattr(self, name), remedy="Give a number above 0.")
@@ -105,12 +102,7 @@ def make_world(settings: WorldSettings, *, seed: int, num_history: int = 5) -> W
     """Return a world with so many days of history (at least 1); the same for the same seed."""
     if num_history < 1:
         raise BadInputError(field="num_history", value=num_history, remedy="Give at least 1 day.")
-    model = replace(
-        fedwire_2004(),
-        num_participants=settings.num_banks,
-        num_pairs=settings.num_banks * settings.pairs_per_bank,
-        total_minor=DOLLARS_PER_BANK * 100 * settings.num_banks,
-    )
+    model = smaller_model(settings.num_banks, pairs_per_bank=settings.pairs_per_bank)
     network = generate_fedwire(derive_seed(seed, "network"), model=model)
     value_NN = balanced(network.matrix)
     links_NN = value_NN.copy()
@@ -130,6 +122,23 @@ def make_world(settings: WorldSettings, *, seed: int, num_history: int = 5) -> W
     upper_N = np.mean([liquidity_bounds(day)[1] for day in history], axis=0)
     opening = np.rint(settings.liquidity * upper_N).astype(np.int64)
     return replace(world, history=history, opening_minor=opening)
+
+
+def smaller_model(num_banks: int, *, pairs_per_bank: int = 13) -> FedwireModel:
+    """Return the model of the published network with other numbers of banks and of pairs per bank.
+
+    Raises:
+        BadInputError: Fewer than 30 banks, or more pairs than half of all.
+    """
+    if num_banks < 30 or not 0 < 4 * pairs_per_bank < num_banks - 1:
+        remedy = f"Give at least {max(30, 4 * pairs_per_bank + 2)} banks, and at least one pair per bank."
+        raise BadInputError(field="number of banks", value=num_banks, remedy=remedy)
+    return replace(
+        fedwire_2004(),
+        num_participants=num_banks,
+        num_pairs=num_banks * pairs_per_bank,
+        total_minor=DOLLARS_PER_BANK * 100 * num_banks,
+    )
 
 
 def balanced(matrix: csr_array, *, tolerance: float = 1e-9, max_rounds: int = 10_000) -> csr_array:

@@ -1,0 +1,108 @@
+"""Files of `warmprompt risk`: networks and balance sheets in, tables per link and per bank out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from warmprompt.errors import BadInputError
+from warmprompt.risk.network.edges import EDGE_COLUMNS, read_edges_csv, read_edges_parquet
+from warmprompt.risk.network.graph import PaymentNetwork
+from warmprompt.risk.network.iso20022 import read_payments
+from warmprompt.risk.network.payments import network_from_payments
+from warmprompt.risk.settlement.payments import Doubles
+
+if TYPE_CHECKING:
+    from warmprompt.risk.contagion import Clearing
+    from warmprompt.risk.settlement import DayResult
+
+
+def read_network(file: Path, currency: str | None) -> PaymentNetwork:
+    """Return the network of a .csv, .parquet or pacs.008/009 .xml file.
+
+    Raises:
+        BadInputError: Another kind of file, or one that its reader refuses.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".xml":
+        return network_from_payments(read_payments(file), currency=currency or "USD")
+    if suffix == ".parquet":
+        return read_edges_parquet(file, currency=currency)
+    if suffix != ".csv":
+        raise BadInputError(field="network file", value=file, remedy="Give a .csv, .parquet or .xml file.")
+    header = file.read_bytes().partition(b"\n")[0] if file.is_file() else b""
+    named = b"amount_minor" in header or b"amount" not in header
+    columns = EDGE_COLUMNS if named else (*EDGE_COLUMNS[:2], "amount")
+    return read_edges_csv(file, columns=columns, currency=currency)
+
+
+def read_assets(path: Path, network: PaymentNetwork) -> tuple[Doubles, Doubles]:
+    """Return outside assets and obligations to outside of each bank; banks left out have none.
+
+    Raises:
+        BadInputError: The file is missing, no CSV, lacks a column, names a bank twice, or holds no number.
+        UnknownNameError: A bank is not in the network.
+    """
+    if not path.is_file():
+        raise BadInputError(field="--assets", value=path, remedy="Name a file that exists.")
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise BadInputError(field=f"--assets {path}", value=reason, remedy="Give a CSV file.") from error
+    if not {"bank", "assets"} <= set(table.columns):
+        remedy = "Give columns bank, assets and, if any, to_outside."
+        raise BadInputError(field=f"--assets {path}", value=table.columns, remedy=remedy)
+    found = {name: np.zeros(network.num_nodes) for name in ("assets", "to_outside")}
+    seen: set[str] = set()
+    for row, line in enumerate(table.iter_rows(named=True), start=1):
+        place = network.place(line["bank"] or "")
+        if line["bank"] in seen:
+            raise BadInputError(field=f"bank, row {row}", value=line["bank"], remedy="Name each bank once.")
+        seen.add(line["bank"])
+        for name, values in found.items():
+            try:
+                values[place] = float(line.get(name) or 0)
+            except ValueError:
+                field = f"{name}, row {row}"
+                raise BadInputError(field=field, value=line[name], remedy="Give a number.") from None
+    return found["assets"], found["to_outside"]
+
+
+def edges_csv(network: PaymentNetwork) -> bytes:
+    """Return a row per link, as `risk clear` reads it."""
+    payers, payees, amounts = network.edges()
+    whole = amounts.dtype.kind == "i"
+    names = [network.nodes[place] for place in payers], [network.nodes[place] for place in payees]
+    columns = {"payer": names[0], "payee": names[1], "amount_minor" if whole else "amount": amounts}
+    return _csv(columns)
+
+
+def clearing_csv(network: PaymentNetwork, cleared: Clearing) -> bytes:
+    """Return a row per bank."""
+    names = ("payments", "received", "shortfall", "equity", "lost", "defaulted", "round")
+    return _csv({"bank": list(network.nodes)} | {name: getattr(cleared, f"{name}_N") for name in names})
+
+
+def day_csv(nodes: tuple[str, ...], result: DayResult) -> bytes:
+    """Return a row per bank."""
+    table, num = result.payments, len(nodes)
+    never = ~result.is_settled
+    columns = {
+        "bank": list(nodes),
+        "num_due": np.bincount(table.sender, minlength=num),
+        "num_unsettled": np.bincount(table.sender[never], minlength=num),
+        "closing_minor": result.closing_minor,
+        "used_minor": result.used_minor,
+    }
+    return _csv(columns)
+
+
+def _csv(columns: dict[str, Any]) -> bytes:
+    text = io.BytesIO()
+    pl.DataFrame(columns).write_csv(text)
+    return text.getvalue()
