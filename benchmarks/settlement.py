@@ -12,6 +12,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,17 +58,21 @@ def main() -> None:
 
     links = scale_free(chosen.banks, chosen.links, chosen.seed)
     generated, making_s = timed(lambda: payment_day(links, num_payments=chosen.payments, seed=chosen.seed))
-    small = payment_day(links, num_payments=50, seed=chosen.seed)
-    _, first_s = timed(lambda: simulate_day(small, funded(small, 0.3)))
+    first_s, loading_s = first_calls()
     banks = funded(generated, 0.3)
     scope = (
         f"{chosen.payments:,} payments among {chosen.banks:,} banks over {links.nnz:,} random scale-free "
         "links; opening balances 30 % of the way from the lower to the upper bound of liquidity; "
         f"seed {chosen.seed}; one thread. Seconds: median of {chosen.repeats} runs, lowest and highest in "
-        "brackets, with the checks of arguments and, unless said otherwise, series of 88 samples."
+        "brackets, with the checks of arguments and, unless said otherwise, series of 88 samples. "
+        "Where other jobs share the machine, seconds include waiting for them; processor time does not."
     )
     machine = ", ".join(f"{key} {value}" for key, value in describe_machine().items())
     load = f"{os.getloadavg()[0]:.1f}"
+    costs = (
+        f"Apart from that: compiling, once for an installation, {first_s:.1f} s; the first call of any later "
+        f"process {loading_s:.1f} s; making the day {making_s:.2f} s."
+    )
     lines = [
         "# A settlement day in seconds",
         "",
@@ -76,7 +81,7 @@ def main() -> None:
         f"Machine: {machine}; load average {load} at the start. Commit {commit()}.",
         "Made by `python benchmarks/settlement.py`.",
         "",
-        f"First call of this process, compiling included: {first_s:.1f} s. Making the day: {making_s:.2f} s.",
+        costs,
         "",
         "| rules | seconds | of processor time | settled | value never settled | delay indicator |",
         "|---|---|---|---|---|---|",
@@ -102,6 +107,23 @@ def main() -> None:
     lines += ["", *against_reference(chosen.seed), ""]
     write_atomic(chosen.out, "\n".join(lines).encode())
     tell(*lines)
+
+
+def first_calls() -> tuple[float, float]:
+    """Return the seconds of the first call in a process without and with compiled code on disk."""
+    code = (
+        "import time, numpy as np\n"
+        "from warmprompt.risk.settlement import *\n"
+        "day = payment_day(np.array([[0, 1], [1, 0]]), num_payments=9, seed=0)\n"
+        "start = time.perf_counter()\n"
+        "simulate_day(day, banks_table(opening_minor=[9, 9]))\n"
+        "print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+        command = [sys.executable, "-c", code]
+        runs = [subprocess.run(command, env=environment, capture_output=True, check=True) for _ in range(2)]
+    return float(runs[0].stdout), float(runs[1].stdout)
 
 
 def scale_free(num_banks: int, num_links: int, seed: int) -> coo_array:
