@@ -133,7 +133,10 @@ def clear_command(
     if plot is not None:
         from warmprompt.risk.plots import plot_cascade
 
-        plot_cascade(cleared.round_N, cleared.shortfall_N, plot, title="Defaults by round", unit="unpaid")
+        owed = (cleared.payments_N + cleared.shortfall_N).sum()
+        unpaid_N = 100 * cleared.shortfall_N / owed
+        title, unit = "Defaults by round", "unpaid, % of what is owed"
+        plot_cascade(cleared.round_N, unpaid_N, plot, title=title, unit=unit)
     figures = {
         "banks": network.num_nodes,
         "obligations": network.num_links,

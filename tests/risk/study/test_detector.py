@@ -26,9 +26,7 @@ def drawn(seed, num_banks=6, num_days=2, num=60):
     rng = derive(seed, "stream")
     at = np.sort(rng.uniform(0, num_days, num))
     sender = rng.integers(num_banks, size=num)
-    profiles = Profiles(
-        shape_N=rng.uniform(0.5, 30, num_banks), days_N=rng.uniform(0.1, 3, num_banks)
-    )
+    profiles = Profiles(shape_N=rng.uniform(0.5, 30, num_banks), days_N=rng.uniform(0.1, 3, num_banks))
     return make_stream(sender, at, num_banks=num_banks, end=float(num_days)), profiles
 
 

@@ -45,7 +45,11 @@ def plot_cascade(
     figure = new_figure(7.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     bars = upper.bar(places, count, color=ORANGE, width=0.72)
-    upper.bar_label(bars, padding=2, color=ORANGE, fontsize=9, fontweight="bold")
+    # Inside the bar, out of the line's way; above it where the bar is too low for that.
+    low = count < 0.08 * count.sum()
+    labels = {"fontsize": 9, "fontweight": "bold"}
+    upper.bar_label(bars, np.where(low, "", count), label_type="center", color="white", **labels)
+    upper.bar_label(bars, np.where(low & (count > 0), count, ""), padding=2, color=ORANGE, **labels)
     upper.plot(places, count.cumsum(), color=BLUE, linewidth=1.8, marker="o", markersize=4)
     upper.annotate(
         f"{count.sum()} in all",

@@ -41,7 +41,7 @@ def plot_network(network: PaymentNetwork, path: Path, *, core_share: float = 0.7
     figure = new_figure(8.2, 8.8)
     axes = figure.subplots()
     others = np.setdiff1d(np.argsort(-amounts, kind="stable")[:MAX_LINKS], core)
-    faint = float(np.clip(600 / max(len(others), 1), 0.02, 0.5))
+    faint = float(np.clip(300 / max(len(others), 1), 0.02, 0.5))
     for links, colour, alpha, zorder in ((others, GREY, faint, 1), (core, ORANGE, 0.45, 2)):
         width = 0.4 + 2.4 * np.sqrt(amounts[links] / amounts.max())
         segments = np.stack([place[payers[links]], place[payees[links]]], axis=1)

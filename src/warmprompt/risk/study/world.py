@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.network.fedwire import FedwireModel, fedwire_2004, generate_fedwire
@@ -148,9 +149,13 @@ def balanced(matrix: csr_array, *, tolerance: float = 1e-9, max_rounds: int = 10
     each bank by the root of incoming over outgoing until none is off by more than `tolerance`.
 
     Raises:
-        BadInputError: It did not come to rest: the network is not strongly connected.
+        BadInputError: The network is not strongly connected, or it did not come to rest.
     """
     flows = csr_array(matrix, dtype=np.float64)
+    parts, _ = connected_components(flows, directed=True, connection="strong")
+    if parts != 1:
+        remedy = "Give a strongly connected network, such as its giant component."
+        raise BadInputError(field="network to balance", value=f"{parts} parts", remedy=remedy)
     scale_N = np.ones(flows.shape[0])
     for _ in range(max_rounds):
         outgoing_N = scale_N * (flows @ (1 / scale_N))
@@ -162,7 +167,7 @@ def balanced(matrix: csr_array, *, tolerance: float = 1e-9, max_rounds: int = 10
             return flows
         # Full steps can swing for ever between two halves of a network; shorter ones settle.
         scale_N *= ratio_N**0.8
-    remedy = "Give a strongly connected network."
+    remedy = "Allow more rounds, or a larger tolerance."
     raise BadInputError(field="network to balance", value=f"{max_rounds} rounds", remedy=remedy)
 
 
