@@ -14,10 +14,11 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo serve test check docs bench clean
+.PHONY: help demo demo-risk serve test check docs bench clean
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
+	@echo "make demo-risk  a synthetic payment network, clearing, a settlement day and a small study (runs/demo-risk)"
 	@echo "make serve  serve the demo's run over HTTP on this machine"
 	@echo "make bench  time the adaptation of one user in the demo's run"
 	@echo "make test   run the tests with coverage"
@@ -37,6 +38,10 @@ help:
 	$(PIP) $(TORCH) --editable '.[serve]'
 	touch $@
 
+.venv/.risk: .venv/.core
+	$(PIP) $(TORCH) --editable '.[risk]'
+	touch $@
+
 .venv/.dev: .venv/.core
 	$(PIP) $(TORCH) --editable '.[peft,eval,evidence,serve,risk,docs,dev]'
 	$(BIN)/python -m pip check
@@ -48,6 +53,14 @@ demo: .venv/.core
 serve: .venv/.serve
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
 	$(BIN)/warmprompt serve $(OUT)
+
+demo-risk: OUT := runs/demo-risk
+demo-risk: .venv/.risk
+	$(ONE_THREAD) $(BIN)/warmprompt risk network --banks 300 --seed 1 --out $(OUT)/links.csv --plot $(OUT)/network.png
+	$(ONE_THREAD) $(BIN)/warmprompt risk clear $(OUT)/links.csv --cash-share 0.2 --alpha 0.8 --beta 0.8 \
+		--out $(OUT)/clearing.csv --plot $(OUT)/cascade.png
+	$(ONE_THREAD) $(BIN)/warmprompt risk simulate --seed 1 --outage B001@30000+20000 --out $(OUT)/day.csv
+	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 8 --incident stress --seed 1 --out $(OUT)
 
 bench: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
