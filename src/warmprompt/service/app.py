@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -63,7 +63,7 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
     app.add_exception_handler(HTTPException, _tell_http)
     if page is not None:
         app.mount("/static", StaticFiles(directory=page), name="static")
-        app.mount("/", StaticFiles(directory=page, html=True), name="page")
+        app.add_route("/", lambda _request: FileResponse(page / "index.html"))
     return Edge(app, metrics=service.metrics, body_bytes=service.settings.limits.body_bytes)
 
 
