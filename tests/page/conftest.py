@@ -20,7 +20,7 @@ from warmprompt.service.serving import PAGE
 from warmprompt.service.settings import RequestLimits, ServiceSettings
 from warmprompt.store.opening import open_store
 
-PATIENT_MS = 15_000
+PATIENT_MS = 60_000
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

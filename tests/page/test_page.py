@@ -284,6 +284,54 @@ def test_what_could_not_be_sent_is_told_and_sent_once_later(visit, site):
     assert len(log_of(site, user_of(page))) == 1
 
 
+def test_a_stale_ranking_is_told_until_the_fresh_one_is_there(visit):
+    page = visit()
+    before, held = ranked(page), []
+
+    def make_stale(route):
+        if "budget_ms" in route.request.url:
+            held.append(route)  # until the test has looked
+        else:
+            answer = route.fetch()
+            route.fulfill(response=answer, json=answer.json() | {"stale": True})
+
+    page.route("**/recommendations**", make_stale)
+    say_about(page, ABOUT)
+    page.get_by_text("still adapting").wait_for()
+    assert "from before" in page.inner_text("#status")
+    assert ranked(page) == before
+    for _ in range(500):
+        if held:
+            break
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    settle(page, steps=1)
+    assert TIME.search(page.inner_text("#time"))
+    assert ranked(page) != before
+
+
+def test_the_top_tens_lines_say_every_place_and_are_walked_by_arrow_keys(visit, page_model):
+    page = visit()
+    first = expected(page_model)
+    say_about(page, ABOUT)
+    settle(page, steps=1)
+    now = ranked(page)
+    personaliser = page_model.personaliser
+    everybody = list(personaliser.rank(personaliser.adapt([]), 50).titles)
+    assert everybody[:10] == first
+    lines = page.locator("#bump .line")
+    lines.first.wait_for()
+    said = {lines.nth(place).get_attribute("aria-label") for place in range(10)}
+    assert said == {
+        f"{place}. {title}. Place by step, start: {everybody.index(title) + 1}, 1: {place}."
+        for place, title in enumerate(now, start=1)
+    }
+    page.locator("#bump .of-1").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.getAttribute('class')") == "line of-3"
+
+
 def test_a_sentence_that_the_model_cannot_read_is_refused_in_words_and_the_page_goes_on(visit, site):
     page = visit(allow=["422"])
     page.wait_for_selector("#ranking[aria-busy=false] > li")

@@ -54,7 +54,7 @@ async function meet() {
   if (ranking.last_seq) restore(await api.held(user));
   await learnRated();
   const known = me.rated.size + Boolean(me.about) > 0;
-  me.steps = kept(user, ranking.model, ranking.last_seq) ?? [await startingStep(known)];
+  me.steps = kept(user, worldOf(ranking), ranking.last_seq) ?? [await startingStep(known)];
   if (known && me.steps.length === 1) await addStep({ kind: "before", label: "All you told before", ranking });
   byId("about").value = me.about;
   showMe();
@@ -108,9 +108,10 @@ function tell(body, { kind, label, undo }) {
     }
     let ranking = await api.ranking(user, { n: ASKED });
     if (ranking.stale) {
-      show(ranking);
+      tellTime(ranking);
       ranking = await api.ranking(user, { n: ASKED, budget_ms: PATIENT_MS });
     }
+    if (ranking.model !== me.model) return await open();
     show(ranking, { begun });
     await addStep({ kind, label, ranking });
     showWay();
@@ -165,7 +166,7 @@ function show(ranking, { begun = null } = {}) {
   byId("forget").disabled = byId("export").disabled = !ranking.last_seq;
 }
 
-function tellTime(ranking, begun) {
+function tellTime(ranking, begun = null) {
   const time = byId("time");
   time.classList.toggle("stale", ranking.stale);
   if (ranking.stale) {
@@ -228,8 +229,11 @@ async function addStep({ kind, label, ranking }) {
   const probed = await api.rankFor(body).catch(() => null);
   const step = stepOf({ kind, label, ranking, scores: probed && !probed.stale && scoresIn(probed), seq: ranking.last_seq });
   me.steps = withStep(me.steps, step);
-  keep(me.user, ranking.model, me.steps);
+  keep(me.user, worldOf(ranking), me.steps);
 }
+
+/** Return what steps must share to be compared: the model, and the titles that are probed. */
+const worldOf = ({ model }) => `${model} ${catalogue.probe}`;
 
 function stepOf({ kind, label, ranking, scores, seq }) {
   return { kind, label, seq, ms: ranking.adapt_ms, top: ranking.items.map(({ item }) => item), scores: scores || null };
@@ -281,7 +285,9 @@ async function become(id) {
   byId("chosen").hidden = true;
   byId("search").value = "";
   byId("about").value = "";
+  const inside = byId("identity").contains(document.activeElement);
   byId("identity").open = false;
+  if (inside) byId("identity").querySelector("summary").focus();
   await meet();
 }
 

@@ -19,16 +19,16 @@ export function withStep(steps, step) {
 }
 
 /** Keep a way until the tab is closed; null forgets it. */
-export function keep(user, model, steps) {
+export function keep(user, world, steps) {
   if (steps === null) sessionStorage.removeItem(KEPT);
-  else sessionStorage.setItem(KEPT, JSON.stringify({ user, model, steps }));
+  else sessionStorage.setItem(KEPT, JSON.stringify({ user, world, steps }));
 }
 
 /** Return the way kept for a user, or null where it does not end where the service's log ends. */
-export function kept(user, model, seq) {
+export function kept(user, world, seq) {
   try {
     const found = JSON.parse(sessionStorage.getItem(KEPT));
-    return found.user === user && found.model === model && found.steps.at(-1).seq === seq ? found.steps : null;
+    return found.user === user && found.world === world && found.steps.at(-1).seq === seq ? found.steps : null;
   } catch {
     return null;
   }
