@@ -56,6 +56,17 @@ def raising(error: BaseException) -> Callable[[], object]:
             "internal error: ValueError: two lines (WARMPROMPT_DEBUG=1 shows where)\n",
         ),
         (MemoryError(), 1, "internal error: MemoryError"),
+        (
+            ModuleNotFoundError("No module named 'sklearn.tree'", name="sklearn.tree"),
+            2,
+            "error: this needs 'sklearn.tree'. Install it: pip install 'warmprompt[eval]'.\n",
+        ),
+        (
+            ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"),
+            2,
+            "error: this needs 'uvicorn'. Install it: pip install 'warmprompt[serve]'.\n",
+        ),
+        (ModuleNotFoundError("No module named 'foo'", name="foo"), 1, "internal error: ModuleNotFoundError"),
         (SystemExit(7), 7, ""),
         (SystemExit(None), 0, ""),
         (SystemExit("why"), 1, "error: why\n"),
