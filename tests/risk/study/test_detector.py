@@ -67,16 +67,16 @@ def test_at_the_crossing_the_ratio_is_the_threshold(m):
 
 
 def test_too_little_evidence_never_crosses():
-    # With no payments and shape 1 the ratio stays below ln(1 / rho) = 3.0 however long the silence.
+    # With no payments and shape 1 the ratio stays below ln(1 / rho) = 1.609 however long the silence.
     assert log_ratio(1.0, 1.0, 1e12, 0) < -np.log(TROUBLED_SHARE)
-    assert crossing(np.array([1.0]), np.array([1.0]), 0, 3.0) == np.inf
-    assert np.isfinite(crossing(np.array([1.0]), np.array([1.0]), 0, 2.9))
+    assert crossing(np.array([1.0]), np.array([1.0]), 0, 1.61) == np.inf
+    assert np.isfinite(crossing(np.array([1.0]), np.array([1.0]), 0, 1.6))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_alarms_and_largest_ratios_are_those_of_brute_force(seed):
     stream, profiles = drawn(seed)
-    grid = np.linspace(0, stream.end, 4_001)
+    grid = np.linspace(0, stream.end, 1_001)
     # Just before a payment the ratio is at its highest; the grid alone would miss that.
     grid = np.sort(np.concatenate([grid, np.nextafter(stream.at_E[stream.at_E > 0], 0)]))
     alarms = first_alarms(stream, profiles, threshold=2.5, not_before=0.3)
@@ -86,7 +86,7 @@ def test_alarms_and_largest_ratios_are_those_of_brute_force(seed):
         assert largest[bank] == pytest.approx(ratios.max(), abs=1e-6)
         reached = grid[(ratios >= 2.5) & (grid >= 0.3)]
         if len(reached):
-            assert alarms[bank] == pytest.approx(reached[0], abs=1 / 2_000)
+            assert alarms[bank] == pytest.approx(reached[0], abs=1 / 500)
         else:
             assert np.isnan(alarms[bank])
 
@@ -105,7 +105,7 @@ def test_one_payment_at_a_time_gives_the_same_alarms(seed):
 
 
 def test_a_planted_silence_is_found_when_theory_says():
-    # 100 payments a day, known for certain, then nothing after 0.5: W = 95 * silence (plus what rho leaves).
+    # 100 payments a day, known for certain, then nothing after 0.5: W = 80 * silence (rho = 0.2).
     at = np.arange(1, 51) / 100
     stream = make_stream(np.zeros(50, dtype=np.int64), at, num_banks=1, end=1.0)
     profiles = Profiles(shape_N=np.array([CERTAIN]), days_N=np.array([CERTAIN / 100]))

@@ -84,7 +84,7 @@ def _policies(axes: Axes, lines: Sequence[Line]) -> None:
     axes.scatter(places, heights, marker="D", s=26, color=INK, zorder=4)
     # Of diamonds at about one height the earlier is named lower, so that the lines do not cross.
     low, high = axes.get_ylim()
-    order = np.lexsort((places, np.round(heights / (0.02 * (high - low)))))
+    order = np.lexsort((np.array(places), np.round(heights / (0.02 * (high - low)))))
     steps = 0.052 * (high - low) * np.arange(len(lines))
     named = isotonic_regression(heights[order] - steps).x + steps
     named = named + max(0.0, low + 0.03 * (high - low) - named[0])

@@ -36,8 +36,8 @@ from warmprompt.errors import BadInputError
 from warmprompt.risk.settlement.payments import Doubles, Longs
 from warmprompt.risk.study.rates import Profiles
 
-MAX_BETWEEN = 3
-TROUBLED_SHARE = 0.05
+MAX_BETWEEN = 12
+TROUBLED_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -63,7 +63,7 @@ def study_report(study: Study, summary: Summary, *, title: str = "What earlier d
         "|---|---|---|---|---|---|",
         *(
             f"| {each.part} | {each.earlier} | {each.later} | {_shown(each.cost, unit='', scale=100)} | "
-            f"{each.identical:.0%} | {'not distinguishable' if each.cost.covers_zero else ''} |"
+            f"{each.identical:.0%} | {_verdict(each.cost)} |"
             for each in summary.contrasts
         ),
         "",
@@ -162,6 +162,12 @@ def _break_even(summary: Summary, rate: float) -> str:
         f"At {rate:g} a day, wrong alarms cost as much spill-over as the policy `1 s` saves if an incident "
         f"comes once in {days:,.0f} days."
     )
+
+
+def _verdict(cost: Estimate) -> str:
+    if cost.covers_zero:
+        return "not distinguishable"
+    return "nothing to speak of" if max(abs(cost.low), abs(cost.high)) < 5e-6 else ""
 
 
 def _shown(value: Estimate, *, unit: str = " %", scale: float = 1.0) -> str:
