@@ -27,12 +27,12 @@ export function drawMap(plane, titles, steps) {
   picture.append(
     draw("line", { class: "axis", x1: 8, x2: width - 8, y1: y, y2: y }),
     draw("line", { class: "axis", x1: x, x2: x, y1: 44, y2: height - 44 }),
-    ...edgeTitles(plane, titles, { width, height, x, y }),
+    ...edgeTitles(plane, titles, { width, height, x, y, at }),
     draw("path", { class: "way", d: `M${at.map((point) => point.map(rounded).join(",")).join("L")}` }),
     ...at.map(([px, py], step) => mark(px, py, steps[step], step === at.length - 1)),
   );
   box.replaceChildren(picture);
-  if (!isStill()) picture.querySelector(".now")?.animate([{ opacity: 0 }, { opacity: 1 }], 500);
+  if (!isStill()) picture.querySelector(".halo")?.animate([{ opacity: 0 }, { opacity: 0.18 }], 500);
 }
 
 /**
@@ -113,7 +113,7 @@ function mark(x, y, { number, label }, now) {
   );
 }
 
-function edgeTitles(plane, titles, { width, height, x, y }) {
+function edgeTitles(plane, titles, { width, height, x, y, at }) {
   const best = (axis, sign) =>
     plane.columns
       .map((column, place) => [sign * plane.loadings[axis][place], titles[column]])
@@ -125,12 +125,17 @@ function edgeTitles(plane, titles, { width, height, x, y }) {
     names.map((name, row) => draw("text", { class: "edge", x: atX, y: atY + 15 * row, "text-anchor": anchor }, cut(name, letters)));
   const half = width / 2 / 6.4 - 3;
   const middle = Math.min(Math.max(x, width * 0.3), width * 0.7);
-  const beside = Math.min(Math.max(y, 80), height - 80) + 18;
+  // Beside the axis, on the side where fewer points are in the way.
+  const below = Math.min(Math.max(y, 80), height - 90) + 25;
+  const free = (isNear) => {
+    const crowd = (top) => at.filter(([px, py]) => isNear(px) && py > top - 24 && py < top + 30).length;
+    return [below, below - 67, 66, height - 76].reduce((best, top) => (crowd(top) < crowd(best) ? top : best));
+  };
   return [
     ...stack(best(1, 1), middle, 16, "middle", half * 1.2),
     ...stack(best(1, -1), middle, height - 22, "middle", half * 1.2),
-    ...stack(best(0, -1), 8, beside, "start", half * 0.8),
-    ...stack(best(0, 1), width - 8, beside, "end", half * 0.8),
+    ...stack(best(0, -1), 8, free((px) => px < width * 0.45), "start", half * 0.9),
+    ...stack(best(0, 1), width - 8, free((px) => px > width * 0.55), "end", half * 0.9),
   ];
 }
 
