@@ -3,11 +3,29 @@
 import csv
 import json
 
+import numpy as np
+import polars as pl
 import pytest
+import torch
 
+from warmprompt.backbone.load import load_backbone
 from warmprompt.cli import run
 from warmprompt.risk.network.fedwire import generate_fedwire
 from warmprompt.risk.network.statistics import statistics
+from warmprompt.risk.profile import (
+    MAX_SUPPORT,
+    Payment,
+    ProfileSettings,
+    WorldSettings,
+    build_episodes,
+    counterparty_context,
+    draw_cuts,
+    make_profiler,
+    make_world,
+    save_profiler,
+    train_profile,
+)
+from warmprompt.risk.profile.population import BoostingSettings
 from warmprompt.risk.study.world import smaller_model
 
 
@@ -115,3 +133,88 @@ def test_a_message_with_a_document_type_is_refused(capfd, tmp_path):
     bomb.write_text('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
     assert run(["risk", "network", str(bomb)]) == 2
     assert capfd.readouterr().err.startswith("error: ")
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    return make_world(
+        WorldSettings(num_customers=120, num_terminals=200, num_days=70, radius=9.0, customers_per_day=1.0),
+        seed=0,
+    ).payments
+
+
+@pytest.fixture(scope="session")
+def profiler(made_up):
+    torch.set_num_threads(1)
+    context, entities = counterparty_context(made_up), np.unique(made_up.entity_N)
+
+    def episodes(chosen, ks=(0, 1, 5, 20)):
+        cuts = draw_cuts(chosen, days=(25, 45), start_s=1_522_540_800, per_entity=3, ks=ks, seed=0)
+        return build_episodes(made_up, context, cuts)
+
+    settings = ProfileSettings(
+        num_factors=4,
+        num_hidden=4,
+        num_text_features=4,
+        prompt_length=2,
+        num_reference=16,
+        tangent_epochs=1,
+        prompt_steps=1,
+        batch=64,
+        boosting=BoostingSettings(num_trees=5, num_leaves=4, min_leaf=20),
+    )
+    model = train_profile(
+        episodes(entities[:50]),
+        episodes(entities[50:60]),
+        load_backbone("tiny", num_layers=1),
+        settings=settings,
+        label_delay_s=7 * 86_400,
+        seed=0,
+    )
+    return make_profiler(model, {k: episodes(entities[60:], ks=(k,)) for k in (0, 20)})
+
+
+def test_a_customers_scores_are_those_of_a_replayed_stream(capfd, made_up, profiler, tmp_path):
+    save_profiler(profiler, tmp_path / "profiler")
+    table = pl.DataFrame(
+        {
+            "TX_DATETIME": pl.from_epoch(pl.Series(made_up.time_N), time_unit="s"),
+            "CUSTOMER_ID": made_up.entity_N,
+            "TERMINAL_ID": made_up.counterparty_N,
+            "TX_AMOUNT": made_up.amount_minor_N / 100,
+            "TX_FRAUD": made_up.fraud_N.astype(int),
+        }
+    )
+    table.write_parquet(tmp_path / "payments.parquet")
+    counts = np.bincount(made_up.entity_N)
+    entity = int(np.flatnonzero((counts > 30) & (counts < 60))[0])
+    command = ["risk", "profile", str(tmp_path / "profiler"), str(tmp_path / "payments.parquet")]
+    assert run([*command, f"--entity={entity}", "--last=3", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+
+    context = counterparty_context(made_up)
+    state, waiting, scores = profiler.start(entity), [], []
+    for row in np.flatnonzero(made_up.entity_N == entity):
+        now_s = int(made_up.time_N[row])
+        while waiting and made_up.time_N[waiting[0]] + 7 * 86_400 <= now_s:
+            due = int(waiting.pop(0))
+            if due in {one.id for one in state.payments}:
+                state = profiler.report(state, due, fraud=bool(made_up.fraud_N[due]), now_s=now_s)
+        payment = Payment(
+            id=int(row),
+            time_s=now_s,
+            amount_minor=int(made_up.amount_minor_N[row]),
+            counterparty=int(made_up.counterparty_N[row]),
+            context=tuple(context[row].tolist()),
+        )
+        scores.append(profiler.score(state, payment))
+        state = profiler.observe(state, payment)
+        waiting.append(row)
+    assert [row["p_risk"] for row in told] == [score.p_risk for score in scores[-3:]]
+    assert [row["score"] for row in told] == [score.score for score in scores[-3:]]
+    assert told[-1]["num_known"] == MAX_SUPPORT
+
+    assert run([*command, f"--entity={entity}", "--last=2"]) == 0
+    assert f"customer {entity}" in capfd.readouterr().out
+    assert run([*command, "--entity=999999"]) == 2
+    assert capfd.readouterr().err == "error: --entity: '999999'. Name a customer of the file.\n"

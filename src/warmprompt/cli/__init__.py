@@ -40,7 +40,9 @@ COMMANDS = {
     "recommend": Command("Rank the catalogue for one new person."),
     "serve": Command("Serve a run over HTTP: events in, rankings adapted to them out."),
     "keys": Command("Make, list and revoke the keys that the service asks for.", is_group=True),
-    "risk": Command("Payment networks, clearing, settlement and early detection, simulated.", is_group=True),
+    "risk": Command(
+        "Risk profiles; payment networks, clearing, settlement and early detection, simulated.", is_group=True
+    ),
     "bench": Command("Time the adaptation of users on this machine.", is_group=True),
 }
 

@@ -1,4 +1,4 @@
-"""`warmprompt risk`: payment networks, clearing, settlement days and the detection-latency study.
+"""`warmprompt risk`: profiles, payment networks, clearing, settlement days, the detection-latency study.
 
 Everything that is generated is synthetic; nothing here is a statement about a real payment system.
 """
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from warmprompt.risk.contagion import Clearing
     from warmprompt.risk.network.graph import PaymentNetwork
 
-app = typer.Typer(help="Payment networks, clearing, settlement and early detection, simulated.")
+app = typer.Typer(
+    help="Risk profiles; payment networks, clearing, settlement and early detection, simulated."
+)
 
 
 class _Solver(StrEnum):
@@ -60,6 +62,45 @@ _BANKS = Annotated[int, typer.Option("--banks", help="Banks of the synthetic net
 _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the amounts.")]
 
 
+@app.command("profile")
+def profile_command(
+    profiler: Annotated[Path, typer.Argument(help="Folder of a saved profiler.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet of payments, the Fraud Detection Handbook's columns.")
+    ],
+    entity: Annotated[int, typer.Option("--entity", help="Customer whose payments are scored.")],
+    last: Annotated[int, typer.Option("--last", help="How many of the customer's last payments.")] = 10,
+    as_json: _JSON = False,
+) -> None:
+    """Score a customer's payments, each with a profile of those before it and the labels due by then."""
+    from dataclasses import asdict
+
+    from warmprompt.cli.risk_files import score_entity
+
+    if last < 1:
+        raise BadInputError(field="--last", value=last, remedy="Give at least 1.")
+    scored = score_entity(profiler, file, entity=entity, last=last)
+    if as_json:
+        rows = [
+            {"time_s": one.time_s, "amount_minor": one.amount_minor} | asdict(each) for one, each in scored
+        ]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    head = ("time, s", "amount, minor units", "known", "p_risk", "from", "to", "decision")
+    table = Table(*head, title=f"customer {entity}", title_justify="left", show_edge=False)
+    for column in table.columns[:-1]:
+        column.justify = "right"
+    for one, each in scored:
+        table.add_row(
+            str(one.time_s),
+            f"{one.amount_minor:,}",
+            str(each.num_known),
+            *(f"{value:.4f}" for value in (each.p_risk, each.p_low, each.p_high)),
+            each.decision,
+        )
+    screen().print(table)
+
+
 @app.command("network")
 def network_command(
     file: Annotated[
@@ -94,7 +135,7 @@ def network_command(
     if as_json:
         _print_json(figures | {"total": network.total, "currency": network.currency})
         return
-    title = f"{file}" if file else f"synthetic, after published figures of Fedwire in 2004, seed {seed}"
+    title = str(file or f"synthetic, after published figures of Fedwire in 2004, seed {seed}")
     _print_pairs(title, {name.replace("_", " "): _number(value) for name, value in figures.items()})
     _print_written(out, plot)
 
@@ -133,8 +174,7 @@ def clear_command(
     if plot is not None:
         from warmprompt.risk.plots import plot_cascade
 
-        owed = (cleared.payments_N + cleared.shortfall_N).sum()
-        unpaid_N = 100 * cleared.shortfall_N / owed
+        unpaid_N = 100 * cleared.shortfall_N / (cleared.payments_N + cleared.shortfall_N).sum()
         title, unit = "Defaults by round", "unpaid, % of what is owed"
         plot_cascade(cleared.round_N, unpaid_N, plot, title=title, unit=unit)
     figures = {
@@ -181,13 +221,13 @@ def simulate_command(
 ) -> None:
     """Simulate one synthetic day of real-time gross settlement."""
     _require_suffix("--out", out, ".csv")
-    from warmprompt.cli.risk_files import day_csv
+    from warmprompt.cli.risk_files import day_csv, read_outage
     from warmprompt.risk.settlement import Rules, banks_table, simulate_day
     from warmprompt.risk.study import WorldSettings, draw_day, make_world
 
     settings = WorldSettings(num_banks=banks, payments_per_day=payments, liquidity=liquidity)
     world = make_world(settings, seed=seed)
-    actions = () if outage is None else _outage(outage, world.nodes)
+    actions = () if outage is None else read_outage(outage, world.nodes)
     rules = Rules(close_s=settings.day_s, bypass=True, offsetting=offsetting.value, sample_s=None)
     day = draw_day(world, seed=seed)
     result = simulate_day(day, banks_table(opening_minor=world.opening_minor), rules, actions)
@@ -319,17 +359,6 @@ def _cleared(
         return clear_by_linear_programme(owed, assets_N), assets_N
     solve = clear_by_fixed_point if solver is _Solver.fixed_point else clear_by_fictitious_default
     return solve(owed, assets_N, costs=costs), assets_N
-
-
-def _outage(text: str, nodes: tuple[str, ...]) -> tuple[Any, ...]:
-    from warmprompt.risk.settlement import outage
-
-    parts = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)", text)
-    if not parts or parts[1] not in nodes:
-        remedy = f"Write BANK@START+LENGTH; banks are {nodes[0]} to {nodes[-1]}."
-        raise BadInputError(field="--outage", value=text, remedy=remedy)
-    start_s = float(parts[2])
-    return outage(bank=nodes.index(parts[1]), start_s=start_s, end_s=start_s + float(parts[3]))
 
 
 def _require_suffix(option: str, path: Path | None, suffix: str) -> None:

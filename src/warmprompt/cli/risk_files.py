@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from warmprompt.errors import BadInputError
+from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.risk.network.edges import EDGE_COLUMNS, read_edges_csv, read_edges_parquet
 from warmprompt.risk.network.graph import PaymentNetwork
 from warmprompt.risk.network.iso20022 import read_payments
 from warmprompt.risk.network.payments import network_from_payments
+from warmprompt.risk.settlement import Action, outage
 from warmprompt.risk.settlement.payments import Doubles
 
 if TYPE_CHECKING:
     from warmprompt.risk.contagion import Clearing
+    from warmprompt.risk.profile import Payment, RiskEstimate
     from warmprompt.risk.settlement import DayResult
 
 
@@ -71,6 +74,55 @@ def read_assets(path: Path, network: PaymentNetwork) -> tuple[Doubles, Doubles]:
                 field = f"{name}, row {row}"
                 raise BadInputError(field=field, value=line[name], remedy="Give a number.") from None
     return found["assets"], found["to_outside"]
+
+
+def read_outage(text: str, nodes: tuple[str, ...]) -> tuple[Action, ...]:
+    """Return the outage of "BANK@START+LENGTH", seconds.
+
+    Raises:
+        BadInputError: Written otherwise, an unknown bank, or no length.
+    """
+    parts = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)", text)
+    if not parts or parts[1] not in nodes:
+        remedy = f"Write BANK@START+LENGTH; banks are {nodes[0]} to {nodes[-1]}."
+        raise BadInputError(field="--outage", value=text, remedy=remedy)
+    start_s = float(parts[2])
+    return outage(bank=nodes.index(parts[1]), start_s=start_s, end_s=start_s + float(parts[3]))
+
+
+def score_entity(folder: Path, file: Path, *, entity: int, last: int) -> list[tuple[Payment, RiskEstimate]]:
+    """Return an entity's last payments and what the saved profiler thought of each when it came.
+
+    Raises:
+        BadInputError: No profiler or no such table there.
+        UnknownNameError: The entity has no payment.
+    """
+    from warmprompt.risk.profile import MAX_SUPPORT, Payment, counterparty_context, load_profiler
+    from warmprompt.risk.profile import read_payments as read_card_payments
+
+    scorer = load_profiler(folder)
+    table = read_card_payments(file, label_delay_s=scorer.model.label_delay_s)
+    rows = np.flatnonzero(table.entity_N == entity)
+    if not len(rows):
+        raise UnknownNameError(field="--entity", value=entity, remedy="Name a customer of the file.")
+    context_NC = counterparty_context(table)
+    payments = [
+        Payment(
+            id=int(row),
+            time_s=int(table.time_N[row]),
+            amount_minor=int(table.amount_minor_N[row]),
+            counterparty=int(table.counterparty_N[row]),
+            context=tuple(context_NC[row].tolist()),
+        )
+        for row in rows
+    ]
+    scored = []
+    for place in range(max(0, len(payments) - last), len(payments)):
+        now, before = payments[place], payments[max(0, place - MAX_SUPPORT) : place]
+        due_s = now.time_s - scorer.model.label_delay_s
+        labels = {one.id: bool(table.fraud_N[int(one.id)]) for one in before if one.time_s <= due_s}
+        scored.append((now, scorer.score(scorer.profile(entity, before, labels), now)))
+    return scored
 
 
 def edges_csv(network: PaymentNetwork) -> bytes:
