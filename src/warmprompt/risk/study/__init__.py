@@ -2,10 +2,11 @@
 
 from warmprompt.risk.study.incident import IncidentSettings
 from warmprompt.risk.study.loss import FailureSettings, Loss
+from warmprompt.risk.study.plan import Policy, Run, Seen, Study, StudySettings
 from warmprompt.risk.study.rates import Profiles, RatePrior, learn_prior, plain_means, profile_banks
 from warmprompt.risk.study.report import study_json, study_report
 from warmprompt.risk.study.response import ResponseSettings
-from warmprompt.risk.study.study import Policy, Run, Seen, Study, StudySettings, run_study
+from warmprompt.risk.study.study import run_study
 from warmprompt.risk.study.summary import Contrast, Estimate, Line, Summary, summarise
 from warmprompt.risk.study.watch import Watch, alarm_at, observe, open_watch
 from warmprompt.risk.study.watchers import Trained, TrainingSettings, train_watchers

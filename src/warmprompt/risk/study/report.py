@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from warmprompt.risk.study.study import Study
+from warmprompt.risk.study.plan import Study
 from warmprompt.risk.study.summary import Estimate, Line, Summary
 
 _NOTE = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from warmprompt.evaluation.significance import bootstrap_intervals
 from warmprompt.risk.settlement.payments import Doubles
-from warmprompt.risk.study.study import NEVER, POLICIES, Run, Study
+from warmprompt.risk.study.plan import NEVER, POLICIES, Run, Study
 from warmprompt.risk.study.watchers import WATCHERS
 from warmprompt.rng import derive
 
