@@ -67,6 +67,7 @@ bench: .venv/.core
 	$(BIN)/warmprompt bench adapt $(OUT) --k 10 --batch 1,32
 
 test: .venv/.dev
+	@.ci/chromium
 	env $$(.ci/postgresql) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 check: .venv/.dev

@@ -18,9 +18,9 @@ router = APIRouter(prefix="/v1", tags=["rank"])
 
 _EXAMPLES: Any = {
     "a sentence and an event": {
-        "value": {"about": "I like quiet films about people", "events": [{"item": "50", "rating": 5}], "n": 5}
+        "value": {"about": "I like quiet films about people", "events": [{"item": 50, "rating": 5}], "n": 5}
     },
-    "candidates": {"value": {"events": [{"item": "50"}], "candidates": ["100", "127", "258"]}},
+    "candidates": {"value": {"events": [{"item": 50}], "candidates": [100, 127, 258]}},
 }
 
 

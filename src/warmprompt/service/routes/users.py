@@ -27,10 +27,10 @@ from warmprompt.types import Event
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 _EXAMPLES: Any = {
-    "one event": {"value": {"events": [{"item": "50", "rating": 5}]}},
+    "one event": {"value": {"events": [{"item": 50, "rating": 5}]}},
     "events and a sentence": {
         "value": {
-            "events": [{"item": "50", "rating": 5, "time_s": 1700000000}, {"item": "100"}],
+            "events": [{"item": 50, "rating": 5, "time_s": 1700000000}, {"item": 100}],
             "about": "I like quiet films about people",
             "attributes": {"occupation": "artist"},
         }
