@@ -19,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.metrics import average_precision_score
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.files import write_atomic
 from warmprompt.risk.profile.baselines import BASELINES, tune
 from warmprompt.risk.profile.episodes import Episodes, build_episodes, draw_cuts
 from warmprompt.risk.profile.payments import DAY_S, counterparty_context, read_payments
+from warmprompt.risk.profile.population import WEIGHTS, log_odds_of, mixed
 from warmprompt.risk.profile.profiler import make_profiler
 from warmprompt.risk.profile.reading import fit_reading
 from warmprompt.risk.profile.report import summarise, write_report
@@ -48,10 +50,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/risk-profiles"))
     parser.add_argument("--work", type=Path, default=Path("runs/risk-profiles"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--train", type=int, default=1200, help="training customers")
-    parser.add_argument("--validation", type=int, default=200)
-    parser.add_argument("--calibration", type=int, default=300)
-    parser.add_argument("--test", type=int, default=450)
+    parser.add_argument("--train", type=int, default=2000, help="training customers")
+    parser.add_argument("--validation", type=int, default=600)
+    parser.add_argument("--calibration", type=int, default=900)
+    parser.add_argument("--test", type=int, default=700)
     parser.add_argument("--timing", action="store_true", help="only time one entity, keep it in --work")
     parser.add_argument("--report-only", action="store_true", help="report the seeds kept in --work")
     chosen = parser.parse_args()
@@ -129,6 +131,9 @@ def run_seeds(chosen: argparse.Namespace) -> None:
             for one in BASELINES
         ]
         say("baselines", {one.name: (dict(one.setting), round(one.validation, 4)) for one in tuned})
+        judged = {one.name: one.score(valid_e.features_RF) for one in tuned}
+        weight = max(WEIGHTS, key=lambda one: average_precision_score(valid_e.fraud_R, averaged(judged, one)))
+        say(f"weight of the forest: {model.population.weight} in the product, {weight} of the baselines")
         cuts = {
             "test": draw(test, days=TEST_DAYS, per_entity=1, ks=(0,)),
             "calibration": draw(calibration, days=CALIBRATION_DAYS, per_entity=1, ks=(0,)),
@@ -138,11 +143,15 @@ def run_seeds(chosen: argparse.Namespace) -> None:
             for k in KS:
                 episodes: Episodes = build(begin.with_num(k))
                 arrays |= {f"{part}/{k}/fraud": episodes.fraud_R, f"{part}/{k}/row": episodes.row_R}
+                boosting, forest = model.population.parts(episodes.features_RF)
                 scores = {
                     "prompt": score_episodes(model, episodes),
                     "prompt, no steps": score_episodes(model, episodes, adapts=False, tangent=True),
-                    "boosting, profile features": model.trees.log_odds(episodes.features_RF),
+                    "population model": model.population.log_odds(episodes.features_RF),
+                    "boosting, profile features": boosting,
+                    "forest, profile features": forest,
                 } | {one.name: one.score(episodes.features_RF) for one in tuned}
+                scores["forest and boosting"] = averaged(scores, weight)
                 arrays |= {f"{part}/{k}/score/{name}": value for name, value in scores.items()}
             say(f"seed {seed}: {part} scored")
         rows = arrays["test/0/row"]
@@ -166,7 +175,9 @@ def run_seeds(chosen: argparse.Namespace) -> None:
                         len(arrays["calibration/0/row"]),
                         len(rows),
                     ],
-                    "tuned": {one.name: [dict(one.setting), one.validation] for one in tuned},
+                    "tuned": {one.name: [dict(one.setting), one.validation] for one in tuned}
+                    | {"forest and boosting": [{"weight": weight}, None]}
+                    | {"population model": [{"weight": model.population.weight}, None]},
                 }
             )
         )
@@ -175,6 +186,11 @@ def run_seeds(chosen: argparse.Namespace) -> None:
             np.savez(file, **arrays)
         temporary.replace(kept)
         say(f"seed {seed}: kept")
+
+
+def averaged(scores: dict[str, np.ndarray], weight: float) -> np.ndarray:
+    """Return the tuned forest and boosting of the handbook's features, averaged as the product's are."""
+    return mixed(scores["gradient boosting"], log_odds_of(scores["random forest"]), weight)
 
 
 def time_entities(*, rounds: int = 300) -> dict[str, float]:

@@ -15,7 +15,7 @@ from warmprompt.risk.profile import (
     make_world,
     train_profile,
 )
-from warmprompt.risk.profile.population import BoostingSettings
+from warmprompt.risk.profile.population import BoostingSettings, ForestSettings
 
 SETTINGS = ProfileSettings(
     num_factors=8,
@@ -27,6 +27,7 @@ SETTINGS = ProfileSettings(
     prompt_steps=1,
     batch=64,
     boosting=BoostingSettings(num_trees=20, num_leaves=8, min_leaf=20),
+    forest=ForestSettings(num_trees=10),
 )
 
 

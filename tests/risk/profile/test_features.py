@@ -24,7 +24,7 @@ def one(now_s, amount, past, *, counterparty=1):
         time_R=np.array([now_s]),
         amount_R=np.array([float(amount)]),
         counterparty_R=np.array([counterparty]),
-        context_RC=np.array([[1.0, 2.0, 3.0, 0.1, 0.2, 0.3, 2.0]]),
+        context_RC=np.array([[1.0, 2.0, 3.0, 0.1, 0.2, 0.3, 2.0, 1.5, 2.5, 2.8, 0.15, 0.25, 0.28]]),
     )
     return dict(zip(FEATURE_NAMES, features_of(now, history)[0].tolist(), strict=True))
 
@@ -39,6 +39,7 @@ def test_handbook_windows_include_the_payment_itself():
     assert [found[f"own_mean_{days}d"] for days in (1, 7, 30)] == [60.0, 60.0, 60.0]
     assert (found["weekend"], found["night"], found["amount"]) == (1.0, 0.0, 30.0)
     assert found["counterparty_risk_30d"] == 0.3
+    assert [found[f"counterparty_risk_{days}d"] for days in (3, 14, 21)] == [0.15, 0.25, 0.28]
 
 
 @pytest.mark.parametrize(("hour", "night"), [(0, 1.0), (6, 1.0), (7, 0.0), (23, 0.0)])

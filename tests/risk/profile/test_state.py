@@ -17,7 +17,7 @@ def payment(place, **changed):
         "time_s": 1_525_000_000 + place * 40_000,
         "amount_minor": 1000 + 137 * place,
         "counterparty": f"shop {place % 4}",
-        "context": (1.0, 7.0, 30.0, 0.0, 0.1, 0.02, 3.0),
+        "context": (1.0, 7.0, 30.0, 0.0, 0.1, 0.02, 3.0, 3.0, 14.0, 21.0, 0.1, 0.1, 0.05),
     }
     return Payment(**(base | changed))
 
@@ -119,7 +119,7 @@ def test_payments_out_of_order_or_told_twice_are_refused(profiler):
         ({"counterparty": None}, "counterparty of payment"),
         ({"id": 1.0}, "id of payment"),
         ({"context": (0.0,)}, "context of payment"),
-        ({"context": (float("nan"),) * 7}, "context of payment"),
+        ({"context": (float("nan"),) * 13}, "context of payment"),
     ],
 )
 def test_a_payment_that_cannot_be_is_refused(profiler, changed, field):

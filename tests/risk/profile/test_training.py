@@ -21,8 +21,17 @@ from warmprompt.risk.profile.model import (
     support_loss,
     typicality,
 )
-from warmprompt.risk.profile.population import BoostingSettings, fit_boosting, trees_of
+from warmprompt.risk.profile.population import (
+    BoostingSettings,
+    ForestSettings,
+    best_weight,
+    crossed_offsets,
+    fit_boosting,
+    fit_forest,
+    fit_population,
+)
 from warmprompt.risk.profile.tasks import RiskTangentTask
+from warmprompt.risk.profile.trees import trees_of_boosting, trees_of_forest
 from warmprompt.risk.profile.words import describe_entities, describe_payment
 
 F = len(FEATURE_NAMES)
@@ -32,8 +41,38 @@ def test_trees_as_arrays_predict_as_scikit_learn_does():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 6))
     y = rng.random(2000) < 1 / (1 + np.exp(-2 * x[:, 0] * x[:, 1]))
-    model = fit_boosting(x, y, BoostingSettings(num_trees=30), seed=0)
-    assert np.allclose(trees_of(model).log_odds(x), model.decision_function(x), atol=1e-9)
+    boosting = fit_boosting(x, y, BoostingSettings(num_trees=30), seed=0)
+    assert np.allclose(trees_of_boosting(boosting).total(x), boosting.decision_function(x), atol=1e-9)
+    forest = fit_forest(x, y, ForestSettings(num_trees=10, most_genuine=600), seed=0)
+    rounded = x.astype(np.float32)
+    assert np.allclose(trees_of_forest(forest).total(rounded), forest.predict_proba(x)[:, 1], atol=1e-12)
+
+
+def test_weight_goes_to_the_model_that_ranks_better():
+    rng = np.random.default_rng(4)
+    fraud = rng.random(3000) < 0.1
+    truth, noise = fraud + 0.6 * rng.normal(size=3000), rng.normal(size=3000)
+    assert (best_weight(noise, truth, fraud), best_weight(truth, noise, fraud)) == (1.0, 0.0)
+    # Two views of the truth with noise of their own are worth more than either.
+    assert 0 < best_weight(truth, fraud + 0.6 * rng.normal(size=3000), fraud) < 1
+
+
+def test_an_entity_is_left_out_of_its_own_offset():
+    rng = np.random.default_rng(5)
+    entity = np.repeat(np.arange(200), 20)
+    # The only feature is the entity's number, and frauds are whole entities drawn at random.
+    x, fraud = entity[:, None].astype(float), rng.permutation(200)[entity] < 40
+    settings = {
+        "boosting": BoostingSettings(num_leaves=64, min_leaf=5),
+        "forest": ForestSettings(num_trees=10),
+        "weight": 0.5,
+        "seed": 0,
+    }
+    seen = fit_population(x, fraud, **settings).log_odds(x)
+    crossed, (others,) = crossed_offsets(x, fraud, entity, [(x, entity)], num_folds=2, **settings)
+    assert average_precision_score(fraud, seen) > 0.95
+    assert average_precision_score(fraud, crossed) < 0.5
+    assert np.array_equal(crossed, others)
 
 
 def test_zero_history_beats_the_population_prior(model, episodes_of, entities):

@@ -12,7 +12,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -21,8 +20,14 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from warmprompt.risk.profile.features import HANDBOOK_NAMES, NUM_HANDBOOK
 from warmprompt.risk.profile.payments import Bools, Doubles
-from warmprompt.risk.profile.population import BoostingSettings, fit_boosting
-from warmprompt.rng import derive, derive_seed
+from warmprompt.risk.profile.population import (
+    BoostingSettings,
+    ForestSettings,
+    fit_boosting,
+    fit_forest,
+    with_most_genuine,
+)
+from warmprompt.rng import derive
 
 Scorer = Callable[[Doubles], Doubles]
 Setting = Mapping[str, Any]
@@ -69,7 +74,7 @@ def tune(
 ) -> Tuned:
     """Fit every setting and keep the best on validation rows; the first of equals."""
     features, fraud = training[0][:, :NUM_HANDBOOK], training[1]
-    kept = _subsample(fraud, baseline.most_genuine, seed)
+    kept = with_most_genuine(fraud, baseline.most_genuine, seed=seed)
     best: Tuned | None = None
     for setting in baseline.settings():
         scorer = baseline.fit(features[kept], fraud[kept], setting, seed)
@@ -82,14 +87,6 @@ def tune(
 
 def _narrow(scorer: Scorer) -> Scorer:
     return lambda rows: scorer(rows[:, :NUM_HANDBOOK])
-
-
-def _subsample(fraud_R: Bools, most_genuine: int | None, seed: int) -> np.ndarray:
-    genuine = np.flatnonzero(~fraud_R)
-    if most_genuine is None or len(genuine) <= most_genuine:
-        return np.arange(len(fraud_R))
-    drawn = derive(seed, "genuine").choice(genuine, size=most_genuine, replace=False)
-    return np.sort(np.concatenate([np.flatnonzero(fraud_R), drawn]))
 
 
 def _prior(_x: Doubles, fraud: Bools, _setting: Setting, _seed: int) -> Scorer:
@@ -116,13 +113,7 @@ def _logistic(x: Doubles, fraud: Bools, setting: Setting, _seed: int) -> Scorer:
 
 
 def _forest(x: Doubles, fraud: Bools, setting: Setting, seed: int) -> Scorer:
-    model = RandomForestClassifier(
-        n_estimators=60,
-        min_samples_leaf=setting["min_leaf"],
-        max_features=setting["max_features"],
-        n_jobs=1,
-        random_state=derive_seed(seed, "forest") % 2**32,
-    ).fit(x, fraud)
+    model = fit_forest(x, fraud, ForestSettings(**setting), seed=seed)
     return lambda rows: np.asarray(model.predict_proba(rows)[:, 1])
 
 
@@ -173,8 +164,7 @@ BASELINES: tuple[Baseline, ...] = (
     Baseline(
         name="random forest",
         fit=_forest,
-        space={"min_leaf": (3, 10), "max_features": ("sqrt", 0.5)},
-        most_genuine=8_000,
+        space={"min_leaf": (3, 10), "max_features": (0.25, 0.5), "most_genuine": (20_000,)},
     ),
     Baseline(
         name="gradient boosting",
@@ -182,6 +172,7 @@ BASELINES: tuple[Baseline, ...] = (
         space={
             "learning_rate": (0.04, 0.08),
             "num_leaves": (8, 16),
+            "num_trees": (120,),
         },
     ),
 )

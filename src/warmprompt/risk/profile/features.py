@@ -46,6 +46,12 @@ PROFILE_NAMES = (
     "num_frauds",
     "num_unusual_14d",
     "counterparty_frauds",
+    "counterparty_count_3d",
+    "counterparty_count_14d",
+    "counterparty_count_21d",
+    "counterparty_risk_3d",
+    "counterparty_risk_14d",
+    "counterparty_risk_21d",
 )
 NUM_HANDBOOK = len(HANDBOOK_NAMES)
 FEATURE_NAMES = HANDBOOK_NAMES + PROFILE_NAMES
@@ -153,7 +159,8 @@ def _profile(now: Now, history: History) -> Doubles:
         (recent_RK & (away_RK > _UNUSUAL)).sum(axis=1),
         (fraud_RK & seen_RK).sum(axis=1),
     ]
-    return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    stacked = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    return np.concatenate([stacked, now.context_RC[:, 7:]], axis=1)
 
 
 def _hours_from_usual(now: Now, history: History) -> Doubles:

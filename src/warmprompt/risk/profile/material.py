@@ -14,7 +14,7 @@ from torch import Tensor
 from warmprompt.risk.profile.episodes import Episodes
 from warmprompt.risk.profile.model import Evidence, Scaling, standardise
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs, Side
-from warmprompt.risk.profile.population import Trees
+from warmprompt.risk.profile.population import Population
 from warmprompt.risk.profile.reading import Book, pick
 from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
 from warmprompt.risk.profile.trained import ProfileModel
@@ -42,13 +42,15 @@ class Material:
     scaling: Scaling
 
 
-def make_material(episodes: Episodes, scaling: Scaling, trees: Trees, book: Book, side: Side) -> Material:
+def make_material(
+    episodes: Episodes, scaling: Scaling, population: Population, book: Book, side: Side
+) -> Material:
     """Return episodes as tensors with the offsets of the fitted population model."""
     return material_of(
         episodes,
         scaling,
-        trees.log_odds(episodes.support_EKF),
-        trees.log_odds(episodes.features_RF),
+        population.log_odds(episodes.support_EKF),
+        population.log_odds(episodes.features_RF),
         book,
         side,
     )

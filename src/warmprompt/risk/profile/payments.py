@@ -23,7 +23,10 @@ Side = Literal["customer", "terminal"]
 DAY_S = 86_400
 LABEL_DELAY_S = 7 * DAY_S
 WINDOWS_S = (1 * DAY_S, 7 * DAY_S, 30 * DAY_S)
-# Delayed counts, delayed risks, and the mean amount of the last 30 days.
+# Between them, for profiles: a terminal has about one payment a day, and in the handbook's world a
+# compromised one recovers after 28 days, which are the delay and three weeks.
+BETWEEN_S = (3 * DAY_S, 14 * DAY_S, 21 * DAY_S)
+# Delayed counts, delayed risks, the mean amount of the last 30 days, then counts and risks between.
 CONTEXT_NAMES = (
     "count_1d",
     "count_7d",
@@ -32,6 +35,12 @@ CONTEXT_NAMES = (
     "risk_7d",
     "risk_30d",
     "log_amount_30d",
+    "count_3d",
+    "count_14d",
+    "count_21d",
+    "risk_3d",
+    "risk_14d",
+    "risk_21d",
 )
 NUM_CONTEXT = len(CONTEXT_NAMES)
 _PER_UNIT = 10**6
@@ -179,18 +188,23 @@ def counterparty_context(payments: Payments) -> Doubles:
     pairs = payments.counterparty_N * (payments.entity_N.max() + 1) + payments.entity_N
     everyone = _Index(payments.counterparty_N, payments)
     own = _Index(np.unique(pairs, return_inverse=True)[1], payments)
-    columns: list[Doubles] = []
-    risks: list[Doubles] = []
     delay = payments.label_delay_s
-    for window in WINDOWS_S:
-        count = everyone.total(everyone.ones, delay, window) - own.total(own.ones, delay, window)
-        frauds = everyone.total(everyone.fraud, delay, window) - own.total(own.fraud, delay, window)
-        columns.append(count.astype(np.float64))
-        risks.append(_share(frauds, count))
+
+    def known(windows: tuple[int, ...]) -> list[Doubles]:
+        counts: list[Doubles] = []
+        risks: list[Doubles] = []
+        for window in windows:
+            count = everyone.total(everyone.ones, delay, window) - own.total(own.ones, delay, window)
+            frauds = everyone.total(everyone.fraud, delay, window) - own.total(own.fraud, delay, window)
+            counts.append(count.astype(np.float64))
+            risks.append(_share(frauds, count))
+        return [*counts, *risks]
+
     month = WINDOWS_S[-1]
     count = everyone.total(everyone.ones, 0, month) - own.total(own.ones, 0, month)
     logs = everyone.total(everyone.log_amount, 0, month) - own.total(own.log_amount, 0, month)
-    return np.stack([*columns, *risks, _share(logs, count) / _PER_UNIT], axis=1)
+    usual = _share(logs, count) / _PER_UNIT
+    return np.stack([*known(WINDOWS_S), usual, *known(BETWEEN_S)], axis=1)
 
 
 class _Index:

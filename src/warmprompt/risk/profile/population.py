@@ -1,6 +1,6 @@
-"""The population model: gradient boosting on features, the same for every entity.
+"""The population model: gradient boosting and a random forest, averaged, the same for every entity.
 
-Its log-odds are the offset that entities deviate from. While the rest learns, a training entity's offset
+Their log-odds are the offset that entities deviate from. While the rest learns, a training entity's offset
 comes from a fold that has not seen it: offsets that have seen their label leave nothing to learn.
 
 R is rows, F features.
@@ -12,10 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.metrics import average_precision_score
 
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs
-from warmprompt.rng import derive_seed
+from warmprompt.risk.profile.trees import Trees, trees_of_boosting, trees_of_forest
+from warmprompt.rng import derive, derive_seed
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# Keeps the log-odds of a forest finite where all of its trees agree.
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,84 @@ class BoostingSettings:
     l2: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForestSettings:
+    """A random forest.
+
+    Attributes:
+        num_trees: Trees.
+        min_leaf: Least rows in a leaf.
+        max_features: Share of the features that a split looks at.
+        most_genuine: Genuine rows that are kept, drawn at random; all frauds stay.
+    """
+
+    num_trees: int = 60
+    min_leaf: int = 3
+    max_features: float = 0.5
+    most_genuine: int = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Population:
+    """Boosting and forest, averaged as log-odds.
+
+    Attributes:
+        boosting: Totals are log-odds.
+        forest: Totals are probabilities.
+        weight: Of the forest, 0 to 1.
+    """
+
+    boosting: Trees
+    forest: Trees
+    weight: float
+
+    def log_odds(self, features: Doubles) -> Doubles:
+        """Return the log-odds of rows of features, (..., F) to (...)."""
+        return mixed(*self.parts(features), self.weight)
+
+    def parts(self, features: Doubles) -> tuple[Doubles, Doubles]:
+        """Return the log-odds of the boosting and those of the forest."""
+        p = self.forest.total(features.astype(np.float32))
+        return self.boosting.total(features), log_odds_of(p)
+
+
+def log_odds_of(p: Doubles) -> Doubles:
+    """Return log-odds of probabilities, drawn in a little so that 0 and 1 stay finite."""
+    return np.asarray(np.log((p + _LEAST) / (1 - p + _LEAST)))
+
+
+def mixed(boosting: Doubles, forest: Doubles, weight: float) -> Doubles:
+    """Return the weighted mean of two log-odds."""
+    return np.asarray((1 - weight) * boosting + weight * forest)
+
+
+def best_weight(boosting_R: Doubles, forest_R: Doubles, fraud_R: Bools) -> float:
+    """Return the weight of the forest with the highest average precision; one half without any fraud."""
+    if not fraud_R.any():
+        return 0.5
+    return max(
+        WEIGHTS,
+        key=lambda weight: float(average_precision_score(fraud_R, mixed(boosting_R, forest_R, weight))),
+    )
+
+
+def fit_population(
+    features_RF: Doubles,
+    fraud_R: Bools,
+    *,
+    boosting: BoostingSettings,
+    forest: ForestSettings,
+    weight: float,
+    seed: int,
+) -> Population:
+    """Return both models fitted to rows."""
+    return Population(
+        boosting=trees_of_boosting(fit_boosting(features_RF, fraud_R, boosting, seed=seed)),
+        forest=trees_of_forest(fit_forest(features_RF, fraud_R, forest, seed=seed)),
+        weight=weight,
+    )
+
+
 def fit_boosting(
     features_RF: Doubles, fraud_R: Bools, settings: BoostingSettings, *, seed: int
 ) -> HistGradientBoostingClassifier:
@@ -55,64 +139,30 @@ def fit_boosting(
     ).fit(features_RF, fraud_R)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trees:
-    """Fitted trees as arrays: no pickle to store them, and one row costs microseconds.
+def fit_forest(
+    features_RF: Doubles, fraud_R: Bools, settings: ForestSettings, *, seed: int
+) -> RandomForestClassifier:
+    """Return a random forest fitted to all frauds and some genuine rows.
 
-    Attributes:
-        feature: Per node, the feature it splits on.
-        threshold: Per node; values at most this go left.
-        left: Per node, position of the left child; itself for a leaf.
-        right: As `left`.
-        value: Per node, the leaf's log-odds; 0 inside.
-        root: Per tree, the position of its root.
-        baseline: Log-odds before the first tree.
-        depth: Of the deepest tree.
+    Source: Breiman 2001, as in scikit-learn.
     """
-
-    feature: Longs
-    threshold: Doubles
-    left: Longs
-    right: Longs
-    value: Doubles
-    root: Longs
-    baseline: float
-    depth: int
-
-    def log_odds(self, features: Doubles) -> Doubles:
-        """Return the log-odds of rows of features, (..., F) to (...)."""
-        flat = features.reshape(-1, features.shape[-1])
-        out = np.empty(len(flat))
-        for start in range(0, len(flat), 4096):
-            rows = flat[start : start + 4096]
-            node = np.repeat(self.root[None, :], len(rows), axis=0)
-            each = np.arange(len(rows))[:, None]
-            for _ in range(self.depth):
-                goes_left = rows[each, self.feature[node]] <= self.threshold[node]
-                node = np.where(goes_left, self.left[node], self.right[node])
-            out[start : start + 4096] = self.baseline + self.value[node].sum(axis=1)
-        return out.reshape(features.shape[:-1])
+    kept = with_most_genuine(fraud_R, settings.most_genuine, seed=seed)
+    return RandomForestClassifier(
+        n_estimators=settings.num_trees,
+        min_samples_leaf=settings.min_leaf,
+        max_features=settings.max_features,
+        n_jobs=1,
+        random_state=derive_seed(seed, "forest") % 2**32,
+    ).fit(features_RF[kept], fraud_R[kept])
 
 
-def trees_of(model: HistGradientBoostingClassifier) -> Trees:
-    """Return a fitted booster as arrays; the same predictions to rounding."""
-    tables = [stage[0].nodes for stage in model._predictors]  # noqa: SLF001 - scikit-learn has no public way
-    sizes = np.array([len(table) for table in tables])
-    root = np.cumsum(sizes) - sizes
-    nodes = np.concatenate(tables)
-    shift = np.repeat(root, sizes)
-    leaf = nodes["is_leaf"].astype(bool)
-    here = np.arange(len(nodes))
-    return Trees(
-        feature=nodes["feature_idx"].astype(np.int64),
-        threshold=nodes["num_threshold"].astype(np.float64),
-        left=np.where(leaf, here, nodes["left"].astype(np.int64) + shift),
-        right=np.where(leaf, here, nodes["right"].astype(np.int64) + shift),
-        value=np.where(leaf, nodes["value"], 0.0),
-        root=root.astype(np.int64),
-        baseline=float(np.ravel(model._baseline_prediction)[0]),  # noqa: SLF001
-        depth=int(max(table["depth"].max() for table in tables)),
-    )
+def with_most_genuine(fraud_R: Bools, most_genuine: int | None, *, seed: int) -> Longs:
+    """Return the places of all frauds and of at most so many genuine rows, drawn at random."""
+    genuine = np.flatnonzero(~fraud_R)
+    if most_genuine is None or len(genuine) <= most_genuine:
+        return np.arange(len(fraud_R))
+    drawn = derive(seed, "genuine").choice(genuine, size=most_genuine, replace=False)
+    return np.sort(np.concatenate([np.flatnonzero(fraud_R), drawn]))
 
 
 def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
@@ -120,8 +170,10 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
     fraud_R: Bools,
     entity_R: Longs,
     others: Sequence[tuple[Doubles, Longs]],
-    settings: BoostingSettings,
     *,
+    boosting: BoostingSettings,
+    forest: ForestSettings,
+    weight: float,
     num_folds: int,
     seed: int,
 ) -> tuple[Doubles, list[Doubles]]:
@@ -132,8 +184,10 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
         fraud_R: Their labels.
         entity_R: Their entities.
         others: (features (..., F), entity of each of the first axis) of payments to predict only.
-        settings: Of the booster.
-        num_folds: An entity's offset comes from the booster of the other folds.
+        boosting: Of the population model.
+        forest: Of the population model.
+        weight: Of the forest.
+        num_folds: An entity's offset comes from the model of the other folds.
         seed: Of the folds.
     """
     entities = np.unique(entity_R)
@@ -147,9 +201,11 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
     told = [np.empty(features.shape[:-1]) for features, _ in others]
     for index in range(num_folds):
         held = fold(entity_R) == index
-        trees = trees_of(fit_boosting(features_RF[~held], fraud_R[~held], settings, seed=seed))
-        own[held] = trees.log_odds(features_RF[held])
+        population = fit_population(
+            features_RF[~held], fraud_R[~held], boosting=boosting, forest=forest, weight=weight, seed=seed
+        )
+        own[held] = population.log_odds(features_RF[held])
         for target, (features, entity) in zip(told, others, strict=True):
             inside = fold(entity) == index
-            target[inside] = trees.log_odds(features[inside])
+            target[inside] = population.log_odds(features[inside])
     return own, told

@@ -232,7 +232,8 @@ def hash_model(model: ProfileModel) -> str:
     digest.update(repr((model.settings, model.side, model.label_delay_s, model.backbone.num_layers)).encode())
     for name in sorted(model.params):
         digest.update(name.encode() + model.params[name].numpy().tobytes())
-    for owner in (model.scaling, model.read, model.trees):
+    digest.update(repr(model.population.weight).encode())
+    for owner in (model.scaling, model.read, model.population.boosting, model.population.forest):
         for name, value in sorted(vars(owner).items()):
             array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
             digest.update(name.encode() + array.tobytes())
@@ -290,7 +291,7 @@ def _evidence(
     fraud_BK = blank if history is None else history.fraud_RK.astype(np.float64)
     return Evidence(
         features_BKF=standardise(model.scaling, features_BKF),
-        offset_BK=torch.from_numpy(model.trees.log_odds(features_BKF)).float(),
+        offset_BK=torch.from_numpy(model.population.log_odds(features_BKF)).float(),
         mask_BK=torch.from_numpy(mask_BK).float(),
         known_BK=torch.from_numpy(known_BK).float(),
         fraud_BK=torch.from_numpy(fraud_BK).float(),

@@ -22,12 +22,13 @@ from warmprompt.errors import BadInputError, IntegrityError, MismatchError
 from warmprompt.files import new_folder
 from warmprompt.risk.profile.calibration import Calibration
 from warmprompt.risk.profile.model import Scaling
-from warmprompt.risk.profile.population import BoostingSettings, Trees
+from warmprompt.risk.profile.population import BoostingSettings, ForestSettings, Population
 from warmprompt.risk.profile.profiler import Profiler, hash_model
 from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
+from warmprompt.risk.profile.trees import Trees
 
 _NUMBERS, _MANIFEST = "profiler.safetensors", "profiler.json"
-_VERSION = 1
+_VERSION = 2
 
 
 def save_profiler(profiler: Profiler, folder: Path, *, overwrite: bool = False) -> None:
@@ -39,7 +40,13 @@ def save_profiler(profiler: Profiler, folder: Path, *, overwrite: bool = False) 
     """
     model = profiler.model
     arrays = {f"params/{name}": value.numpy() for name, value in model.params.items()}
-    for part, owner in (("scaling", model.scaling), ("read", model.read), ("trees", model.trees)):
+    parts = {
+        "scaling": model.scaling,
+        "read": model.read,
+        "boosting": model.population.boosting,
+        "forest": model.population.forest,
+    }
+    for part, owner in parts.items():
         arrays |= {f"{part}/{name}": _array(value) for name, value in vars(owner).items()}
     for k, calibration in profiler.calibrations.items():
         arrays |= {f"calibration/{k}/{name}": _array(value) for name, value in vars(calibration).items()}
@@ -47,6 +54,7 @@ def save_profiler(profiler: Profiler, folder: Path, *, overwrite: bool = False) 
     manifest = {
         "version": _VERSION,
         "settings": asdict(model.settings),
+        "forest_weight": model.population.weight,
         "side": model.side,
         "label_delay_s": model.label_delay_s,
         "calibrated_at": list(profiler.calibrations),
@@ -90,10 +98,20 @@ def load_profiler(folder: Path, *, backbone: Backbone | None = None) -> Profiler
     model = ProfileModel(
         params={name: torch.from_numpy(array) for name, array in _part(numbers, "params").items()},
         scaling=Scaling(**_tensors(numbers, "scaling")),
-        trees=Trees(**_plain(_part(numbers, "trees"))),
+        population=Population(
+            boosting=Trees(**_plain(_part(numbers, "boosting"))),
+            forest=Trees(**_plain(_part(numbers, "forest"))),
+            weight=manifest["forest_weight"],
+        ),
         read=ReadOut(**_tensors(numbers, "read")),
         backbone=backbone,
-        settings=ProfileSettings(**settings | {"boosting": BoostingSettings(**settings["boosting"])}),
+        settings=ProfileSettings(
+            **settings
+            | {
+                "boosting": BoostingSettings(**settings["boosting"]),
+                "forest": ForestSettings(**settings["forest"]),
+            }
+        ),
         side=manifest["side"],
         label_delay_s=manifest["label_delay_s"],
     )

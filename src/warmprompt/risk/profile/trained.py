@@ -10,7 +10,7 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.risk.profile.model import Scaling
 from warmprompt.risk.profile.payments import Side
-from warmprompt.risk.profile.population import BoostingSettings, Trees
+from warmprompt.risk.profile.population import BoostingSettings, ForestSettings, Population
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class ProfileSettings:
         clip_norm: Largest norm of a meta-gradient.
         weight_decay: Decoupled decay.
         boosting: Of the population model.
+        forest: Of the population model.
     """
 
     num_factors: int = 16
@@ -57,7 +58,10 @@ class ProfileSettings:
     batch: int = 256
     clip_norm: float = 1.0
     weight_decay: float = 1e-3
-    boosting: BoostingSettings = field(default_factory=BoostingSettings)
+    boosting: BoostingSettings = field(
+        default_factory=lambda: BoostingSettings(learning_rate=0.04, num_trees=120)
+    )
+    forest: ForestSettings = field(default_factory=ForestSettings)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +71,7 @@ class ProfileModel:
     Attributes:
         params: Learned by the meta-learners.
         scaling: Of features.
-        trees: The population model.
+        population: The population model.
         read: The normalised read-out.
         backbone: The frozen language model.
         settings: As trained.
@@ -77,7 +81,7 @@ class ProfileModel:
 
     params: dict[str, Tensor]
     scaling: Scaling
-    trees: Trees
+    population: Population
     read: ReadOut
     backbone: Backbone
     settings: ProfileSettings

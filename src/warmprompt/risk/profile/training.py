@@ -33,7 +33,7 @@ from warmprompt.risk.profile.material import (
 )
 from warmprompt.risk.profile.model import Params, fit_scaling, initial_params, risk_logits
 from warmprompt.risk.profile.payments import Doubles, Side
-from warmprompt.risk.profile.population import crossed_offsets, fit_boosting, trees_of
+from warmprompt.risk.profile.population import best_weight, crossed_offsets, fit_population
 from warmprompt.risk.profile.reading import fit_reading, read_book
 from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
 from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
@@ -101,18 +101,29 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
     book = read_book(backbone, read, [*texts, *describe_entities(validation.history, side=side)])
     scaling = fit_scaling(training.features_RF, num_reference=settings.num_reference, seed=seed)
     entity_E = training.cuts.entity_E
+    population = fit_population(
+        training.features_RF,
+        training.fraud_R,
+        boosting=settings.boosting,
+        forest=settings.forest,
+        weight=0.5,
+        seed=seed,
+    )
+    weight = best_weight(*population.parts(validation.features_RF), validation.fraud_R)
+    population = replace(population, weight=weight)
     query_offset_R, (support_offset_EK,) = crossed_offsets(
         training.features_RF,
         training.fraud_R,
         entity_E[training.episode_R],
         [(training.support_EKF, entity_E)],
-        settings.boosting,
+        boosting=settings.boosting,
+        forest=settings.forest,
+        weight=weight,
         num_folds=settings.num_folds,
         seed=seed,
     )
-    trees = trees_of(fit_boosting(training.features_RF, training.fraud_R, settings.boosting, seed=seed))
     material = material_of(training, scaling, support_offset_EK, query_offset_R, book, side)
-    judge = make_material(validation, scaling, trees, book, side)
+    judge = make_material(validation, scaling, population, book, side)
     params = initial_params(
         num_factors=settings.num_factors,
         num_hidden=settings.num_hidden,
@@ -126,7 +137,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
     model = ProfileModel(
         params=params,
         scaling=scaling,
-        trees=trees,
+        population=population,
         read=read,
         backbone=backbone,
         settings=settings,
@@ -149,7 +160,7 @@ def score_episodes(
             without the language model.
     """
     book = read_book(model.backbone, model.read, describe_entities(episodes.history, side=model.side))
-    material = make_material(episodes, model.scaling, model.trees, book, model.side)
+    material = make_material(episodes, model.scaling, model.population, book, model.side)
     return _score(model, material, adapts=adapts, tangent=tangent)
 
 
