@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from warmprompt.risk.profile.calibration import Calibration
 from warmprompt.risk.profile.metrics import (
     calibration_error,
     card_precision,
+    judge,
     paired_intervals,
     weighted_average_precision,
 )
@@ -33,6 +35,22 @@ def test_card_precision_by_hand():
     entity = np.array([1, 2, 3, 1, 2, 3])
     # Top 2 of day 0 are 1 (compromised) and 3; of day 1 they are 1 and 2 (compromised).
     assert card_precision(scores, fraud, time, entity, k=2) == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
+def test_coverage_by_hand():
+    calibration = Calibration(
+        edges=np.empty(0),
+        low_L=np.array([0.4]),
+        high_L=np.array([0.5]),
+        fraud_from=1.0,
+        genuine_to=2.0,
+        level=0.9,
+    )
+    # Sets: genuine, genuine, both, fraud, fraud.
+    scores, fraud = np.array([0.0, 0.5, 1.5, 3.0, 4.0]), np.array([False, True, False, True, False])
+    found = judge(scores, fraud, np.zeros(5, dtype=np.int64), np.arange(5), calibration)
+    assert (found["cover"], found["unsure"]) == (3 / 5, 1 / 5)
+    assert (found["cover fraud"], found["cover genuine"]) == (1 / 2, 2 / 3)
 
 
 def test_calibration_error_by_hand():

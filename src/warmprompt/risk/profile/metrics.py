@@ -14,7 +14,7 @@ from warmprompt.risk.profile.calibration import Calibration
 from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs
 
 NUM_BINS = 15
-METRICS = ("AP", "AUC", "CP@100", "Brier", "ECE", "cover fraud", "cover genuine", "unsure")
+METRICS = ("AP", "AUC", "CP@100", "Brier", "ECE", "cover", "cover fraud", "cover genuine", "unsure")
 
 
 def judge(
@@ -40,6 +40,7 @@ def judge(
     return found | {
         "Brier": float(np.mean((p_R - fraud_R) ** 2)),
         "ECE": calibration_error(p_R, fraud_R),
+        "cover": float(np.where(fraud_R, says_fraud_R, says_genuine_R).mean()),
         "cover fraud": float(says_fraud_R[fraud_R].mean()),
         "cover genuine": float(says_genuine_R[~fraud_R].mean()),
         "unsure": float((says_fraud_R == says_genuine_R).mean()),

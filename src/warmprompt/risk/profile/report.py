@@ -36,9 +36,10 @@ _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = "os^DvPX*<>"
 _SHOWN = (
     "prompt",
-    "boosting, profile features",
-    "gradient boosting",
+    "population model",
+    "forest and boosting",
     "random forest",
+    "gradient boosting",
     "logistic regression",
     "rules",
 )
@@ -251,6 +252,7 @@ _TITLES = {
     "CP@100": "Card precision at 100",
     "Brier": "Brier score",
     "ECE": "Expected calibration error",
+    "cover": "Share of payments whose 90 % set holds their label",
     "cover fraud": "Share of frauds whose 90 % set holds fraud",
     "cover genuine": "Share of genuine payments whose 90 % set holds genuine",
     "unsure": "Share of payments where the profiler abstains",
