@@ -22,10 +22,19 @@ LEFT_OUT = {"explain"}
 
 
 def test_answers_keep_to_the_document(service):
+    # 501 where no profiler is served, again; tests/service/test_entities_api.py serves one.
+    assert keeps_to_its_document(service, lambda path: not path.startswith("/v1/entities")) >= 60
+
+
+def keeps_to_its_document(service, chosen, *, num_examples=12):
+    """Check the operations at the chosen paths and return how many requests were made."""
     with listening(service) as address:
         document = httpx.get(f"{address}/openapi.json").json()
-        for operation in document["paths"]["/v1/users/{user_id}/recommendations"].values():
-            operation["parameters"] = [one for one in operation["parameters"] if one["name"] not in LEFT_OUT]
+        document["paths"] = {path: told for path, told in document["paths"].items() if chosen(path)}
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                parameters = operation.get("parameters", [])
+                operation["parameters"] = [one for one in parameters if one["name"] not in LEFT_OUT]
         schema = schemathesis.openapi.from_dict(document)
         schema.config.update(base_url=address)
         asked = []
@@ -34,7 +43,7 @@ def test_answers_keep_to_the_document(service):
             operation = found.ok()
 
             @settings(
-                max_examples=12,
+                max_examples=num_examples,
                 deadline=None,
                 database=None,
                 derandomize=True,
@@ -47,4 +56,4 @@ def test_answers_keep_to_the_document(service):
                 case.call_and_validate(checks=CHECKS)
 
             keeps_to_it()
-        assert len(asked) >= 60
+        return len(asked)

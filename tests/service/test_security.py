@@ -15,6 +15,11 @@ from warmprompt.service.settings import RequestLimits
 SCOPE_OF = {
     ("GET", "/v1/users/ada/recommendations"): "read",
     ("GET", "/v1/users/ada"): "read",
+    ("GET", "/v1/entities/ada"): "read",
+    ("GET", "/v1/entities/ada/risk"): "read",
+    ("POST", "/v1/entities/ada/risk"): "read",
+    ("POST", "/v1/entities/ada/events"): "write",
+    ("DELETE", "/v1/entities/ada"): "write",
     ("GET", "/v1/items"): "read",
     ("GET", "/metrics"): "read",
     ("POST", "/v1/rank"): "read",

@@ -52,6 +52,12 @@ def app(
     explain: Annotated[
         bool, typer.Option("--explain/--no-explain", help="Answer explain=true, in sentences by template.")
     ] = True,
+    risk: Annotated[
+        Path | None,
+        typer.Option(
+            "--risk", help="Folder of a saved risk profiler; serves /v1/entities.", show_default=False
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Load the run anew when its folder changes.")
     ] = False,
@@ -77,6 +83,7 @@ def app(
         run,
         place,
         settings=settings,
+        risk=risk,
         make_explainer=explainer_factory() if explain else None,
         ready=lambda address: screen().print(f"serving at {address}"),
     )

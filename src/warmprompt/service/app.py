@@ -18,7 +18,7 @@ from warmprompt.errors import FaultError, WarmpromptError
 from warmprompt.service.edge import Edge
 from warmprompt.service.logs import note_error
 from warmprompt.service.problems import ProblemError, problem_of, respond
-from warmprompt.service.routes import items, operations, rank, users
+from warmprompt.service.routes import entities, items, operations, rank, users
 from warmprompt.service.service import Service
 
 _ABOUT = """Send what users do, ask for rankings adapted to it within the same second.
@@ -55,7 +55,7 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (users.router, rank.router, items.router, operations.router):
+    for router in (users.router, rank.router, items.router, entities.router, operations.router):
         app.include_router(router)
     app.add_exception_handler(ProblemError, _tell_problem)
     app.add_exception_handler(WarmpromptError, _tell_error)

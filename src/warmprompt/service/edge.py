@@ -1,6 +1,6 @@
 """The outermost layer: what holds for every request, whichever route answers it.
 
-- A user id is one path segment, percent-encoded; slashes in it may be encoded or plain.
+- An id of a user or entity is one path segment, percent-encoded; slashes in it may be encoded or plain.
 - A body over the limit is refused, before or while it is read.
 - Every answer carries headers that keep browsers and caches from mischief.
 - Every answer is counted and logged by its route's pattern; an error nobody caught is a plain 500.
@@ -19,8 +19,11 @@ from warmprompt.service.logs import note, note_error
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.problems import ProblemError, respond
 
-_USERS = b"/v1/users/"
-_BELOW_USER = (b"/events", b"/recommendations")
+# Whose id stands behind a path's beginning, and what may stand behind the id.
+_OWNERS = {
+    b"/v1/users/": ("user id", (b"/events", b"/recommendations")),
+    b"/v1/entities/": ("entity id", (b"/events", b"/risk")),
+}
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -69,7 +72,7 @@ class Edge:
             await send(message)
 
         try:
-            problem = _place_user(scope) or self._too_long(scope)
+            problem = _place_id(scope) or self._too_long(scope)
             if problem is not None:
                 await respond(problem)(scope, receive, send_on)
             else:
@@ -122,21 +125,23 @@ def _counted(receive: Receive, limit: int) -> Receive:
     return receive_on
 
 
-def _place_user(scope: Scope) -> ProblemError | None:
-    """Put the user id into the path as one segment, quoted; `user_id` in `routes` reads it back.
+def _place_id(scope: Scope) -> ProblemError | None:
+    """Put a user's or entity's id into the path as one segment, quoted; `routes.common` reads it back.
 
     Servers hand on a decoded path, in which a slash of an id cannot be told from one between segments.
     """
     raw: bytes = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
-    if not raw.startswith(_USERS):
+    start = next((one for one in _OWNERS if raw.startswith(one)), None)
+    if start is None:
         return None
-    rest = raw[len(_USERS) :]
-    below = next((one for one in _BELOW_USER if rest.endswith(one)), b"")
+    field, all_below = _OWNERS[start]
+    rest = raw[len(start) :]
+    below = next((one for one in all_below if rest.endswith(one)), b"")
     told = unquote_to_bytes(rest[: len(rest) - len(below)])
     try:
-        user = told.decode()
+        owner = told.decode()
     except UnicodeDecodeError:
-        return ProblemError(422, field="user id", value=None, remedy="Write it as UTF-8, percent-encoded.")
-    scope["path"] = _USERS.decode() + quote(user, safe="") + below.decode()
+        return ProblemError(422, field=field, value=None, remedy="Write it as UTF-8, percent-encoded.")
+    scope["path"] = start.decode() + quote(owner, safe="") + below.decode()
     scope["raw_path"] = scope["path"].encode()
     return None

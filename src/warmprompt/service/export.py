@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from warmprompt.adaptation.state import UserState
 from warmprompt.store.contract import Export, StoredState
+from warmprompt.types import Floats
 
 
-def exported(held: Export) -> dict[str, Any]:
-    """Return an export as JSON values; a state's numbers are written out."""
+class Adapted(Protocol):
+    """A state with an adapted vector and prompt."""
+
+    @property
+    def vector_D(self) -> Floats:
+        """D numbers."""
+
+    @property
+    def offsets_PH(self) -> Floats:
+        """P x H numbers."""
+
+
+def exported(held: Export, *, read: Callable[[bytes], Adapted] = UserState.from_bytes) -> dict[str, Any]:
+    """Return an export as JSON values; a state's numbers are written out.
+
+    Args:
+        held: What the store holds.
+        read: Makes a state of its bytes.
+    """
     return {
         "user": held.user,
         "first_seen_s": held.first_seen_s,
@@ -27,12 +46,12 @@ def exported(held: Export) -> dict[str, Any]:
         "idempotency_keys": [
             {"key": key, "first_seq": first, "last_seq": last} for key, first, last in held.idempotency_keys
         ],
-        "states": [_state(state) for state in held.states],
+        "states": [_state(state, read) for state in held.states],
     }
 
 
-def _state(stored: StoredState) -> dict[str, Any]:
-    state = UserState.from_bytes(stored.data)
+def _state(stored: StoredState, read: Callable[[bytes], Adapted]) -> dict[str, Any]:
+    state = read(stored.data)
     return {
         "model": stored.model_hash,
         "seq": stored.seq,

@@ -7,12 +7,14 @@ adapted at once; this takes the others, a few at a time, and only while no reque
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.logs import note, note_error
 from warmprompt.service.model.steady import LEAST_ROWS
+from warmprompt.service.names import is_entity
 from warmprompt.service.users import Users
 
 _AGAIN_S = 300.0
@@ -43,10 +45,13 @@ class CatchUp:
 
     Args:
         users: The users in service.
+        keep: Versions of other models whose states stay, such as those of entities.
     """
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Users, *, keep: Sequence[str] = ()) -> None:
         self._users = users
+        self._keep = tuple(keep)
+        self._entities = 0
         self._woken = asyncio.Event()
         self.standing: Standing | None = None
 
@@ -72,13 +77,15 @@ class CatchUp:
         users, version = self._users, self._users.model.version
         await self._count(version, running=True)
         after: int | None = 0
-        done, counted = 0, self.standing
+        done, counted, entities = 0, self.standing, 0
         while after is not None and version == users.model.version:
             page = await users.ask(users.store.behind, version, after=after, limit=_PAGE)
-            for start in range(0, len(page.users), LEAST_ROWS):
+            behind = [head for head in page.users if not is_entity(head.user)]
+            entities += len(page.users) - len(behind)
+            for start in range(0, len(behind), LEAST_ROWS):
                 while not users.batcher.idle:
                     await asyncio.sleep(_POLITE_S)
-                heads = page.users[start : start + LEAST_ROWS]
+                heads = behind[start : start + LEAST_ROWS]
                 await asyncio.gather(*(users.catch_up(head.user) for head in heads))
                 done += len(heads)
             if counted is not None:
@@ -86,18 +93,20 @@ class CatchUp:
             after = page.next
         if version != users.model.version:
             return
+        self._entities = entities
         await users.writer.drained()
         await self._count(version, running=False)
         users.former = None
         if not users.settings.shared:  # another process may still serve the former model
-            while await users.ask(users.store.drop_states, keep=[version]):
+            while await users.ask(users.store.drop_states, keep=[version, *self._keep]):
                 await asyncio.sleep(_POLITE_S)
         if done:
             note("states are up to date", users=done)
 
     async def _count(self, version: str, *, running: bool) -> None:
         progress = await self._users.ask(self._users.store.progress, version)
-        self._show(Standing(version=version, users=progress.users, current=progress.current, running=running))
+        num_users = max(progress.users - self._entities, progress.current)
+        self._show(Standing(version=version, users=num_users, current=progress.current, running=running))
 
     def _show(self, standing: Standing) -> None:
         self.standing = standing

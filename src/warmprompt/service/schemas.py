@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_EVENTS_AT_ONCE = 500
 MAX_CANDIDATES = 5000
 MAX_ITEMS_AT_ONCE = 100
+MAX_PAYMENTS_AT_ONCE = 100
 
 ItemIdText = Annotated[str, Field(min_length=1, max_length=128)]
 ItemIdNumber = Annotated[int, Field(ge=-(2**53), le=2**53)]
@@ -76,10 +77,56 @@ class ItemsIn(Strict):
     items: Annotated[list[NewItemIn], Field(min_length=1, max_length=MAX_ITEMS_AT_ONCE)]
 
 
+class PaymentIn(Strict):
+    """One payment of an entity, as it is known when it comes."""
+
+    id: AnyItemId = Field(description="The event's own; a label names it.")
+    time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
+        description="Seconds since 1970; not before what was told last, nor in the future."
+    )
+    amount_minor: Annotated[int, Field(ge=0, le=2**53)] = Field(
+        description="Hundredths of the currency unit."
+    )
+    counterparty: AnyItemId
+    context: Annotated[
+        dict[
+            Annotated[str, Field(max_length=64)], Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+        ],
+        Field(max_length=64),
+    ] = Field(default={}, description="What others' payments say about the counterparty, by column; else 0.")
+
+
+class LabelIn(Strict):
+    """What a payment turned out to be."""
+
+    id: AnyItemId = Field(description="Of the event; one of the entity's last ones.")
+    fraud: bool
+    time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
+        description="When this became known, seconds since 1970; not before the profiler's label delay."
+    )
+
+
+class EntityEventsIn(Strict):
+    """What is new of an entity: events, labels; at least one of them."""
+
+    events: Annotated[list[PaymentIn], Field(max_length=MAX_PAYMENTS_AT_ONCE)] = Field(
+        default=[], description="In order of time."
+    )
+    labels: Annotated[list[LabelIn], Field(max_length=MAX_PAYMENTS_AT_ONCE)] = Field(default=[])
+
+
+class CandidatesIn(Strict):
+    """Events to be judged and not kept."""
+
+    events: Annotated[list[PaymentIn], Field(min_length=1, max_length=MAX_PAYMENTS_AT_ONCE)] = Field(
+        description="Each by itself, as if it came next."
+    )
+
+
 class Recorded(BaseModel):
     """Written to the log, on the disk."""
 
-    first_seq: int = Field(description="Place of the first entry in the user's log.")
+    first_seq: int = Field(description="Place of the first entry in the log.")
     last_seq: int
     repeated: bool = Field(description="The idempotency key had been used for the same: nothing was written.")
 
@@ -120,7 +167,7 @@ class RankingOut(BaseModel):
 
 
 class LogEntry(BaseModel):
-    """An entry of a user's log."""
+    """An entry of a log."""
 
     seq: int
     kind: str
@@ -136,7 +183,7 @@ class StateOut(BaseModel):
     seq: int
     evidence_hash: str
     vector: list[float]
-    prompt: list[list[float]] = Field(description="The user's soft prompt, as an offset from the run's.")
+    prompt: list[list[float]] = Field(description="The soft prompt, as an offset from the model's own.")
 
 
 class KeyUsed(BaseModel):
@@ -151,6 +198,63 @@ class ExportOut(BaseModel):
     """Everything held about a user."""
 
     user: str
+    first_seen_s: int
+    log: list[LogEntry]
+    idempotency_keys: list[KeyUsed]
+    states: list[StateOut]
+
+
+class EstimateOut(BaseModel):
+    """What is thought of one event, from what was known before it."""
+
+    event: str | int
+    p_risk: float = Field(description="Calibrated probability of fraud.")
+    p_low: float = Field(description="Lower member of its Venn-Abers pair.")
+    p_high: float = Field(description="Upper member.")
+    decision: Literal["fraud", "genuine", "unsure"]
+    abstains: bool = Field(description="The conformal set at 90 % holds both answers or none.")
+    score: float = Field(description="Log-odds before calibration; what events are ranked by.")
+    typicality: float = Field(description="Above 0 the event suits this entity better than others; nats.")
+    num_known: int = Field(description="Events that the profile rested on.")
+
+
+class EntityOut(BaseModel):
+    """What the profile rests on."""
+
+    seq: int = Field(description="Entries of the entity's log, all of which the profile knows.")
+    num_events: int = Field(description="Events ever taken in.")
+    num_used: int = Field(description="The last ones, which the profile rests on.")
+    num_labels: int = Field(description="Of these, labelled.")
+    left_out: int = Field(description="Entries of the log that do not fit and were passed over.")
+    drift: bool = Field(description="The p_risk of the last 64 events changed in mean (ADWIN).")
+    model: str = Field(description="Hash of the profiler's model.")
+    version: str = Field(description="Hash of the profiler's files, calibration included.")
+
+
+class EntityRecorded(Recorded, EntityOut):
+    """Written to the log, on the disk, and taken in."""
+
+    estimates: list[EstimateOut] = Field(
+        description="Of each event in the order taken in, from before it was; one that was left out has none."
+    )
+
+
+class RiskOut(EntityOut):
+    """What was thought of the entity's last event when it came."""
+
+    last: EstimateOut | None = Field(description="Null where no entry of the log fits.")
+
+
+class CandidatesOut(EntityOut):
+    """What is thought of events that were not kept."""
+
+    estimates: list[EstimateOut] = Field(description="In the order told.")
+
+
+class EntityExportOut(BaseModel):
+    """Everything held about an entity."""
+
+    entity: str
     first_seen_s: int
     log: list[LogEntry]
     idempotency_keys: list[KeyUsed]

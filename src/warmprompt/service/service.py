@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
@@ -22,6 +23,9 @@ from warmprompt.service.readapt import CatchUp
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.users import Users
 from warmprompt.store.contract import Store
+
+if TYPE_CHECKING:
+    from warmprompt.service.entities import Entities, RiskModel
 
 _CHORES_S = 2.0
 
@@ -67,16 +71,25 @@ class Service:
         model: The first one, from `load_model`.
         settings: How to behave.
         keys_needed: Whether requests need a key even while none is in force; true beyond loopback.
+        risk: The profiler of entities, or None where none are served.
     """
 
     def __init__(
-        self, store: Store, source: Source, model: Model, *, settings: ServiceSettings, keys_needed: bool
+        self,
+        store: Store,
+        source: Source,
+        model: Model,
+        *,
+        settings: ServiceSettings,
+        keys_needed: bool,
+        risk: RiskModel | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
         self.metrics = Metrics()
         self.users = Users(store, model, settings=settings, metrics=self.metrics)
-        self.catch_up = CatchUp(self.users)
+        self.entities = None if risk is None else _entities(self, risk)
+        self.catch_up = CatchUp(self.users, keep=[] if risk is None else [risk.version])
         ring = KeyRing(store)
         self.gate = Gate(
             ring=ring,
@@ -108,6 +121,8 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await task
         await self.users.close()
+        if self.entities is not None:
+            self.entities.close()
 
     async def reload(self) -> Model:
         """Load the run anew and put it in service; requests under way end with the former model.
@@ -210,6 +225,13 @@ class Service:
         self.metrics.model.labels(model.version[:16], self._source.name).set(1)
         self.metrics.items.labels("trained").set(model.num_trained)
         self.metrics.items.labels("added").set(model.num_items - model.num_trained)
+
+
+def _entities(service: Service, risk: RiskModel) -> Entities:
+    # What profiles need is another extra than what serving needs.
+    from warmprompt.service.entities import Entities
+
+    return Entities(service.store, risk, settings=service.settings, ask=service.users.ask)
 
 
 def _with_news(model: Model, store: Store) -> Model:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from sqlalchemy import make_url
@@ -28,6 +29,9 @@ from warmprompt.service.service import Service, Source, load_model
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.store.contract import Store
 from warmprompt.store.opening import open_store
+
+if TYPE_CHECKING:
+    from warmprompt.service.entities import RiskModel
 
 PAGE = Path(__file__).parent / "page"
 _BACKLOG = 2048
@@ -58,6 +62,7 @@ def serve(
     place: Place,
     *,
     settings: ServiceSettings,
+    risk: Path | None = None,
     make_explainer: ExplainerFactory | None = None,
     ready: Callable[[str], object] = lambda _address: None,
 ) -> None:
@@ -67,6 +72,7 @@ def serve(
         folder: Of a trained run.
         place: Where to listen, where to keep users.
         settings: How to behave; whether the store is shared follows from its kind.
+        risk: Folder of a saved risk profiler, or None to serve no entities.
         make_explainer: Makes what explains rankings, or None.
         ready: Told the address once the service can be asked.
 
@@ -95,10 +101,18 @@ def serve(
         )
         settings = replace(settings, shared=not place.store.startswith("sqlite"))
         model = load_model(source, store, settings)
-        service = Service(store, source, model, settings=settings, keys_needed=away)
+        profiler = None if risk is None else _load_risk(risk)
+        service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
         note("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
         address = _address(listener)
         asyncio.run(_run(service, listener, ready=lambda: ready(address)))
+
+
+def _load_risk(folder: Path) -> RiskModel:
+    # What profiles need is another extra than what serving needs.
+    from warmprompt.service.entities import load_risk
+
+    return load_risk(folder)
 
 
 async def _run(service: Service, listener: socket.socket, *, ready: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Path, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from warmprompt.errors import BadInputError
+from warmprompt.service.names import ENTITY_PREFIX, MAX_ENTITY_BYTES, is_entity
 from warmprompt.service.problems import MEDIA_TYPE, ProblemError
 from warmprompt.service.schemas import ProblemOut
 from warmprompt.service.service import Service
@@ -62,12 +63,33 @@ async def user_id(
     ],
 ) -> str:
     """Return the user's id; `Edge` has put it into the path as one quoted segment."""
-    user = unquote(user_id)
-    if not user or "\x00" in user or len(user.encode()) > MAX_ID_BYTES:
-        raise BadInputError(
-            field="user id", value=user[:40], remedy=f"Give 1 to {MAX_ID_BYTES} bytes of UTF-8 without NUL."
-        )
+    user = _checked_id(user_id, field="user id", longest=MAX_ID_BYTES)
+    if is_entity(user):
+        raise BadInputError(field="user id", value=user[:40], remedy=f"Begin it without {ENTITY_PREFIX!r}.")
     return user
+
+
+async def entity_id(
+    entity_id: Annotated[
+        str,
+        Path(
+            description=f"Text of at most {MAX_ENTITY_BYTES} bytes in UTF-8 without NUL, percent-encoded.",
+            examples=["card 17", "bank/42"],
+            json_schema_extra={"minLength": 1},
+        ),
+    ],
+) -> str:
+    """Return the entity's id; `Edge` has put it into the path as one quoted segment."""
+    return _checked_id(entity_id, field="entity id", longest=MAX_ENTITY_BYTES)
+
+
+def _checked_id(told: str, *, field: str, longest: int) -> str:
+    found = unquote(told)
+    if not found or "\x00" in found or len(found.encode()) > longest:
+        raise BadInputError(
+            field=field, value=found[:40], remedy=f"Give 1 to {longest} bytes of UTF-8 without NUL."
+        )
+    return found
 
 
 async def budget_s(
@@ -102,6 +124,7 @@ async def idempotency_key(
 
 
 UserIdDep = Annotated[str, Depends(user_id)]
+EntityIdDep = Annotated[str, Depends(entity_id)]
 BudgetDep = Annotated[float, Depends(budget_s)]
 IdempotencyDep = Annotated[str | None, Depends(idempotency_key)]
 ServiceDep = Annotated[Service, Depends(the_service)]
@@ -119,8 +142,6 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def not_found(user: str) -> ProblemError:
+def not_found(owner: str, *, field: str = "user id") -> ProblemError:
     """Return the problem of an id under which nothing is held."""
-    return ProblemError(
-        404, field="user id", value=user, remedy="Nothing is held under it; send events first."
-    )
+    return ProblemError(404, field=field, value=owner, remedy="Nothing is held under it; send events first.")
