@@ -3,8 +3,8 @@
     python benchmarks/learned_update.py --data ml-1m --seed 0
 
 First stage alone (linear response, no pass through the language model), no user text. The update starts as
-one inner step and is trained by the query loss; the formula stands in docs/LOG.md (2026-11-23). Prints NDCG@10
-of validation and test users per K.
+one inner step and is trained by the query loss; the formula stands in docs/LOG.md (2026-11-23). Prints
+NDCG@10 of validation and test users per K.
 
 B is users, K support events (padded), V items, D factors, H heads.
 """
