@@ -152,6 +152,29 @@ def test_the_state_in_the_store_is_that_of_the_log_bit_for_bit(watching, store, 
     assert without["last"] == told["estimates"][0]
 
 
+def test_a_state_that_is_behind_or_damaged_is_mended_from_the_log(watching, store, risk, monkeypatch):
+    name = name_of_entity("a")
+
+    async def tell(client, first, last):
+        events = [event(place) for place in range(first, last)]
+        return (await client.post(path("a", "/events"), json={"events": events})).json()["estimates"]
+
+    async def ask(client):
+        return (await client.get(path("a", "/risk"))).json()["last"]
+
+    in_service(watching(), lambda client: tell(client, 0, 3))
+    with monkeypatch.context() as killed:  # after the append, before the state is stored
+        killed.setattr(SqlStore, "put_state", lambda *_: None)
+        told = in_service(watching(), lambda client: tell(client, 3, 5))
+    stored = store.get_state(name, risk.version)
+    assert stored.seq == 3
+    assert in_service(watching(), ask) == told[-1]
+    for data in (b"", b"{}", stored.data[:-1], stored.data.replace(b'"seq": 3', b'"seq": 2')):
+        store.drop_states(keep=[])
+        store.put_state(name, replace(stored, data=data))
+        assert in_service(watching(), ask) == told[-1]
+
+
 def test_a_repeated_request_counts_once_and_answers_as_before(watching):
     told = {"events": [event(0), event(1)]}
 

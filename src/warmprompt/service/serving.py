@@ -100,8 +100,8 @@ def serve(
             make_explainer=make_explainer,
         )
         settings = replace(settings, shared=not place.store.startswith("sqlite"))
-        model = load_model(source, store, settings)
         profiler = None if risk is None else _load_risk(risk)
+        model = load_model(source, store, settings)
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
         note("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
         address = _address(listener)
