@@ -31,7 +31,8 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (
         b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'",
+        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'; "
+        b"base-uri 'none'; object-src 'none'",
     ),
 )
 
@@ -67,8 +68,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status.append(message["status"])
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
-                if not public:
-                    message["headers"].append((b"cache-control", b"no-store"))
+                # The page's files are asked for again each time, so that old and new ones never mix.
+                message["headers"].append((b"cache-control", b"no-cache" if public else b"no-store"))
             await send(message)
 
         try:
