@@ -31,8 +31,10 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (
         b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'; "
-        b"base-uri 'none'; object-src 'none'",
+        (
+            b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'; "
+            b"base-uri 'none'; object-src 'none'"
+        ),
     ),
 )
 
