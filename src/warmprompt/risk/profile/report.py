@@ -205,7 +205,7 @@ def _draw_precision(axes: Axes, found: Summary) -> None:
     axes.set_xlabel("known payments K")
     axes.set_ylabel("average precision")
     axes.set_title("Unseen customers, the 21 days after the cut", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4)
     axes.spines[["top", "right"]].set_visible(False)
 
 
