@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from commits import commit
 from scipy.sparse import csr_array
 
 from warmprompt.evaluation.machine import describe_machine
@@ -50,6 +50,9 @@ class Timed:
     wall_ms: list[float]
     cpu_ms: list[float]
     result: Clearing
+
+
+MEASURED = ("src/warmprompt/risk/contagion", "benchmarks/clearing.py")
 
 
 def main() -> None:
@@ -181,7 +184,7 @@ def report(rows: list[str], impacts: list[str], prepare_ms: float, repeats: int,
         "the same process. Differences are the largest over all banks, as a share of a bank's own",
         "obligations. Costs: recovery rates 0.8 and 0.8. One thread.",
         "",
-        f"Machine: {machine}. Commit {commit()}. Load average at the end (1, 5, 15 min): {loads}.",
+        f"Machine: {machine}. Commit {commit(*MEASURED)}. Load average at the end (1, 5, 15 min): {loads}.",
         "Where the load exceeds the cores, wall time includes waiting for other programs; CPU time does not.",
         "",
         "| " + " | ".join(head) + " |",
@@ -209,18 +212,6 @@ def shocks(impacts: list[str]) -> list[str]:
         *impacts,
         "",
     ]
-
-
-def commit() -> str:
-    """Return the code's commit, marked where the measured code differs from it."""
-    paths = ["src/warmprompt/risk/contagion", "benchmarks/clearing.py"]
-    head = told("rev-parse", "--short", "HEAD") or "unknown"
-    return head + ("-dirty" if told("status", "--porcelain", *paths) else "")
-
-
-def told(*words: str) -> str:
-    """Return what git says, or nothing where it cannot."""
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class Drawn:
     Attributes:
         seed: What it was drawn with.
         figures: As the package defines them.
-        library: Exponents of out- and in-degrees by the powerlaw library.
+        by_powerlaw: Exponents of out- and in-degrees by the powerlaw library.
         otherwise: Figures by other definitions.
         made_s: Seconds to make the network.
         measured_s: Seconds to compute `figures`.
@@ -94,7 +94,7 @@ class Drawn:
 
     seed: int
     figures: NetworkStatistics
-    library: tuple[float, float]
+    by_powerlaw: tuple[float, float]
     otherwise: dict[str, float]
     made_s: float
     measured_s: float
@@ -120,7 +120,7 @@ def draw(seed: int) -> Drawn:
     return Drawn(
         seed=seed,
         figures=figures,
-        library=library_exponents(network),
+        by_powerlaw=library_exponents(network),
         otherwise=other_definitions(network, figures),
         made_s=made - start,
         measured_s=measured - made,
@@ -173,7 +173,7 @@ def page(runs: Sequence[Drawn]) -> str:
     rows = [row(target, [getattr(run.figures, target.statistic) for run in runs]) for target in targets]
     exponents = [target for target in targets if target.statistic.endswith("exponent")]
     for side, target in enumerate(exponents):
-        rows.append(row(target, [run.library[side] for run in runs], "by `powerlaw`"))
+        rows.append(row(target, [run.by_powerlaw[side] for run in runs], "by `powerlaw`"))
     others = ("connectivity", "diameter", "median_out_degree", "max_out_degree", "max_in_degree")
     return PAGE.format(
         **fedwire_2004_source(),

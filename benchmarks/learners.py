@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from pathlib import Path
+
+from commits import commit
 
 from warmprompt.assembly.evaluating import evaluate_run
 from warmprompt.assembly.training import train_run
@@ -125,12 +126,6 @@ def rows_of(found: dict[str, Results]) -> str:
     """Return every row with its learner, as JSON."""
     rows = [{"learner": name, **vars(row)} for name, results in found.items() for row in results.rows]
     return json.dumps(rows, indent=0)
-
-
-def commit() -> str:
-    """Return the code's commit, marked where the tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def tell(what: object) -> None:

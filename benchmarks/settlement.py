@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from commits import commit
 from scipy.sparse import coo_array
 
 from warmprompt.evaluation.machine import describe_machine
@@ -207,14 +208,6 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     found = run()
     return found, time.perf_counter() - start
-
-
-def commit() -> str:
-    """Return the commit of the code that is timed."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def tell(*lines: str) -> None:

@@ -10,12 +10,12 @@ and every user with another user's sentence. Writes zero-history.md.
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from commits import commit
 
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.runs import open_engine
@@ -140,12 +140,6 @@ def gain(values: np.ndarray, base: np.ndarray, label: str) -> str:
     """Return the mean difference and its interval."""
     low, high = bootstrap_intervals((values - base)[:, None], derive(0, "zero-history", label))
     return f"{(values - base).mean():+.4f} [{low[0]:+.4f}, {high[0]:+.4f}]"
-
-
-def commit() -> str:
-    """Return the code's commit."""
-    command = ["git", "describe", "--always"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

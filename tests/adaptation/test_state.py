@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmprompt.adaptation.state import UserState, frozen
+from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.state import UserState
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, WarmpromptError
 from warmprompt.types import Event
 

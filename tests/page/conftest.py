@@ -1,17 +1,11 @@
 """The page in a real Chromium, served by a real uvicorn over the tiny trained run."""
 
-import asyncio
 import os
 import shutil
-import socket
-import threading
-import time
-from contextlib import contextmanager
 
 import pytest
-import uvicorn
+from tests.service.talking import listening
 
-from warmprompt.service.app import create_app
 from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.explaining import explainer_factory
 from warmprompt.service.model.live import make_model
@@ -61,7 +55,7 @@ def site(page_model, tmp_path_factory):
         )
         source = Source(name="tiny", open=lambda: page_model.personaliser)
         service = Service(store, source, page_model, settings=settings, keys_needed=False)
-        with _listening(service) as address:
+        with listening(service, page=PAGE) as address:
             yield address, service
 
 
@@ -103,22 +97,3 @@ def visit(chromium, site):
     for context in contexts:
         context.close()
     assert wrong == []
-
-
-@contextmanager
-def _listening(service):
-    config = uvicorn.Config(create_app(service, page=PAGE), log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-    thread.start()
-    try:
-        for _ in range(3000):
-            if server.started:
-                break
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
-        listener.close()

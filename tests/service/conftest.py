@@ -3,10 +3,21 @@
 from dataclasses import replace
 
 import pytest
+from tests.risk.profile.conftest import (  # noqa: F401 - the small made-up world and its profiler
+    context,
+    entities,
+    episodes_of,
+    model,
+    profiler,
+    world,
+)
 from tests.service.talking import make_service
 
+from warmprompt.risk.profile import save_profiler
 from warmprompt.service.batcher import BatchLimits
+from warmprompt.service.entities import load_risk
 from warmprompt.service.model.live import make_model
+from warmprompt.service.service import Service, Source
 from warmprompt.service.settings import RequestLimits, ServiceSettings
 from warmprompt.store.opening import open_store
 
@@ -54,3 +65,27 @@ def service(store, tiny_model, settings):
 def with_settings(store, tiny_model, settings):
     """Return a function that makes a service with some settings changed."""
     return lambda **changes: make_service(store, tiny_model, replace(settings, **changes))
+
+
+@pytest.fixture(scope="session")
+def risk_folder(profiler, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("risk") / "profiler"
+    save_profiler(profiler, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def risk(risk_folder, profiler):  # noqa: F811
+    return load_risk(risk_folder, backbone=profiler.model.backbone)
+
+
+@pytest.fixture
+def watching(store, tiny_model, settings, risk):
+    """Return a function that makes a service of entities over the same store, as after a restart."""
+
+    def make(**changes):
+        source = Source(name="tiny", open=lambda: tiny_model.personaliser)
+        changed = replace(settings, **changes)
+        return Service(store, source, tiny_model, settings=changed, keys_needed=False, risk=risk)
+
+    return make

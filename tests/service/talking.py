@@ -5,10 +5,12 @@ import socket
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import quote
 
 import httpx
 import uvicorn
 
+from warmprompt import Event
 from warmprompt.service.app import create_app
 from warmprompt.service.service import Service, Source
 
@@ -53,9 +55,9 @@ def items_of(answer):
 
 
 @contextmanager
-def listening(service):
+def listening(service, *, page=None):
     """Yield the address of a real server in a thread of this process."""
-    config = uvicorn.Config(create_app(service), port=0, log_config=None, access_log=False)
+    config = uvicorn.Config(create_app(service, page=page), log_config=None, access_log=False)
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     service_thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
@@ -70,3 +72,21 @@ def listening(service):
         server.should_exit = True
         service_thread.join(timeout=30)
         listener.close()
+
+
+def path(user, rest=""):
+    return f"/v1/users/{quote(user, safe='')}{rest}"
+
+
+async def written(service):
+    for _ in range(2000):
+        if service.users.batcher.idle and not len(service.users.writer):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("states are not written")
+
+
+def entries(*items):
+    from warmprompt.service.told import entry_of
+
+    return [entry_of(Event(item=item)) for item in items]

@@ -2,20 +2,14 @@
 
 import asyncio
 import json
-import time
 from dataclasses import replace
-from urllib.parse import quote
 
-import httpx
 import pytest
-from tests.service.talking import asking, in_service, items_of, log_of, make_service
+from tests.service.talking import asking, entries, in_service, items_of, log_of, make_service, path, written
 
 from warmprompt import Event
 from warmprompt.backbone.forward import count_forwards
-from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.held import rebuilt
-from warmprompt.service.model.live import make_model
-from warmprompt.service.settings import RequestLimits
 
 ODD_IDS = [
     "ada",
@@ -31,10 +25,6 @@ ODD_IDS = [
     "é" * 256,
     "..a",
 ]
-
-
-def path(user, rest=""):
-    return f"/v1/users/{quote(user, safe='')}{rest}"
 
 
 def test_a_ranking_is_that_of_the_model_adapted_to_all_that_was_told(service, personaliser):
@@ -91,7 +81,7 @@ def test_concurrent_users_share_a_pass(service, tiny_model):
 
     async def talk(client):
         for number in range(8):
-            service.store.append(f"u{number}", _entries(items[number]))
+            service.store.append(f"u{number}", entries(items[number]))
         with count_forwards(tiny_model.personaliser.engine.backbone) as passes:
             answers = await asyncio.gather(
                 *(client.get(path(f"u{number}", "/recommendations")) for number in range(8))
@@ -169,7 +159,7 @@ def test_an_idempotency_key_counts_once(service, tiny_model):
         ([], "body"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name_and_not_written(service, body, field, personaliser):
+def test_what_cannot_be_is_refused_by_name_and_notwritten(service, body, field, personaliser):
     body = json.loads(json.dumps(body).replace("i00001", str(personaliser.items[0])))
     body = json.loads(json.dumps(body).replace("i00002", str(personaliser.items[1])))
     answer = in_service(service, lambda client: client.post(path("ada", "/events"), json=body))
@@ -208,7 +198,7 @@ def test_deleting_leaves_nothing_in_log_states_or_memory(service, tiny_model, tm
     async def talk(client):
         await client.post(path("ada", "/events"), json=log_of(item) | {"about": secret})
         await client.get(path("ada", "/recommendations"))
-        await _written(service)
+        await written(service)
         assert len(service.store.export("ada").states) == 1
         deleted = await client.delete(path("ada"))
         after = await client.get(path("ada", "/recommendations"))
@@ -237,7 +227,7 @@ def test_a_user_deleted_while_their_adaptation_waits_does_not_come_back(service,
             client.delete(path("ada")),
         )
         await client.delete(path("ada"))
-        await _written(service)
+        await written(service)
         return await client.get(path("ada"))
 
     assert in_service(service, talk).status_code == 404
@@ -257,7 +247,7 @@ def test_a_stored_state_is_the_one_that_the_log_gives_bit_for_bit(service, tiny_
             await client.get(path(f"u{number}", "/recommendations"))
 
         await asyncio.gather(*(one(number) for number in range(12)))
-        await _written(service)
+        await written(service)
 
     in_service(service, talk)
     for number in range(12):
@@ -287,11 +277,11 @@ def test_a_log_that_grew_elsewhere_is_seen_where_the_store_is_shared(with_settin
     async def talk(client):
         await client.post(path("ada", "/events"), json=log_of(items[0]))
         one = (await client.get(path("ada", "/recommendations"))).json()
-        store.append("ada", _entries(items[1]))
+        store.append("ada", entries(items[1]))
         two = (await client.get(path("ada", "/recommendations"))).json()
         store.delete("ada")
         none = (await client.get(path("ada", "/recommendations"))).json()
-        store.append("ada", _entries(items[2]))
+        store.append("ada", entries(items[2]))
         anew = (await client.get(path("ada", "/recommendations"))).json()
         return [(one["seq"], one["events"]["used"]) for one in (one, two, none, anew)]
 
@@ -317,245 +307,3 @@ def test_two_services_on_one_store_lose_nothing_and_agree(store, tiny_model, set
     answers = [answer.json() for answer in asyncio.run(talk())]
     assert [answer["last_seq"] for answer in answers] == [30, 30]
     assert answers[0]["items"] == answers[1]["items"]
-
-
-def test_when_the_budget_is_spent_the_best_state_at_hand_answers(service, tiny_model, monkeypatch):
-    items = tiny_model.personaliser.items
-
-    async def talk(client):
-        await client.post(path("ada", "/events"), json=log_of(items[0]))
-        fresh = (await client.get(path("ada", "/recommendations"))).json()
-        service.store.append("bob", _entries(items[0]))
-        blocked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        waiting = loop.run_in_executor(
-            service.users.model_thread,
-            lambda: asyncio.run_coroutine_threadsafe(blocked.wait(), loop).result(),
-        )
-        await client.post(path("ada", "/events"), json=log_of(items[1]))
-        hasty = {"budget_ms": 30}
-        old = (await client.get(path("ada", "/recommendations"), params=hasty)).json()
-        start = (await client.get(path("bob", "/recommendations"), params=hasty)).json()
-        rank = (await client.post("/v1/rank", json=log_of(items[0]), params=hasty)).json()
-        blocked.set()
-        await waiting
-        new = (await client.get(path("ada", "/recommendations"))).json()
-        return fresh, old, start, rank, new
-
-    fresh, old, start, rank, new = in_service(service, talk)
-    assert (old["stale"], old["seq"], old["last_seq"]) == (True, 1, 2)
-    assert old["items"] == fresh["items"]
-    assert (start["stale"], start["seq"], start["last_seq"]) == (True, 0, 1)
-    assert rank["stale"]
-    assert (new["stale"], new["seq"]) == (False, 2)
-
-
-def test_beyond_the_queue_is_503_with_a_time_to_come_again(with_settings, tiny_model):
-    service = with_settings(batch=BatchLimits(largest=4, window_s=0.001, queue=6))
-    items = tiny_model.personaliser.items
-
-    async def talk(client):
-        for number in range(40):
-            service.store.append(f"u{number}", _entries(items[number]))
-        answers = await asyncio.gather(
-            *(client.get(path(f"u{number}", "/recommendations")) for number in range(40))
-        )
-        later = await client.get(path("u39", "/recommendations"))
-        return answers, later
-
-    answers, later = in_service(service, talk)
-    statuses = {answer.status_code for answer in answers}
-    assert statuses == {200, 503}
-    refused = next(answer for answer in answers if answer.status_code == 503)
-    assert refused.headers["retry-after"] == "1"
-    assert refused.json()["field"] == "queue of adaptations"
-    assert later.status_code == 200
-
-
-def test_two_hundred_clients_at_once_all_get_an_answer(with_settings, tiny_model):
-    service = with_settings(batch=BatchLimits(largest=8, queue=1000))
-    items = tiny_model.personaliser.items
-
-    async def talk(client):
-        async def one(number):
-            user = f"u{number % 50}"
-            told = await client.post(path(user, "/events"), json=log_of(items[number % 60]))
-            ranking = await client.get(path(user, "/recommendations"))
-            return told.status_code, ranking.status_code, ranking.json()["stale"]
-
-        return await asyncio.wait_for(asyncio.gather(*(one(number) for number in range(200))), timeout=120)
-
-    assert set(in_service(service, talk)) == {(201, 200, False)}
-    assert sum(service.store.head(f"u{number}").last_seq for number in range(50)) == 200
-
-
-def test_a_log_that_is_too_long_takes_no_more(with_settings, tiny_model):
-    service = with_settings(limits=RequestLimits(per_s=0, log_entries=3))
-    item = tiny_model.personaliser.items[0]
-
-    async def talk(client):
-        return [await client.post(path("ada", "/events"), json=log_of(item, item)) for _ in range(2)]
-
-    first, second = in_service(service, talk)
-    assert (first.status_code, second.status_code) == (201, 422)
-    assert second.json()["field"] == "log of the user"
-
-
-def test_explanations_are_asked_of_what_explains(service, store, personaliser, settings, tiny_model):
-    class Explains:
-        def explain(self, state, items):
-            return [{"because": len(state.events), "item": item} for item in items]
-
-    async def talk(client):
-        await client.post(path("ada", "/events"), json=log_of(personaliser.items[0]))
-        return await client.get(path("ada", "/recommendations"), params={"n": 3, "explain": "true"})
-
-    nobody = in_service(service, talk)
-    assert nobody.status_code == 501
-    assert nobody.json()["field"] == "explain"
-    model = replace(tiny_model, explainer=Explains())
-    places = in_service(make_service(store, model, settings), talk).json()["items"]
-    assert [one["explanation"] for one in places] == [{"because": 1, "item": one["item"]} for one in places]
-
-
-def test_more_explanations_than_may_wait_are_503(store, personaliser, settings, tiny_model):
-    class Slow:
-        def explain(self, state, items):
-            time.sleep(0.2)
-            return [{} for _ in items]
-
-    service = make_service(store, replace(tiny_model, explainer=Slow()), replace(settings, explanations=2))
-
-    async def talk(client):
-        asked = (client.get(path("eve", "/recommendations"), params={"explain": "true"}) for _ in range(5))
-        return [answer.status_code for answer in await asyncio.gather(*asked)]
-
-    assert sorted(in_service(service, talk)) == [200, 200, 503, 503, 503]
-
-
-def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser, settings):
-    from warmprompt.service.explaining import explainer_factory
-
-    model = make_model(personaliser, room=8, largest_batch=4, make_explainer=explainer_factory())
-
-    async def talk(client):
-        await client.post(path("ada", "/events"), json=log_of(*personaliser.items[:2], rating=5))
-        return await client.get(path("ada", "/recommendations"), params={"n": 2, "explain": "true"})
-
-    answer = in_service(make_service(store, model, settings), talk)
-    for place in answer.json()["items"]:
-        told = place["explanation"]
-        assert (told["item"], told["place"]) == (place["item"], place["place"])
-        assert {one["event"]["item"] for one in told["events"]} == set(personaliser.items[:2])
-        assert told["sentence"]
-
-
-def test_a_model_of_another_version_takes_over_and_states_follow(store, personaliser, settings, tiny_model):
-    # Another room makes another version of the same run.
-    items = personaliser.items
-    service = make_service(store, tiny_model, replace(settings, readapt=True))
-
-    async def talk(client):
-        for number in range(6):
-            await client.post(path(f"u{number}", "/events"), json=log_of(items[number]))
-            await client.get(path(f"u{number}", "/recommendations"))
-        before = (await client.get(path("u0", "/recommendations"))).json()
-        await _written(service)
-        service.users.use(other := make_model(personaliser, room=16, largest_batch=8))
-        service.catch_up.wake()
-        after = (await client.get(path("u0", "/recommendations"))).json()
-        for _ in range(600):
-            ready = (await client.get("/readyz")).json()
-            current = ready["readaptation"]
-            if current and (current["users"], current["current"]) == (6, 6) and not current["running"]:
-                break
-            await asyncio.sleep(0.05)
-        return before, after, ready, other
-
-    before, after, ready, other = in_service(service, talk)
-    assert before["model"] == tiny_model.version
-    assert after["model"] == ready["model"] == other.version
-    assert ready["readaptation"] == {"users": 6, "current": 6, "running": False}
-    assert store.progress(other.version).current == 6
-    assert store.progress(tiny_model.version).current == 0
-
-
-def test_reloading_drops_no_request(store, personaliser, settings, tiny_model):
-    from warmprompt.service.service import Source
-
-    source = Source(name="tiny", open=lambda: personaliser)
-    service = make_service(store, tiny_model, replace(settings, room=4), source=source)
-
-    async def talk(client):
-        async def ask(number):
-            told = await client.post(path(f"u{number}", "/events"), json=log_of(personaliser.items[number]))
-            return told.status_code, (await client.get(path(f"u{number}", "/recommendations"))).status_code
-
-        asked = [asyncio.create_task(ask(number)) for number in range(30)]
-        reloaded = await client.post("/v1/admin/reload")
-        return await asyncio.gather(*asked), reloaded, (await client.get("/metrics")).text
-
-    asked, reloaded, metrics = in_service(service, talk)
-    assert set(asked) == {(201, 200)}
-    assert reloaded.json()["model"] == service.users.model.version != tiny_model.version
-    assert 'warmprompt_model_reloads_total{outcome="done"} 1.0' in metrics
-
-
-def test_a_run_that_cannot_be_loaded_leaves_the_model_in_service(store, settings, tiny_model):
-    from warmprompt.errors import MismatchError
-    from warmprompt.service.service import Source
-
-    def broken():
-        raise MismatchError(field="backbone", value="x", remedy="Give the same model.")
-
-    service = make_service(store, tiny_model, settings, source=Source(name="tiny", open=broken))
-
-    async def talk(client):
-        return await client.post("/v1/admin/reload"), await client.get(path("ada", "/recommendations"))
-
-    failed, ranking = in_service(service, talk)
-    assert failed.status_code == 409
-    assert ranking.json()["model"] == tiny_model.version
-
-
-def test_stored_bytes_hold_no_word_of_the_user(tiny_model, service):
-    async def talk(client):
-        await client.post(path("ada", "/events"), json={"about": "I collect quokkas"})
-        await client.get(path("ada", "/recommendations"))
-        await _written(service)
-
-    in_service(service, talk)
-    assert b"quokka" not in service.store.get_state("ada", tiny_model.version).data
-
-
-async def _written(service):
-    for _ in range(2000):
-        if service.users.batcher.idle and not len(service.users.writer):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("states are not written")
-
-
-def _entries(*items):
-    from warmprompt.service.told import entry_of
-
-    return [entry_of(Event(item=item)) for item in items]
-
-
-def test_httpx_speaks_to_the_service_as_a_server_does():
-    # The tests above rest on it: the path comes raw as well as decoded.
-    seen = {}
-
-    async def app(scope, receive, send):
-        seen.update(scope)
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def talk():
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://localhost"
-        ) as client:
-            await client.get("/v1/users/a%2Fb")
-
-    asyncio.run(talk())
-    assert (seen["path"], seen["raw_path"]) == ("/v1/users/a/b", b"/v1/users/a%2Fb")

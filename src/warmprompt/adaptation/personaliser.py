@@ -30,7 +30,8 @@ from warmprompt.adaptation.events import (
     unknown_item,
     user_text,
 )
-from warmprompt.adaptation.state import UserState, frozen
+from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError

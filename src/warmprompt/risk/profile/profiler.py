@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from warmprompt.adaptation.packing import frozen
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.task import start_of
@@ -29,7 +30,7 @@ from warmprompt.risk.profile.features import History, Now, features_of
 from warmprompt.risk.profile.model import Evidence, risk_logits, standardise, typicality
 from warmprompt.risk.profile.payments import Doubles
 from warmprompt.risk.profile.reading import Book, read_book
-from warmprompt.risk.profile.state import EntityState, Id, Payment, check_payment, frozen
+from warmprompt.risk.profile.state import EntityState, Id, Payment, check_payment
 from warmprompt.risk.profile.tasks import RiskPromptTask
 from warmprompt.risk.profile.trained import ProfileModel
 from warmprompt.risk.profile.training import score_episodes

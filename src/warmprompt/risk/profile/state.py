@@ -1,34 +1,28 @@
 """What is known of one entity, as a small value that never changes, and its form as bytes.
 
-    4 bytes   "WPRS"
-    2 bytes   version, little-endian
-    4 bytes   length of the header, little-endian
-    header    JSON: entity, model, payments, labels, count, shapes
-    vector    D float32, little-endian
-    offsets   P x H float32, little-endian
-    32 bytes  SHA-256 of all that stands before
-
-D is factors, P prompt vectors, H hidden width, C context columns.
+Packed as user states are (`adaptation.packing`); the header holds: entity, model, payments, labels, num_seen.
+D is factors, P prompt vectors, H hidden width.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import struct
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from warmprompt.errors import BadInputError, IntegrityError, MismatchError
+from warmprompt.adaptation.packing import Packing
+from warmprompt.errors import BadInputError
 from warmprompt.risk.profile.payments import NUM_CONTEXT
 from warmprompt.types import Floats
 
 VERSION = 1
-_MAGIC = b"WPRS"
-_HEAD = struct.Struct("<4sHI")
+_PACKING = Packing(
+    magic=b"WPRS",
+    version=VERSION,
+    name="entity state",
+    maker="EntityState.to_bytes",
+    remedy="profile the entity again",
+)
 
 Id = str | int
 
@@ -86,12 +80,8 @@ class EntityState:
             ],
             "labels": list(self.labels),
             "num_seen": self.num_seen,
-            "shapes": [list(self.vector_D.shape), list(self.offsets_PH.shape)],
         }
-        told = json.dumps(header, sort_keys=True, allow_nan=False).encode()
-        arrays = b"".join(np.asarray(one, dtype="<f4").tobytes() for one in (self.vector_D, self.offsets_PH))
-        body = _HEAD.pack(_MAGIC, VERSION, len(told)) + told + arrays
-        return body + hashlib.sha256(body).digest()
+        return _PACKING.pack(header, self.vector_D, self.offsets_PH)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> EntityState:
@@ -102,33 +92,7 @@ class EntityState:
             MismatchError: A later version wrote them.
             IntegrityError: They are cut short or changed.
         """
-        if not isinstance(data, bytes | bytearray | memoryview):
-            raise BadInputError(field="entity state", value=type(data).__name__, remedy="Give bytes.")
-        data = bytes(data)
-        if data[:4] != _MAGIC:
-            raise BadInputError(
-                field="entity state", value=data[:16], remedy="Give bytes that EntityState.to_bytes made."
-            )
-        if len(data) < _HEAD.size + 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
-            raise _damaged(f"{len(data)} bytes")
-        _, version, length = _HEAD.unpack_from(data)
-        if version != VERSION:
-            raise MismatchError(
-                field="entity state version",
-                value=version,
-                remedy=f"This version reads {VERSION}; profile the entity again.",
-            )
-        try:
-            return _read(json.loads(data[_HEAD.size : _HEAD.size + length]), data[_HEAD.size + length : -32])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _damaged(str(error)) from error
-
-
-def frozen(array: Floats) -> Floats:
-    """Return a copy that cannot be written to."""
-    copied: Floats = np.array(array, dtype=np.float32)
-    copied.setflags(write=False)
-    return copied
+        return _PACKING.unpack(data, _read)
 
 
 def check_payment(payment: Payment, *, field: str = "payment") -> None:
@@ -164,10 +128,7 @@ def check_payment(payment: Payment, *, field: str = "payment") -> None:
         )
 
 
-def _read(header: Any, arrays: bytes) -> EntityState:
-    shape_D, shape_PH = (tuple(shape) for shape in header["shapes"])
-    numbers = np.frombuffer(arrays, dtype="<f4")
-    width = int(np.prod(shape_D))
+def _read(header: Any, vector_D: Floats, offsets_PH: Floats) -> EntityState:
     return EntityState(
         entity=header["entity"],
         payments=tuple(
@@ -176,13 +137,7 @@ def _read(header: Any, arrays: bytes) -> EntityState:
         ),
         labels=tuple(header["labels"]),
         num_seen=header["num_seen"],
-        vector_D=frozen(numbers[:width].reshape(shape_D)),
-        offsets_PH=frozen(numbers[width:].reshape(shape_PH)),
+        vector_D=vector_D,
+        offsets_PH=offsets_PH,
         model_hash=header["model"],
-    )
-
-
-def _damaged(what: str) -> IntegrityError:
-    return IntegrityError(
-        field="entity state", value=what, remedy="It was cut short or changed; profile the entity again."
     )

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from warmprompt.adaptation.engine import Engine
 from warmprompt.adaptation.events import support_of, user_text
+from warmprompt.adaptation.packing import frozen
 from warmprompt.adaptation.personaliser import Known, Personaliser
-from warmprompt.adaptation.state import UserState, frozen
+from warmprompt.adaptation.state import UserState
 from warmprompt.assembly.training import settings_of
 from warmprompt.errors import BadInputError
 from warmprompt.service.model.catalogue import (

@@ -1,0 +1,39 @@
+"""What is told of an entity over HTTP, and what the profiler says of it."""
+
+from dataclasses import asdict
+from urllib.parse import quote
+
+from warmprompt.risk.profile import Payment
+from warmprompt.service.lives import context_of
+
+START_S = 1_525_000_000
+STEP_S = 40_000
+WEEK_S = 7 * 86_400
+
+
+def path(entity, rest=""):
+    return f"/v1/entities/{quote(entity, safe='')}{rest}"
+
+
+def event(place, **changed):
+    told = {
+        "id": place,
+        "time_s": START_S + place * STEP_S,
+        "amount_minor": 1000 + 137 * place,
+        "counterparty": f"shop {place % 4}",
+        "context": {"count_1d": 1.0, "risk_7d": 0.25},
+    }
+    return told | changed
+
+
+def label(place, *, fraud, after_s=WEEK_S):
+    return {"id": place, "fraud": fraud, "time_s": START_S + place * STEP_S + after_s}
+
+
+def payment(told):
+    return Payment(**told | {"context": context_of(told["context"])})
+
+
+def judged(event_id, estimate):
+    """Return what the service should say of an estimate."""
+    return {"event": event_id, "abstains": estimate.decision == "unsure"} | asdict(estimate)

@@ -1,0 +1,255 @@
+"""What is answered when time, room or a model runs out, and when another model takes over."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+import httpx
+from tests.service.talking import entries, in_service, log_of, make_service, path, written
+
+from warmprompt.service.batcher import BatchLimits
+from warmprompt.service.model.live import make_model
+from warmprompt.service.settings import RequestLimits
+
+ODD_IDS = [
+    "ada",
+    "tenant/42",
+    "/",
+    "a/events",
+    "x/recommendations",
+    "events",
+    "Zoë 🦆",
+    "a b+c%2F",
+    "?q=1#x",
+    "\x01\x1f\x7f",
+    "é" * 256,
+    "..a",
+]
+
+
+def test_when_the_budget_is_spent_the_best_state_at_hand_answers(service, tiny_model, monkeypatch):
+    items = tiny_model.personaliser.items
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json=log_of(items[0]))
+        fresh = (await client.get(path("ada", "/recommendations"))).json()
+        service.store.append("bob", entries(items[0]))
+        blocked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        waiting = loop.run_in_executor(
+            service.users.model_thread,
+            lambda: asyncio.run_coroutine_threadsafe(blocked.wait(), loop).result(),
+        )
+        await client.post(path("ada", "/events"), json=log_of(items[1]))
+        hasty = {"budget_ms": 30}
+        old = (await client.get(path("ada", "/recommendations"), params=hasty)).json()
+        start = (await client.get(path("bob", "/recommendations"), params=hasty)).json()
+        rank = (await client.post("/v1/rank", json=log_of(items[0]), params=hasty)).json()
+        blocked.set()
+        await waiting
+        new = (await client.get(path("ada", "/recommendations"))).json()
+        return fresh, old, start, rank, new
+
+    fresh, old, start, rank, new = in_service(service, talk)
+    assert (old["stale"], old["seq"], old["last_seq"]) == (True, 1, 2)
+    assert old["items"] == fresh["items"]
+    assert (start["stale"], start["seq"], start["last_seq"]) == (True, 0, 1)
+    assert rank["stale"]
+    assert (new["stale"], new["seq"]) == (False, 2)
+
+
+def test_beyond_the_queue_is_503_with_a_time_to_come_again(with_settings, tiny_model):
+    service = with_settings(batch=BatchLimits(largest=4, window_s=0.001, queue=6))
+    items = tiny_model.personaliser.items
+
+    async def talk(client):
+        for number in range(40):
+            service.store.append(f"u{number}", entries(items[number]))
+        answers = await asyncio.gather(
+            *(client.get(path(f"u{number}", "/recommendations")) for number in range(40))
+        )
+        later = await client.get(path("u39", "/recommendations"))
+        return answers, later
+
+    answers, later = in_service(service, talk)
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 503}
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["field"] == "queue of adaptations"
+    assert later.status_code == 200
+
+
+def test_two_hundred_clients_at_once_all_get_an_answer(with_settings, tiny_model):
+    service = with_settings(batch=BatchLimits(largest=8, queue=1000))
+    items = tiny_model.personaliser.items
+
+    async def talk(client):
+        async def one(number):
+            user = f"u{number % 50}"
+            told = await client.post(path(user, "/events"), json=log_of(items[number % 60]))
+            ranking = await client.get(path(user, "/recommendations"))
+            return told.status_code, ranking.status_code, ranking.json()["stale"]
+
+        return await asyncio.wait_for(asyncio.gather(*(one(number) for number in range(200))), timeout=120)
+
+    assert set(in_service(service, talk)) == {(201, 200, False)}
+    assert sum(service.store.head(f"u{number}").last_seq for number in range(50)) == 200
+
+
+def test_a_log_that_is_too_long_takes_no_more(with_settings, tiny_model):
+    service = with_settings(limits=RequestLimits(per_s=0, log_entries=3))
+    item = tiny_model.personaliser.items[0]
+
+    async def talk(client):
+        return [await client.post(path("ada", "/events"), json=log_of(item, item)) for _ in range(2)]
+
+    first, second = in_service(service, talk)
+    assert (first.status_code, second.status_code) == (201, 422)
+    assert second.json()["field"] == "log of the user"
+
+
+def test_explanations_are_asked_of_what_explains(service, store, personaliser, settings, tiny_model):
+    class Explains:
+        def explain(self, state, items):
+            return [{"because": len(state.events), "item": item} for item in items]
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json=log_of(personaliser.items[0]))
+        return await client.get(path("ada", "/recommendations"), params={"n": 3, "explain": "true"})
+
+    nobody = in_service(service, talk)
+    assert nobody.status_code == 501
+    assert nobody.json()["field"] == "explain"
+    model = replace(tiny_model, explainer=Explains())
+    places = in_service(make_service(store, model, settings), talk).json()["items"]
+    assert [one["explanation"] for one in places] == [{"because": 1, "item": one["item"]} for one in places]
+
+
+def test_more_explanations_than_may_wait_are_503(store, personaliser, settings, tiny_model):
+    class Slow:
+        def explain(self, state, items):
+            time.sleep(0.2)
+            return [{} for _ in items]
+
+    service = make_service(store, replace(tiny_model, explainer=Slow()), replace(settings, explanations=2))
+
+    async def talk(client):
+        asked = (client.get(path("eve", "/recommendations"), params={"explain": "true"}) for _ in range(5))
+        return [answer.status_code for answer in await asyncio.gather(*asked)]
+
+    assert sorted(in_service(service, talk)) == [200, 200, 503, 503, 503]
+
+
+def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser, settings):
+    from warmprompt.service.explaining import explainer_factory
+
+    model = make_model(personaliser, room=8, largest_batch=4, make_explainer=explainer_factory())
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json=log_of(*personaliser.items[:2], rating=5))
+        return await client.get(path("ada", "/recommendations"), params={"n": 2, "explain": "true"})
+
+    answer = in_service(make_service(store, model, settings), talk)
+    for place in answer.json()["items"]:
+        told = place["explanation"]
+        assert (told["item"], told["place"]) == (place["item"], place["place"])
+        assert {one["event"]["item"] for one in told["events"]} == set(personaliser.items[:2])
+        assert told["sentence"]
+
+
+def test_a_model_of_another_version_takes_over_and_states_follow(store, personaliser, settings, tiny_model):
+    # Another room makes another version of the same run.
+    items = personaliser.items
+    service = make_service(store, tiny_model, replace(settings, readapt=True))
+
+    async def talk(client):
+        for number in range(6):
+            await client.post(path(f"u{number}", "/events"), json=log_of(items[number]))
+            await client.get(path(f"u{number}", "/recommendations"))
+        before = (await client.get(path("u0", "/recommendations"))).json()
+        await written(service)
+        service.users.use(other := make_model(personaliser, room=16, largest_batch=8))
+        service.catch_up.wake()
+        after = (await client.get(path("u0", "/recommendations"))).json()
+        for _ in range(600):
+            ready = (await client.get("/readyz")).json()
+            current = ready["readaptation"]
+            if current and (current["users"], current["current"]) == (6, 6) and not current["running"]:
+                break
+            await asyncio.sleep(0.05)
+        return before, after, ready, other
+
+    before, after, ready, other = in_service(service, talk)
+    assert before["model"] == tiny_model.version
+    assert after["model"] == ready["model"] == other.version
+    assert ready["readaptation"] == {"users": 6, "current": 6, "running": False}
+    assert store.progress(other.version).current == 6
+    assert store.progress(tiny_model.version).current == 0
+
+
+def test_reloading_drops_no_request(store, personaliser, settings, tiny_model):
+    from warmprompt.service.service import Source
+
+    source = Source(name="tiny", open=lambda: personaliser)
+    service = make_service(store, tiny_model, replace(settings, room=4), source=source)
+
+    async def talk(client):
+        async def ask(number):
+            told = await client.post(path(f"u{number}", "/events"), json=log_of(personaliser.items[number]))
+            return told.status_code, (await client.get(path(f"u{number}", "/recommendations"))).status_code
+
+        asked = [asyncio.create_task(ask(number)) for number in range(30)]
+        reloaded = await client.post("/v1/admin/reload")
+        return await asyncio.gather(*asked), reloaded, (await client.get("/metrics")).text
+
+    asked, reloaded, metrics = in_service(service, talk)
+    assert set(asked) == {(201, 200)}
+    assert reloaded.json()["model"] == service.users.model.version != tiny_model.version
+    assert 'warmprompt_model_reloads_total{outcome="done"} 1.0' in metrics
+
+
+def test_a_run_that_cannot_be_loaded_leaves_the_model_in_service(store, settings, tiny_model):
+    from warmprompt.errors import MismatchError
+    from warmprompt.service.service import Source
+
+    def broken():
+        raise MismatchError(field="backbone", value="x", remedy="Give the same model.")
+
+    service = make_service(store, tiny_model, settings, source=Source(name="tiny", open=broken))
+
+    async def talk(client):
+        return await client.post("/v1/admin/reload"), await client.get(path("ada", "/recommendations"))
+
+    failed, ranking = in_service(service, talk)
+    assert failed.status_code == 409
+    assert ranking.json()["model"] == tiny_model.version
+
+
+def test_stored_bytes_hold_no_word_of_the_user(tiny_model, service):
+    async def talk(client):
+        await client.post(path("ada", "/events"), json={"about": "I collect quokkas"})
+        await client.get(path("ada", "/recommendations"))
+        await written(service)
+
+    in_service(service, talk)
+    assert b"quokka" not in service.store.get_state("ada", tiny_model.version).data
+
+
+def test_httpx_speaks_to_the_service_as_a_server_does():
+    # The tests above rest on it: the path comes raw as well as decoded.
+    seen = {}
+
+    async def app(scope, receive, send):
+        seen.update(scope)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def talk():
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://localhost"
+        ) as client:
+            await client.get("/v1/users/a%2Fb")
+
+    asyncio.run(talk())
+    assert (seen["path"], seen["raw_path"]) == ("/v1/users/a/b", b"/v1/users/a%2Fb")
