@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.held import Adapted, stored_form
@@ -12,11 +13,12 @@ from warmprompt.service.logs import note_error
 from warmprompt.store.contract import StoredState
 
 _PENDING = 4096
+_AT_ONCE = 4
 _RETRY_S = 1.0
 
 
 class StateWriter:
-    """Writes the newest state of each user, one after the other.
+    """Writes the newest state of each user, a few at once.
 
     Args:
         put: Stores a state of a user.
@@ -69,13 +71,15 @@ class StateWriter:
             if not self._pending:
                 self._arrived.clear()
                 await self._arrived.wait()
-            user = next(iter(self._pending))
-            adapted = self._pending[user]
-            try:
-                await self._put(user, stored_form(adapted))
-            except WarmpromptError as error:
-                note_error("a state could not be stored; trying again", error)
-                await asyncio.sleep(_RETRY_S)
-                continue
-            if self._pending.get(user) is adapted:
-                del self._pending[user]
+            await asyncio.gather(*(self._write(user) for user in list(islice(self._pending, _AT_ONCE))))
+
+    async def _write(self, user: str) -> None:
+        adapted = self._pending[user]
+        try:
+            await self._put(user, stored_form(adapted))
+        except WarmpromptError as error:
+            note_error("a state could not be stored; trying again", error)
+            await asyncio.sleep(_RETRY_S)
+            return
+        if self._pending.get(user) is adapted:
+            del self._pending[user]

@@ -1,26 +1,24 @@
 """Connections and transactions: how each database is made to keep its word.
 
-SQLite: write-ahead log, flushed to the disk with each commit; writers of one process queue here, those of
-several wait for the file's lock. PostgreSQL: each user's row is locked while the user's log grows.
+SQLite: write-ahead log, flushed to the disk with each commit; writers of one process take turns (`turns`),
+those of several wait for the file's lock. PostgreSQL: each user's row is locked while the user's log grows.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from warmprompt.errors import DatabaseAwayError
 from warmprompt.files import writing_to
 from warmprompt.store.faults import in_our_words, is_deadlock
+from warmprompt.store.turns import Turns
 
 _ANSWER_WITHIN_S = 5
 _ATTEMPTS = 3
@@ -37,8 +35,7 @@ class Database:
         viewing: Shares its connections; every transaction sees one moment.
         place: For messages, without a password.
         file: Of SQLite.
-        busy_s: How long a writer waits for others.
-        writing: Held by the one thread that writes to a SQLite file.
+        turns: Of those who write to a SQLite file.
     """
 
     engine: Engine
@@ -46,8 +43,7 @@ class Database:
     viewing: Engine
     place: str
     file: Path | None
-    busy_s: float
-    writing: threading.Lock = field(default_factory=threading.Lock)
+    turns: Turns | None = None
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Return what `work` finds with one statement.
@@ -70,12 +66,15 @@ class Database:
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Return what `work` returned, after what it wrote is on the disk.
 
-        It is called again where the server undid it in favour of another transaction.
+        It is called again where the server undid it in favour of another transaction, or the disk refused
+        what was written together with it.
 
         Raises:
             DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
         """
-        with in_our_words(self.place), self.alone():
+        with in_our_words(self.place):
+            if self.turns is not None:
+                return self.turns.write(self.engine.begin, work)
             for attempt in range(_ATTEMPTS):
                 try:
                     with self.engine.begin() as connection:
@@ -84,27 +83,6 @@ class Database:
                     if attempt == _ATTEMPTS - 1 or not is_deadlock(error):
                         raise
         raise AssertionError("the loop returns or raises")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the turn to write to a SQLite file among the threads of this process.
-
-        A thread that waited in SQLite would sleep in growing steps instead, and might never get its turn.
-
-        Raises:
-            DatabaseAwayError: No turn came.
-        """
-        if self.file is None:
-            yield
-            return
-        if not self.writing.acquire(timeout=self.busy_s):
-            raise DatabaseAwayError(
-                field="database", value=self.place, remedy="Too many writers wait for it; try again later."
-            )
-        try:
-            yield
-        finally:
-            self.writing.release()
 
 
 def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
@@ -125,9 +103,8 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
         event.listen(engine, "begin", _begin_sqlite)
         reading = engine.execution_options(warmprompt_begin="")
         viewing = engine.execution_options(warmprompt_begin="BEGIN")
-        return Database(
-            engine=engine, reading=reading, viewing=viewing, place=place, file=file, busy_s=busy_s
-        )
+        turns = Turns(place, busy_s)
+        return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=file, turns=turns)
     settings = {
         "client_encoding": "utf8",
         "connect_timeout": _ANSWER_WITHIN_S,
@@ -140,7 +117,7 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
     event.listen(engine, "connect", _postgresql_preparer(busy_s))
     reading = engine.execution_options(isolation_level="AUTOCOMMIT")
     viewing = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=None, busy_s=busy_s)
+    return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=None)
 
 
 def _make_private(file: Path) -> None:

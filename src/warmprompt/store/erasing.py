@@ -61,9 +61,9 @@ def scrub(database: Database, *, up_to_bytes: int | None = None) -> bool:
         database: The database; nothing is done to PostgreSQL.
         up_to_bytes: Leave a larger file as it is and return False.
     """
-    if database.file is None:
+    if database.turns is None:
         return False
-    with in_our_words(database.place), database.alone(), database.reading.connect() as connection:
+    with in_our_words(database.place), database.turns.alone(), database.reading.connect() as connection:
         due = _pragma(connection, "user_version")
         size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
         if due == 0 or (up_to_bytes is not None and size > up_to_bytes):
