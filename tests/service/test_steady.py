@@ -43,7 +43,8 @@ def test_the_steady_path_agrees_with_the_plain_one(tiny_model, personaliser):
         plain = personaliser.adapt(known.events, about=known.about)
         # The same sums in another order; two inner steps carry float32 error along.
         np.testing.assert_allclose(steady.vector_D, plain.vector_D, atol=2e-4)
-        np.testing.assert_allclose(steady.offsets_PH, plain.offsets_PH, atol=2e-4)
+        # Half precision keeps 11 bits.
+        np.testing.assert_allclose(steady.offsets_PH, plain.offsets_PH, rtol=2**-11, atol=2e-4)
 
 
 def test_batches_are_as_large_as_was_seen_to_be_steady(tiny_model):

@@ -46,6 +46,12 @@ def app(
     body: Annotated[
         int, typer.Option("--max-body", min=1024, max=2**30, help="Longest request body, bytes.")
     ] = 262_144,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", min=1, max=256, help="Processor threads of the model; states depend on their number."
+        ),
+    ] = 1,
     room: Annotated[
         int, typer.Option("--room", min=0, max=1_000_000, help="Items that may be added while it runs.")
     ] = 1024,
@@ -78,7 +84,9 @@ def app(
         limits=RequestLimits(body_bytes=body, per_s=rate, burst=burst),
         room=room,
     )
-    place = Place(host=host, port=port, store=store, watch=watch, log_level=log_level.upper())
+    place = Place(
+        host=host, port=port, store=store, watch=watch, threads=threads, log_level=log_level.upper()
+    )
     serve(
         run,
         place,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from warmprompt.adaptation.state import UserState
+from warmprompt.service.model.numbers import unpack
 from warmprompt.store.contract import Export, StoredState
 from warmprompt.types import Floats
 
@@ -23,7 +23,7 @@ class Adapted(Protocol):
         """P x H numbers."""
 
 
-def exported(held: Export, *, read: Callable[[bytes], Adapted] = UserState.from_bytes) -> dict[str, Any]:
+def exported(held: Export, *, read: Callable[[bytes], Adapted] = unpack) -> dict[str, Any]:
     """Return an export as JSON values; a state's numbers are written out.
 
     Args:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
+
 from warmprompt.adaptation.engine import Engine
 from warmprompt.adaptation.events import support_of, user_text
-from warmprompt.adaptation.packing import frozen
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.assembly.training import settings_of
@@ -21,10 +22,12 @@ from warmprompt.service.model.catalogue import (
     with_items,
     with_room,
 )
-from warmprompt.service.model.steady import TextShelf, adapt_steadily, steady_sizes
+from warmprompt.service.model.numbers import as_kept
+from warmprompt.service.model.packed import packed
+from warmprompt.service.model.steady import Moved, TextShelf, adapt_steadily, steady_sizes
 from warmprompt.types import ItemId
 
-_RECIPE = "steady 1"
+_RECIPE = "steady 2"
 
 
 class Explainer(Protocol):
@@ -42,7 +45,8 @@ class Model:
     """A run in service.
 
     Attributes:
-        version: Of everything that decides a state's bits: run, frozen weights, room, recipe.
+        version: Of everything that decides a state's bits: run, frozen weights, room, recipe, and on
+            this machine the processor's kind, its threads and the version of torch.
         personaliser: Ranks and looks up; sees the items added since.
         steady: Adapts; its catalogue has room.
         sizes: Rows that a pass may have.
@@ -94,11 +98,13 @@ def make_model(
         largest_batch: Users in a pass at most.
         make_explainer: Makes what explains rankings, or None.
     """
-    steady = with_room(personaliser.engine, room)
+    roomy = with_room(personaliser.engine, room)
+    quick = packed(roomy.backbone)
+    steady = roomy if quick is None else replace(roomy, backbone=quick)
     sizes = steady_sizes(steady, largest=largest_batch)
     view = in_view(personaliser, steady)
     texts = TextShelf()
-    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0])
+    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], quick is not None, *_machine())
     version = hashlib.sha256(repr(made_of).encode()).hexdigest()
     start = _states(steady, texts, sizes, [Known()], view)[0]
     return Model(
@@ -178,14 +184,21 @@ def _states(
         [support_of(known.events, index=view.index) for known in users],
         sizes=sizes,
     )
-    return [
-        UserState(
-            events=tuple(known.events),
-            about=known.about,
-            attributes=known.attributes or {},
-            vector_D=frozen(one.vector_D),
-            offsets_PH=frozen(one.offsets_PH),
-            model_hash=view.model_hash,
-        )
-        for known, one in zip(users, moved, strict=True)
-    ]
+    return [_state(view, known, one) for known, one in zip(users, moved, strict=True)]
+
+
+def _state(view: Personaliser, known: Known, moved: Moved) -> UserState:
+    numbers = as_kept(moved.vector_D, moved.offsets_PH)
+    return UserState(
+        events=tuple(known.events),
+        about=known.about,
+        attributes=known.attributes or {},
+        vector_D=numbers.vector_D,
+        offsets_PH=numbers.offsets_PH,
+        model_hash=view.model_hash,
+    )
+
+
+def _machine() -> tuple[str | int, ...]:
+    """Return what else floating-point sums depend on."""
+    return torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()

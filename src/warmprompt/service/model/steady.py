@@ -35,6 +35,7 @@ from warmprompt.types import Floats, Support
 
 EVENT_WIDTHS = (0, 64, 1024)
 LEAST_ROWS = 4
+_ROWS_STEP = 2
 _ENCODER_STEP = 16
 _PROBES = 4
 
@@ -128,14 +129,14 @@ def adapt_steadily(
 def steady_sizes(engine: Engine, *, largest: int) -> tuple[int, ...]:
     """Return the batch sizes that give the same bits on this machine, in rising order; (1,) if none do.
 
-    Made-up users with and without a text run at 4, 8, 12 ... rows, in other places and beside others; sizes
+    Made-up users with and without a text run at 4, 6, 8 ... rows, in other places and beside others; sizes
     that change a bit of anyone are left out.
     """
     shelf = TextShelf()
     probes = [_probe(engine, number) for number in range(_PROBES)]
     expected: list[list[bytes]] = []
     agreed = []
-    for size in range(LEAST_ROWS, max(largest, LEAST_ROWS) + 1, LEAST_ROWS):
+    for size in range(LEAST_ROWS, max(largest, LEAST_ROWS) + 1, _ROWS_STEP):
         found = [
             _bits(engine, shelf.get(engine, text), probes, size, shift)
             for text in ("", "I like to find out")

@@ -1,0 +1,90 @@
+"""A state's numbers, and their form as bytes: the vector in single precision, the prompt in half.
+
+    4 bytes   magic
+    2 bytes   version
+    6 bytes   D, P, H, two bytes each
+    vector    D float32
+    offsets   P x H float16
+    32 bytes  SHA-256 of all that stands before
+
+All little-endian. Ranking needs the vector alone; the prompt's offsets are half as many bytes in half
+precision. They are rounded when the state is made, not when it is written, so a state in memory, one read
+back and one rebuilt from the log are the same to the last bit, and writing loses nothing.
+
+D is factors, P prompt vectors, H hidden width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.state import UserState
+from warmprompt.errors import IntegrityError
+from warmprompt.types import Floats
+
+_HEAD = struct.Struct("<4sHHHH")
+_MAGIC = b"WPUN"
+_VERSION = 1
+_HASH = 32
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class Numbers(NamedTuple):
+    """What a model derived of a user; both read-only.
+
+    Attributes:
+        vector_D: The user vector.
+        offsets_PH: The prompt, as an offset from the run's reference prompt; float32 holding half precision.
+    """
+
+    vector_D: Floats
+    offsets_PH: Floats
+
+
+def as_kept(vector_D: Floats, offsets_PH: Floats) -> Numbers:
+    """Return the numbers as states hold them: offsets rounded to half precision, at most 65,504 in size."""
+    half_PH = np.clip(offsets_PH, -_LARGEST, _LARGEST).astype(np.float16)
+    return Numbers(vector_D=frozen(vector_D), offsets_PH=frozen(half_PH.astype(np.float32)))
+
+
+def pack(numbers: Numbers) -> bytes:
+    """Return numbers from `as_kept` as bytes; nothing is lost, and equal numbers give equal bytes."""
+    vector_D, offsets_PH = numbers
+    head = _HEAD.pack(_MAGIC, _VERSION, *vector_D.shape, *offsets_PH.shape)
+    body = head + vector_D.astype("<f4").tobytes() + offsets_PH.astype("<f2").tobytes()
+    return body + hashlib.sha256(body).digest()
+
+
+def unpack(data: bytes) -> Numbers:
+    """Return the numbers that `pack` wrote, or those of a whole state as earlier versions kept them.
+
+    Raises:
+        IntegrityError: The bytes are cut short, changed or of something else.
+        UserError: They begin as a whole state and are none.
+    """
+    if data[:4] != _MAGIC:
+        whole = UserState.from_bytes(data)
+        return Numbers(vector_D=whole.vector_D, offsets_PH=whole.offsets_PH)
+    if len(data) < _HEAD.size + _HASH or hashlib.sha256(data[:-_HASH]).digest() != data[-_HASH:]:
+        raise _damaged(data)
+    _, version, width, prompts, hidden = _HEAD.unpack_from(data)
+    split = _HEAD.size + 4 * width
+    if version != _VERSION or len(data) != split + 2 * prompts * hidden + _HASH:
+        raise _damaged(data)
+    return Numbers(
+        vector_D=frozen(np.frombuffer(data[_HEAD.size : split], dtype="<f4")),
+        offsets_PH=frozen(np.frombuffer(data[split:-_HASH], dtype="<f2").reshape(prompts, hidden)),
+    )
+
+
+def _damaged(data: bytes) -> IntegrityError:
+    return IntegrityError(
+        field="numbers of a user state",
+        value=f"{len(data)} bytes",
+        remedy="They were cut short, changed, or written by a later version; adapt the user again.",
+    )
