@@ -18,6 +18,7 @@ from warmprompt.errors import FaultError, WarmpromptError
 from warmprompt.service.edge import Edge
 from warmprompt.service.logs import note_error
 from warmprompt.service.problems import ProblemError, problem_of, respond
+from warmprompt.service.quick import Quick
 from warmprompt.service.routes import entities, items, operations, rank, users
 from warmprompt.service.service import Service
 
@@ -64,7 +65,7 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
     if page is not None:
         app.mount("/static", StaticFiles(directory=page), name="static")
         app.add_route("/", lambda _request: FileResponse(page / "index.html"))
-    return Edge(app, metrics=service.metrics, body_bytes=service.settings.limits.body_bytes)
+    return Edge(Quick(app, service), metrics=service.metrics, body_bytes=service.settings.limits.body_bytes)
 
 
 async def _tell_problem(_request: Request, error: Exception) -> Response:

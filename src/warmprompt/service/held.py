@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.model.live import Model, adapt_all, text_of
+from warmprompt.service.model.numbers import Numbers, pack, unpack
 from warmprompt.service.told import PROFILE, Told, after, known_to
 from warmprompt.store.contract import Recorded, Store, StoredState, evidence_after
 
@@ -76,6 +77,12 @@ class Held:
         mine = self.adapted
         return mine is not None and mine.version == model.version and mine.seq == self.told.seq
 
+    def page(self, model: Model, n: int, *, explain: bool) -> bytes | None:
+        """Return a ranking of the state, made before; None where there is none or the state is behind."""
+        if not self.pages or not self.is_fresh(model):
+            return None
+        return self.pages.get(page_key(model, self.told.seq, n, explain=explain))
+
     def advance(self, entries: Sequence[Recorded]) -> bool:
         """Take in entries of the log; False where they do not continue what was told."""
         fresh = [entry for entry in entries if entry.seq > self.told.seq]
@@ -87,6 +94,11 @@ class Held:
         self.told = after(self.told, fresh)
         self.pages.clear()
         return True
+
+
+def page_key(model: Model, seq: int, n: int, *, explain: bool) -> tuple[object, ...]:
+    """Return what a ranking is kept under: all that it depends on, of one user."""
+    return (n, explain, model.version, model.items_version, seq)
 
 
 def read_user(store: Store, user: str, models: Sequence[Model]) -> Held | None:
@@ -109,12 +121,11 @@ def read_user(store: Store, user: str, models: Sequence[Model]) -> Held | None:
 
 def stored_form(adapted: Adapted) -> StoredState:
     """Return what the store keeps of a state: numbers alone, what was told stands in the log."""
-    bare = replace(adapted.state, events=(), about=None, attributes={})
     return StoredState(
         model_hash=adapted.version,
         seq=adapted.seq,
         evidence_hash=adapted.evidence_hash,
-        data=bare.to_bytes(),
+        data=pack(Numbers(vector_D=adapted.state.vector_D, offsets_PH=adapted.state.offsets_PH)),
     )
 
 
@@ -154,15 +165,18 @@ def _revived(stored: StoredState, entries: Sequence[Recorded], model: Model) -> 
     if (told.seq, told.evidence_hash) != (stored.seq, stored.evidence_hash):
         return None
     try:
-        bare = UserState.from_bytes(stored.data)
+        numbers = unpack(stored.data)
     except WarmpromptError:  # damaged or of another format: the state is derived anew
         return None
     known, left_out = known_to(told, model.personaliser)
-    state = replace(
-        bare, events=tuple(known.events), about=known.about, attributes=dict(known.attributes or {})
+    state = UserState(
+        events=tuple(known.events),
+        about=known.about,
+        attributes=dict(known.attributes or {}),
+        vector_D=numbers.vector_D,
+        offsets_PH=numbers.offsets_PH,
+        model_hash=model.personaliser.model_hash,
     )
-    if state.model_hash != model.personaliser.model_hash:
-        return None
     return Adapted(
         version=model.version,
         seq=stored.seq,

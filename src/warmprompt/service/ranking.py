@@ -9,6 +9,7 @@ from typing import Any
 
 from warmprompt.adaptation.personaliser import Ranking
 from warmprompt.service.adapting import Answer
+from warmprompt.service.held import page_key
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.users import Users
 from warmprompt.types import ItemId
@@ -31,7 +32,7 @@ async def ranked(
         ProblemError: Explanations are asked for and nothing explains.
         QueueFullError: Too many explanations wait.
     """
-    asked = (n, explain, answer.model.version, answer.model.items_version, answer.seq)
+    asked = page_key(answer.model, answer.seq, n, explain=explain)
     keep = answer.held is not None and not answer.stale and candidates is None
     pages = answer.held.pages if answer.held is not None and keep else {}
     users.metrics.answers.labels("warm" if answer.state.events else "cold").inc()

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 from sqlalchemy import make_url
 
+from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.assembly.runs import open_run
+from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
 from warmprompt.meta.checkpoint import MANIFEST
 from warmprompt.service.app import create_app
@@ -47,6 +49,7 @@ class Place:
         port: Port; 0 takes a free one.
         store: Address of the database.
         watch: Load the run anew when its folder changes.
+        threads: Processor threads of the model; None takes the run's own choice.
         log_level: Of the service's log.
     """
 
@@ -54,6 +57,7 @@ class Place:
     port: int = 8000
     store: str = "sqlite:///warmprompt.db"
     watch: bool = False
+    threads: int | None = 1
     log_level: str = "INFO"
 
 
@@ -95,7 +99,7 @@ def serve(
             )
         source = Source(
             name=folder.name,
-            open=lambda: open_run(folder),
+            open=lambda: _opened_run(folder, place.threads),
             stamp=(lambda: _stamp(folder)) if place.watch else None,
             make_explainer=make_explainer,
         )
@@ -105,7 +109,15 @@ def serve(
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
         note("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
         address = _address(listener)
-        asyncio.run(_run(service, listener, ready=lambda: ready(address)))
+        # `uvicorn.Server.serve` runs in the loop that it finds, so its own choice of a fast one is made here.
+        with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+            runner.run(_run(service, listener, ready=lambda: ready(address)))
+
+
+def _opened_run(folder: Path, threads: int | None) -> Personaliser:
+    run = open_run(folder)  # which gives the model as many threads as it was trained with
+    use_threads(threads)
+    return run
 
 
 def _load_risk(folder: Path) -> RiskModel:

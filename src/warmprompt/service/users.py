@@ -151,6 +151,30 @@ class Users:
         self.metrics.stale.inc()
         return answer_of(held.adapted, held, self.models, asked_seq=asked_seq)
 
+    def has_page(self, user: str, n: int, explain: bool) -> bool:  # noqa: FBT001 - as the request has it
+        """Tell whether memory holds a ranking of a user that may still be true."""
+        held = self._held.get(user)
+        return held is not None and held.page(self.model, n, explain=explain) is not None
+
+    async def page(self, user: str, n: int, explain: bool) -> bytes | None:  # noqa: FBT001
+        """Return a ranking made before if it still is what the user would get, else None.
+
+        Raises:
+            DatabaseAwayError: Others write to the same store, and it cannot be reached.
+        """
+        held = self._held.get(user)
+        if held is not None and self.settings.shared:
+            held = await self._refreshed(held)
+        page = None if held is None else held.page(self.model, n, explain=explain)
+        if held is None or held.adapted is None or page is None:
+            return None
+        held.used_s = asyncio.get_running_loop().time()
+        if user in self._held:
+            self._held.move_to_end(user)
+        self.metrics.answers.labels("warm" if held.adapted.state.events else "cold").inc()
+        self.metrics.cached.inc()
+        return page
+
     async def state_of(self, known: Known, *, budget_s: float) -> Answer:
         """Return the state of somebody of whom nothing is kept; when the budget is spent, of a stranger.
 

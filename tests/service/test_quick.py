@@ -1,0 +1,125 @@
+"""What is answered from memory is what the framework would answer, to the byte; all else goes its way."""
+
+from dataclasses import replace
+
+import pytest
+from tests.service.talking import in_service, log_of, make_service
+from tests.service.test_security import give_key
+
+from warmprompt.service.quick import Quick
+from warmprompt.service.settings import RequestLimits
+
+PATH = "/v1/users/ada%2F1/recommendations"
+PLAIN = ["", "?n=3", "?n=3&budget_ms=250", "?explain=false", "?budget_ms=0&n=10"]
+ODD = [
+    "?n=03",
+    "?n=3&n=4",
+    "?n=x",
+    "?n=0",
+    "?n=201",
+    "?n=1000",
+    "?explain=1",
+    "?nn=3",
+    "?n=+3",
+    "?n=%33",
+    "?&",
+    "?n=",
+]
+
+
+@pytest.fixture
+def answered(monkeypatch):
+    """Return the list of queries that were answered from memory."""
+    found, answer = [], Quick._answered
+
+    async def noting(self, question, scope, receive, send):
+        done = await answer(self, question, scope, receive, send)
+        if done:
+            found.append(scope["query_string"].decode())
+        return done
+
+    monkeypatch.setattr(Quick, "_answered", noting)
+    return found
+
+
+def test_memory_and_framework_answer_alike(service, personaliser, answered, monkeypatch):
+    async def talk(client):
+        await client.post("/v1/users/ada%2F1/events", json=log_of(*personaliser.items[:3]))
+        with monkeypatch.context() as bare:
+            bare.setattr("warmprompt.service.quick._question", lambda _scope: None)
+            slow = [await client.get(PATH + query) for query in PLAIN]
+        return slow, [await client.get(PATH + query) for query in PLAIN]
+
+    slow, fast = in_service(service, talk)
+    assert answered == [query[1:] for query in PLAIN]
+    for one, other in zip(slow, fast, strict=True):
+        assert one.status_code == other.status_code == 200
+        assert one.content == other.content
+        assert dict(one.headers) == dict(other.headers)
+
+
+def test_what_is_asked_oddly_is_left_to_the_framework(service, personaliser, answered, monkeypatch):
+    async def talk(client):
+        await client.post("/v1/users/ada%2F1/events", json=log_of(*personaliser.items[:3]))
+        await client.get(PATH)
+        await client.get(PATH + "?n=3")
+        with_it = [(await client.get(PATH + query)) for query in ODD]
+        monkeypatch.setattr("warmprompt.service.quick._question", lambda _scope: None)
+        without = [(await client.get(PATH + query)) for query in ODD]
+        return with_it, without
+
+    with_it, without = in_service(service, talk)
+    assert [one.status_code for one in with_it] == [one.status_code for one in without]
+    assert [one.content for one in with_it] == [one.content for one in without]
+    assert 422 in {one.status_code for one in with_it}
+    assert answered == []
+
+
+def test_a_new_event_ends_what_memory_says(service, personaliser, answered):
+    async def talk(client):
+        seqs = []
+        for item in personaliser.items[:3]:
+            await client.post("/v1/users/ada%2F1/events", json=log_of(item))
+            seqs += [(await client.get(PATH)).json()["seq"] for _ in range(3)]
+        await client.delete("/v1/users/ada%2F1")
+        return seqs, (await client.get(PATH)).json()["last_seq"]
+
+    assert in_service(service, talk) == ([1, 1, 1, 2, 2, 2, 3, 3, 3], 0)
+    assert len(answered) == 6
+
+
+def test_keys_scopes_and_rates_hold_for_what_memory_says(store, tiny_model, settings, personaliser, answered):
+    service = make_service(store, tiny_model, replace(settings, limits=RequestLimits(per_s=0.001, burst=4)))
+    service.gate.is_open = False
+    reads, writes = give_key(store, "read", name="reads"), give_key(store, "write", name="writes")
+
+    async def talk(client):
+        async def ask(key):
+            return (await client.get(PATH, headers={"Authorization": f"Bearer {key}"})).status_code
+
+        body = log_of(*personaliser.items[:3])
+        await client.post(
+            "/v1/users/ada%2F1/events", json=body, headers={"Authorization": f"Bearer {writes}"}
+        )
+        good = [await ask(reads) for _ in range(3)]
+        return good, await ask(writes), await ask("wp_" + "A" * 43), [await ask(reads) for _ in range(4)]
+
+    good, wrong_scope, unknown, often = in_service(service, talk)
+    assert (good, wrong_scope, unknown) == ([200, 200, 200], 403, 401)
+    assert often[-1] == 429
+    assert len(answered) >= 4
+
+
+def test_another_process_writing_is_seen(store, tiny_model, settings, personaliser, answered):
+    one = make_service(store, tiny_model, replace(settings, shared=True))
+    from warmprompt.service.told import entry_of
+    from warmprompt.types import Event
+
+    async def talk(client):
+        await client.post("/v1/users/ada%2F1/events", json=log_of(personaliser.items[0]))
+        first = [(await client.get(PATH)).json()["seq"] for _ in range(2)]
+        store.append("ada/1", [entry_of(Event(item=personaliser.items[1]))])  # as another process would
+        return first, [(await client.get(PATH)).json()["seq"] for _ in range(2)]
+
+    assert in_service(one, talk) == ([1, 1], [2, 2])
+    assert len(answered) == 2
