@@ -15,9 +15,9 @@ from warmprompt.risk.network.fedwire import (
     fedwire_2004_targets,
     generate_fedwire,
 )
-from warmprompt.risk.network.statistics import reciprocity, statistics
+from warmprompt.risk.network.statistics import reciprocity, statistics, value_core
 
-SMALL = replace(fedwire_2004(), num_participants=300, num_pairs=2000, total_minor=10**12)
+SMALL = replace(fedwire_2004(), num_participants=300, num_pairs=2000, total_minor=10**12, core_within=None)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,31 @@ def test_the_targets_are_the_published_ones_and_say_that_they_are_unconfirmed():
         "core_links": 181,
     }
     assert "to be confirmed" in fedwire_2004_source()["status"]
+
+
+def test_a_seed_whose_first_draw_has_too_small_a_core_is_drawn_again():
+    # Seed 115 is one: links stay, values move until the core has as many banks as the target allows.
+    model = fedwire_2004()
+    target = next(one for one in fedwire_2004_targets() if one.statistic == "core_nodes")
+    assert model.core_within == (target.value - target.tolerance, target.value + target.tolerance)
+    first = generate_fedwire(115, model=replace(model, core_within=None))
+    found = generate_fedwire(115)
+    assert len(value_core(first)[0]) < model.core_within[0]
+    assert model.core_within[0] <= len(value_core(found)[0]) <= model.core_within[1]
+    assert found.nodes == first.nodes
+    assert np.array_equal(found.matrix.indices, first.matrix.indices)
+    # The same rank-size curve; what hangs outside the giant component takes small values with it.
+    assert np.array_equal(np.sort(found.matrix.data)[-1000:], np.sort(first.matrix.data)[-1000:])
+
+
+def test_a_first_draw_that_fits_is_kept_to_the_bit(network):
+    first = generate_fedwire(11, model=replace(fedwire_2004(), core_within=None))
+    assert (first.matrix != network.matrix).nnz == 0
+
+
+def test_a_core_that_no_draw_has_is_an_error():
+    with pytest.raises(BadInputError, match="core_within"):
+        generate_fedwire(0, model=replace(SMALL, core_within=(2, 2)))
 
 
 def test_exponents_by_the_powerlaw_library_are_inside_too(network):
@@ -149,6 +174,8 @@ def test_values_follow_the_rank_size_curve():
         ("value_offset", -1.0),
         ("value_decay", 0.0),
         ("total_minor", 0),
+        ("core_within", (5, 4)),
+        ("core_within", (1, 4)),
     ],
 )
 def test_a_model_that_makes_no_network_is_refused(field, value):

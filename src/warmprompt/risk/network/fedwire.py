@@ -24,6 +24,9 @@ proportional to a Zipf-Mandelbrot law,
     score(i -> j) = min(h_i, h_j) + weight max(h_i, h_j) + noise of the pair + noise of the link,  (3)
     value(r) ~ (r + offset)^-decay.                                                                (4)
 
+The noise in (3) is drawn again until the number of core banks is one that the model allows: what comes out
+is the model conditioned on that figure (rejection), and the first draw that fits is taken as it is.
+
 Sources: (1) Caldarelli, Capocci, De Los Rios & Munoz 2002, with the soft threshold of Boguna &
 Pastor-Satorras 2003; (4) Mandelbrot 1953. (2) and (3) are this project's own.
 N is participants, M pairs that trade, E links.
@@ -44,12 +47,13 @@ from scipy.special import expit
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.network.graph import PaymentNetwork, frozen
-from warmprompt.risk.network.statistics import NetworkStatistics, giant_component
+from warmprompt.risk.network.statistics import NetworkStatistics, giant_component, value_core
 from warmprompt.rng import derive
 
 _CONFIG = "fedwire_2004.toml"
 _BLOCK_ROWS = 512
 _BIN_WIDTH = 0.01
+_MOST_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class FedwireModel:
         value_decay: Decay in (4), above 0.
         total_minor: Value of all links of the day together, minor units.
         currency: ISO 4217 code.
+        core_within: Fewest and most banks on the largest links that carry 75 % of the value; None takes any.
     """
 
     num_participants: int
@@ -85,6 +90,7 @@ class FedwireModel:
     value_decay: float
     total_minor: int
     currency: str
+    core_within: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no network.
@@ -103,6 +109,8 @@ class FedwireModel:
         self._require("value_offset", self.value_offset >= 0, "Give a number that is not negative.")
         self._require("value_decay", self.value_decay > 0, "Give a number above 0.")
         self._require("total_minor", 0 < self.total_minor < 2**62, "Give more than 0 and less than 2^62.")
+        least, most = self.core_within or (2, 2)
+        self._require("core_within", 2 <= least <= most, "Give two whole numbers of at least 2, rising.")
 
     def _require(self, name: str, holds: bool, remedy: str) -> None:  # noqa: FBT001 - the condition itself
         if not holds:
@@ -127,7 +135,8 @@ class Target:
 @cache
 def fedwire_2004() -> FedwireModel:
     """Return the model whose networks are held against the published figures."""
-    return FedwireModel(**_config()["model"])
+    told = _config()["model"]
+    return FedwireModel(**told | {"core_within": tuple(told["core_within"])})
 
 
 @cache
@@ -148,6 +157,9 @@ def generate_fedwire(seed: int, *, model: FedwireModel | None = None) -> Payment
     Participants are called "B0001" and so on from the largest size down; a number that is missing was
     outside the giant component. Amounts are whole minor units, at least 1, and sum to the model's total
     before links outside the giant component leave, which carry next to nothing.
+
+    Raises:
+        BadInputError: None of 100 draws of the values' noise has as many core banks as the model allows.
     """
     chosen = fedwire_2004() if model is None else model
     sizes = _sizes(chosen)
@@ -157,16 +169,30 @@ def generate_fedwire(seed: int, *, model: FedwireModel | None = None) -> Payment
     turned = derive(seed, "fedwire", "direction").random(len(left)) < 0.5
     payers = np.where(turned, right, left)
     payees = np.where(turned, left, right)
-    noise = chosen.pair_noise * derive(seed, "fedwire", "pair").standard_normal(len(left))
-    scores = smaller + chosen.larger_weight * larger + noise
-    amounts = _amounts(seed, chosen, np.concatenate([scores, scores[two_way]]))
     rows = np.concatenate([payers, payees[two_way]])
     columns = np.concatenate([payees, payers[two_way]])
-    shape = (chosen.num_participants, chosen.num_participants)
-    matrix = sparse.coo_array((amounts, (rows, columns)), shape=shape).tocsr()
+    scores = smaller + chosen.larger_weight * larger
     width = len(str(chosen.num_participants))
     names = tuple(f"B{number:0{width}d}" for number in range(1, chosen.num_participants + 1))
-    return giant_component(PaymentNetwork(nodes=names, matrix=frozen(matrix), currency=chosen.currency))
+    for attempt in range(_MOST_DRAWS):
+        amounts = _amounts(seed, chosen, scores, two_way, attempt)
+        matrix = sparse.coo_array((amounts, (rows, columns)), shape=(len(names), len(names))).tocsr()
+        whole = PaymentNetwork(nodes=names, matrix=frozen(matrix), currency=chosen.currency)
+        network = giant_component(whole)
+        if _core_fits(chosen, network):
+            return network
+    raise BadInputError(
+        field="model core_within",
+        value=chosen.core_within,
+        remedy=f"None of {_MOST_DRAWS} draws has so many core banks; widen it, or set it to None.",
+    )
+
+
+def _core_fits(model: FedwireModel, network: PaymentNetwork) -> bool:
+    if model.core_within is None:
+        return True
+    least, most = model.core_within
+    return least <= len(value_core(network)[0]) <= most
 
 
 def _sizes(model: FedwireModel) -> np.ndarray:
@@ -214,14 +240,19 @@ def _two_way(seed: int, model: FedwireModel, smaller: np.ndarray) -> np.ndarray:
     return np.sort(np.argsort(-keys, kind="stable")[:num_two_way])
 
 
-def _amounts(seed: int, model: FedwireModel, scores: np.ndarray) -> np.ndarray:
+def _amounts(
+    seed: int, model: FedwireModel, scores: np.ndarray, two_way: np.ndarray, attempt: int
+) -> np.ndarray:
     """Return minor units by (3) and (4), shape (E,); the largest link takes what rounding leaves."""
-    noise = derive(seed, "fedwire", "link").standard_normal(len(scores))
-    order = np.argsort(-(scores + model.link_noise * noise), kind="stable")
-    curve = (np.arange(1, len(scores) + 1) + model.value_offset) ** -model.value_decay
+    again = (attempt,) if attempt else ()
+    noisy = scores + model.pair_noise * derive(seed, "fedwire", "pair", *again).standard_normal(len(scores))
+    noisy = np.concatenate([noisy, noisy[two_way]])
+    noise = derive(seed, "fedwire", "link", *again).standard_normal(len(noisy))
+    order = np.argsort(-(noisy + model.link_noise * noise), kind="stable")
+    curve = (np.arange(1, len(noisy) + 1) + model.value_offset) ** -model.value_decay
     values = np.maximum(np.rint(curve / curve.sum() * model.total_minor), 1).astype(np.int64)
     values[0] += model.total_minor - int(values.sum())
-    amounts = np.empty(len(scores), dtype=np.int64)
+    amounts = np.empty(len(noisy), dtype=np.int64)
     amounts[order] = values
     return amounts
 

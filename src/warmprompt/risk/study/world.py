@@ -139,6 +139,7 @@ def smaller_model(num_banks: int, *, pairs_per_bank: int = 13) -> FedwireModel:
         num_participants=num_banks,
         num_pairs=num_banks * pairs_per_bank,
         total_minor=DOLLARS_PER_BANK * 100 * num_banks,
+        core_within=None,
     )
 
 
