@@ -5,7 +5,9 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.profile import DriftWatch, fit_calibration
+from warmprompt.risk.profile import DriftWatch, Payment, calibrated_anew, fit_calibration, make_profiler
+
+DAY = 86_400
 
 
 def draw(rng, size):
@@ -50,6 +52,49 @@ def test_pair_is_isotonic_regression_with_the_payment_added():
         for label, value in ((0, low[0]), (1, high[0])):
             fitted = IsotonicRegression().fit(np.append(levels, level), np.append(fraud, label))
             assert value == pytest.approx(fitted.predict([level])[0], abs=1e-9)
+
+
+def shifting(rng, size, *, days):
+    """Payments whose frauds score higher day by day."""
+    time = np.sort(rng.integers(0, days * DAY, size=size))
+    fraud = rng.random(size) < 0.2
+    return rng.normal(size=size) + fraud * (2 + 0.03 * time / DAY), fraud, time
+
+
+def test_calibrating_anew_follows_a_shift():
+    rng = np.random.default_rng(4)
+    later = shifting(rng, 40_000, days=160)
+    past = shifting(rng, 40_000, days=160)
+    rows = later[2] >= 100 * DAY
+    scores, fraud, time = (column[rows] for column in later)
+    old = past[2] < 93 * DAY
+    fixed = fit_calibration(past[0][old], past[1][old]).verdicts(scores)
+    anew = calibrated_anew(scores, time, past, label_delay_s=7 * DAY)
+    # Frauds of the fixed window score too low for those to come; a window of 35 days that ends 7 to 14 days
+    # before lags behind by 28 days on average, 0.84 deviations instead of 2.5.
+    assert fixed.says_fraud_R[fraud].mean() > 0.985
+    assert 0.9 < anew.says_fraud_R[fraud].mean() < fixed.says_fraud_R[fraud].mean() - 0.01
+
+
+def test_calibrating_anew_reads_no_label_before_it_is_due():
+    rng = np.random.default_rng(5)
+    scores, fraud, time = shifting(rng, 20_000, days=80)
+    judged = time >= 50 * DAY
+    found = calibrated_anew(scores[judged], time[judged], (scores, fraud, time), label_delay_s=7 * DAY)
+    # Labels from day 50 on are turned round: the verdicts of the first week may not change, later ones must.
+    turned = np.where(time >= 50 * DAY, ~fraud, fraud)
+    other = calibrated_anew(scores[judged], time[judged], (scores, turned, time), label_delay_s=7 * DAY)
+    same = found.p_R == other.p_R
+    assert same[time[judged] < 57 * DAY].all()
+    assert not same[time[judged] >= 64 * DAY].all()
+
+
+def test_a_new_calibration_leaves_states_valid(profiler, model, episodes_of, entities):
+    anew = make_profiler(model, {0: episodes_of(entities[100:150], per_entity=2, ks=(0,))})
+    payment = Payment(id=1, time_s=1_530_000_000, amount_minor=4_200, counterparty=3)
+    state = profiler.observe(profiler.start("a"), payment)
+    later = Payment(id=2, time_s=1_530_100_000, amount_minor=9_900, counterparty=3)
+    assert anew.score(state, later).score == profiler.score(state, later).score
 
 
 @pytest.mark.parametrize(

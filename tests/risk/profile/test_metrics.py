@@ -8,6 +8,7 @@ from warmprompt.risk.profile.calibration import Calibration
 from warmprompt.risk.profile.metrics import (
     calibration_error,
     card_precision,
+    coverage_interval,
     judge,
     paired_intervals,
     weighted_average_precision,
@@ -48,9 +49,20 @@ def test_coverage_by_hand():
     )
     # Sets: genuine, genuine, both, fraud, fraud.
     scores, fraud = np.array([0.0, 0.5, 1.5, 3.0, 4.0]), np.array([False, True, False, True, False])
-    found = judge(scores, fraud, np.zeros(5, dtype=np.int64), np.arange(5), calibration)
+    found = judge(scores, fraud, np.zeros(5, dtype=np.int64), np.arange(5), calibration.verdicts(scores))
     assert (found["cover"], found["unsure"]) == (3 / 5, 1 / 5)
     assert (found["cover fraud"], found["cover genuine"]) == (1 / 2, 2 / 3)
+
+
+def test_coverage_interval_keeps_an_entitys_payments_together():
+    # Nine entities are covered on all of their payments and one on none: were payments drawn one by one, the
+    # interval would be ten times narrower than sqrt(.9 * .1 / 10) * 1.96 says.
+    held = np.repeat(np.arange(10) > 0, 100)
+    value, low, high = coverage_interval(
+        [(held, np.repeat(np.arange(10), 100))], 10, rng=np.random.default_rng(0)
+    )
+    assert value == pytest.approx(0.9)
+    assert high - low == pytest.approx(2 * 1.96 * (0.9 * 0.1 / 10) ** 0.5, abs=0.1)
 
 
 def test_calibration_error_by_hand():

@@ -1,6 +1,6 @@
 """Few-shot risk profiles: each customer, terminal or bank is a task, its few known payments the support."""
 
-from warmprompt.risk.profile.calibration import Calibration, fit_calibration
+from warmprompt.risk.profile.calibration import Calibration, Verdicts, calibrated_anew, fit_calibration
 from warmprompt.risk.profile.drift import DriftReport, DriftWatch
 from warmprompt.risk.profile.episodes import MAX_SUPPORT, Cuts, Episodes, build_episodes, draw_cuts
 from warmprompt.risk.profile.payments import (
@@ -32,9 +32,11 @@ __all__ = [
     "ProfileSettings",
     "Profiler",
     "RiskEstimate",
+    "Verdicts",
     "World",
     "WorldSettings",
     "build_episodes",
+    "calibrated_anew",
     "counterparty_context",
     "draw_cuts",
     "fit_calibration",

@@ -8,6 +8,8 @@ Two guarantees, both under exchangeability of calibration and later payments:
   each has its true label in the set (Vovk, Gammerman & Shafer 2005, section 4.5). With under one
   percent of fraud a set that ignored the label's class would be right 99 % of the time by saying "genuine".
 
+Neither holds when the mix of frauds changes. `calibrated_anew` therefore fits both again as labels come due.
+
 n is calibration payments, L levels, R payments to judge.
 """
 
@@ -21,9 +23,24 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.profile.payments import Bools, Doubles
+from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs
 
 _NUM_LEVELS = 150
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verdicts:
+    """What is said of payments.
+
+    Attributes:
+        p_R: Calibrated probability of fraud.
+        says_fraud_R: Whether "fraud" is in the set.
+        says_genuine_R: Whether "genuine" is.
+    """
+
+    p_R: Doubles
+    says_fraud_R: Bools
+    says_genuine_R: Bools
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +73,13 @@ class Calibration:
         """Return whether "fraud" and whether "genuine" is in each payment's set."""
         return scores_R >= self.fraud_from, scores_R <= self.genuine_to
 
+    def verdicts(self, scores_R: Doubles) -> Verdicts:
+        """Return probabilities and sets together."""
+        says_fraud_R, says_genuine_R = self.sets(scores_R)
+        return Verdicts(
+            p_R=self.probabilities(scores_R)[0], says_fraud_R=says_fraud_R, says_genuine_R=says_genuine_R
+        )
+
 
 def fit_calibration(scores_n: Doubles, fraud_n: Bools, *, level: float = 0.9) -> Calibration:
     """Fit both step functions to payments that no model has been fitted or tuned on.
@@ -87,6 +111,48 @@ def fit_calibration(scores_n: Doubles, fraud_n: Bools, *, level: float = 0.9) ->
         genuine_to=_conformal_quantile(scores_n[~fraud_n], level),
         level=level,
     )
+
+
+def calibrated_anew(  # noqa: PLR0913 - settings by keyword
+    scores_R: Doubles,
+    time_R: Longs,
+    past: tuple[Doubles, Bools, Longs],
+    *,
+    label_delay_s: int,
+    every_s: int = 7 * DAY_S,
+    window_s: int = 35 * DAY_S,
+    level: float = 0.9,
+) -> Verdicts:
+    """Judge payments in order of time by calibrations that are fitted again at regular times.
+
+    The first is fitted at the midnight before the first payment, the next `every_s` later, and so on; each to
+    the payments of `past` from the last `window_s` whose labels are due then, and to nothing later.
+
+    Args:
+        scores_R: Of the payments to judge.
+        time_R: When they came, seconds.
+        past: Scores, labels and times of payments that no model has been fitted or tuned on.
+        label_delay_s: How long a label takes.
+        every_s: From one calibration to the next.
+        window_s: How far back from the last label that is due.
+        level: Coverage within each class.
+
+    Raises:
+        BadInputError: As in `fit_calibration`; too few labels in a window.
+    """
+    scores_n, fraud_n, time_n = past
+    begin = int(time_R.min()) // DAY_S * DAY_S
+    period_R = (time_R - begin) // every_s
+    p_R, says_fraud_R, says_genuine_R = np.empty(len(time_R)), *np.empty((2, len(time_R)), dtype=np.bool_)
+    for period in np.unique(period_R):
+        due_s = begin + int(period) * every_s - label_delay_s
+        known = (time_n <= due_s) & (time_n > due_s - window_s)
+        found = fit_calibration(scores_n[known], fraud_n[known], level=level)
+        here = period_R == period
+        verdicts = found.verdicts(scores_R[here])
+        p_R[here] = verdicts.p_R
+        says_fraud_R[here], says_genuine_R[here] = verdicts.says_fraud_R, verdicts.says_genuine_R
+    return Verdicts(p_R=p_R, says_fraud_R=says_fraud_R, says_genuine_R=says_genuine_R)
 
 
 def _conformal_quantile(badness: Doubles, level: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from warmprompt.risk.profile.calibration import Calibration
+from warmprompt.risk.profile.calibration import Verdicts
 from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs
 
 NUM_BINS = 15
@@ -22,9 +22,9 @@ def judge(
     fraud_R: Bools,
     time_R: Longs,
     entity_R: Longs,
-    calibration: Calibration | None,
+    verdicts: Verdicts | None,
 ) -> dict[str, float]:
-    """Return every metric of `METRICS`; calibrated ones are NaN without a calibration.
+    """Return every metric of `METRICS`; calibrated ones are NaN without verdicts.
 
     AP, AUC and card precision are of scores, the others of calibrated probabilities and sets.
     """
@@ -33,10 +33,9 @@ def judge(
         "AUC": float(roc_auc_score(fraud_R, scores_R)),
         "CP@100": card_precision(scores_R, fraud_R, time_R, entity_R),
     }
-    if calibration is None:
+    if verdicts is None:
         return found | dict.fromkeys(METRICS[3:], float("nan"))
-    p_R, _, _ = calibration.probabilities(scores_R)
-    says_fraud_R, says_genuine_R = calibration.sets(scores_R)
+    p_R, says_fraud_R, says_genuine_R = verdicts.p_R, verdicts.says_fraud_R, verdicts.says_genuine_R
     return found | {
         "Brier": float(np.mean((p_R - fraud_R) ** 2)),
         "ECE": calibration_error(p_R, fraud_R),
@@ -152,3 +151,39 @@ def paired_intervals(
             low, high = np.quantile(drawn[:, own] - drawn[:, place], [tail, 1 - tail])
             found[model] = (float(observed[own] - observed[place]), float(low), float(high))
     return found
+
+
+def coverage_interval(
+    runs: Sequence[tuple[Bools, Longs]],
+    num_entities: int,
+    *,
+    rng: np.random.Generator,
+    num_resamples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Return (share covered, low, high), the mean over runs; entities are drawn with replacement.
+
+    An entity's payments stay together, as one compromised card makes several frauds that score alike. The
+    entities are those judged; what the calibration's own sample adds is not in the interval.
+
+    Args:
+        runs: Per seed, whether each payment is covered, and its entity, numbered from 0.
+        num_entities: E, over all seeds.
+        rng: Draws the resamples.
+        num_resamples: S.
+        level: Of the percentile interval.
+
+    Source: as `paired_intervals`.
+    """
+    covered = np.stack([np.bincount(entity, weights=held, minlength=num_entities) for held, entity in runs])
+    counted = np.stack([np.bincount(entity, minlength=num_entities) for _, entity in runs])
+
+    def mean(weights_E: Doubles) -> float:
+        return float(np.mean((covered @ weights_E) / (counted @ weights_E)))
+
+    drawn = [
+        mean(np.bincount(rng.integers(num_entities, size=num_entities), minlength=num_entities) * 1.0)
+        for _ in range(num_resamples)
+    ]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return mean(np.ones(num_entities)), float(low), float(high)

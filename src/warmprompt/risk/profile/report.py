@@ -1,7 +1,7 @@
 """The comparison of risk profiles as a page, a table for machines, and one picture.
 
-A run holds one seed's arrays: `test/K/score/MODEL`, `test/K/fraud`, the same for `calibration`, and `time`,
-`entity` and `about` (JSON) of the test rows.
+A run holds one seed's arrays: `test/K/score/MODEL`, `test/K/fraud`, the same for `calibration`, `time` and
+`entity` of the test rows, `calibration/time`, and `about` (JSON).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from matplotlib.figure import Figure
 
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
-from warmprompt.risk.profile.calibration import fit_calibration
+from warmprompt.risk.profile.calibration import Verdicts, calibrated_anew
 from warmprompt.risk.profile.metrics import (
     METRICS,
+    coverage_interval,
     judge,
     paired_intervals,
     weighted_average_precision,
 )
-from warmprompt.risk.profile.payments import Doubles
+from warmprompt.risk.profile.payments import LABEL_DELAY_S, Bools, Doubles, Longs
 
 Run = Mapping[str, np.ndarray]
 
@@ -53,6 +54,7 @@ class Summary:
         product: The model the others are compared with.
         values: (model, K) to metrics, each the mean over seeds.
         differences: K to model to (product minus model, low, high) in average precision.
+        coverage: (what, K) to (share, low, high) for the product's sets, by customers drawn again.
         reliability: K to rows (mean p, share of fraud, payments), pooled over seeds, for the product.
         about: What each seed was made with.
         timing: Milliseconds by name, where they were measured.
@@ -61,49 +63,78 @@ class Summary:
     product: str
     values: dict[tuple[str, int], dict[str, float]]
     differences: dict[int, dict[str, tuple[float, float, float]]]
+    coverage: dict[tuple[str, int], tuple[float, float, float]]
     reliability: dict[int, list[tuple[float, float, int]]]
     about: list[dict[str, Any]]
     timing: Mapping[str, float] | None = None
 
 
-def summarise(runs: Sequence[Run], *, ks: Sequence[int], product: str, rng: np.random.Generator) -> Summary:
-    """Judge every model of every seed, each calibrated on its own seed's calibration entities."""
+def summarise(
+    runs: Sequence[Run],
+    *,
+    ks: Sequence[int],
+    product: str,
+    rng: np.random.Generator,
+    label_delay_s: int = LABEL_DELAY_S,
+) -> Summary:
+    """Judge every model of every seed, calibrated weekly on its own seed's calibration entities."""
     values: dict[tuple[str, int], dict[str, float]] = {}
     differences: dict[int, dict[str, tuple[float, float, float]]] = {}
+    coverage: dict[tuple[str, int], tuple[float, float, float]] = {}
     reliability: dict[int, list[tuple[float, float, int]]] = {}
     entities = np.unique(np.concatenate([run["entity"] for run in runs]))
     for k in ks:
-        functions, found, pooled = [], [], []
+        functions, found, told = [], [], []
         for run in runs:
             fraud = run[f"test/{k}/fraud"]
             entity = np.searchsorted(entities, run["entity"])
             of_seed, judged = {}, {}
             for model in _models(run, k):
                 scores = run[f"test/{k}/score/{model}"]
-                calibration = (
-                    None
-                    if np.ptp(scores) == 0
-                    else fit_calibration(run[f"calibration/{k}/score/{model}"], run[f"calibration/{k}/fraud"])
-                )
-                judged[model] = judge(scores, fraud, run["time"], run["entity"], calibration)
+                verdicts = _verdicts(run, k, model, label_delay_s)
+                judged[model] = judge(scores, fraud, run["time"], run["entity"], verdicts)
                 of_seed[model] = weighted_average_precision(scores, fraud, entity)
-                if model == product and calibration is not None:
-                    pooled.append((calibration.probabilities(scores)[0], fraud))
+                if model == product and verdicts is not None:
+                    told.append((verdicts, fraud, entity))
             functions.append(of_seed)
             found.append(judged)
         for model in found[0]:
             values[model, k] = {name: float(np.mean([one[model][name] for one in found])) for name in METRICS}
         differences[k] = paired_intervals(functions, len(entities), product, rng=rng)
+        coverage |= {
+            (what, k): coverage_interval(rows, len(entities), rng=rng)
+            for what, rows in _covered(told).items()
+        }
         reliability[k] = _reliability(
-            np.concatenate([p for p, _ in pooled]), np.concatenate([fraud for _, fraud in pooled])
+            np.concatenate([one.p_R for one, _, _ in told]), np.concatenate([fraud for _, fraud, _ in told])
         )
     return Summary(
         product=product,
         values=values,
         differences=differences,
+        coverage=coverage,
         reliability=reliability,
         about=[json.loads(str(run["about"])) for run in runs],
     )
+
+
+def _verdicts(run: Run, k: int, model: str, label_delay_s: int) -> Verdicts | None:
+    """Return None where a model gives everybody the same score."""
+    scores = run[f"test/{k}/score/{model}"]
+    if np.ptp(scores) == 0:
+        return None
+    past = run[f"calibration/{k}/score/{model}"], run[f"calibration/{k}/fraud"], run["calibration/time"]
+    return calibrated_anew(scores, run["time"], past, label_delay_s=label_delay_s)
+
+
+def _covered(told: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tuple[Bools, Longs]]]:
+    """Return per seed which payments' sets hold their label, and whose they are."""
+    found: dict[str, list[tuple[Bools, Longs]]] = {"all payments": [], "frauds": [], "genuine payments": []}
+    for verdicts, fraud, entity in told:
+        held = np.where(fraud, verdicts.says_fraud_R, verdicts.says_genuine_R)
+        for what, rows in zip(found, (slice(None), fraud, ~fraud), strict=True):
+            found[what].append((held[rows], entity[rows]))
+    return found
 
 
 def write_report(found: Summary, out: Path) -> None:
@@ -116,6 +147,10 @@ def write_report(found: Summary, out: Path) -> None:
             {"k": k, "model": model, "difference": value, "low": low, "high": high}
             for k, rows in found.differences.items()
             for model, (value, low, high) in rows.items()
+        ],
+        "coverage": [
+            {"of": what, "k": k, "share": share, "low": low, "high": high}
+            for (what, k), (share, low, high) in found.coverage.items()
         ],
         "reliability": {str(k): rows for k, rows in found.reliability.items()},
         "about": found.about,
@@ -168,6 +203,16 @@ def render(found: Summary, *, picture: str) -> str:
         if model != found.product
     ]
     lines += _table(["", *(f"K = {k}" for k in ks)], rows)
+    lines += [
+        f"## Coverage of the 90 % sets of {found.product}",
+        "",
+        "Calibrated anew each week on the labels of the last 35 days that are due.",
+        "95 % intervals: test customers drawn with replacement.",
+        "",
+    ]
+    parts = list(dict.fromkeys(what for what, _ in found.coverage))
+    rows = [[what, *(_share(found.coverage[what, k]) for k in ks)] for what in parts]
+    lines += _table(["", *(f"K = {k}" for k in ks)], rows)
     if found.timing:
         lines += ["## Time of one entity", "", "Milliseconds, one thread, K = 20.", ""]
         lines += _table(["", "ms"], [[name, f"{value:.1f}"] for name, value in found.timing.items()])
@@ -177,7 +222,8 @@ def render(found: Summary, *, picture: str) -> str:
         [[name, *(_setting(one["tuned"][name][0]) for one in found.about)] for name in first["tuned"]],
     )
     machine = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
-    return "\n".join([*lines, f"Machine of the report: {machine}.", ""])
+    commits = _listed(sorted({one["commit"] for one in found.about}))
+    return "\n".join([*lines, f"Machine of the report: {machine}. Commit of the seeds: {commits}.", ""])
 
 
 def draw(found: Summary) -> Figure:
@@ -279,6 +325,11 @@ def _cell(value: float) -> str:
 def _difference(row: tuple[float, float, float]) -> str:
     value, low, high = row
     return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def _share(row: tuple[float, float, float]) -> str:
+    value, low, high = row
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
