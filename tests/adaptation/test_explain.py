@@ -120,14 +120,14 @@ def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
     assert silent[-(steps + 1) :] == [1 + len(told)] * (steps + 1)
 
 
-def test_nearest_are_the_events_that_pull_by_cosine(model, state, told, items):
+def test_nearest_are_the_liked_items_by_cosine(model, state, told, items):
     (found,) = attribute(model, state, items[:1], num_nearest=2)
     _, items_VD = scores_of(model, state)
     unit_VD = items_VD / np.linalg.norm(items_VD, axis=1, keepdims=True)
     own_D = unit_VD[model.index[found.item]]
-    # The lowest quarter of one to five stars pushes.
-    pulling = {event.item: unit_VD[model.index[event.item]] @ own_D for event in told if event.rating >= 2}
-    expected = sorted(pulling.items(), key=lambda pair: -pair[1])[:2]
+    liked = {event.item: unit_VD[model.index[event.item]] @ own_D for event in told if event.rating >= 4}
+    expected = sorted(liked.items(), key=lambda pair: -pair[1])[:2]
+    assert len(expected) == 2
     assert [one.item for one in found.nearest] == [item for item, _ in expected]
     assert [one.similarity for one in found.nearest] == pytest.approx(
         [value for _, value in expected], abs=1e-5

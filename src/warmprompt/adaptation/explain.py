@@ -26,11 +26,12 @@ from warmprompt.adaptation.engine import score
 from warmprompt.adaptation.events import support_of
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError
-from warmprompt.meta.model import evidence_weights, to_events
 from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Event, Floats, ItemId
+
+LIKED_SHARE = 0.75
+"""Part of the rating scale from which on a rating says that its item is liked."""
 
 _MARKS = string.punctuation + "\u2018\u2019\u201c\u201d\u2026"
 
@@ -72,7 +73,7 @@ class WordEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """One of the user's events that pulls, by how near its item lies.
+    """One of the items that the user likes, by how near it lies.
 
     Attributes:
         item: Its id.
@@ -96,7 +97,7 @@ class Attribution:
         place: Its place in the user's ranking, 1 the best.
         events: One per event, largest effect first.
         words: One per attribute and word, largest effect first.
-        nearest: The user's nearest pulling events, nearest first.
+        nearest: The items that the user likes which lie nearest, nearest first.
     """
 
     item: ItemId
@@ -129,7 +130,7 @@ def attribute(
         model: The model that adapted the state.
         state: The user.
         items: Items to explain; none of the user's own.
-        num_nearest: Nearest events to name.
+        num_nearest: Nearest liked items to name.
 
     Raises:
         MismatchError: Another model made the state.
@@ -140,7 +141,8 @@ def attribute(
     omissions = _omissions(state)
     states = model.adapt_many([_known(state), *(one.known for one in omissions)])
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
-    scores_RV = score(model.engine, vectors_RD)
+    supports = [support_of(one.events, index=model.index) for one in states]
+    scores_RV = score(model.engine, vectors_RD, supports)
     own = np.array([model.index[event.item] for event in state.events], dtype=np.int32)
     places = [np.array([model.index[item] for item in items], dtype=np.int32)] * len(states)
     ranked = np.array(ranks(scores_RV, places, excluded=[own] * len(states)), dtype=np.int64)
@@ -151,6 +153,13 @@ def attribute(
         )
         for column, item in enumerate(items)
     ]
+
+
+def likes(event: Event, scale: tuple[float, float] | None) -> bool:
+    """Return whether an event says that the user likes its item; one without a rating does."""
+    if event.rating is None or scale is None or scale[1] <= scale[0]:
+        return True
+    return (event.rating - scale[0]) / (scale[1] - scale[0]) >= LIKED_SHARE
 
 
 def _check(model: Personaliser, state: UserState, items: Sequence[ItemId]) -> None:
@@ -229,12 +238,7 @@ def _attribution(  # noqa: PLR0913, PLR0917 - one column of what `attribute` com
 
 
 def _nearest(model: Personaliser, state: UserState, item: ItemId, num: int) -> tuple[Neighbour, ...]:
-    """Return the pulling events by the cosine of their items' catalogue vectors with the item's."""
-    if not state.events:
-        return ()
-    trained = model.engine.trained
-    shown = to_events(batch_supports([support_of(state.events, index=model.index)]), trained.constants)
-    pulls_K = evidence_weights(trained.params, trained.constants, shown)[0].cpu().numpy() > 0
+    """Return liked items by the cosine of their catalogue vectors with the item's."""
     vectors_VD: Floats = model.engine.catalogue_VD.detach().cpu().numpy()
     unit_D = _unit(vectors_VD[model.index[item]])
     found = [
@@ -243,8 +247,8 @@ def _nearest(model: Personaliser, state: UserState, item: ItemId, num: int) -> t
             title=model.title(event.item),
             similarity=float(_unit(vectors_VD[model.index[event.item]]) @ unit_D),
         )
-        for event, pulls in zip(state.events, pulls_K, strict=True)
-        if pulls
+        for event in state.events
+        if likes(event, model.rating_scale)
     ]
     return tuple(sorted(found, key=lambda one: -one.similarity)[:num])
 

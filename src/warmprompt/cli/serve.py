@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from warmprompt.cli.screen import screen
+
+
+class Sentences(StrEnum):
+    """Who writes the sentences of explanations."""
+
+    MODEL = "model"
+    TEMPLATE = "template"
 
 
 def app(
@@ -55,9 +63,15 @@ def app(
     room: Annotated[
         int, typer.Option("--room", min=0, max=1_000_000, help="Items that may be added while it runs.")
     ] = 1024,
-    explain: Annotated[
-        bool, typer.Option("--explain/--no-explain", help="Answer explain=true, in sentences by template.")
-    ] = True,
+    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Answer explain=true.")] = True,
+    sentences: Annotated[
+        Sentences,
+        typer.Option(
+            "--sentences",
+            help="Who writes them: the language model, which takes its whole size in memory and a second for "
+            "one item, or the template.",
+        ),
+    ] = Sentences.MODEL,
     risk: Annotated[
         Path | None,
         typer.Option(
@@ -74,7 +88,7 @@ def app(
     """Serve a run over HTTP: events in, rankings adapted to them out."""
     _check_level(log_level)
     from warmprompt.service.batcher import BatchLimits
-    from warmprompt.service.explaining import explainer_factory
+    from warmprompt.service.explaining import explainer_of_run
     from warmprompt.service.serving import Place, serve
     from warmprompt.service.settings import RequestLimits, ServiceSettings
 
@@ -92,7 +106,7 @@ def app(
         place,
         settings=settings,
         risk=risk,
-        make_explainer=explainer_factory() if explain else None,
+        make_explainer=explainer_of_run(writes=sentences is Sentences.MODEL) if explain else None,
         ready=lambda address: screen().print(f"serving at {address}"),
     )
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from warmprompt.adaptation.events import user_text
+from warmprompt.adaptation.explain import likes
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.backbone.readout import prompts_at
@@ -22,8 +23,8 @@ from warmprompt.types import Event
 
 MOST_TITLES = 20
 """Titles of each kind that a context names, the latest ones."""
-LIKED_SHARE, DISLIKED_SHARE = 0.75, 0.25
-"""From the first share of the rating scale on an event counts as liked, below the second as disliked."""
+DISLIKED_SHARE = 0.25
+"""Below this share of the rating scale an event counts as disliked."""
 
 _SYSTEM = "You know a catalogue well and recommend titles from it."
 _CONTENT = "\ue000"
@@ -55,10 +56,12 @@ def spoken(title: str) -> str:
 
 def opinion(event: Event, scale: tuple[float, float] | None) -> str:
     """Return `liked`, `disliked` or `met` for what an event says about its item."""
-    if event.rating is None or scale is None or scale[1] <= scale[0]:
+    if likes(event, scale):
         return "liked"
+    assert event.rating is not None
+    assert scale is not None
     share = (event.rating - scale[0]) / (scale[1] - scale[0])
-    return "liked" if share >= LIKED_SHARE else "disliked" if share < DISLIKED_SHARE else "met"
+    return "disliked" if share < DISLIKED_SHARE else "met"
 
 
 def tastes_of(model: Personaliser, state: UserState) -> Tastes:

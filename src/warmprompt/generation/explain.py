@@ -39,7 +39,7 @@ class Explanation:
         place: Its place in the user's ranking, 1 the best.
         events: What each event did for it, largest effect first; see `adaptation.explain`.
         words: What each attribute and word about the user did, likewise.
-        nearest: The user's nearest pulling events.
+        nearest: The nearest items that the user likes.
         sentence: In words.
         how: Who wrote it: the language model, or the template.
         checks: The claims of what the language model wrote, or of the template where it was not asked;

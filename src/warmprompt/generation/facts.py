@@ -81,10 +81,10 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
 
     Args:
         model: Gives items and popularity.
-        dataset: That the run was trained on, for genres; without it none are known.
+        dataset: That the run was trained on, for genres; without it none are known, nor of later items.
 
     Raises:
-        MismatchError: The data set holds other items than the run.
+        MismatchError: The data set holds other items than the run was trained with.
     """
     constants = model.engine.trained.constants
     counts_V = constants.log_popularity_V.cpu().numpy()
@@ -95,7 +95,7 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
     )
     if dataset is None:
         return Facts(genres=dict.fromkeys(model.items, ()), popular=popular)
-    if dataset.item_ids != model.items:
+    if dataset.item_ids != model.items[: len(dataset.item_ids)]:
         raise MismatchError(
             field="data set",
             value=dataset.name,
@@ -110,7 +110,7 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
         )
         for item, has_G in zip(dataset.item_ids, table.has_VG, strict=True)
     }
-    return Facts(genres=genres, popular=popular)
+    return Facts(genres=dict.fromkeys(model.items, ()) | genres, popular=popular)
 
 
 def reasons_of(events: Sequence[EventEffect], words: Sequence[WordEffect]) -> Reasons:

@@ -7,11 +7,15 @@ from dataclasses import asdict, dataclass
 
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
+from warmprompt.assembly.training import settings_of
 from warmprompt.data.dataset import Dataset
+from warmprompt.data.home import find_dataset
+from warmprompt.data.tables import open_dataset
+from warmprompt.errors import WarmpromptError
 from warmprompt.generation.explain import explain
 from warmprompt.generation.facts import Facts, catalogue_facts
-from warmprompt.generation.lm import LanguageModel
-from warmprompt.service.model.live import ExplainerFactory
+from warmprompt.generation.lm import LanguageModel, open_language_model
+from warmprompt.service.model.live import Explainer, ExplainerFactory
 from warmprompt.types import ItemId
 
 
@@ -46,8 +50,41 @@ def explainer_factory(
     """
 
     def make(personaliser: Personaliser) -> ExactExplainer:
-        fits = dataset is not None and tuple(dataset.item_ids) == personaliser.items
+        num_known = 0 if dataset is None else len(dataset.item_ids)
+        fits = dataset is not None and tuple(dataset.item_ids) == personaliser.items[:num_known]
         facts = catalogue_facts(personaliser, dataset if fits else None)
         return ExactExplainer(personaliser=personaliser, facts=facts, writer=writer)
 
     return make
+
+
+def explainer_of_run(*, writes: bool) -> ExplainerFactory:
+    """Return what makes an explainer of all that lies on this machine: genres, the whole language model.
+
+    Genres are known where the run's data set has been fetched or imported before; nothing is fetched here.
+
+    Args:
+        writes: Whether the language model writes the sentences; an encoder writes none, and leaves it to the
+            template.
+    """
+    datasets: dict[str, Dataset | None] = {}
+    writers: dict[str, LanguageModel | None] = {}
+
+    def make(personaliser: Personaliser) -> Explainer:
+        engine = personaliser.engine
+        name, weights = settings_of(engine.trained).data.name, engine.backbone.weights_hash
+        if name not in datasets:
+            datasets[name] = _local_dataset(name)
+        if writes and weights not in writers:
+            writers.clear()  # one model of this size in memory is enough
+            writers[weights] = open_language_model(engine) if engine.backbone.kind == "decoder" else None
+        return explainer_factory(dataset=datasets[name], writer=writers.get(weights))(personaliser)
+
+    return make
+
+
+def _local_dataset(name: str) -> Dataset | None:
+    try:
+        return open_dataset(find_dataset(name))
+    except WarmpromptError:
+        return None

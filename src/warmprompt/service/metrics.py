@@ -24,6 +24,9 @@ class Metrics:
             "fresh_state_wait_seconds", "Wait for a fresh state, queue included.", _SECONDS
         )
         self.ranking = self._histogram("ranking_seconds", "Time of one ranking.", _SECONDS)
+        self.explanation = self._histogram(
+            "explanation_seconds", "Time of one request's explanations, waiting included.", _SECONDS
+        )
         self.batch = self._histogram("batch_users", "Users in a batch.", _SIZES)
         self.queue = self._gauge("queue_jobs", "Adaptations that wait.")
         self.held = self._gauge("held_users", "Users in memory.")

@@ -77,5 +77,4 @@ async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence
         raise ProblemError(
             501, field="explain", value="true", remedy="Ask without it: this service explains nothing."
         )
-    with users.explaining():
-        return await users.in_model_thread(explainer.explain, answer.state, ranking.items)
+    return await users.explained(explainer.explain, answer.state, ranking.items)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import ParamSpec, TypeVar
 
 from warmprompt.adaptation.personaliser import Known
+from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import BadInputError
 from warmprompt.service.adapting import Answer, adapt_jobs, answer_of
 from warmprompt.service.batcher import Batcher, QueueFullError
@@ -50,7 +51,13 @@ class Users:
         self.former: Model | None = None
         self.settings = settings
         self.metrics = metrics
-        self.model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        # A thread begins with as many processor threads of its own as the machine has, until it is told.
+        self.model_thread = ThreadPoolExecutor(
+            1, thread_name_prefix="model", initializer=use_threads, initargs=(None,)
+        )
+        self._explaining_thread = ThreadPoolExecutor(
+            1, thread_name_prefix="explain", initializer=use_threads, initargs=(None,)
+        )
         self._store_threads = ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
         self.batcher: Batcher[AdaptJob, Adapted] = Batcher(
             lambda jobs: adapt_jobs(jobs, metrics),
@@ -74,6 +81,7 @@ class Users:
         await self.batcher.close()
         await self.writer.close()
         self.model_thread.shutdown(wait=True, cancel_futures=True)
+        self._explaining_thread.shutdown(wait=True, cancel_futures=True)
         self._store_threads.shutdown(wait=True, cancel_futures=True)
 
     def __len__(self) -> int:
@@ -238,13 +246,23 @@ class Users:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.model_thread, lambda: call(*args, **kwargs))
 
-    @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """Hold one of the places for explanations.
+    async def explained(
+        self, call: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs
+    ) -> _Result:
+        """Run something in the thread of explanations, beside the batches; it may wait for others before it.
 
         Raises:
-            QueueFullError: All are taken.
+            QueueFullError: Too many wait.
         """
+        with self._place_to_wait():
+            begun_s = time.perf_counter()
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._explaining_thread, lambda: call(*args, **kwargs))
+            self.metrics.explanation.observe(time.perf_counter() - begun_s)
+            return found
+
+    @contextmanager
+    def _place_to_wait(self) -> Iterator[None]:
         if self._explanations >= self.settings.explanations:
             raise QueueFullError(
                 field="queue of explanations", value=self._explanations, remedy="Try again in a second."

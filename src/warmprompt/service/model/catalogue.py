@@ -160,6 +160,7 @@ def _engine(
         trained=replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles),
         catalogue_VD=catalogue_vectors(params, constants),
         popularity_V=popularity_scores(params, constants),
+        text_VX=constants.item_text_VX.cpu().numpy(),
     )
 
 

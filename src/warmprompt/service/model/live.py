@@ -34,7 +34,7 @@ class Explainer(Protocol):
     """Says why items stand where they stand for a user."""
 
     def explain(self, state: UserState, items: Sequence[ItemId]) -> Sequence[Mapping[str, object]]:
-        """Return one explanation per item, made of JSON values; called in the model's own thread."""
+        """Return one explanation per item, made of JSON values; called in a thread beside the model's."""
 
 
 ExplainerFactory = Callable[[Personaliser], Explainer]

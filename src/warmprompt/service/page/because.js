@@ -6,7 +6,7 @@ import { ratingName } from "./rating.js";
 const MOST = 4;
 const LEAST = 1e-3;
 
-/** Return an explanation as elements: sentence, effects as bars, nearest titles rated. */
+/** Return an explanation as elements: sentence, effects as bars, nearest titles liked. */
 export function becauseOf(explanation, choices) {
   const effects = [
     ...explanation.events.map((one) => ({
@@ -27,7 +27,7 @@ export function becauseOf(explanation, choices) {
   const parts = [make("p", { class: "sentence" }, explanation.sentence)];
   if (shown.length) parts.push(bars(shown, explanation.place));
   const near = explanation.nearest.filter((one) => one.similarity > 0.2).slice(0, 2);
-  if (near.length) parts.push(make("p", { class: "note" }, `Nearest of what you rated: ${near.map((one) => one.title).join("; ")}.`));
+  if (near.length) parts.push(make("p", { class: "note" }, `Nearest of what you liked: ${near.map((one) => one.title).join("; ")}.`));
   return parts;
 }
 

@@ -1,0 +1,81 @@
+"""Explanations in service: written by the run's own model, with its data set's genres, beside the batches."""
+
+import asyncio
+import threading
+from dataclasses import replace
+
+from tests.service.talking import in_service, log_of, make_service, path
+
+from warmprompt.errors import UnknownNameError
+from warmprompt.service.explaining import explainer_of_run
+from warmprompt.service.model.catalogue import NewItem
+from warmprompt.service.model.live import extended, make_model
+
+
+def explained(service, items):
+    async def talk(client):
+        await client.post(path("ada", "/events"), json=log_of(*items, rating=5))
+        return await client.get(path("ada", "/recommendations"), params={"n": 2, "explain": "true"})
+
+    answer = in_service(service, talk)
+    assert answer.status_code == 200, answer.text
+    return [place["explanation"] for place in answer.json()["items"]]
+
+
+def test_the_language_model_of_the_run_writes_the_sentences_and_genres_are_its_data_sets(
+    store, personaliser, settings, planted_folder, monkeypatch
+):
+    folder, world = planted_folder
+    monkeypatch.setattr("warmprompt.service.explaining.find_dataset", lambda _name: folder)
+    model = make_model(personaliser, room=8, largest_batch=4, make_explainer=explainer_of_run(writes=True))
+    assert any(model.explainer.facts.genres.values())
+    told = explained(make_service(store, model, settings), personaliser.items[:3])
+    assert [one["how"] for one in told] == ["model", "model"]
+    assert all(claim["holds"] for one in told for claim in one["checks"])
+    assert world.dataset.item_ids == personaliser.items
+    # An item that came later has no genres, and takes nobody else's.
+    more = extended(model, [NewItem(id="new", title="Star Kitchen (2026)")], items_version=1)
+    assert more.explainer.facts.genres["new"] == ()
+    assert more.explainer.facts.genres.items() >= model.explainer.facts.genres.items()
+    assert more.explainer.writer is model.explainer.writer
+
+
+def test_where_the_data_set_is_not_here_nothing_is_fetched_and_no_genre_is_named(
+    store, personaliser, settings, monkeypatch
+):
+    def absent(name):
+        raise UnknownNameError(field="data set", value=name, remedy="Get it.")
+
+    monkeypatch.setattr("warmprompt.service.explaining.find_dataset", absent)
+    model = make_model(personaliser, room=0, largest_batch=4, make_explainer=explainer_of_run(writes=False))
+    assert not any(model.explainer.facts.genres.values())
+    assert {
+        one["how"] for one in explained(make_service(store, model, settings), personaliser.items[:3])
+    } == {"template"}
+
+
+def test_an_explanation_under_way_holds_up_no_adaptation(store, personaliser, settings, tiny_model):
+    begun, leave = threading.Event(), threading.Event()
+
+    class Slow:
+        def explain(self, state, items):
+            begun.set()
+            assert leave.wait(60)
+            return [{} for _ in items]
+
+    service = make_service(store, replace(tiny_model, explainer=Slow()), settings)
+
+    async def talk(client):
+        slow = asyncio.create_task(
+            client.get(path("eve", "/recommendations"), params={"explain": "true", "n": 1})
+        )
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        await client.post(path("ada", "/events"), json=log_of(personaliser.items[0]))
+        fresh = (await client.get(path("ada", "/recommendations"))).json()
+        assert not slow.done()
+        leave.set()
+        return fresh, (await slow).status_code
+
+    fresh, status = in_service(service, talk)
+    assert (fresh["seq"], fresh["stale"], status) == (1, False, 200)
