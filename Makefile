@@ -5,6 +5,8 @@ PYTHON ?= python3
 OUT ?= runs/demo
 # Test processes. Each more imports every library again, so it pays only where the tests outlast that.
 WORKERS ?= 0
+# Fits that `make evidence` runs at a time, one thread each.
+JOBS ?= 1
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -14,13 +16,14 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo demo-risk serve test check docs bench clean
+.PHONY: help demo demo-risk serve test check docs bench evidence clean
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
 	@echo "make demo-risk  a synthetic payment network, clearing, a settlement day and a small study (runs/demo-risk)"
 	@echo "make serve  serve the demo's run over HTTP on this machine"
 	@echo "make bench  time the adaptation of one user in the demo's run"
+	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages"
 	@echo "make test   run the tests with coverage"
 	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
 	@echo "make docs   build the documentation into site/"
@@ -65,6 +68,10 @@ demo-risk: .venv/.risk
 bench: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
 	$(BIN)/warmprompt bench adapt $(OUT) --k 10 --batch 1,32
+
+evidence: .venv/.dev
+	$(BIN)/warmprompt evidence build --jobs $(JOBS)
+	$(BIN)/warmprompt evidence report
 
 test: .venv/.dev
 	@.ci/chromium

@@ -119,7 +119,7 @@ def hooks() -> Any:
 
 def test_the_commands_are_the_fixed_ones():
     assert {name.split()[1] for name in all_commands() if " " in name} == {
-        "data", "backbone", "train", "evaluate", "recommend", "bench", "serve", "keys", "risk"
+        "data", "backbone", "train", "evaluate", "evidence", "recommend", "bench", "serve", "keys", "risk"
     }  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def test_nothing_is_left_unfinished(word):
     ] == []
 
 
-@pytest.mark.parametrize("target", ["demo", "demo-risk", "serve", "test", "check", "docs", "bench"])
+@pytest.mark.parametrize("target", ["demo", "demo-risk", "serve", "test", "check", "docs", "bench", "evidence"])
 def test_the_make_target_exists(target):
     done = subprocess.run(
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60

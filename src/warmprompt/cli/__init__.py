@@ -1,4 +1,4 @@
-"""The command line: `warmprompt data|backbone|train|evaluate|recommend|serve|keys|risk|bench`.
+"""The command line: `warmprompt data|backbone|train|evaluate|evidence|recommend|serve|keys|risk|bench`.
 
 A command's module is imported only when that command runs, so that help and
 mistyped commands answer at once, without torch.
@@ -37,6 +37,9 @@ COMMANDS = {
     "backbone": Command("Fetch and list the frozen language models.", is_group=True),
     "train": Command("Learn where prompts start, from the histories of many users."),
     "evaluate": Command("Measure rankings for users never seen in training."),
+    "evidence": Command(
+        "Measure every table of the results, cell by cell, and write their pages.", is_group=True
+    ),
     "recommend": Command("Rank the catalogue for one new person."),
     "serve": Command("Serve a run over HTTP: events in, rankings adapted to them out."),
     "keys": Command("Make, list and revoke the keys that the service asks for.", is_group=True),

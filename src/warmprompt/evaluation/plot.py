@@ -19,9 +19,9 @@ from warmprompt.evaluation.results import Results, Row
 from warmprompt.files import write_atomic
 
 # Okabe & Ito 2008: told apart with any colour vision; yellow left out, too pale for lines on white.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_GREY = "#555555"
+GREY = "#555555"
 
 
 def plot_metrics(results: Results, path: Path) -> None:
@@ -63,7 +63,7 @@ def _draw(axes: Axes, rows: Sequence[Row], models: Sequence[str], metric: str, p
     ends = []
     for order, model in enumerate(models):
         points = sorted((row for row in rows if row.model == model), key=lambda row: row.k)
-        colour = _COLOURS[order % len(_COLOURS)]
+        colour = COLOURS[order % len(COLOURS)]
         # Side by side, so that intervals at the same K do not cover one another.
         shift = 0.07 * (order - (len(models) - 1) / 2)
         x = np.array([places[row.k] + shift for row in points])
@@ -84,17 +84,17 @@ def _draw(axes: Axes, rows: Sequence[Row], models: Sequence[str], metric: str, p
     axes.set_title(metric, fontsize=11, loc="left")
     num_users = {row.k: row.num_users for row in rows}
     axes.set_xticks(range(len(ks)), [f"{k}\n{num_users[k]:,}" for k in ks])
-    axes.set_xlabel("K, events seen of the user; below it, users", color=_GREY)
+    axes.set_xlabel("K, events seen of the user; below it, users", color=GREY)
     axes.set_xlim(-0.3, len(ks) - 1 + 0.3)
     axes.set_ylim(0, 1.04 * max(row.high for row in rows))
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=_GREY)
-    _label_ends(axes, ends, len(ks) - 1 + 0.35, product)
+    axes.tick_params(colors=GREY)
+    label_ends(axes, ends, len(ks) - 1 + 0.35, product)
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, product: str | None) -> None:
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, product: str | None) -> None:
     """Name each line beside its last point, moved apart where the points lie closer than a line of text."""
     gap = 0.055 * axes.get_ylim()[1]
     ordered = sorted(ends)

@@ -36,6 +36,7 @@ from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.cases import Case, Cut, Positions, cut_history, cut_new_items, is_short, make_case
 from warmprompt.rng import derive
 
+VERSION = 1
 PROTOCOLS = ("random", "next", "gap10", "next10", "temporal", "cold-item")
 READINGS = ("new-only", "mixed")
 CANDIDATES = ("full", "sampled100", "query-only")
@@ -96,6 +97,8 @@ class ProtocolSettings:
     def label(self) -> str:
         """How the protocol is called in rows and tables; says what is not the main setting."""
         parts = [f"{self.protocol}/{self.reading}" if self.protocol == "cold-item" else self.protocol]
+        if self.attributes:
+            parts.append("with attributes")
         return " ".join(parts + ([] if self.candidates == "full" else [f"({self.candidates})"]))
 
 

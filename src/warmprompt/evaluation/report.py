@@ -14,7 +14,7 @@ def render_markdown(results: Results) -> str:
     sections = [f"# {results.dataset}: {label}\n"]
     seeds = results.settings["seeds"]
     sections.append(
-        f"Users that no model has trained on, seeds {_listed(seeds)}. Mean over users (seeds averaged within "
+        f"Users that no model has trained on, seeds {listed(seeds)}. Mean over users (seeds averaged within "
         "the user) with its 95 % bootstrap interval. Bold: the highest of a column.\n"
     )
     if "sampled100" in label or "query-only" in label:
@@ -24,7 +24,7 @@ def render_markdown(results: Results) -> str:
     sections.extend(_metric_table(results, metric) for metric in METRICS)
     if results.differences:
         sections.append(_difference_table(results))
-    sections += [_cost_table(results), _count_table(results), _settings_table(results)]
+    sections += [_cost_table(results), count_table(results.counts), _settings_table(results)]
     return "\n".join(sections)
 
 
@@ -46,7 +46,7 @@ def _metric_table(results: Results, metric: str) -> str:
 
     num_users = ["users", *(str(rows[models[0], k].num_users) for k in ks)] if models else []
     body = [[model, *(cell(model, k) for k in ks)] for model in models]
-    return f"## {metric}\n\n" + _table(["", *(f"K = {k}" for k in ks)], [*body, num_users])
+    return f"## {metric}\n\n" + markdown_table(["", *(f"K = {k}" for k in ks)], [*body, num_users])
 
 
 def _difference_table(results: Results) -> str:
@@ -58,15 +58,15 @@ def _difference_table(results: Results) -> str:
             row.metric,
             f"{row.value:+.4f}",
             f"[{row.low:+.4f}, {row.high:+.4f}]",
-            _p(row.p),
-            _p(row.p_holm),
+            p_text(row.p),
+            p_text(row.p_holm),
         ]
         for row in results.differences
     ]
     return (
         f"## {product} minus each baseline\n\nPaired by user; p by permutation of signs, corrected by Holm "
         "over all rows of this table; (best): the best of its cell on the first seed's validation users.\n\n"
-        + _table(["baseline", "K", "metric", "difference", "95 % interval", "p", "Holm p"], body)
+        + markdown_table(["baseline", "K", "metric", "difference", "95 % interval", "p", "Holm p"], body)
     )
 
 
@@ -94,59 +94,63 @@ def _cost_table(results: Results) -> str:
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     return (
         "## Cost\n\n"
-        + _table(head, body)
+        + markdown_table(head, body)
         + f"\nMeans over seeds. One user: adaptation and scores of the whole catalogue at K = {first.k}, "
         f"{first.num_timed} users timed; users per second in batches of {first.batch}. Machine: {machine}.\n"
     )
 
 
-def _count_table(results: Results) -> str:
-    ks = sorted({k for row in results.counts for k in row.users_left_out})
+def count_table(counts: Sequence[SeedCounts]) -> str:
+    """Return who trained and was tested under each seed, and what was left out."""
+    ks = sorted({k for row in counts for k in row.users_left_out})
     body: list[list[str]] = []
 
     def per_seed(name: str, value: Callable[[SeedCounts], object]) -> None:
-        body.append([name, *(str(value(row)) for row in results.counts)])
+        body.append([name, *(str(value(row)) for row in counts)])
 
     per_seed("training users", lambda row: row.num_training_users)
     per_seed("validation users", lambda row: row.num_validation_users)
     per_seed("tested users", lambda row: row.num_tested_users)
     per_seed("catalogue, items", lambda row: row.catalogue_size)
-    if any(row.num_new_items for row in results.counts):
+    if any(row.num_new_items for row in counts):
         per_seed("new items", lambda row: row.num_new_items)
-    if any(row.ks_left_out for row in results.counts):
-        per_seed("K left out, too few users", lambda row: _listed(row.ks_left_out) or "none")
+    if any(row.ks_left_out for row in counts):
+        per_seed("K left out, too few users", lambda row: listed(row.ks_left_out) or "none")
     over_k = ", ".join(f"K = {k}" if place == 0 else str(k) for place, k in enumerate(ks))
     counted = {
-        "users left out, history too short": [row.users_left_out for row in results.counts],
-        "users left out, no positive": [row.users_without_positive for row in results.counts],
-        "query items": [row.query_items for row in results.counts],
-        "query items that cannot be found": [row.query_misses for row in results.counts],
-        "users with under 100 negatives": [row.short_negatives for row in results.counts],
+        "users left out, history too short": [row.users_left_out for row in counts],
+        "users left out, no positive": [row.users_without_positive for row in counts],
+        "query items": [row.query_items for row in counts],
+        "query items that cannot be found": [row.query_misses for row in counts],
+        "users with under 100 negatives": [row.short_negatives for row in counts],
     }
     for name, of_seeds in counted.items():
-        cells = [_listed(of_seed.get(k, "-") for k in ks) for of_seed in of_seeds]
+        cells = [listed(of_seed.get(k, "-") for k in ks) for of_seed in of_seeds]
         body.append([f"{name}, {over_k}", *cells])
-    return "## Counts\n\n" + _table(["", *(f"seed {row.seed}" for row in results.counts)], body)
+    return "## Counts\n\n" + markdown_table(["", *(f"seed {row.seed}" for row in counts)], body)
 
 
 def _settings_table(results: Results) -> str:
     body = [
-        [name, _listed(value) if isinstance(value, list | tuple) else str(value)]
+        [name, listed(value) if isinstance(value, list | tuple) else str(value)]
         for name, value in results.settings.items()
     ]
     body += [["data set hash", results.content_hash], ["commit", results.commit or "not given"]]
-    return "## Settings\n\n" + _table(["setting", "value"], body)
+    return "## Settings\n\n" + markdown_table(["setting", "value"], body)
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; empty rows are left out."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body if row]
     return "\n".join(lines) + "\n"
 
 
-def _listed(values: Iterable[object]) -> str:
+def listed(values: Iterable[object]) -> str:
+    """Return the values with commas."""
     return ", ".join(map(str, values))
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Return a p-value with four digits, small ones in powers of ten."""
     return f"{value:.4f}" if value >= 0.0001 else f"{value:.1e}"

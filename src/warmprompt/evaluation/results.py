@@ -77,6 +77,7 @@ class Cost:
         p50_ms, p99_ms: Time to score one user alone (adaptation and the whole catalogue), milliseconds.
         num_timed: Users timed alone.
         users_per_s: Users scored per second in batches of `batch` users.
+        peak_memory_mb: Most memory that the process held, MiB, where the model had a process of its own.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Cost:
     num_timed: int
     users_per_s: float
     batch: int
+    peak_memory_mb: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,7 @@ def from_json(text: str) -> Results:
                 "rows": _read(Row, found["rows"]),
                 "differences": _read(Difference, found["differences"]),
                 "costs": _read(Cost, found["costs"]),
-                "counts": _read(SeedCounts, [_int_keys(row) for row in found["counts"]]),
+                "counts": tuple(map(read_counts, found["counts"])),
             }
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -206,6 +208,19 @@ def load_results(path: Path) -> Results:
     return from_json(text)
 
 
+def read_counts(row: Mapping[str, Any]) -> SeedCounts:
+    """Return the counts of a JSON object, undoing what JSON does to mappings keyed by K and to tuples."""
+    told: dict[str, Any] = {
+        name: {int(k): count for k, count in value.items()}
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in row.items()
+    }
+    return SeedCounts(**told)
+
+
 T = TypeVar("T")
 
 
@@ -215,15 +230,3 @@ def _dumps(value: Any) -> str:
 
 def _read(kind: type[T], rows: list[dict[str, Any]]) -> tuple[T, ...]:
     return tuple(kind(**row) for row in rows)
-
-
-def _int_keys(row: dict[str, Any]) -> dict[str, Any]:
-    """Undo what JSON does to mappings keyed by K and to tuples."""
-    return {
-        name: {int(k): count for k, count in value.items()}
-        if isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in row.items()
-    }

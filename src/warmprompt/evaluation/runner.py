@@ -15,19 +15,12 @@ import numpy as np
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, FaultError, MismatchError, UnknownNameError
 from warmprompt.evaluation.cases import Case
+from warmprompt.evaluation.comparing import differences_of, rows_of
 from warmprompt.evaluation.machine import describe_machine
-from warmprompt.evaluation.metrics import METRICS, user_metrics
+from warmprompt.evaluation.metrics import user_metrics
 from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
-from warmprompt.evaluation.results import Cost, Difference, PerUser, Results, Row, SeedCounts
-from warmprompt.evaluation.significance import (
-    NUM_RESAMPLES,
-    Doubles,
-    average_within_user,
-    bootstrap_intervals,
-    holm,
-    permutation_p_values,
-)
-from warmprompt.rng import derive
+from warmprompt.evaluation.results import Cost, Results, SeedCounts
+from warmprompt.evaluation.significance import NUM_RESAMPLES, Doubles
 from warmprompt.scoring.ranking import check_finite, ranks, ranks_against
 from warmprompt.types import Floats, Ranker, Support, UserId
 
@@ -124,7 +117,11 @@ def evaluate(
                     ranker, task, cases, label=label, batch=plan.batch
                 )
                 report(f"ranked {label}, seed {task.seed}, K = {k}")
-            costs.append(_cost(ranker, task, plan, label, fit_s))
+            costs.append(
+                measure_cost(
+                    ranker, task, label=label, fit_s=fit_s, batch=plan.batch, num_timed=plan.num_timed
+                )
+            )
             for k, cases in (selection.cases if selection and label != plan.product else {}).items():
                 values = list(score_cases(ranker, task, cases, label=label, batch=plan.batch).values())
                 if values:
@@ -135,8 +132,28 @@ def evaluate(
         settings={"label": settings.label, **_plain(asdict(settings)), **_plain(asdict(plan))},
         machine=describe_machine(),
         commit=commit,
-        rows=tuple(_rows(per_user, list(factories), settings, plan)),
-        differences=tuple(_differences(per_user, on_validation, list(factories), plan)),
+        rows=tuple(
+            row
+            for seed in (*plan.seeds, None)
+            for row in rows_of(
+                per_user,
+                list(factories),
+                settings.label,
+                seeds=plan.seeds if seed is None else (seed,),
+                seed=seed,
+                num_resamples=plan.num_resamples,
+            )
+        ),
+        differences=()
+        if plan.product is None
+        else differences_of(
+            per_user,
+            on_validation,
+            plan.product,
+            [label for label in factories if label != plan.product],
+            seeds=plan.seeds,
+            num_resamples=plan.num_resamples,
+        ),
         costs=tuple(costs),
         counts=tuple(SeedCounts(seed=task.seed, **asdict(task.counts)) for task in tasks),
         per_user=per_user,
@@ -160,6 +177,53 @@ def score_cases(
         metrics = _metrics(_scores(ranker, supports, len(task.candidates_V), where), task, part)
         found.update(zip((support.user for support in supports), metrics, strict=True))
     return found
+
+
+def measure_cost(
+    ranker: Ranker, task: Task, *, label: str, fit_s: float, batch: int = BATCH, num_timed: int = NUM_TIMED
+) -> Cost:
+    """Time scoring at K = 10, or at the largest K below it that has cases.
+
+    Args:
+        ranker: Fitted.
+        task: Whose users are timed.
+        label: The ranker's row label.
+        fit_s: What `fit` took, seconds.
+        batch: Users scored at once.
+        num_timed: Users timed alone.
+
+    Raises:
+        BadInputError: No K has a case.
+    """
+    filled = [k for k, cases in task.cases.items() if cases]
+    if not filled:
+        raise BadInputError(
+            field="k", value=tuple(task.cases), remedy="Every tested user is too short; lower K."
+        )
+    k = max((k for k in filled if k <= TIMED_K), default=min(filled))
+    supports = [case.support for case in task.cases[k]]
+    together = supports[:batch]
+    ranker.score(supports[:1])
+    alone_ms = []
+    for support in supports[:num_timed]:
+        start = time.perf_counter()
+        ranker.score([support])
+        alone_ms.append(1000 * (time.perf_counter() - start))
+    start = time.perf_counter()
+    ranker.score(together)
+    together_s = time.perf_counter() - start
+    return Cost(
+        model=label,
+        seed=task.seed,
+        num_parameters=ranker.num_parameters,
+        fit_s=fit_s,
+        k=k,
+        p50_ms=float(np.percentile(alone_ms, 50)),
+        p99_ms=float(np.percentile(alone_ms, 99)),
+        num_timed=len(alone_ms),
+        users_per_s=len(together) / together_s,
+        batch=len(together),
+    )
 
 
 def _scores(ranker: Ranker, supports: Sequence[Support], num_items: int, where: str) -> Floats:
@@ -204,117 +268,6 @@ def _selection_task(dataset: Dataset, settings: ProtocolSettings, plan: Plan, ta
     if plan.product is None:
         return None
     return build_task(dataset, replace(settings, users="validation", ks=tuple(task.cases)), seed=task.seed)
-
-
-def _cost(ranker: Ranker, task: Task, plan: Plan, label: str, fit_s: float) -> Cost:
-    """Time scoring at K = 10, or at the largest K below it that has cases."""
-    filled = [k for k, cases in task.cases.items() if cases]
-    if not filled:
-        raise BadInputError(
-            field="k", value=tuple(task.cases), remedy="Every tested user is too short; lower K."
-        )
-    k = max((k for k in filled if k <= TIMED_K), default=min(filled))
-    supports = [case.support for case in task.cases[k]]
-    batch = supports[: plan.batch]
-    ranker.score(supports[:1])
-    alone_ms = []
-    for support in supports[: plan.num_timed]:
-        start = time.perf_counter()
-        ranker.score([support])
-        alone_ms.append(1000 * (time.perf_counter() - start))
-    start = time.perf_counter()
-    ranker.score(batch)
-    together_s = time.perf_counter() - start
-    return Cost(
-        model=label,
-        seed=task.seed,
-        num_parameters=ranker.num_parameters,
-        fit_s=fit_s,
-        k=k,
-        p50_ms=float(np.percentile(alone_ms, 50)),
-        p99_ms=float(np.percentile(alone_ms, 99)),
-        num_timed=len(alone_ms),
-        users_per_s=len(batch) / together_s,
-        batch=len(batch),
-    )
-
-
-def _rows(per_user: PerUser, labels: Sequence[str], settings: ProtocolSettings, plan: Plan) -> list[Row]:
-    """Return a row per model, K, seed and metric, and one over all seeds (seed None) per model, K, metric."""
-    rows = []
-    for seed in (*plan.seeds, None):
-        for k in settings.ks:
-            values_ULM = _stack(per_user, labels, k, plan.seeds if seed is None else (seed,))
-            if values_ULM is None:
-                continue
-            flat = values_ULM.reshape(len(values_ULM), -1)
-            rng = derive(0, "bootstrap", k, "all" if seed is None else seed)
-            low, high = bootstrap_intervals(flat, rng, num_resamples=plan.num_resamples)
-            cells = [(label, metric) for label in labels for metric in METRICS]
-            for cell, (label, metric) in enumerate(cells):
-                rows.append(
-                    Row(
-                        model=label,
-                        protocol=settings.label,
-                        k=k,
-                        seed=seed,
-                        metric=metric,
-                        value=float(flat[:, cell].mean()),
-                        low=float(low[cell]),
-                        high=float(high[cell]),
-                        num_users=len(flat),
-                    )
-                )
-    return rows
-
-
-def _differences(
-    per_user: PerUser, on_validation: Mapping[tuple[str, int], Doubles], labels: Sequence[str], plan: Plan
-) -> list[Difference]:
-    if plan.product is None:
-        return []
-    others = [label for label in labels if label != plan.product]
-    found = []
-    for k in sorted({k for _, _, k in per_user}):
-        values_ULM = _stack(per_user, [plan.product, *others], k, plan.seeds)
-        if values_ULM is None or not others:
-            continue
-        gaps = (values_ULM[:, :1] - values_ULM[:, 1:]).reshape(len(values_ULM), -1)
-        low, high = bootstrap_intervals(gaps, derive(0, "difference", k), num_resamples=plan.num_resamples)
-        p_values = permutation_p_values(gaps, derive(0, "permutation", k), num_resamples=plan.num_resamples)
-        chosen = [on_validation[label, k] for label in others if (label, k) in on_validation]
-        best = np.argmax(chosen, axis=0) if chosen else np.full(len(METRICS), -1)
-        cells = [(other, column) for other in range(len(others)) for column in range(len(METRICS))]
-        for cell, (other, column) in enumerate(cells):
-            found.append(
-                Difference(
-                    product=plan.product,
-                    baseline=others[other],
-                    k=k,
-                    metric=METRICS[column],
-                    value=float(gaps[:, cell].mean()),
-                    low=float(low[cell]),
-                    high=float(high[cell]),
-                    p=float(p_values[cell]),
-                    p_holm=1.0,
-                    best=bool(best[column] == other),
-                    num_users=len(gaps),
-                )
-            )
-    adjusted = holm(np.array([row.p for row in found]))
-    return [replace(row, p_holm=float(p)) for row, p in zip(found, adjusted, strict=True)]
-
-
-def _stack(per_user: PerUser, labels: Sequence[str], k: int, seeds: Sequence[int]) -> Doubles | None:
-    """Return the users' metrics, seeds averaged within the user, (U, labels, metrics); None without users."""
-    of_labels = [
-        average_within_user([per_user[label, seed, k] for seed in seeds if (label, seed, k) in per_user])
-        for label in labels
-    ]
-    users = list(of_labels[0]) if of_labels else []
-    if not users:
-        return None
-    return np.array([[of_label[user] for of_label in of_labels] for user in users])
 
 
 def _plain(settings: Mapping[str, object]) -> dict[str, object]:

@@ -39,19 +39,30 @@ def bootstrap_intervals(
 
     Source: Efron & Tibshirani 1993, chapter 13.
     """
-    num_users = len(values_UM)
-    if num_users == 0:
+    if len(values_UM) == 0:
         empty = np.full(values_UM.shape[1], np.nan)
         return empty, empty
+    tail = (1 - level) / 2
+    means_RM = bootstrap_means(values_UM, rng, num_resamples=num_resamples)
+    low, high = np.quantile(means_RM, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def bootstrap_means(
+    values_UM: Doubles, rng: np.random.Generator, *, num_resamples: int = NUM_RESAMPLES
+) -> Doubles:
+    """Return each resample's column means, (R, M), all columns with the same users; there must be users.
+
+    For intervals of anything that is made of means, such as a gain in percent.
+    """
+    num_users = len(values_UM)
     means = []
     for size in _chunks(num_resamples, num_users):
         drawn = rng.integers(num_users, size=(size, num_users))
         drawn += np.arange(size)[:, None] * num_users
         times_RU = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
         means.append(times_RU @ values_UM / num_users)
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-    return low, high
+    return np.concatenate(means)
 
 
 def permutation_p_values(

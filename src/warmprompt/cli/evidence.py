@@ -1,0 +1,190 @@
+"""`warmprompt evidence`: measure what is missing of every table, and write the pages."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from warmprompt.cli.screen import screen
+
+if TYPE_CHECKING:
+    from warmprompt.evidence.running import Step
+
+_PLAIN_EVERY_S = 30.0
+
+app = typer.Typer(help="Measure every table of the results, cell by cell, and write their pages.")
+
+PlanFile = Annotated[Path, typer.Option("--plan", help="TOML file: data sets, protocols, seeds, models.")]
+Root = Annotated[Path, typer.Option("--root", help="Folder that keeps the cells.")]
+OnlySome = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        help="Some cells: table=, dataset=, protocol=, seed= or model=, with commas; may be repeated.",
+    ),
+]
+PLAN = Path("benchmarks/evidence.toml")
+ROOT = Path("runs/evidence")
+PAGES = Path("docs/results/evidence")
+
+
+@app.command("build")
+def build(
+    plan_file: PlanFile = PLAN,
+    root: Root = ROOT,
+    only: OnlySome = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes at a time.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of each.")] = 1,
+    limit_minutes: Annotated[
+        float | None, typer.Option("--limit-minutes", help="Begin no cell after so many minutes.")
+    ] = None,
+) -> None:
+    """Measure the cells that are missing; interrupted or killed, the same command goes on."""
+    from functools import partial
+
+    from warmprompt.evidence.jobs import measured_times, missing_jobs, read_only
+    from warmprompt.evidence.plan import load_plan
+    from warmprompt.evidence.running import Pace, run_jobs, start_process
+
+    plan = load_plan(plan_file)
+    missing = missing_jobs(plan, root / "cells", read_only(only or ()))
+    pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
+    with _watching() as watch:
+        outcome = run_jobs(
+            missing, root, pace, start=partial(start_process, root=root, threads=threads), watch=watch
+        )
+    screen().print(f"{outcome.done} cells measured, {outcome.left} still missing")
+    for name, why, log in outcome.failed:
+        screen().print(f"failed: {name}: {why} (log: {log})")
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command("status")
+def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None) -> None:
+    """Show how many cells of each table are there, and how long the missing ones will take."""
+    from warmprompt.evidence.cells import is_there
+    from warmprompt.evidence.jobs import expected_s, measured_times, missing_jobs, read_only, wanted_cells
+    from warmprompt.evidence.plan import load_plan
+
+    plan = load_plan(plan_file)
+    chosen = read_only(only or ())
+    table = Table(title=f"{plan_file}, cells in {root}", title_justify="left")
+    for head in ("table", "there", "missing"):
+        table.add_column(head)
+    there: dict[str, int] = {}
+    missing: dict[str, dict[str, list[str]]] = {}
+    for page, spec, wanted in wanted_cells(plan, chosen):
+        missing.setdefault(page.name, {})
+        if is_there(root / "cells", wanted):
+            there[page.name] = there.get(page.name, 0) + 1
+        else:
+            missing[page.name].setdefault(spec.name, []).append(str(wanted.seed))
+    for name, models in missing.items():
+        listed = "; ".join(f"{model} (seed {','.join(seeds)})" for model, seeds in models.items())
+        table.add_row(name, str(there.get(name, 0)), listed or "none")
+    screen().print(table)
+    times = measured_times(plan, root / "cells")
+    expected = [expected_s(job, times) for job in missing_jobs(plan, root / "cells", chosen)]
+    known = [seconds for seconds in expected if seconds is not None]
+    screen().print(
+        f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes, "
+        f"one at a time, and {len(expected) - len(known)} are of models not yet timed on their data set"
+    )
+
+
+@app.command("report")
+def report(
+    plan_file: PlanFile = PLAN,
+    root: Root = ROOT,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = PAGES,
+    only: OnlySome = None,
+) -> None:
+    """Write a page, a picture and the rows of every table that has cells; say what is missing."""
+    from warmprompt.evidence.jobs import read_only
+    from warmprompt.evidence.pages import write_pages
+    from warmprompt.evidence.plan import load_plan
+
+    for line in write_pages(load_plan(plan_file), root, out, only=read_only(only or ())):
+        screen().print(line)
+
+
+@app.command("tune")
+def tune(
+    dataset: Annotated[str, typer.Argument(help="Data set.", show_default=False)],
+    models: Annotated[str, typer.Argument(help="Baselines, with commas.", show_default=False)],
+    root: Root = ROOT,
+    trials: Annotated[int, typer.Option("--trials", min=20, help="Settings tried per baseline.")] = 20,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="Try a quarter of the epochs first, and the best third in full.")
+    ] = False,
+) -> None:
+    """Search the settings of baselines on the validation users of seed 0; a stopped search goes on."""
+    from warmprompt.evidence.tuning import tune_baseline
+
+    for name in models.split(","):
+        best = tune_baseline(
+            dataset, name, root / "tuning", num_trials=trials, halving=halving, watch=screen().print
+        )
+        screen().print(
+            f"{dataset} {name}: {best.settings} NDCG@10 {best.values[-1]:.4f} (trial {best.number})"
+        )
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[Step], None]]:
+    """Yield what is told the steps: bars in a terminal, plain lines elsewhere, on stderr."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    bars = Progress(
+        TextColumn("cells"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}"),
+        console=console,
+    )
+    with bars:
+        task = bars.add_task("cells", total=None, now="")
+
+        def tell(step: Step) -> None:
+            if step.finished:
+                bars.console.print(step.finished)
+            bars.update(task, completed=step.done, total=step.total, now=_now(step))
+
+        yield tell
+
+
+class _Lines:
+    """A line for each job that ends, and every half minute."""
+
+    def __init__(self) -> None:
+        self._begun = self._last = time.monotonic()
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        if not step.finished and now - self._last < _PLAIN_EVERY_S:
+            return
+        self._last = now
+        line = step.finished or _now(step)
+        sys.stderr.write(f"[{now - self._begun:6.0f} s] {step.done}/{step.total} cells; {line}\n")
+        sys.stderr.flush()
+
+
+def _now(step: Step) -> str:
+    """Return what is left and what runs, in one line."""
+    left = "" if step.left_s is None else f"about {step.left_s / 60:.0f} min left in what waits"
+    unknown = f"{step.unknown} fits not timed yet" if step.unknown else ""
+    running = "; ".join(f"{name}: {line}" if line else name for name, line in step.running)
+    return ", ".join(part for part in (left, unknown, running) if part)

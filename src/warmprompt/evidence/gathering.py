@@ -1,0 +1,283 @@
+"""From the cells of a table to its numbers: rows with intervals, and what the product gains over others.
+
+U is users, L labels, M metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmprompt.errors import IntegrityError
+from warmprompt.evaluation.comparing import best_on_validation, rows_of, stack_users
+from warmprompt.evaluation.metrics import METRICS
+from warmprompt.evaluation.results import PerUser, Row
+from warmprompt.evaluation.significance import (
+    NUM_RESAMPLES,
+    Doubles,
+    bootstrap_means,
+    holm,
+    permutation_p_values,
+)
+from warmprompt.evidence.cells import Cell, is_there, load_cell
+from warmprompt.evidence.jobs import wanted_cells
+from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
+from warmprompt.rng import derive
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gathered:
+    """The cells of one table that are there.
+
+    Attributes:
+        table: What was asked for.
+        cells: Per model and seed.
+        about: Per model, what identifies it (of its first seed).
+        missing: Per model, the seeds without a cell.
+        per_user: Each tested user's metrics per (model, seed, K).
+        on_validation: Mean metrics of the validation users, (M,), per (model, K), seeds averaged.
+    """
+
+    table: Table
+    cells: Mapping[tuple[str, int], Cell]
+    about: Mapping[str, Mapping[str, Any]]
+    missing: Mapping[str, tuple[int, ...]]
+    per_user: PerUser
+    on_validation: Mapping[tuple[str, int], Doubles]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The rows that have a cell, in the table's order."""
+        return tuple(spec.name for spec in self.table.models if self.seeds_of(spec.name))
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """The K that any cell carries."""
+        return tuple(sorted({k for _, _, k in self.per_user}))
+
+    def seeds_of(self, model: str) -> tuple[int, ...]:
+        """Return the seeds of a model's cells, in the table's order."""
+        return tuple(seed for seed in self.table.seeds if (model, seed) in self.cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """The product against one other row at one K and metric, paired by user, seeds averaged within the user.
+
+    Attributes:
+        role: "best" (of the baselines but the blend, on validation users), "blend" or "other".
+        other: The row that it is compared with.
+        product_value, other_value: Means over the users of the seeds that both have.
+        value, low, high: Difference of the means and its 95 % bootstrap interval.
+        percent, percent_low, percent_high: The same of the gain over the other's mean, in percent.
+        p: Two-sided paired permutation p-value.
+        p_holm: Corrected over all rows of the same table of gains.
+        seeds: The seeds that both have.
+    """
+
+    role: str
+    other: str
+    k: int
+    metric: str
+    product_value: float
+    other_value: float
+    value: float
+    low: float
+    high: float
+    percent: float
+    percent_low: float
+    percent_high: float
+    p: float
+    p_holm: float
+    num_users: int
+    seeds: tuple[int, ...]
+
+
+def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:
+    """Read the cells of a table.
+
+    Raises:
+        IntegrityError: A cell is damaged, or two models of a seed were measured on other users.
+    """
+    found: dict[tuple[str, int], Cell] = {}
+    about: dict[str, Mapping[str, Any]] = {}
+    missing: dict[str, tuple[int, ...]] = {}
+    for _, spec, wanted in wanted_cells(plan, tables=[table]):
+        if is_there(cells, wanted):
+            found[spec.name, wanted.seed] = load_cell(cells, wanted)
+            about.setdefault(spec.name, wanted.about)
+        else:
+            missing[spec.name] = (*missing.get(spec.name, ()), wanted.seed)
+    _check_users(found)
+    validation: dict[tuple[str, int], list[Doubles]] = {}
+    for (model, _), cell in found.items():
+        for k, users in cell.validation.items():
+            if users:
+                validation.setdefault((model, k), []).append(np.mean(list(users.values()), axis=0))
+    return Gathered(
+        table=table,
+        cells=found,
+        about=about,
+        missing=missing,
+        per_user={
+            (model, seed, k): users
+            for (model, seed), cell in found.items()
+            for k, users in cell.tested.items()
+        },
+        on_validation={place: np.mean(values, axis=0) for place, values in validation.items()},
+    )
+
+
+def rows(gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES) -> tuple[Row, ...]:
+    """Return the mean and interval of every model, K and metric over the seeds that the model has."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for model in gathered.models:
+        groups.setdefault(gathered.seeds_of(model), []).append(model)
+    label = gathered.table.protocol.label
+    found = [
+        row
+        for seeds, models in groups.items()
+        for row in rows_of(gathered.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
+    ]
+    order = {model: place for place, model in enumerate(gathered.models)}
+    return tuple(sorted(found, key=lambda row: (order[row.model], row.k)))
+
+
+def headline(
+    plan: EvidencePlan, gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES
+) -> tuple[Gain, ...]:
+    """Return the product's gains over the best baseline of each cell, and over the blend.
+
+    The best is chosen per K and metric on validation users, among the baselines that have all the
+    product's seeds and are not the blend. Holm corrects over all rows that are returned.
+    """
+    seeds = gathered.seeds_of(plan.product)
+    if not seeds:
+        return ()
+    candidates = [
+        spec.name for spec in _baselines(plan, gathered) if set(seeds) <= set(gathered.seeds_of(spec.name))
+    ]
+    found = []
+    for k in gathered.ks:
+        best = best_on_validation(gathered.on_validation, candidates, k)
+        pairs = [("best", best[metric], metric) for metric in METRICS if metric in best]
+        if gathered.seeds_of(plan.blend):
+            pairs += [("blend", plan.blend, metric) for metric in METRICS]
+        found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
+    return _corrected(found)
+
+
+def further(
+    plan: EvidencePlan, gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES
+) -> tuple[Gain, ...]:
+    """Return the product's gains over the other rows that the table names, corrected among themselves."""
+    compare = gathered.table.compare
+    wanted = gathered.models if "all" in compare else [name for name in gathered.models if name in compare]
+    others = [name for name in wanted if name != plan.product]
+    if plan.product not in gathered.models:
+        return ()
+    found = []
+    for k in gathered.ks:
+        pairs = [("other", name, metric) for name in others for metric in METRICS]
+        found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
+    return _corrected(found)
+
+
+def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
+    return [
+        spec
+        for spec in gathered.table.models
+        if spec.baseline is not None and not spec.shuffle and spec.name != plan.blend
+    ]
+
+
+def _gains(
+    gathered: Gathered,
+    product: str,
+    k: int,
+    pairs: Sequence[tuple[str, str, str]],
+    *,
+    num_resamples: int,
+) -> list[Gain]:
+    """Return the gains of one K over (role, other, metric), leaving out those without users in common."""
+    found = []
+    for other in dict.fromkeys(other for _, other, _ in pairs):
+        seeds = tuple(
+            seed
+            for seed in gathered.table.seeds
+            if (product, seed, k) in gathered.per_user and (other, seed, k) in gathered.per_user
+        )
+        values_U2M = stack_users(gathered.per_user, [product, other], k, seeds)
+        if values_U2M is None:
+            continue
+        tested = _test(values_U2M, k, num_resamples)
+        found += [
+            replace(tested[METRICS.index(metric)], role=role, other=other, seeds=seeds)
+            for role, name, metric in pairs
+            if name == other
+        ]
+    return found
+
+
+def _test(values_U2M: Doubles, k: int, num_resamples: int) -> list[Gain]:
+    """Return one gain per metric; every comparison at one K meets the same resamples."""
+    num_users, size = len(values_U2M), len(METRICS)
+    means_R2M = bootstrap_means(
+        values_U2M.reshape(num_users, -1), derive(0, "gain", k), num_resamples=num_resamples
+    ).reshape(-1, 2, size)
+    gaps_RM = means_R2M[:, 0] - means_R2M[:, 1]
+    low, high = np.quantile(gaps_RM, [0.025, 0.975], axis=0)
+    percent_RM = 100 * np.divide(
+        gaps_RM, means_R2M[:, 1], out=np.full_like(gaps_RM, np.inf), where=means_R2M[:, 1] > 0
+    )
+    # Ordered, not interpolated: an infinite gain has no neighbour to average with.
+    percent_low, percent_high = np.quantile(percent_RM, [0.025, 0.975], axis=0, method="nearest")
+    gaps_UM = values_U2M[:, 0] - values_U2M[:, 1]
+    p_values = permutation_p_values(gaps_UM, derive(0, "gain permutation", k), num_resamples=num_resamples)
+    ours, theirs = values_U2M.mean(axis=0)
+    return [
+        Gain(
+            role="",
+            other="",
+            k=k,
+            metric=METRICS[m],
+            product_value=float(ours[m]),
+            other_value=float(theirs[m]),
+            value=float(ours[m] - theirs[m]),
+            low=float(low[m]),
+            high=float(high[m]),
+            percent=float(100 * (ours[m] / theirs[m] - 1)) if theirs[m] > 0 else float("inf"),
+            percent_low=float(percent_low[m]),
+            percent_high=float(percent_high[m]),
+            p=float(p_values[m]),
+            p_holm=1.0,
+            num_users=num_users,
+            seeds=(),
+        )
+        for m in range(size)
+    ]
+
+
+def _corrected(gains: Sequence[Gain]) -> tuple[Gain, ...]:
+    adjusted = holm(np.array([one.p for one in gains]))
+    return tuple(replace(one, p_holm=float(p)) for one, p in zip(gains, adjusted, strict=True))
+
+
+def _check_users(cells: Mapping[tuple[str, int], Cell]) -> None:
+    """See that all models of a seed were trained and measured on the same users."""
+    first: dict[int, tuple[str, Cell]] = {}
+    for (model, seed), cell in cells.items():
+        name, other = first.setdefault(seed, (model, cell))
+        same = cell.users_hash == other.users_hash and all(
+            list(cell.tested.get(k, ())) == list(users) for k, users in other.tested.items()
+        )
+        if not same:
+            raise IntegrityError(
+                field="cells",
+                value=f"{name} and {model}, seed {seed}",
+                remedy="They were measured on other users; delete one of them and build again.",
+            )

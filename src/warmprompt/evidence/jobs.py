@@ -1,0 +1,185 @@
+"""Which cells a plan asks for, which of them are missing, and how they part into jobs that share one fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.tables import read_manifest
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.evaluation.protocols import ProtocolSettings
+from warmprompt.evidence.cells import Wanted, is_there, load_times
+from warmprompt.evidence.models import describe_model
+from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
+
+_OWN_VIEWS = ("temporal", "cold-item")
+_AFTER_THE_FIT = ("adapted", "shuffle")
+_FILTERS = ("table", "dataset", "protocol", "seed", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Cells that share a fit: one model on one choice of training events, ranked under several protocols.
+
+    Attributes:
+        spec: The model.
+        view: The choice of training events, as `view_of`.
+        cells: All of one data set and seed.
+    """
+
+    spec: ModelSpec
+    view: str
+    cells: tuple[Wanted, ...]
+
+    @property
+    def fit(self) -> str:
+        """Names what is trained: two jobs of one fit must not run at once: they keep it in one place."""
+        first = self.cells[0]
+        told = {name: value for name, value in first.about.items() if name not in _AFTER_THE_FIT}
+        return json.dumps([first.dataset, first.seed, self.view, told], sort_keys=True)
+
+    @property
+    def name(self) -> str:
+        """How progress calls it."""
+        first = self.cells[0]
+        return f"{first.dataset}, seed {first.seed}, {first.model}" + (
+            "" if self.view == "users" else f" ({self.view})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Only:
+    """A choice of cells: every name that is given must be one of the values."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def takes(self, table: Table, seed: int, model: str) -> bool:
+        """Tell whether a cell is chosen."""
+        has = {
+            "table": table.name,
+            "dataset": table.dataset,
+            "protocol": table.protocol.protocol,
+            "seed": str(seed),
+            "model": model,
+        }
+        return all(has[name] in wanted for name, wanted in self.values.items())
+
+
+def read_only(texts: Sequence[str]) -> Only:
+    """Return the choice written as "dataset=ml-1m" and "seed=0,1"; a name given twice takes both.
+
+    A model's name may hold commas: write such a one alone.
+
+    Raises:
+        UnknownNameError: A name that is none of table, dataset, protocol, seed, model.
+        BadInputError: A text without "=".
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise BadInputError(field="--only", value=text, remedy="Write it as name=value.")
+        if name not in _FILTERS:
+            raise UnknownNameError(field="--only", value=name, remedy=f"Choose one of {', '.join(_FILTERS)}.")
+        whole = [value] if ", " in value else value.split(",")
+        values[name] = (*values.get(name, ()), *whole)
+    return Only(values=values)
+
+
+def wanted_cells(
+    plan: EvidencePlan, only: Only | None = None, *, tables: Sequence[Table] | None = None
+) -> Iterator[tuple[Table, ModelSpec, Wanted]]:
+    """Yield every cell of the plan, tables in order, then seeds, then models.
+
+    Raises:
+        UnknownNameError: A data set that is not there, or settings that a model does not have.
+    """
+    only = only or Only()
+    hashes: dict[str, str] = {}
+    described: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for table in tables or plan.tables:
+        for seed in table.seeds:
+            for spec in table.models:
+                if not only.takes(table, seed, spec.name):
+                    continue
+                if table.dataset not in hashes:
+                    hashes[table.dataset] = read_manifest(ensure_dataset(table.dataset)).content_hash
+                place = (table.dataset, seed, spec.name)
+                if place not in described:
+                    described[place] = describe_model(spec, dataset=table.dataset, seed=seed)
+                wanted = Wanted(
+                    dataset=table.dataset,
+                    protocol=table.protocol,
+                    seed=seed,
+                    model=spec.name,
+                    content_hash=hashes[table.dataset],
+                    about=described[place],
+                )
+                yield table, spec, wanted
+
+
+def missing_jobs(plan: EvidencePlan, cells: Path, only: Only | None = None) -> list[Job]:
+    """Return the jobs that are left, in the order of the plan; a cell of two tables is measured once."""
+    groups: dict[tuple[str, int, str, str], dict[str, Wanted]] = {}
+    specs: dict[tuple[str, int, str, str], ModelSpec] = {}
+    for table, spec, wanted in wanted_cells(plan, only):
+        if not is_there(cells, wanted):
+            place = (table.dataset, wanted.seed, spec.name, view_of(table.protocol))
+            groups.setdefault(place, {})[wanted.key] = wanted
+            specs[place] = spec
+    return [
+        Job(spec=specs[place], view=place[3], cells=tuple(group.values())) for place, group in groups.items()
+    ]
+
+
+def view_of(protocol: ProtocolSettings) -> str:
+    """Return what training sees under a protocol: protocols of one name train on the same events."""
+    view = protocol.protocol if protocol.protocol in _OWN_VIEWS else "users"
+    return view if protocol.max_training_users is None else f"{view}-{protocol.max_training_users}"
+
+
+def expected_s(job: Job, measured: Mapping[tuple[str, str], tuple[float, float]]) -> float | None:
+    """Return how long a job will take, from cells of the same data set and model, or None."""
+    times = measured.get((job.cells[0].dataset, job.spec.name))
+    return None if times is None else times[0] + len(job.cells) * times[1]
+
+
+def measured_times(plan: EvidencePlan, cells: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return the mean seconds of a fit and of the rest of a cell, per data set and model that has cells."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _, spec, wanted in wanted_cells(plan):
+        if is_there(cells, wanted):
+            found.setdefault((wanted.dataset, spec.name), []).append(load_times(cells, wanted))
+    return {
+        place: (
+            sum(fit_s for fit_s, _ in times) / len(times),
+            sum(rest_s for _, rest_s in times) / len(times),
+        )
+        for place, times in found.items()
+    }
+
+
+def job_to_json(job: Job) -> dict[str, Any]:
+    """Return the job as JSON values."""
+    return asdict(job)
+
+
+def job_from_json(told: Mapping[str, Any]) -> Job:
+    """Return the job that `job_to_json` gave."""
+    return Job(
+        spec=ModelSpec(**{**told["spec"], "assignments": tuple(told["spec"]["assignments"])}),
+        view=told["view"],
+        cells=tuple(
+            Wanted(
+                **{
+                    **one,
+                    "protocol": ProtocolSettings(**{**one["protocol"], "ks": tuple(one["protocol"]["ks"])}),
+                }
+            )
+            for one in told["cells"]
+        ),
+    )

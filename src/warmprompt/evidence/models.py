@@ -1,0 +1,151 @@
+"""From a row of the plan to a ranker, and to what identifies the ranker.
+
+B is users in a batch, V items.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmprompt.assembly.watching import Watch, ignore
+from warmprompt.backbone.text import embed_texts
+from warmprompt.baselines.registry import baseline
+from warmprompt.baselines.tuned import tuned_settings
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.verbalise import item_texts
+from warmprompt.evidence.cells import Wanted
+from warmprompt.evidence.plan import ModelSpec, slug
+from warmprompt.evidence.product import Product, describe_product, product_settings
+from warmprompt.types import Floats, Ranker, Support
+
+_EMBEDDED = "content-vectors"
+_PLAIN = (bool, int, float, str)
+
+
+def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any]:
+    """Return, as JSON values, everything about a model that decides its scores, apart from the data.
+
+    Defaults count too: a default that changes makes another model.
+
+    Raises:
+        UnknownNameError, BadInputError: Settings that the model does not have.
+    """
+    if spec.baseline is None:
+        about = describe_product(spec, dataset=dataset, seed=seed) | {"adapted": spec.adapted}
+    else:
+        built = baseline(spec.baseline, **_settings_of(spec, dataset), **_placeholder(spec))()
+        about = {"baseline": spec.baseline, "settings": _plain_fields(built)}
+    return about | ({"shuffle": spec.shuffle} if spec.shuffle else {})
+
+
+def build_model(
+    spec: ModelSpec, dataset: Dataset, wanted: Wanted, *, fits: Path, view: str, watch: Watch = ignore
+) -> Callable[[], Ranker]:
+    """Return a factory of the unfitted ranker.
+
+    Args:
+        spec: The row.
+        dataset: The whole data set, for texts of items.
+        wanted: A cell that it is for: names data set and seed.
+        fits: Folder for trained models of the product.
+        view: Names the choice of training events, as `jobs.view_of`.
+        watch: Told how training goes.
+    """
+    build: Callable[[], Ranker]
+    if spec.baseline is None:
+        settings = product_settings(spec, dataset=wanted.dataset, seed=wanted.seed)
+        about = json.dumps(describe_product(spec, dataset=wanted.dataset, seed=wanted.seed), sort_keys=True)
+        own = hashlib.sha256(f"{dataset.content_hash} {about}".encode()).hexdigest()[:12]
+        product = Product(
+            settings=settings,
+            folder=fits / slug(wanted.dataset) / f"{own}-seed-{wanted.seed}-{view}",
+            dataset=dataset,
+            adapted=spec.adapted,
+            watch=watch,
+        )
+        build = partial(_same, product)
+    else:
+        vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
+        build = baseline(spec.baseline, **_settings_of(spec, wanted.dataset), **vectors)
+    if not spec.shuffle:
+        return build
+    return lambda: Shuffled(inner=build(), what=spec.shuffle)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shuffled:
+    """A control: every user of a batch is shown with the next one's events, or attributes.
+
+    What a model gains from them must then be gone. A user who is alone in a batch keeps its own.
+
+    Attributes:
+        inner: The model.
+        what: "supports" or "attributes".
+    """
+
+    inner: Ranker
+    what: str
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return f"{self.inner.name}, {self.what} of another user"
+
+    @property
+    def num_parameters(self) -> int:
+        """The model's."""
+        return self.inner.num_parameters
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Shuffled:
+        """Fit the model as ever."""
+        return replace(self, inner=self.inner.fit(training, validation, seed=seed))
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item for each user, (B, V), from another user's support."""
+        others = [*supports[1:], *supports[:1]]
+        return self.inner.score(
+            [self._mixed(own, other) for own, other in zip(supports, others, strict=True)]
+        )
+
+    def _mixed(self, own: Support, other: Support) -> Support:
+        if self.what == "attributes":
+            return replace(own, attributes=other.attributes, about=other.about)
+        return replace(own, items_K=other.items_K, ratings_K=other.ratings_K, times_K=other.times_K)
+
+
+def _same(ranker: Ranker) -> Ranker:
+    return ranker
+
+
+def _settings_of(spec: ModelSpec, dataset: str) -> dict[str, Any]:
+    assert spec.baseline is not None
+    return {**tuned_settings(dataset, spec.baseline), **spec.settings}
+
+
+def _placeholder(spec: ModelSpec) -> dict[str, Any]:
+    return {"vectors_VX": np.zeros((1, 1), dtype=np.float32)} if spec.baseline == _EMBEDDED else {}
+
+
+def _plain_fields(model: Any) -> dict[str, Any]:
+    """Return the fields of an unfitted dataclass that hold plain values, and its members' likewise."""
+    if not is_dataclass(model):
+        return {"name": type(model).__name__}
+    found: dict[str, Any] = {}
+    for one in fields(model):
+        value = getattr(model, one.name)
+        if isinstance(value, _PLAIN):
+            found[one.name] = value
+        elif isinstance(value, Mapping):
+            found[one.name] = {str(key): inner for key, inner in value.items()}
+        elif isinstance(value, tuple) and value and callable(value[0]):
+            built = [member() for member in value]
+            found[one.name] = {member.name: _plain_fields(member) for member in built}
+    return found

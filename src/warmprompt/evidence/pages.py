@@ -1,0 +1,345 @@
+"""A page per table: what it shows, every number, every setting, what is missing, and how to rerun it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from warmprompt.evaluation.metrics import METRICS
+from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
+from warmprompt.evaluation.results import Row, SeedCounts
+from warmprompt.evidence.describing import described
+from warmprompt.evidence.gathering import Gain, Gathered, further, gather, headline, rows
+from warmprompt.evidence.jobs import Only
+from warmprompt.evidence.plan import EvidencePlan
+from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times
+from warmprompt.evidence.tuning import tuning_page
+from warmprompt.files import write_atomic
+
+AVERAGED_KS = (1, 3, 5, 10)
+_NDCG = "NDCG@10"
+
+
+def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None = None) -> list[str]:
+    """Write the page, pictures and rows of each table with cells, and the page that lists them.
+
+    Args:
+        plan: All tables.
+        root: The evidence's folder.
+        out: Where the pages go.
+        only: Tables to write; the list is made of all pages' rows that lie there.
+
+    Returns:
+        A line per table for whoever called.
+
+    Raises:
+        IntegrityError: A cell is damaged.
+        StorageError: A page cannot be written.
+    """
+    lines = []
+    for table in plan.tables:
+        chosen = only is None or any(
+            only.takes(table, seed, spec.name) for seed in table.seeds for spec in table.models
+        )
+        if not chosen:
+            continue
+        gathered = gather(plan, table, root / "cells")
+        num_missing = sum(map(len, gathered.missing.values()))
+        if gathered.cells:
+            _write_page(plan, gathered, out)
+            lines.append(f"wrote {out / table.name}.md: {len(gathered.cells)} cells, {num_missing} missing")
+        else:
+            lines.append(f"no page {table.name}: all {num_missing} cells are missing")
+    write_atomic(out / "index.md", _index(plan, out).encode())
+    tuning = tuning_page(root / "tuning")
+    if tuning:
+        write_atomic(out / "tuning.md", tuning.encode())
+    return lines
+
+
+def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
+    name = gathered.table.name
+    values = rows(gathered)
+    best, others = headline(plan, gathered), further(plan, gathered)
+    machines = {json.dumps(dict(cell.machine), sort_keys=True) for cell in gathered.cells.values()}
+    kept = {
+        "table": name,
+        "dataset": gathered.table.dataset,
+        "protocol": gathered.table.protocol.label,
+        "missing": gathered.missing,
+        "commits": _commits(gathered),
+        "machines": [json.loads(one) for one in sorted(machines)],
+        "rows": [asdict(row) for row in values],
+        "headline": [asdict(one) for one in best],
+        "further": [asdict(one) for one in others],
+        "costs": [asdict(cell.cost) for cell in gathered.cells.values()],
+        "models": {model: dict(about) for model, about in gathered.about.items()},
+    }
+    write_atomic(out / f"{name}.json", (_compact(kept)).encode())
+    plot_metrics_over_k(gathered, values, plan.product, out / f"{name}.png")
+    pictures = [f"![{name}: metrics over K]({name}.png)\n"]
+    if best:
+        plot_gains(gathered, best, plan.product, out / f"{name}-gain.png")
+        pictures.append(f"![{name}: gain over the best baseline]({name}-gain.png)\n")
+    plot_times(gathered, values, plan.product, out / f"{name}-time.png")
+    pictures.append(f"![{name}: accuracy against adaptation time]({name}-time.png)\n")
+    parts = [
+        _head(plan, gathered),
+        _gain_section(plan, best),
+        pictures[0],
+        *(_metric_section(gathered, values, metric) for metric in METRICS),
+        _further_section(plan, others),
+        *pictures[1:],
+        _cost_section(gathered),
+        _settings_section(gathered),
+        _counts_section(gathered),
+        _made_section(gathered),
+    ]
+    write_atomic(out / f"{name}.md", "\n".join(part for part in parts if part).encode())
+
+
+def _head(plan: EvidencePlan, gathered: Gathered) -> str:
+    table = gathered.table
+    title = table.title or f"{table.dataset}: {table.protocol.label}"
+    lines = [f"# {title}\n"]
+    seeds = listed(table.seeds)
+    lines.append(
+        f"Data set {table.dataset}, protocol `{table.protocol.label}`, split seeds {seeds}. Users "
+        "that no model has "
+        "trained on, full ranking of the catalogue unless the protocol says otherwise; mean over "
+        "users (seeds "
+        "averaged within the user) with its 95 % bootstrap interval over users.\n"
+    )
+    if gathered.missing:
+        told = "; ".join(f"{model}: seed {listed(seeds)}" for model, seeds in gathered.missing.items())
+        lines.append(f"**Not measured yet:** {told}. What follows is of the cells that are there.\n")
+    if plan.product not in gathered.models:
+        lines.append("The product has no cell here yet, so nothing is compared with it.\n")
+    return "\n".join(lines)
+
+
+def _gain_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
+    if not gains:
+        return ""
+    head = [
+        "K",
+        "metric",
+        "against",
+        plan.product,
+        "other",
+        "difference",
+        "gain, %",
+        "p",
+        "Holm p",
+        "users",
+        "seeds",
+    ]
+    body = [
+        [
+            str(one.k),
+            one.metric,
+            f"{one.other} ({one.role})",
+            f"{one.product_value:.4f}",
+            f"{one.other_value:.4f}",
+            f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]",
+            f"{one.percent:+.1f} [{one.percent_low:+.1f}, {one.percent_high:+.1f}]",
+            p_text(one.p),
+            f"**{p_text(one.p_holm)}**" if one.p_holm < 0.05 else p_text(one.p_holm),
+            str(one.num_users),
+            listed(one.seeds),
+        ]
+        for one in gains
+    ]
+    average = mean_gains(gains)
+    told = "; ".join(
+        f"{value:+.1f} % over the {'best baseline' if role == 'best' else role}"
+        for role, value in average.items()
+    )
+    ks = listed(sorted({one.k for one in gains if one.k in AVERAGED_KS}))
+    summary = f"Mean gain in {_NDCG} over K = {ks}: {told}.\n\n" if told else ""
+    return (
+        f"## {plan.product} against the best baseline and the blend\n\n{summary}"
+        "The best baseline is chosen per K and metric on validation users (mean over each seed's "
+        "own), the blend aside. "
+        "Paired by user; p by permutation of signs, corrected by Holm over all rows of this table, "
+        "bold below .05.\n\n" + markdown_table(head, body)
+    )
+
+
+def mean_gains(gains: Sequence[Gain]) -> dict[str, float]:
+    """Return the mean gain in NDCG@10 over K = 1 to 10, in percent, per role."""
+    found = {}
+    for role in ("best", "blend"):
+        values = [
+            one.percent for one in gains if one.role == role and one.metric == _NDCG and one.k in AVERAGED_KS
+        ]
+        if values:
+            found[role] = sum(values) / len(values)
+    return found
+
+
+def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> str:
+    found = {(row.model, row.k): row for row in values if row.metric == metric}
+    best = {k: max(row.value for row in found.values() if row.k == k) for k in gathered.ks}
+
+    def cell(model: str, k: int) -> str:
+        row = found.get((model, k))
+        if row is None:
+            return ""
+        value = f"**{row.value:.4f}**" if row.value == best[k] else f"{row.value:.4f}"
+        return f"{value} [{row.low:.4f}, {row.high:.4f}]"
+
+    body = [[_named(gathered, model), *(cell(model, k) for k in gathered.ks)] for model in gathered.models]
+    num_users = {k: max(row.num_users for row in found.values() if row.k == k) for k in gathered.ks}
+    body.append(["users", *(f"{num_users[k]:,}" for k in gathered.ks)])
+    return f"## {metric}\n\nBold: the highest of a column.\n\n" + markdown_table(
+        ["", *(f"K = {k}" for k in gathered.ks)], body
+    )
+
+
+def _named(gathered: Gathered, model: str) -> str:
+    """Return a model's label, with its seeds where not all of the table's are there."""
+    seeds = gathered.seeds_of(model)
+    return model if seeds == gathered.table.seeds else f"{model} (seed {listed(seeds)})"
+
+
+def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
+    if not gains:
+        return ""
+    head = ["against", "metric", *(f"K = {k}" for k in sorted({one.k for one in gains}))]
+    cells: dict[tuple[str, str], dict[int, str]] = {}
+    for one in gains:
+        mark = "\\*" if one.p_holm < 0.05 else ""
+        cells.setdefault((one.other, one.metric), {})[one.k] = (
+            f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}] ({one.percent:+.1f} %){mark}"
+        )
+    ks = sorted({one.k for one in gains})
+    body = [[other, metric, *(of_k.get(k, "") for k in ks)] for (other, metric), of_k in cells.items()]
+    return (
+        f"## {plan.product} against other rows\n\nThe product's difference, paired by user, with its "
+        "95 % interval and "
+        "the gain in percent; \\*: p < .05 by paired permutation, corrected by Holm over all cells "
+        "of this table.\n\n" + markdown_table(head, body)
+    )
+
+
+def _cost_section(gathered: Gathered) -> str:
+    head = [
+        "",
+        "trained parameters",
+        "fit, s",
+        "one user p50, ms",
+        "one user p99, ms",
+        "users per s",
+        "peak memory, MiB",
+        "threads",
+    ]
+    body = []
+    for model in gathered.models:
+        cells = [gathered.cells[model, seed] for seed in gathered.seeds_of(model)]
+        costs = [cell.cost for cell in cells]
+        body.append(
+            [
+                model,
+                f"{round(sum(one.num_parameters for one in costs) / len(costs)):,}",
+                f"{sum(one.fit_s for one in costs) / len(costs):.1f}",
+                f"{sum(one.p50_ms for one in costs) / len(costs):.2f}",
+                f"{sum(one.p99_ms for one in costs) / len(costs):.2f}",
+                f"{sum(one.users_per_s for one in costs) / len(costs):,.0f}",
+                f"{max(one.peak_memory_mb or 0 for one in costs):,.0f}",
+                listed(sorted({cell.threads for cell in cells})),
+            ]
+        )
+    one = next(iter(gathered.cells.values())).cost
+    return (
+        "## Cost\n\n"
+        + markdown_table(head, body)
+        + "\nMeans over seeds, of memory the largest. One user: adaptation and scores of the whole "
+        f"catalogue at K = {one.k}, "
+        f"{one.num_timed} users timed alone; users per second in batches of {one.batch}. Memory is "
+        "that of a process "
+        "with data, libraries and model; training that was done earlier counts.\n"
+    )
+
+
+def _settings_section(gathered: Gathered) -> str:
+    body = [[model, described(gathered.about[model])] for model in gathered.models]
+    return "## Settings\n\n" + markdown_table(["", "settings"], body)
+
+
+def _counts_section(gathered: Gathered) -> str:
+    of_seed: dict[int, SeedCounts] = {}
+    for (_, seed), cell in sorted(gathered.cells.items(), key=lambda item: item[0][1]):
+        of_seed.setdefault(seed, cell.counts)
+    return count_table(tuple(of_seed.values()))
+
+
+def _made_section(gathered: Gathered) -> str:
+    machines = sorted(
+        {
+            ", ".join(f"{name} {value}" for name, value in cell.machine.items())
+            for cell in gathered.cells.values()
+        }
+    )
+    return (
+        "## How this page was made\n\n"
+        f"`make evidence`, or `warmprompt evidence build --only table={gathered.table.name}` and "
+        "`warmprompt evidence "
+        f"report`. warmprompt {version('warmprompt')}; cells measured at commits "
+        f"{listed(_commits(gathered))}. "
+        f"Machine: {'; '.join(machines)}. Data set hash {_content_hash(gathered)[:12]}.\n"
+    )
+
+
+def _content_hash(gathered: Gathered) -> str:
+    from warmprompt.data.fetch import ensure_dataset
+    from warmprompt.data.tables import read_manifest
+
+    return read_manifest(ensure_dataset(gathered.table.dataset)).content_hash
+
+
+def _commits(gathered: Gathered) -> list[str]:
+    return sorted({cell.commit or "unknown" for cell in gathered.cells.values()})
+
+
+def _compact(kept: Mapping[str, object]) -> str:
+    """Return JSON with one row per line."""
+    lines = []
+    for name, value in kept.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inner = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in value)
+            lines.append(f" {json.dumps(name)}: [\n{inner}\n ]")
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _index(plan: EvidencePlan, out: Path) -> str:
+    """Return the list of pages, from the rows that lie beside them."""
+    body = []
+    for table in plan.tables:
+        file = out / f"{table.name}.json"
+        if not file.is_file():
+            body.append([table.name, "not measured yet", "", ""])
+            continue
+        told = json.loads(file.read_text(encoding="utf-8"))
+        average = mean_gains([Gain(**{**one, "seeds": tuple(one["seeds"])}) for one in told["headline"]])
+        models = len({row["model"] for row in told["rows"]})
+        missing = sum(map(len, told["missing"].values()))
+        body.append(
+            [
+                f"[{table.name}]({table.name}.md)",
+                f"{models} models, {missing} cells missing",
+                *(f"{average[role]:+.1f} %" if role in average else "" for role in ("best", "blend")),
+            ]
+        )
+    return (
+        "# The evidence, table by table\n\nEvery page is made by `make evidence` from cells (data "
+        "set, protocol, seed, model) "
+        f"that are measured once and kept. The gains are {plan.product}'s mean gains in {_NDCG} over K = "
+        f"{listed(AVERAGED_KS)}, as far as the table carries them.\n\n"
+        + markdown_table(["table", "state", "over the best baseline", "over the blend"], body)
+    )

@@ -1,0 +1,211 @@
+"""What is to be measured: data sets, protocols, seeds and models, as a TOML file says it.
+
+    product = "warmprompt"                 # the row that is compared
+    blend = "blend"                        # compared with beside the best of the other baselines
+    [lists]
+    closed = ["toppop", "ease"]            # "@closed" stands for them below
+    [settings]
+    "*" = ["train.threads=1"]              # the product's, on every data set; then per data set
+    [[models]]
+    name = "warmprompt"                    # no `baseline`: the product itself
+    [[models]]
+    name = "reptile"
+    set = ["learner.name=reptile"]
+    [[tables]]
+    dataset = "ml-1m"
+    protocol = "random"
+    seeds = [0, 1]
+    models = ["@closed", "warmprompt"]
+
+A name that `models` does not describe is a baseline of that name, with the settings tuned on the data set.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from warmprompt.baselines.registry import BASELINES
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.evaluation.protocols import ProtocolSettings
+
+SHUFFLES = ("", "supports", "attributes")
+_EVERYWHERE = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One row of a table.
+
+    Attributes:
+        name: The row's label.
+        baseline: A name of `baselines.BASELINES`; None is the product.
+        settings: Of the baseline, over those tuned on the data set.
+        assignments: Of the product, over its defaults: "section.key=value", as `warmprompt train --set`.
+        adapted: False leaves the product's prompt at its learned start.
+        shuffle: A control: "supports" or "attributes" gives every user those of another user.
+    """
+
+    name: str
+    baseline: str | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+    assignments: tuple[str, ...] = ()
+    adapted: bool = True
+    shuffle: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One page: a data set under a protocol.
+
+    Attributes:
+        name: Of the page's file.
+        dataset: A data set in the data home.
+        protocol: Everything that decides the cases but the seed.
+        seeds: Split seeds.
+        models: Rows, in order.
+        compare: Rows that the product is compared with beside the two of the headline; "all" names every row.
+        title: What the page is about, where that is more than data set and protocol.
+    """
+
+    name: str
+    dataset: str
+    protocol: ProtocolSettings
+    seeds: tuple[int, ...]
+    models: tuple[ModelSpec, ...]
+    compare: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidencePlan:
+    """All tables.
+
+    Attributes:
+        product: The label that is compared with the others.
+        blend: The label of the blend of closed forms.
+        tables: The pages.
+    """
+
+    product: str
+    blend: str
+    tables: tuple[Table, ...]
+
+
+def load_plan(path: Path) -> EvidencePlan:
+    """Read a plan.
+
+    Raises:
+        BadInputError: No such file, not TOML, or a value of the wrong type.
+        UnknownNameError: A key, list, baseline, protocol or row that is not known.
+    """
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(field="plan", value=path, remedy=f"Name a readable TOML file: {error}.") from None
+    return read_plan(told)
+
+
+def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
+    """Return the plan of a mapping, as TOML gives it; errors as `load_plan`."""
+    _only(told, ("product", "blend", "compare", "lists", "settings", "models", "tables"), "plan")
+    described = {}
+    for entry in told.get("models", ()):
+        _only(entry, ("name", "baseline", "settings", "set", "adapted", "shuffle"), "[[models]]")
+        described[_text(entry, "name", "[[models]]")] = entry
+    reading = _Reading(
+        lists={name: tuple(members) for name, members in told.get("lists", {}).items()},
+        described=described,
+        settings={name: tuple(given) for name, given in told.get("settings", {}).items()},
+        compare=tuple(told.get("compare", ())),
+    )
+    tables = tuple(reading.table(entry) for entry in told.get("tables", ()))
+    names = [table.name for table in tables]
+    if len(set(names)) < len(names) or not names:
+        raise BadInputError(field="tables", value=names, remedy="Give at least one, each name once.")
+    return EvidencePlan(
+        product=_text(told, "product", "plan"), blend=_text(told, "blend", "plan"), tables=tables
+    )
+
+
+def slug(text: str) -> str:
+    """Return a text as part of a file's name: small letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """What the tables of a plan refer to."""
+
+    lists: Mapping[str, tuple[str, ...]]
+    described: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, tuple[str, ...]]
+    compare: tuple[str, ...]
+
+    def table(self, told: Mapping[str, Any]) -> Table:
+        own = ("name", "dataset", "seeds", "models", "compare", "title")
+        of_protocol = tuple(one.name for one in fields(ProtocolSettings) if one.name != "users")
+        _only(told, (*own, *of_protocol), "[[tables]]")
+        dataset = _text(told, "dataset", "[[tables]]")
+        given = {name: told[name] for name in of_protocol if name in told}
+        protocol = ProtocolSettings(**{**given, **({"ks": tuple(given["ks"])} if "ks" in given else {})})
+        seeds = tuple(told.get("seeds", (0,)))
+        if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
+            raise BadInputError(field="seeds", value=seeds, remedy="Give whole numbers, each once.")
+        return Table(
+            name=told.get("name", f"{slug(dataset)}-{slug(protocol.label)}"),
+            dataset=dataset,
+            protocol=protocol,
+            seeds=seeds,
+            models=tuple(self._spec(name, dataset) for name in self._members(told.get("models", ()))),
+            compare=tuple(told.get("compare", self.compare)),
+            title=told.get("title", ""),
+        )
+
+    def _members(self, names: Sequence[str]) -> Iterable[str]:
+        """Return the names with the lists written out, each once."""
+        found: dict[str, None] = {}
+        for name in names:
+            if name.startswith("@") and name[1:] not in self.lists:
+                known = ", ".join(self.lists) or "none"
+                raise UnknownNameError(field="list", value=name, remedy=f"The plan has {known}.")
+            found |= dict.fromkeys(self._members(self.lists[name[1:]]) if name.startswith("@") else [name])
+        return found
+
+    def _spec(self, name: str, dataset: str) -> ModelSpec:
+        told = self.described.get(name, {"baseline": name})
+        kind = told.get("baseline")
+        if kind is not None and kind not in BASELINES:
+            remedy = f"Describe it in [[models]], or name one of {', '.join(BASELINES)}."
+            raise UnknownNameError(field="model", value=name, remedy=remedy)
+        shuffle = told.get("shuffle", "")
+        if shuffle not in SHUFFLES:
+            raise UnknownNameError(
+                field=f"{name} shuffle", value=shuffle, remedy="Choose supports or attributes."
+            )
+        shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
+        return ModelSpec(
+            name=name,
+            baseline=kind,
+            settings=dict(told.get("settings", {})),
+            assignments=() if kind else (*shared, *told.get("set", ())),
+            adapted=bool(told.get("adapted", True)),
+            shuffle=shuffle,
+        )
+
+
+def _only(told: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in told:
+        if key not in known:
+            raise UnknownNameError(field=where, value=key, remedy=f"Choose one of {', '.join(known)}.")
+
+
+def _text(told: Mapping[str, Any], key: str, where: str) -> str:
+    value = told.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadInputError(field=f"{where} {key}", value=value, remedy="Give a name.")
+    return value

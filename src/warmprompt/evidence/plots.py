@@ -1,0 +1,172 @@
+"""The pictures of a table: metrics over K, gain over the best baseline, accuracy against adaptation time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from warmprompt.evaluation.metrics import METRICS
+from warmprompt.evaluation.plot import COLOURS, GREY, label_ends
+from warmprompt.evaluation.results import Row
+from warmprompt.evidence.gathering import Gain, Gathered
+from warmprompt.files import write_atomic
+
+_NDCG = "NDCG@10"
+_NUM_COLOURED = 6
+_PALE = "#BBBBBB"
+_TIMED_K = 10
+
+
+def plot_metrics_over_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
+    """Write a PNG with a panel per metric: the product and the five best others in colour, the rest in grey.
+
+    Bands are 95 % intervals over users.
+    """
+    chosen = _coloured(gathered, rows, product)
+    figure = _figure(width=4.8 * len(METRICS), height=4.4)
+    for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+        _draw_metric(axes, gathered, [row for row in rows if row.metric == metric], chosen, product)
+        axes.set_title(metric, fontsize=11, loc="left")
+    _title(figure, gathered, "bands: 95 % intervals over users; grey: the other models")
+    _save(figure, path)
+
+
+def plot_gains(gathered: Gathered, gains: Sequence[Gain], product: str, path: Path) -> None:
+    """Write a PNG with the product's gain in percent over best baseline and blend, a panel per metric."""
+    figure = _figure(width=4.2 * len(METRICS), height=3.6)
+    ks = sorted({one.k for one in gains})
+    places = {k: place for place, k in enumerate(ks)}
+    for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+        ends = []
+        for shift, (role, label) in enumerate((("best", "best baseline"), ("blend", "blend"))):
+            own = [
+                one
+                for one in gains
+                if (one.role, one.metric) == (role, metric) and np.isfinite(one.percent_high)
+            ]
+            if not own:
+                continue
+            x = np.array([places[one.k] + 0.08 * (shift - 0.5) for one in own])
+            y = np.array([one.percent for one in own])
+            spread = np.array(
+                [[one.percent - one.percent_low, one.percent_high - one.percent] for one in own]
+            ).T
+            axes.errorbar(
+                x, y, yerr=np.maximum(spread, 0), color=COLOURS[shift], marker="os"[shift], linewidth=1.6,
+                elinewidth=0.9, markersize=5,
+            )  # fmt: skip
+            ends.append((float(y[-1]), label, COLOURS[shift]))
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set_xticks(range(len(ks)), [str(k) for k in ks])
+        axes.set_xlabel("K, events seen of the user", color=GREY)
+        axes.set_xlim(-0.3, len(ks) - 0.7)
+        axes.set_title(f"{metric}, gain in %", fontsize=11, loc="left")
+        _plain(axes)
+        label_ends(axes, ends, len(ks) - 0.65, None)
+    _title(figure, gathered, f"{product} over the best baseline (chosen on validation users) and the blend")
+    _save(figure, path)
+
+
+def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
+    """Write a PNG of NDCG@10 at K = 10 (or the largest K below) against the time one user takes alone."""
+    k = max((k for k in gathered.ks if k <= _TIMED_K), default=min(gathered.ks))
+    values = {row.model: row for row in rows if (row.metric, row.k) == (_NDCG, k)}
+    times = {model: _median_ms(gathered, model) for model in values}
+    figure = _figure(width=7.0, height=4.6)
+    axes = figure.subplots()
+    for place, (model, row) in enumerate(values.items()):
+        colour = COLOURS[0] if model == product else COLOURS[1 + place % (len(COLOURS) - 1)]
+        axes.errorbar(
+            times[model], row.value, yerr=[[row.value - row.low], [row.high - row.value]], color=colour,
+            marker="D" if model == product else "o", markersize=7 if model == product else 5, elinewidth=0.9,
+        )  # fmt: skip
+        axes.annotate(
+            model, (times[model], row.value), xytext=(6, 3), textcoords="offset points", fontsize=8,
+            color=colour, fontweight="bold" if model == product else "normal",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlabel("one user alone: adaptation and scores of the catalogue, p50, ms", color=GREY)
+    axes.set_title(f"{_NDCG} at K = {k}", fontsize=11, loc="left")
+    axes.margins(x=0.25)
+    _plain(axes)
+    _title(figure, gathered, "95 % intervals over users")
+    _save(figure, path)
+
+
+def _coloured(gathered: Gathered, rows: Sequence[Row], product: str) -> list[str]:
+    """Return the models in colour: the product, then the others by mean NDCG@10 over K."""
+    means: Mapping[str, float] = {
+        model: float(
+            np.mean([row.value for row in rows if (row.model, row.metric) == (model, _NDCG)] or [0.0])
+        )
+        for model in gathered.models
+    }
+    ordered = sorted(means, key=lambda model: (model != product, -means[model]))
+    return ordered[:_NUM_COLOURED]
+
+
+def _draw_metric(
+    axes: Axes, gathered: Gathered, rows: Sequence[Row], chosen: Sequence[str], product: str
+) -> None:
+    places = {k: place for place, k in enumerate(gathered.ks)}
+    ends = []
+    for model in (*(name for name in gathered.models if name not in chosen), *reversed(chosen)):
+        points = sorted((row for row in rows if row.model == model), key=lambda row: row.k)
+        x, y = [places[row.k] for row in points], [row.value for row in points]
+        if model not in chosen:
+            axes.plot(x, y, color=_PALE, linewidth=0.9, zorder=1)
+            continue
+        colour = COLOURS[chosen.index(model) % len(COLOURS)]
+        axes.plot(
+            x, y, color=colour, linewidth=2.4 if model == product else 1.4, marker="o", markersize=4, zorder=3
+        )
+        axes.fill_between(
+            x,
+            [row.low for row in points],
+            [row.high for row in points],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        ends.append((y[-1], model, colour))
+    num_users = {row.k: row.num_users for row in rows}
+    axes.set_xticks(range(len(places)), [f"{k}\n{num_users[k]:,}" for k in places])
+    axes.set_xlabel("K, events seen of the user; below it, users", color=GREY)
+    axes.set_xlim(-0.2, len(places) - 0.8)
+    axes.set_ylim(0, 1.04 * max(row.high for row in rows))
+    _plain(axes)
+    label_ends(axes, ends, len(places) - 0.75, product)
+
+
+def _median_ms(gathered: Gathered, model: str) -> float:
+    return float(np.mean([gathered.cells[model, seed].cost.p50_ms for seed in gathered.seeds_of(model)]))
+
+
+def _figure(*, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=GREY)
+
+
+def _title(figure: Figure, gathered: Gathered, what: str) -> None:
+    table = gathered.table
+    figure.suptitle(f"{table.dataset}, {table.protocol.label}; {what}", fontsize=10.5, x=0.01, ha="left")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    image = BytesIO()
+    figure.savefig(image, format="png")
+    write_atomic(path, image.getvalue())

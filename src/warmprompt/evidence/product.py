@@ -1,0 +1,98 @@
+"""The product as one of the rankers: trained on the users it is handed, once, and kept.
+
+This file and `assembly` are all that knows what the product is; everything else here meets rankers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from warmprompt.assembly.building import settings_that_matter
+from warmprompt.assembly.ranker import PromptRanker
+from warmprompt.assembly.runs import open_engine
+from warmprompt.assembly.training import fit_run
+from warmprompt.assembly.watching import Watch, ignore
+from warmprompt.data.dataset import Dataset
+from warmprompt.errors import BadInputError
+from warmprompt.evidence.plan import ModelSpec
+from warmprompt.settings import Settings, load_settings
+from warmprompt.types import Floats, Support
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Product:
+    """The product with some settings, before and after `fit`.
+
+    Attributes:
+        settings: The whole tree; `fit` sets the seed.
+        folder: Where the trained model lies or will lie; an interrupted training goes on there.
+        dataset: The whole data set.
+        adapted: False leaves every prompt at its learned start.
+        watch: Told how training goes.
+        ranker: The trained model; None before `fit`.
+        train_s: Seconds that training took, then or earlier.
+        train_memory_mb: Most memory that training held, MiB.
+    """
+
+    settings: Settings
+    folder: Path
+    dataset: Dataset
+    adapted: bool = True
+    watch: Watch = ignore
+    ranker: PromptRanker | None = None
+    train_s: float = 0.0
+    train_memory_mb: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The row label; a table has its own."""
+        return "product" if self.adapted else "product, not adapted"
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers; the frozen model's are not among them."""
+        return self._fitted().num_parameters
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Product:
+        """Train on exactly these users, or open the model that was; errors as `assembly.train_run`."""
+        settings = replace(self.settings, train=replace(self.settings.train, seed=seed))
+        trained = fit_run(settings, training, validation, self.folder, watch=self.watch)
+        ranker = PromptRanker(
+            folder=self.folder,
+            settings=settings,
+            dataset=self.dataset,
+            adapted=self.adapted,
+            engine=open_engine(trained, adapts_by=None if self.adapted else "nothing"),
+        )
+        return replace(
+            self,
+            ranker=ranker,
+            train_s=float(trained.manifest["train_s"]),
+            train_memory_mb=float(trained.manifest["peak_memory_mb"]),
+        )
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item for each user, (B, V)."""
+        return self._fitted().score(supports)
+
+    def _fitted(self) -> PromptRanker:
+        if self.ranker is None:
+            raise BadInputError(field="ranker", value=self.name, remedy="Call fit first.")
+        return self.ranker
+
+
+def product_settings(spec: ModelSpec, *, dataset: str, seed: int) -> Settings:
+    """Return the settings tree of a row: defaults, then the plan's assignments.
+
+    Raises:
+        UnknownNameError, BadInputError: An assignment that does not fit.
+    """
+    return load_settings(assignments=spec.assignments, flags={"data.name": dataset, "train.seed": seed})
+
+
+def describe_product(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any]:
+    """Return all that decides what is learned and how it is used."""
+    return {"product": settings_that_matter(product_settings(spec, dataset=dataset, seed=seed))}

@@ -1,0 +1,165 @@
+"""Numbers of a page against the cells they come from, and what a page says of what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from warmprompt.errors import IntegrityError
+from warmprompt.evaluation.metrics import METRICS
+from warmprompt.evaluation.significance import holm
+from warmprompt.evidence.cells import save_cell
+from warmprompt.evidence.describing import described
+from warmprompt.evidence.gathering import further, gather, headline, rows
+from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
+from warmprompt.evidence.pages import mean_gains, write_pages
+from warmprompt.evidence.plan import read_plan
+from warmprompt.evidence.work import do_job
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture
+def plan(told, root):
+    """Return a plan of six models whose cells are there, but for the shuffled one's second seed."""
+    told["product"], told["blend"] = "ease", "ease-ials"
+    told["lists"]["simple"] = ["toppop", "itemknn", "userknn", "ease-ials"]
+    plan = read_plan(told)
+    for job in missing_jobs(plan, root / "cells"):
+        if (job.spec.name, job.cells[0].seed) != ("shuffled", 1):
+            do_job(job, root)
+    return plan
+
+
+@pytest.fixture
+def gathered(plan, root):
+    return gather(plan, plan.tables[0], root / "cells")
+
+
+def mean_of(gathered, model, k, metric, seeds=(0, 1)):
+    users: dict = {}
+    for seed in seeds:
+        for user, values in gathered.per_user[model, seed, k].items():
+            users.setdefault(user, []).append(values[METRICS.index(metric)])
+    return np.mean([np.mean(values) for values in users.values()])
+
+
+def test_rows_are_means_over_users_with_seeds_averaged_within_the_user(gathered):
+    for row in rows(gathered, num_resamples=50):
+        seeds = (0,) if row.model == "shuffled" else (0, 1)
+        assert row.value == pytest.approx(mean_of(gathered, row.model, row.k, row.metric, seeds))
+        assert row.low <= row.value <= row.high
+
+
+def test_the_best_baseline_is_the_best_on_validation_users_and_not_the_blend(plan, gathered):
+    gains = headline(plan, gathered, num_resamples=200)
+    assert {one.role for one in gains} == {"best", "blend"}
+    assert len(gains) == 2 * 3 * 3
+    for one in gains:
+        if one.role == "blend":
+            assert one.other == "ease-ials"
+            continue
+        column = METRICS.index(one.metric)
+        values = {
+            model: np.mean(
+                [
+                    np.mean(
+                        [users[column] for users in gathered.cells[model, seed].validation[one.k].values()]
+                    )
+                    for seed in (0, 1)
+                ]
+            )
+            for model in ("toppop", "itemknn", "userknn")
+        }
+        assert values[one.other] == max(values.values())
+
+
+def test_a_gain_is_the_difference_of_the_means_and_its_percentage(plan, gathered):
+    for one in headline(plan, gathered, num_resamples=200):
+        ours = mean_of(gathered, "ease", one.k, one.metric)
+        theirs = mean_of(gathered, one.other, one.k, one.metric)
+        assert one.value == pytest.approx(ours - theirs)
+        assert one.percent == pytest.approx(100 * (ours - theirs) / theirs)
+        assert one.low <= one.value <= one.high
+        assert one.percent_low <= one.percent <= one.percent_high
+        assert (one.low > 0) == (one.percent_low > 0)
+
+
+def test_holm_corrects_over_all_rows_of_the_headline(plan, gathered):
+    gains = headline(plan, gathered, num_resamples=200)
+    assert [one.p_holm for one in gains] == pytest.approx(list(holm(np.array([one.p for one in gains]))))
+
+
+def test_rows_with_other_seeds_are_compared_on_the_seeds_in_common(plan, gathered):
+    gains = further(plan, gathered, num_resamples=200)
+    assert {(one.other, one.seeds) for one in gains} == {("shuffled", (0,))}
+    at_five = {one.metric: one for one in gains if one.k == 5}
+    # Planted tastes: another user's events mislead.
+    assert at_five["NDCG@10"].low > 0
+    nothing = [one for one in gains if one.k == 0]
+    assert all(one.value == 0 and one.p == 1 for one in nothing)
+
+
+def test_the_mean_gain_is_that_of_ndcg_over_one_to_ten(plan, gathered):
+    gains = headline(plan, gathered, num_resamples=50)
+    # Of this table's K, 0 does not count, 2 is none of 1, 3, 5, 10.
+    (percent,) = [one.percent for one in gains if (one.role, one.metric, one.k) == ("best", "NDCG@10", 5)]
+    assert mean_gains(gains)["best"] == pytest.approx(percent)
+
+
+def test_a_page_shows_every_model_what_is_missing_and_how_to_rerun_it(plan, root, tmp_path):
+    told = write_pages(plan, root, tmp_path)
+    page = (tmp_path / "planted-random.md").read_text()
+    assert told == [f"wrote {tmp_path}/planted-random.md: 11 cells, 1 missing"]
+    assert "**Not measured yet:** shuffled: seed 1" in page
+    assert "| shuffled (seed 0) |" in page
+    for words in ("## NDCG@10", "## Cost", "## Settings", "## Counts", "num_neighbours", "make evidence"):
+        assert words in page
+    for picture in ("", "-gain", "-time"):
+        image = (tmp_path / f"planted-random{picture}.png").read_bytes()
+        assert image.startswith(b"\x89PNG")
+        assert f"(planted-random{picture}.png)" in page
+    kept = json.loads((tmp_path / "planted-random.json").read_text())
+    assert {row["model"] for row in kept["rows"]} == {
+        "toppop", "itemknn", "userknn", "ease-ials", "ease", "shuffled"
+    }  # fmt: skip
+    assert "[planted-random](planted-random.md)" in (tmp_path / "index.md").read_text()
+    assert write_pages(plan, root, tmp_path, only=read_only(["dataset=other"])) == []
+
+
+def test_a_page_without_the_product_and_one_without_cells(told, plan, root, tmp_path):
+    told["product"] = "ials"
+    told["tables"].append({**told["tables"][0], "protocol": "next"})
+    lines = write_pages(read_plan(told), root, tmp_path)
+    assert lines[1] == "no page planted-next: all 12 cells are missing"
+    page = (tmp_path / "planted-random.md").read_text()
+    assert "no cell here yet" in page
+    assert "(planted-random-gain.png)" not in page
+    assert "| planted-next | not measured yet |" in (tmp_path / "index.md").read_text()
+
+
+def test_models_of_one_seed_must_have_met_the_same_users(plan, root, tmp_path):
+    import shutil
+
+    shutil.copytree(root, tmp_path / "copy")
+    gathered = gather(plan, plan.tables[0], tmp_path / "copy" / "cells")
+    ((_, _, wanted),) = wanted_cells(plan, read_only(["seed=0", "model=ease"]))
+    other = replace(gathered.cells["ease", 0], users_hash="other")
+    save_cell(tmp_path / "copy" / "cells", wanted, other)
+    with pytest.raises(IntegrityError, match="toppop and ease, seed 0"):
+        gather(plan, plan.tables[0], tmp_path / "copy" / "cells")
+
+
+def test_settings_are_told_in_words():
+    blend = {"label": "blend", "num_draws": 60, "members": {"ease": {"l2": 15000.0}, "toppop": {}}}
+    assert described({"baseline": "blend", "settings": blend}) == "num_draws 60, ease (l2 15000) + toppop"
+    product = {"product": {"learner": {"name": "maml"}, "train": {"seed": 3}}, "adapted": False}
+    assert described(product | {"shuffle": "supports"}) == (
+        "learner.name maml; prompts left at the learned start; supports of another user"
+    )

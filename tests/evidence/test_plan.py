@@ -1,0 +1,103 @@
+"""Plans as they are written, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.evidence.jobs import Only, read_only
+from warmprompt.evidence.models import describe_model
+from warmprompt.evidence.plan import load_plan, read_plan, slug
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_lists_are_written_out_in_order_and_named_pages_follow_the_protocol(plan):
+    (table,) = plan.tables
+    assert [spec.name for spec in table.models] == ["toppop", "itemknn", "ease", "shuffled"]
+    assert table.name == "planted-random"
+    assert table.models[3].baseline == "ease"
+    assert table.models[3].shuffle == "supports"
+    assert table.compare == ("shuffled",)
+
+
+def test_the_products_settings_are_shared_then_of_the_data_set_then_of_the_row(told):
+    told["settings"] = {"*": ["train.threads=1"], "planted": ["train.seed=5"], "other": ["train.seed=6"]}
+    told["models"] = [{"name": "reptile", "set": ["learner.name=reptile"]}]
+    told["tables"][0] |= {"models": ["reptile"], "compare": []}
+    (spec,) = read_plan(told).tables[0].models
+    assert spec.assignments == ("train.threads=1", "train.seed=5", "learner.name=reptile")
+    about = describe_model(spec, dataset="planted", seed=0)
+    assert about["product"]["learner"]["name"] == "reptile"
+    assert about["adapted"]
+
+
+def test_what_is_known_of_a_model_changes_with_its_settings_and_not_with_its_label(told):
+    told["models"] = [
+        {"name": "stiff", "baseline": "ease", "settings": {"l2": 9.0}},
+        {"name": "ease again", "baseline": "ease"},
+    ]
+    told["tables"][0]["models"] = ["ease", "ease again", "stiff", "blend"]
+    plain, again, stiff, blend = (
+        describe_model(spec, dataset="planted", seed=0) for spec in read_plan(told).tables[0].models
+    )
+    assert plain == again != stiff
+    assert stiff["settings"] == {"l2": 9.0}
+    assert blend["settings"]["members"]["ease"] == plain["settings"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"models": ["@nothing"]}, UnknownNameError, "list"),
+        ({"models": ["eases"]}, UnknownNameError, "eases"),
+        ({"protocol": "randm"}, UnknownNameError, "randm"),
+        ({"seed": [0]}, UnknownNameError, "seed"),
+        ({"seeds": [0, 0]}, BadInputError, "each once"),
+        ({"dataset": ""}, BadInputError, "dataset"),
+        ({"users": "validation"}, UnknownNameError, "users"),
+    ],
+)
+def test_wrong_tables_are_refused(told, change, error, words):
+    told["tables"][0] |= change
+    with pytest.raises(error, match=words):
+        read_plan(told)
+
+
+def test_a_plan_without_tables_and_a_file_that_is_no_toml_are_refused(told, tmp_path):
+    with pytest.raises(BadInputError, match="tables"):
+        read_plan({**told, "tables": []})
+    (tmp_path / "plan.toml").write_text("product = ")
+    with pytest.raises(BadInputError, match="plan"):
+        load_plan(tmp_path / "plan.toml")
+
+
+def test_the_projects_own_plan_can_be_read_and_names_the_product_and_the_blend_everywhere():
+    plan = load_plan(ROOT / "benchmarks" / "evidence.toml")
+    for table in plan.tables:
+        names = [spec.name for spec in table.models]
+        assert plan.product in names, table.name
+        assert plan.blend in names, table.name
+        assert set(table.compare) <= {*names, "all"}, table.name
+        assert table.seeds == tuple(range(len(table.seeds)))
+
+
+def test_choices_are_read_and_hold_all_at_once(plan):
+    only = read_only(["dataset=planted,other", "seed=1", "model=warmprompt, not adapted", "model=ease"])
+    assert only == Only(
+        values={"dataset": ("planted", "other"), "seed": ("1",), "model": ("warmprompt, not adapted", "ease")}
+    )
+    (table,) = plan.tables
+    assert only.takes(table, 1, "ease")
+    assert not only.takes(table, 0, "ease")
+    assert not only.takes(table, 1, "toppop")
+    with pytest.raises(UnknownNameError, match="sed"):
+        read_only(["sed=1"])
+    with pytest.raises(BadInputError, match="name=value"):
+        read_only(["seed"])
+
+
+def test_names_become_parts_of_file_names():
+    assert slug("cold-item/new-only with attributes") == "cold-item-new-only-with-attributes"
