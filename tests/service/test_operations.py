@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 from tests.service.talking import in_service, log_of, make_service
 
 from warmprompt.errors import DatabaseAwayError
+from warmprompt.store.opening import open_store
 
 METRICS = {
     "warmprompt_adaptation_seconds_bucket",
@@ -108,6 +110,31 @@ def test_a_state_that_could_not_be_stored_is_stored_later(
 
     assert in_service(service, talk) == 200
     assert store.get_state("ada", tiny_model.version).seq == 1
+
+
+def test_a_large_file_is_rewritten_when_asked_and_not_before(
+    tmp_path, tiny_model, settings, personaliser, monkeypatch
+):
+    monkeypatch.setattr("warmprompt.service.service._CHORES_S", 0.01)
+    place = tmp_path / "large"
+    place.mkdir()
+
+    def words_left():
+        return any(b"quokka" in file.read_bytes() for file in place.iterdir())
+
+    with open_store(f"sqlite:///{place}/users.db", scrub_up_to_bytes=0) as store:
+        service = make_service(store, tiny_model, replace(settings, scrub_up_to_bytes=0))
+
+        async def talk(client):
+            body = log_of(personaliser.items[0]) | {"about": "I collect quokkas"}
+            await client.post("/v1/users/ada/events", json=body)
+            deleted = (await client.delete("/v1/users/ada")).json()["scrubbed"]
+            await asyncio.sleep(0.2)  # several rounds of chores
+            before = words_left(), "warmprompt_scrub_due 1.0" in (await client.get("/metrics")).text
+            asked = (await client.post("/v1/admin/scrub")).json()
+            return deleted, before, asked, words_left()
+
+        assert in_service(service, talk) == (False, (True, True), {"scrubbed": True}, False)
 
 
 def test_the_document_describes_every_route_with_an_example(service):

@@ -27,6 +27,7 @@ SCOPE_OF = {
     ("DELETE", "/v1/users/ada"): "write",
     ("POST", "/v1/items"): "admin",
     ("POST", "/v1/admin/reload"): "admin",
+    ("POST", "/v1/admin/scrub"): "admin",
 }
 
 

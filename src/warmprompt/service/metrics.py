@@ -43,6 +43,7 @@ class Metrics:
         self.users = self._gauge("users", "Users in the store, as last counted.")
         self.current = self._gauge("users_current", "Users whose state knows their whole log.")
         self.unsaved = self._gauge("states_unsaved", "States that wait to be stored.")
+        self.unscrubbed = self._gauge("scrub_due", "1 while bytes of deleted users are in the files.")
         self.database = self._gauge("database_up", "1 while the database answers.")
 
     def _histogram(

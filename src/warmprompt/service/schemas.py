@@ -326,6 +326,12 @@ class ReloadedOut(BaseModel):
     model: str
 
 
+class ScrubbedOut(BaseModel):
+    """What is left of deleted users in the database's own files."""
+
+    scrubbed: bool = Field(description="Nothing. False on PostgreSQL, and while something still reads.")
+
+
 class ProblemOut(BaseModel):
     """Why a request was not answered (RFC 9457)."""
 

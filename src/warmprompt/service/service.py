@@ -174,14 +174,27 @@ class Service:
             return await self._synced()
 
     def scrub_later(self) -> None:
-        """Have deleted bytes removed from the database's files as soon as nobody reads them."""
+        """Have deleted bytes removed from the database's files as soon as nobody reads them.
+
+        A file that is too large for that waits for `scrub`.
+        """
         self._unscrubbed = True
+
+    async def scrub(self) -> bool:
+        """Remove deleted bytes from the database's files, however long that takes; writers wait meanwhile.
+
+        Raises:
+            DatabaseAwayError: The database cannot be reached.
+        """
+        self._unscrubbed = not await self.users.ask(self.store.scrub)
+        return not self._unscrubbed
 
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
         self.metrics.queue.set(self.users.batcher.waiting)
         self.metrics.held.set(len(self.users))
         self.metrics.unsaved.set(len(self.users.writer))
+        self.metrics.unscrubbed.set(self._unscrubbed)
 
     async def _synced(self) -> Model:
         model = await self.users.ask(_with_news, self.users.model, self.store)
@@ -209,7 +222,8 @@ class Service:
         if self.settings.shared:
             await self.sync_items()
         if self._unscrubbed:
-            self._unscrubbed = not await self.users.ask(self.store.scrub)
+            longest = self.settings.scrub_up_to_bytes
+            self._unscrubbed = not await self.users.ask(self.store.scrub, up_to_bytes=longest)
         if self._source.stamp is not None:
             await self._reload_if_changed(self._source.stamp())
 

@@ -40,6 +40,8 @@ class ServiceSettings:
         store_threads: Threads that talk to the database.
         shared: Other processes write to the same store: look for news before each answer.
         room: Items that may be added while the service runs.
+        scrub_up_to_bytes: A SQLite file of up to this size is rewritten soon after a deletion; a larger one,
+            for which writers would wait too long, when an operator asks.
         readapt: Whether states that are behind are brought up to date while nothing else is to do.
     """
 
@@ -52,4 +54,5 @@ class ServiceSettings:
     store_threads: int = 8
     shared: bool = False
     room: int = 1024
+    scrub_up_to_bytes: int = 268_435_456
     readapt: bool = True

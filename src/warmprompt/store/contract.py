@@ -311,11 +311,12 @@ class Store(Protocol):
         begins a new log, also one with an idempotency key that had been used: keys are deleted like all else.
         """
 
-    def scrub(self) -> bool:
+    def scrub(self, *, up_to_bytes: int | None = None) -> bool:
         """Remove what was deleted from the database's own files; returns whether none of it is left.
 
         SQLite: rewrites the file and empties the write-ahead log where something was deleted since the last
-        time; writers wait meanwhile. PostgreSQL: does nothing and returns False.
+        time; writers wait meanwhile, so a file over `up_to_bytes` is left as it is. PostgreSQL: does nothing
+        and returns False.
         """
 
     def put_items(self, items: Sequence[Item]) -> int:

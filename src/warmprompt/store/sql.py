@@ -136,9 +136,9 @@ class SqlStore:
             scrubbed = False  # the user is gone all the same; the file stays marked
         return replace(deleted, scrubbed=scrubbed)
 
-    def scrub(self) -> bool:
+    def scrub(self, *, up_to_bytes: int | None = None) -> bool:
         """Remove what was deleted from the database's own files."""
-        return erasing.scrub(self.database)
+        return erasing.scrub(self.database, up_to_bytes=up_to_bytes)
 
     def put_items(self, items: Sequence[Item]) -> int:
         """Add items or replace them."""

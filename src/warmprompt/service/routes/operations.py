@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from warmprompt.errors import DatabaseAwayError
 from warmprompt.service.routes.common import ServiceDep, needs, problems
-from warmprompt.service.schemas import AliveOut, ReadyOut, ReloadedOut
+from warmprompt.service.schemas import AliveOut, ReadyOut, ReloadedOut, ScrubbedOut
 
 router = APIRouter(tags=["operations"])
 
@@ -70,3 +70,11 @@ async def reload(service: ServiceDep) -> Response:
     """Load the run's folder anew, without dropping a request."""
     model = await service.reload()
     return JSONResponse({"model": model.version})
+
+
+@router.post(
+    "/v1/admin/scrub", response_model=ScrubbedOut, responses=problems(503), dependencies=[needs("admin")]
+)
+async def scrub(service: ServiceDep) -> Response:
+    """Remove what was deleted from a SQLite file, by rewriting it; writers wait as long as that takes."""
+    return JSONResponse({"scrubbed": await service.scrub()})
