@@ -5,8 +5,8 @@
     python benchmarks/store.py --users 1000000 --work FOLDER          reads against those of 1,000 users
     python benchmarks/store.py --kill-rounds 50                       both databases, the server crashing too
 
-Each part renews its own entry of docs/results/store.json, and with it the page store.md. States are those of
-`adaptation.state` with the numbers drawn at random, which is what no compression can shorten.
+Each part renews its own entry of docs/results/store.json, and with it the page store.md. States are as the
+service keeps them, with the numbers drawn at random, which is what no compression can shorten.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ from commits import commit
 from store_page import ITEMS, page
 from timing import quantiles, timed
 
-from warmprompt.adaptation.state import UserState
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
 from warmprompt.scoring.ranking import top_n
+from warmprompt.service.model.numbers import Numbers, as_kept, pack, unpack
 from warmprompt.store.contract import Entry, Store, StoredState
 from warmprompt.store.opening import open_store
-from warmprompt.types import Event
 
 ROOT = Path(__file__).parents[1]
 MODEL = "5f" * 32
@@ -88,29 +87,22 @@ def keep(out: Path, part: str, found: dict[str, Any]) -> None:
 # -- bytes per user
 
 
-def some_user(rng: random.Random) -> tuple[list[Entry], UserState]:
-    """Return a user's log, a sentence and 10 to 20 events, and the state after it."""
+def some_user(rng: random.Random) -> tuple[list[Entry], Numbers]:
+    """Return a user's log, a sentence and 10 to 20 events, and the numbers of a state."""
     numbers = np.random.default_rng(rng.getrandbits(32))
-    events = tuple(
-        Event(item=str(rng.randrange(ITEMS)), rating=float(rng.randrange(1, 6)), time_s=1_700_000_000 + place)
-        for place in range(rng.randint(10, 20))
-    )
     told = [Entry(kind="profile", body=json.dumps({"about": ABOUT, "attributes": {"age": "34"}}))]
-    for event in events:
-        body = {"item": event.item, "rating": event.rating, "time_s": event.time_s}
+    for place in range(rng.randint(10, 20)):
+        body = {
+            "item": str(rng.randrange(ITEMS)),
+            "rating": float(rng.randrange(1, 6)),
+            "time_s": 1_700_000_000 + place,
+        }
         told.append(Entry(kind="event", body=json.dumps(body)))
-    state = UserState(
-        events=events,
-        about=ABOUT,
-        attributes={"age": "34"},
-        vector_D=numbers.normal(size=FACTORS).astype(np.float32),
-        offsets_PH=numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32),
-        model_hash=MODEL,
-    )
-    return told, state
+    vector_D = numbers.normal(size=FACTORS).astype(np.float32)
+    return told, as_kept(vector_D, numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32))
 
 
-def fill(store: Store, num_users: int, *, encode: Callable[[UserState], bytes]) -> int:
+def fill(store: Store, num_users: int, *, encode: Callable[[Numbers], bytes]) -> int:
     """Write users as a service does, an entry at a time with a key each; return the bytes of their states."""
     rng = random.Random(0)
     total = 0
@@ -128,27 +120,28 @@ def fill(store: Store, num_users: int, *, encode: Callable[[UserState], bytes]) 
     return total
 
 
-def half_precision(state: UserState) -> bytes:
-    """Return the state's bytes with the prompt's offsets as float16 (their length is what counts here)."""
-    data = state.to_bytes()
-    cut = state.offsets_PH.astype("<f2").tobytes()
-    return data[: -32 - state.offsets_PH.nbytes] + cut + data[-32:]
+def single_precision(numbers: Numbers) -> bytes:
+    """Return as many bytes as if the prompt's offsets were kept whole."""
+    return pack(numbers) + numbers.offsets_PH.astype("<f2").tobytes()
 
 
-def without_offsets(state: UserState) -> bytes:
-    """Return the state's bytes without the prompt's offsets."""
-    data = state.to_bytes()
-    return data[: -32 - state.offsets_PH.nbytes] + data[-32:]
+def without_offsets(numbers: Numbers) -> bytes:
+    """Return as many bytes as without the prompt's offsets."""
+    return pack(numbers)[: -2 * numbers.offsets_PH.size]
 
 
 def measure_size(work: Path, *, num_users: int = 100) -> Iterator[dict[str, Any]]:
     """Yield bytes per user, of the state alone and of everything on the disk; PostgreSQL comes second."""
     found: dict[str, Any] = {"num_users": num_users, "sqlite": {}, "postgresql": {}}
-    forms = {"float32": UserState.to_bytes, "float16": half_precision, "none": without_offsets}
-    sample = [some_user(random.Random(seed))[1].to_bytes() for seed in range(200)]
+    forms = {
+        "half precision, as the service does": pack,
+        "single precision": single_precision,
+        "nothing": without_offsets,
+    }
+    sample = [pack(some_user(random.Random(seed))[1]) for seed in range(200)]
     found["deflated_share"] = sum(len(zlib.compress(one)) for one in sample) / sum(map(len, sample))
     for form, encode in forms.items():
-        file = work / f"{form}.db"
+        file = work / f"{form.partition(' ')[0]}.db"
         with open_store(f"sqlite:///{file}") as store:
             unflushed(store)
             total = fill(store, num_users, encode=encode)
@@ -159,12 +152,13 @@ def measure_size(work: Path, *, num_users: int = 100) -> Iterator[dict[str, Any]
     yield found
     with postgresql(durable=False) as server:
         for form, encode in forms.items():
-            url = server.new_database(form)
+            name = form.partition(" ")[0]
+            url = server.new_database(name)
             with open_store(url) as store:
                 total = fill(store, num_users, encode=encode)
-            server.sql("VACUUM FULL", database=form)
+            server.sql("VACUUM FULL", database=name)
             ours = "FROM pg_class WHERE relname LIKE 'warmprompt_%' AND relkind = 'r'"
-            full = int(server.sql(f"SELECT sum(pg_total_relation_size(oid)) {ours}", database=form))
+            full = int(server.sql(f"SELECT sum(pg_total_relation_size(oid)) {ours}", database=name))
             found["postgresql"][form] = {"state": total / num_users, "all": full / num_users}
     yield found
 
@@ -235,10 +229,36 @@ def measure_reads(work: Path, *, num_users: int, num_reads: int = 5000) -> dict[
         started = time.perf_counter()
         many_users(file, number)
         found["users"][str(number)] = {"bytes": file.stat().st_size, "fill_s": time.perf_counter() - started}
+    stores = {number: open_store(f"sqlite:///{file}") for number, file in sizes_.items()}
+    # As the fill left them; then with every page in memory, as in a service that has run for a while.
+    for temper in ("found", "in memory"):
+        if temper == "in memory":
+            for file in sizes_.values():
+                with file.open("rb", buffering=0) as opened:
+                    while opened.read(2**24):
+                        pass
+        for number, times in read_times(stores, num_reads=num_reads).items():
+            own = {name: quantiles(values) for name, values in times.items()}
+            found["users"][str(number)] |= {f"{temper}, {name}": one for name, one in own.items()}
+    for number, store in stores.items():
+        started = time.perf_counter()
+        progress = store.progress(MODEL)
+        assert (progress.users, progress.current) == (number, number)
+        found["users"][str(number)]["progress_s"] = time.perf_counter() - started
+        deletions = timed(lambda place, store=store: store.delete(f"user {place + 1}"), range(20))
+        found["users"][str(number)]["delete_ms"] = quantiles(deletions)
+        started = time.perf_counter()
+        found["users"][str(number)]["scrubbed"] = store.scrub()
+        found["users"][str(number)]["scrub_s"] = time.perf_counter() - started
+        store.close()
+    return found
+
+
+def read_times(stores: dict[int, Store], *, num_reads: int) -> dict[int, dict[str, list[float]]]:
+    """Return milliseconds of reading random users and ranking for them, the stores in turns."""
     vectors_VD = np.random.default_rng(0).normal(size=(ITEMS, FACTORS)).astype(np.float32)
     rng = random.Random(1)
-    stores = {number: open_store(f"sqlite:///{file}") for number, file in sizes_.items()}
-    times: dict[int, dict[str, list[float]]] = {
+    found: dict[int, dict[str, list[float]]] = {
         number: {"head": [], "read": [], "read_and_rank": [], "processor": []} for number in stores
     }
     for turn in range(num_reads + 200):
@@ -253,28 +273,15 @@ def measure_reads(work: Path, *, num_users: int, num_reads: int = 5000) -> dict[
             assert head is not None
             assert state is not None
             assert state.evidence_hash == head.evidence_hash
-            read = UserState.from_bytes(state.data)
-            top_n(read.vector_D[None] @ vectors_VD.T, 10)
+            top_n(unpack(state.data).vector_D[None] @ vectors_VD.T, 10)
             marks.append(time.perf_counter())
             used = time.thread_time() - began
             if turn >= 200:
-                of = times[number]
+                of = found[number]
                 of["head"].append(1000 * (marks[1] - marks[0]))
                 of["read"].append(1000 * (marks[2] - marks[1]))
                 of["read_and_rank"].append(1000 * (marks[3] - marks[0]))
                 of["processor"].append(1000 * used)
-    for number, store in stores.items():
-        found["users"][str(number)] |= {name: quantiles(values) for name, values in times[number].items()}
-        started = time.perf_counter()
-        progress = store.progress(MODEL)
-        assert (progress.users, progress.current) == (number, number)
-        found["users"][str(number)]["progress_s"] = time.perf_counter() - started
-        deletions = timed(lambda place, store=store: store.delete(f"user {place + 1}"), range(20))
-        found["users"][str(number)]["delete_ms"] = quantiles(deletions)
-        started = time.perf_counter()
-        found["users"][str(number)]["scrubbed"] = store.scrub()
-        found["users"][str(number)]["scrub_s"] = time.perf_counter() - started
-        store.close()
     return found
 
 
@@ -299,9 +306,7 @@ def many_users(file: Path, num_users: int) -> None:
                 for entry, own in zip(log, hashes, strict=True)
             ]
             held.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
-            held.execute(
-                "INSERT INTO one VALUES (?, ?, ?, ?)", (pattern, len(log), hashes[-1], state.to_bytes())
-            )
+            held.execute("INSERT INTO one VALUES (?, ?, ?, ?)", (pattern, len(log), hashes[-1], pack(state)))
         held.execute("CREATE INDEX log_of ON log (pattern, seq)")
         step = 20_000
         for first in range(1, num_users + 1, step):

@@ -149,6 +149,7 @@ def test_the_document_describes_every_route_with_an_example(service):
         "/v1/entities/{entity_id}/events",
         "/v1/entities/{entity_id}/risk",
         "/v1/admin/reload",
+        "/v1/admin/scrub",
         "/healthz",
         "/readyz",
         "/metrics",
