@@ -113,6 +113,13 @@ def writing_to(path: Path) -> Iterator[None]:
         raise meant from error
 
 
+def refuse_full_disk(told: str, place: Path) -> None:
+    """Raise StorageError where a program that was to write to `place` told that the disk is full."""
+    if os.strerror(errno.ENOSPC) in told:
+        remedy = "The disk, or the one for temporary files, is full; free some space or name another place."
+        raise StorageError(field="cannot write", value=place, remedy=remedy)
+
+
 _FAULTS = {
     errno.ENOSPC: "The disk is full; free some space or name another place.",
     errno.EDQUOT: "Your disk quota is used up; free some space or name another place.",

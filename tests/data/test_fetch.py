@@ -1,6 +1,7 @@
 """Fetching: archives are checked before they are believed. Downloads are replaced by local files."""
 
 import hashlib
+import subprocess
 import zipfile
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from warmprompt.data import fetch
 from warmprompt.data.home import data_home, find_dataset, imported_names
 from warmprompt.data.tables import open_dataset
-from warmprompt.errors import BadInputError, FetchError, IntegrityError, UnknownNameError
+from warmprompt.errors import BadInputError, FetchError, IntegrityError, StorageError, UnknownNameError
 
 NOW_S = 1_800_000_000
 FILES = {
@@ -161,3 +162,25 @@ def test_the_wheels_files_are_pinned(tmp_path):
 def test_names_are_names(name):
     with pytest.raises(BadInputError, match="data set name"):
         fetch.dataset_folder(name)
+
+
+def test_an_archive_damaged_in_the_middle_is_one_line(publish, tmp_path):
+    publish()
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("tiny/ratings.csv", "tiny/movies.csv"):
+            file.writestr(name, "".join(f"{row},{row * row}\n" for row in range(2000)))
+    whole = bytearray(path.read_bytes())
+    whole[200:600] = bytes(byte ^ 0x5A for byte in whole[200:600])
+    path.write_bytes(whole)
+    with pytest.raises(BadInputError, match="damaged or another"):
+        fetch.get("tiny", source=path, now_s=NOW_S)
+
+
+def test_pip_on_a_full_disk_says_so(monkeypatch, tmp_path):
+    told = "ERROR: Exception:\nTraceback ...\nOSError: [Errno 28] No space left on device"
+    monkeypatch.setattr(
+        fetch.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, stdout="", stderr=told)
+    )
+    with pytest.raises(StorageError, match="is full"):
+        fetch.get("ml-100k", now_s=NOW_S)

@@ -297,3 +297,29 @@ def test_items_of_refused_events_are_no_items(write, bring_in):
     mapped = MappedFile(path=path, mapping={"user": "u", "item": "i", "title": "name"})
     dataset, _ = bring_in(read_mapped(mapped), max_rejects=0.5)
     assert dataset.items["title"].to_list() == ["One"]
+
+
+def test_a_list_where_a_rating_stands_is_a_reject(write, bring_in):
+    lines = '{"who": "a", "what": "x", "stars": 5}\n{"who": "a", "what": "y", "stars": [1]}\n'
+    path = write("g", {"e.jsonl": lines}) / "e.jsonl"
+    mapping = {name: MAPPING[name] for name in ("user", "item", "rating")}
+    _, manifest = bring_in(read_mapped(MappedFile(path=path, mapping=mapping)), max_rejects=0.5)
+    assert [(bad.reason, bad.first_lines) for bad in manifest.rejects] == [("rating is not a number", (2,))]
+
+
+def test_half_a_character_is_a_reject(write, bring_in):
+    # The escape of a whole character beyond 16 bits has two halves; one alone can be written, but is no text.
+    lines = '{"who": "a", "what": "\\ud83d\\ude00"}\n{"who": "a", "what": "\\ud83d"}\n'
+    path = write("g", {"e.jsonl": lines}) / "e.jsonl"
+    source = read_mapped(MappedFile(path=path, mapping={"user": "who", "item": "what"}))
+    dataset, manifest = bring_in(source, max_rejects=0.5)
+    assert dataset.item_ids == ("\U0001f600",)
+    assert [(bad.count, bad.first_lines) for bad in manifest.rejects] == [(1, (2,))]
+
+
+@pytest.mark.parametrize("values", [[b"\xff", b"x"], [[["x"]], [["y"]]], [{"x": 1}, {"x": 2}]])
+def test_parquet_attributes_that_are_no_text(write, bring_in, values):
+    path = write("g", {}) / "e.parquet"
+    pl.DataFrame({"who": ["a", "b"], "what": ["x", "y"], "tags": values}).write_parquet(path)
+    with pytest.raises(BadInputError, match="column 'tags'.*Give text"):
+        bring_in(read_mapped(MappedFile(path=path, mapping={"user": "who", "item": "what", "tags": "tags"})))

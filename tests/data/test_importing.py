@@ -148,3 +148,12 @@ def test_the_hash_knows_the_content_alone(tmp_path_factory, rows, seed):
         source = mapped(folder / f"{name}.csv")
         hashes.append(import_source(source, folder / name, name=name, now_s=NOW_S + len(hashes)).content_hash)
     assert hashes[0] == hashes[1]
+
+
+def test_a_rating_too_large_to_be_kept_is_not_finite(write, bring_in):
+    # 1e39 is finite in 64 bits and infinite in the 32 that ratings are kept in.
+    path = write("g", {"e.csv": "user,item,rating\na,x,5\na,y,1e39\n"}) / "e.csv"
+    source = read_mapped(MappedFile(path=path, mapping={"user": "user", "item": "item", "rating": "rating"}))
+    _, manifest = bring_in(source, max_rejects=0.5)
+    assert [(bad.reason, bad.first_lines) for bad in manifest.rejects] == [("rating is not finite", (3,))]
+    assert manifest.rating_scale == (5.0, 5.0)

@@ -137,6 +137,9 @@ def test_recbole_without_ratings_times_items_or_users(write, bring_in, events_of
         ("user_id:token\trating:float", "user"),
         ("user_id:token\tuser_id:token", "user_id"),
         ("user_id:token\titem_id:token\tuser_id:float", "user"),
+        ("user_id:token_seq\titem_id:token", "user_id:token_seq"),
+        ("user_id:token\titem_id:token\trating:float_seq", "rating:float_seq"),
+        ("user_id:token\titem_id:token\ttimestamp:float_seq", "timestamp:float_seq"),
     ],
 )
 def test_recbole_header_errors_name_the_line(write, header, value):

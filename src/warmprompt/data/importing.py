@@ -122,7 +122,7 @@ def _read_events(source: Source, users: IdIndex, items: IdIndex, log: RejectLog,
         good = checked.filter(pl.col("reason").is_null())
         log.accept(good.height)
         columns = [users.codes(good["user"]), items.codes(good["item"])]
-        columns += [good["rating"].cast(pl.Float32)] if source.has_rating else []
+        columns += [good["rating"]] if source.has_rating else []
         columns += [good["time_s"].floor().cast(pl.Int64)] if source.has_time else []
         frames.append(pl.DataFrame(columns))
     if not frames:
@@ -134,7 +134,8 @@ def _parsed(source: Source) -> list[pl.Expr]:
     columns = []
     if source.has_rating:
         given = pl.col("rating").cast(pl.String).fill_null("") != ""
-        columns += [pl.col("rating").cast(pl.Float64, strict=False), given.alias("rated")]
+        # As they are kept: what is finite here may be infinite there.
+        columns += [pl.col("rating").cast(pl.Float64, strict=False).cast(pl.Float32), given.alias("rated")]
     if source.has_time:
         given = pl.col("time").cast(pl.String).fill_null("") != ""
         if source.time_unit == "iso":

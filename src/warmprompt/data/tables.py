@@ -167,6 +167,12 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         entries: dict[str, Any] = json.loads(path.read_bytes())
+        if entries and "format_version" not in entries:
+            raise BadInputError(
+                field=str(folder),
+                value=f"its {MANIFEST} is of something else",
+                remedy="Name a data set, or its folder.",
+            )
         if entries["format_version"] != FORMAT_VERSION:
             raise BadInputError(
                 field=f"{path}, format_version",

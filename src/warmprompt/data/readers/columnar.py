@@ -19,12 +19,14 @@ def parquet_rows(path: Path, *, columns: Sequence[str]) -> Iterator[pl.DataFrame
     """Yield frames of these columns with `line`, the row's number from 1.
 
     Raises:
-        BadInputError: The file is missing, is no Parquet file, is damaged, or lacks a column.
+        BadInputError: The file is missing, is no Parquet file, is damaged, or lacks a column; or one
+            holds neither text, numbers, dates nor lists of those.
     """
     row = 1
     try:
         with pq.ParquetFile(path) as file:
             require_columns(path, file.schema_arrow.names, columns)
+            _require_plain(path, file.schema_arrow, columns)
             for batch in file.iter_batches(batch_size=_BATCH, columns=list(columns)):
                 frame = pl.from_arrow(batch)
                 assert isinstance(frame, pl.DataFrame)
@@ -62,3 +64,20 @@ def require_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -
             raise BadInputError(
                 field=f"{path}, column", value=name, remedy=f"Name one of its columns: {', '.join(present)}."
             )
+
+
+def _require_plain(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    """Raise BadInputError where a column holds bytes, records or lists of lists."""
+    for name in columns:
+        kind = schema.field(name).type
+        element = kind.value_type if _is_list(kind) or pa.types.is_dictionary(kind) else kind
+        if pa.types.is_nested(element) or pa.types.is_binary(element) or pa.types.is_large_binary(element):
+            raise BadInputError(
+                field=f"{path}, column {name!r}",
+                value=kind,
+                remedy="Give text, numbers or dates in that column, or lists of those.",
+            )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

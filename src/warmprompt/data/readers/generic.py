@@ -247,8 +247,8 @@ def _from_json(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
 
 
 def _texts(name: str, values: list[Any]) -> pl.Series:
-    """Return a list column where any value is a list, else text; a title is always text."""
-    if name != "title" and any(isinstance(value, list) for value in values):
+    """Return a list column where any value is a list, else text; what can be one value alone is text."""
+    if name not in _SCALARS and any(isinstance(value, list) for value in values):
         lists = [
             [text for each in (value if isinstance(value, list) else [value]) if (text := text_of(each))]
             for value in values

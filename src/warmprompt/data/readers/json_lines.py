@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
@@ -16,6 +17,9 @@ from warmprompt.data.readers.source import RejectLog
 from warmprompt.errors import BadInputError
 
 Numbered = list[tuple[int, dict[str, Any]]]
+
+# One of two escapes that together write one character beyond 16 bits; alone it is no text.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def json_objects(path: Path, log: RejectLog, *, python_literals: bool = False) -> Iterator[Numbered]:
@@ -31,14 +35,17 @@ def json_objects(path: Path, log: RejectLog, *, python_literals: bool = False) -
     """
     for chunk in numbered_lines(path, log):
         objects: Numbered = []
-        broken = []
+        broken, untold = [], []
         for line, text in chunk.filter(pl.col(TEXT) != "").iter_rows():
             found = _object(text, python_literals=python_literals)
             if found is None:
                 broken.append(line)
+            elif _HALF.search(text) and not _is_text(found):
+                untold.append(line)
             else:
                 objects.append((line, found))
         log.reject("not a JSON object", broken)
+        log.reject("half a character, as \\ud800 alone", untold)
         if objects:
             yield objects
 
@@ -107,6 +114,14 @@ def text_of(value: Any) -> str | None:
     return " ".join(text.split()) or None
 
 
+def _is_text(found: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _object(text: str, *, python_literals: bool) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
@@ -115,6 +130,7 @@ def _object(text: str, *, python_literals: bool) -> dict[str, Any] | None:
             return None
         try:
             found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            json.dumps(found)  # Python also spells sets, bytes and the like
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return None
     return found if isinstance(found, dict) else None

@@ -17,6 +17,7 @@ from warmprompt.errors import BadInputError
 
 _DIALECT = Dialect(separator="\t", header=True)
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_SINGLE = ("user", "item", "rating", "time")
 _NAMES = {
     "user_id": "user",
     "item_id": "item",
@@ -82,7 +83,12 @@ def _typed_header(path: Path) -> list[tuple[str, str]]:
                 value=column,
                 remedy=f"Write name:type with a type of {', '.join(_TYPES)}.",
             )
-        typed.append((_NAMES.get(name, name), kind))
+        ours = _NAMES.get(name, name)
+        if kind.endswith("_seq") and ours in _SINGLE:
+            raise BadInputError(
+                field=f"{path}, line 1", value=column, remedy=f"Give the {ours} as one value: {name}:token."
+            )
+        typed.append((ours, kind))
     names = [name for name, _ in typed]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise BadInputError(
