@@ -276,6 +276,16 @@ def test_folders_that_are_not_whole_are_refused(folder, tmp_path, damage):
         load_backbone(folder)
 
 
+@pytest.mark.parametrize("family", ["decoder", "encoder"])
+def test_a_folder_without_its_tokenizer_is_refused(tmp_path, family):
+    # For the BERT kind the library makes up a tokenizer to which every word is unknown.
+    name = _save(tmp_path / family, _small("bert" if family == "encoder" else "gpt2", 64))
+    for path in (tmp_path / family).glob("*token*"):
+        path.unlink()
+    with pytest.raises(BadInputError, match="tokenizer"):
+        load_backbone(name)
+
+
 def test_pickled_weights_are_not_read(folder, tmp_path):
     path = tmp_path / "model"
     torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")

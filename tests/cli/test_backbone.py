@@ -46,3 +46,8 @@ def test_errors_come_through(run):
         run("describe", "smollm")
     with pytest.raises(BadInputError, match="built on the spot"):
         run("get", "tiny")
+
+
+def test_a_narrow_screen_cuts_no_name(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert all(f" {name} " in run("list") for name in KNOWN)

@@ -116,17 +116,17 @@ def load_backbone(
         whole, tokenizer = build_tiny(KNOWN[name].kind, attention=attention)
         model, weights_hash = cast("PreTrainedModel", whole.base_model), hash_weights(whole)
         total = int(model.config.num_hidden_layers)
-        kept = _check_num_layers(num_layers, total)
+        kept = _check_num_layers(num_layers, total, name)
     else:
         folder = resolve_folder(name, home=home)
         weights_hash = weights_hash_of(name, home=home)
         with quiet():
             config = _config_of(folder)
             total = int(config.num_hidden_layers)
-            kept = _check_num_layers(num_layers, total)
+            kept = _check_num_layers(num_layers, total, name)
             _shorten_config(config, kept)
             model = _from_folder(AutoModel, folder, config=config, dtype=dtype, attention=attention)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = _tokenizer_of(folder)
     kind = KNOWN[name].kind if name in KNOWN else kind_of(model.config, name)
     if kept < total:
         cut_layers(model, kept)
@@ -175,7 +175,7 @@ def load_causal(
             model = _from_folder(
                 AutoModelForCausalLM, folder, config=config, dtype=dtype, attention=attention
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = _tokenizer_of(folder)
     _freeze(model, dtype=dtype, device=device)
     return model, tokenizer
 
@@ -287,6 +287,23 @@ def _from_folder(
     return cast("PreTrainedModel", model)
 
 
+def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_tokenizer(folder, error) from error
+    # Where the files are missing, the library makes up one that knows special tokens alone.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise _no_tokenizer(folder, "no tokenizer")
+    return tokenizer
+
+
+def _no_tokenizer(folder: Path, what: object) -> BadInputError:
+    return BadInputError(
+        field="backbone", value=f"{folder}: {what}", remedy="Name a folder with the model's tokenizer, too."
+    )
+
+
 def _freeze(model: PreTrainedModel, *, dtype: Dtype, device: Device) -> None:
     if getattr(model, "pooler", None) is not None:
         model.register_module("pooler", None)
@@ -299,11 +316,12 @@ def _is_random(name: str) -> bool:
     return name in KNOWN and not KNOWN[name].trained
 
 
-def _check_num_layers(num_layers: int | None, total: int) -> int:
+def _check_num_layers(num_layers: int | None, total: int, name: str) -> int:
     if num_layers is None:
         return total
     if not 1 <= num_layers <= total:
-        raise BadInputError(field="num_layers", value=num_layers, remedy=f"Choose 1 to {total}.")
+        remedy = f"Choose 1 to {total} for {name} (--layers)."
+        raise BadInputError(field="num_layers", value=num_layers, remedy=remedy)
     return num_layers
 
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+
+from warmprompt.cli.screen import screen
 
 app = typer.Typer(help="Frozen language models: fetch, list, describe.", no_args_is_help=True)
 
@@ -38,12 +40,12 @@ def list_command() -> None:
     from warmprompt.backbone.catalogue import KNOWN
     from warmprompt.backbone.fetch import is_cached
 
-    table = Table("name", "kind", "layers", "width", "licence", "here", "what")
+    table = Table(Column("name", no_wrap=True), "kind", "layers", "width", "licence", "here", "what")
     for source in KNOWN.values():
         here = "built in" if not source.trained else "yes" if is_cached(source.name) else "no"
         sizes = (str(source.num_layers), str(source.hidden_size))
         table.add_row(source.name, source.kind, *sizes, source.licence, here, source.summary)
-    Console().print(table)
+    screen().print(table)
 
 
 @app.command("describe")
