@@ -242,3 +242,23 @@ def test_attributes_stand_before_the_sentence(about, attributes, text):
         assert "note: x" in written
     else:
         assert written == text
+
+
+def test_an_untitled_item_is_meant_by_its_id_alone(model):
+    trained = model.engine.trained
+    untitled = replace(model.engine, trained=replace(trained, titles=("", *trained.titles[1:])))
+    without = replace(model, engine=untitled)
+    first, second = model.items[:2]
+    assert without.find(str(first)) == first
+    # An item with a title is not: its id may be another item's title.
+    with pytest.raises(UnknownNameError):
+        without.find(str(second))
+    with pytest.raises(UnknownNameError):
+        model.find(str(first))
+
+
+@pytest.mark.parametrize("told", [{"about": "\udcff love"}, {"attributes": {"occupation": "\udcff"}}])
+def test_text_that_is_no_text_is_refused(model, told):
+    # Bytes of a command line that are not UTF-8 arrive so.
+    with pytest.raises(BadInputError, match="as text"):
+        model.adapt([], **told)

@@ -77,3 +77,14 @@ def test_where_unsure_the_nearest_titles_are_named(typed, told):
 def test_something_that_is_no_title_is_refused(typed):
     with pytest.raises(BadInputError):
         find_title(INDEX, typed)
+
+
+def test_a_catalogue_without_titles_says_so():
+    with pytest.raises(UnknownNameError, match="No item has a title"):
+        find_title(title_index(("", ""), np.ones(2)), "Heat")
+
+
+def test_untitled_items_are_no_suggestions():
+    with pytest.raises(UnknownNameError) as caught:
+        find_title(title_index(("", "Heat (1995)", ""), np.ones(3)), "qqqq")
+    assert caught.value.remedy == "The nearest titles are: Heat (1995)."

@@ -74,7 +74,7 @@ def checked_attributes(attributes: Mapping[str, str] | None) -> Mapping[str, str
         )
     told: list[tuple[object, object]] = list(attributes.items())
     for key, value in told:
-        if not (isinstance(key, str) and isinstance(value, str) and key.strip()):
+        if not (isinstance(key, str) and isinstance(value, str) and key.strip() and _is_text(key + value)):
             raise BadInputError(
                 field="attributes", value=f"{key}: {value!r}", remedy="Write names and values as text."
             )
@@ -89,9 +89,18 @@ def checked_about(about: str | None) -> str | None:
     """
     if about is None:
         return None
-    if not isinstance(about, str):
+    if not isinstance(about, str) or not _is_text(about):
         raise BadInputError(field="about", value=about, remedy="Give a sentence about the user as text.")
     return " ".join(about.split()) or None
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether every character is one: bytes that are not UTF-8 arrive as halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def user_text(about: str | None, attributes: Mapping[str, str]) -> str:

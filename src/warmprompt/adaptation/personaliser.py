@@ -11,6 +11,7 @@ was told in parts. B is users, V items, D factors.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -229,10 +230,13 @@ class Personaliser:
     def find(self, title: str) -> ItemId:
         """Return the item that a title means; see `titles.find_title` for what is forgiven.
 
+        An item without a title is meant by its id, letter by letter.
+
         Raises:
             UnknownNameError: None or several; names the nearest titles.
         """
-        return self.items[find_title(self.lookup, title)]
+        untitled = self._untitled(title)
+        return self.items[find_title(self.lookup, title) if untitled is None else untitled]
 
     def title(self, item: ItemId) -> str:
         """Return an item's title.
@@ -243,6 +247,15 @@ class Personaliser:
         if item not in self.index:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
+
+    def _untitled(self, wanted: object) -> int | None:
+        """Return the place of the untitled item whose id is written so."""
+        number = isinstance(wanted, str) and re.fullmatch(r"-?\d{1,18}", wanted)
+        for item in (wanted, int(str(wanted)) if number else wanted):
+            if isinstance(item, str | int) and item in self.index:
+                place = self.index[item]
+                return None if self.engine.trained.titles[place] else place
+        return None
 
     def _checked(self, known: Known) -> Known:
         checked = Known(

@@ -86,13 +86,13 @@ def find_title(index: TitleIndex, wanted: object) -> int:
         return max(same_year, key=lambda item: (index.popularity_V[item], -item))
     nearest = process.extract(_squeezed(wanted), [title.lower() for title in index.titles],
                               scorer=fuzz.WRatio, limit=_SUGGESTED)  # fmt: skip
-    suggested = [index.titles[item] for _, _, item in [*near[:2], *nearest]]
+    suggested = [index.titles[item] for _, _, item in [*near[:2], *nearest] if index.titles[item]]
     raise _unsure(wanted, "The nearest titles are", list(dict.fromkeys(suggested))[: _SUGGESTED + 1])
 
 
 def _unsure(wanted: str, why: str, titles: Sequence[str]) -> UnknownNameError:
-    shown = "; ".join(titles[:5])
-    return UnknownNameError(field="title", value=wanted, remedy=f"{why}: {shown}.")
+    shown = f"{why}: {'; '.join(titles[:5])}." if titles else "No item has a title."
+    return UnknownNameError(field="title", value=wanted, remedy=shown)
 
 
 def _group(keys: Sequence[_Key]) -> dict[_Key, tuple[int, ...]]:

@@ -170,7 +170,7 @@ def _attributes(texts: Sequence[str]) -> dict[str, str]:
 
 def _show(told: dict[str, Any], *, dislikes: int) -> None:
     console = screen()
-    titles = [event["title"] for event in told["events"]]
+    titles = [event["title"] or str(event["item"]) for event in told["events"]]
     likes = len(titles) - dislikes
     for word, shown in (
         ("likes", "; ".join(titles[:likes])),
