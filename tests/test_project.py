@@ -98,6 +98,20 @@ def test_the_architecture_page_lists_the_same():
     assert listed == present
 
 
+def test_the_architecture_page_names_who_imports_torch():
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
+    named = re.search(r"Only (.+?) import torch, beside `baselines`", page)
+    assert named
+    importing = {
+        path.relative_to(SOURCE).parts
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"^\s*(import|from) torch\b", path.read_text(), flags=re.MULTILINE)
+    }
+    # Large packages are named by the part of them that does.
+    places = {"/".join(parts[: 2 if parts[0] in ("risk", "service") else 1]) for parts in importing}
+    assert places == {*re.findall(r"`([\w/]+)`", named[1]), "baselines"}
+
+
 def commands(command: Any, name: str = "warmprompt") -> Iterator[tuple[str, Any]]:
     yield name, command
     for child, inner in getattr(command, "commands", {}).items():
@@ -222,7 +236,9 @@ def test_nothing_is_left_unfinished(word):
     ] == []
 
 
-@pytest.mark.parametrize("target", ["demo", "demo-risk", "serve", "test", "check", "docs", "bench", "evidence"])
+@pytest.mark.parametrize(
+    "target", ["demo", "demo-risk", "serve", "test", "check", "docs", "bench", "evidence"]
+)
 def test_the_make_target_exists(target):
     done = subprocess.run(
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
