@@ -41,8 +41,9 @@ def test_metrics_equal_ranx_on_random_rankings():
     scores = rng.normal(size=(50, 120)).astype(np.float32)
     queries = [rng.permutation(120)[: rng.integers(1, 15)] for _ in range(50)]
     ours = user_metrics(ranks(scores, queries))
-    qrels = ranx.Qrels({str(u): {str(i): 1 for i in query} for u, query in enumerate(queries)})
-    run = ranx.Run({str(u): {str(v): float(scores[u, v]) for v in range(120)} for u in range(50)})
+    # ranx sorts users by their names.
+    qrels = ranx.Qrels({f"{u:02}": {str(i): 1 for i in query} for u, query in enumerate(queries)})
+    run = ranx.Run({f"{u:02}": {str(v): float(scores[u, v]) for v in range(120)} for u in range(50)})
     names = ["hit_rate@10", "ndcg@10", "mrr"]
     theirs = ranx.evaluate(qrels, run, names, return_mean=False)
     for column, name in enumerate(names):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,7 +59,7 @@ def build(
     plan = load_plan(plan_file)
     missing = missing_jobs(plan, root / "cells", read_only(only or ()))
     pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
-    with _watching() as watch:
+    with _ending_when_asked(), _watching() as watch:
         outcome = run_jobs(
             missing, root, pace, start=partial(start_process, root=root, threads=threads), watch=watch
         )
@@ -82,23 +83,22 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
     for head in ("table", "there", "missing"):
         table.add_column(head)
     there: dict[str, int] = {}
-    missing: dict[str, dict[str, list[str]]] = {}
+    missing: dict[str, dict[str, tuple[int, ...]]] = {}
     for page, spec, wanted in wanted_cells(plan, chosen):
         missing.setdefault(page.name, {})
         if is_there(root / "cells", wanted):
             there[page.name] = there.get(page.name, 0) + 1
         else:
-            missing[page.name].setdefault(spec.name, []).append(str(wanted.seed))
+            missing[page.name][spec.name] = (*missing[page.name].get(spec.name, ()), wanted.seed)
     for name, models in missing.items():
-        listed = "; ".join(f"{model} (seed {','.join(seeds)})" for model, seeds in models.items())
-        table.add_row(name, str(there.get(name, 0)), listed or "none")
+        table.add_row(name, str(there.get(name, 0)), _by_seeds(models))
     screen().print(table)
     times = measured_times(plan, root / "cells")
     expected = [expected_s(job, times) for job in missing_jobs(plan, root / "cells", chosen)]
     known = [seconds for seconds in expected if seconds is not None]
     screen().print(
-        f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes, "
-        f"one at a time, and {len(expected) - len(known)} are of models not yet timed on their data set"
+        f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes "
+        f"of processor time, and {len(expected) - len(known)} are of models not yet timed on their data set"
     )
 
 
@@ -138,6 +138,27 @@ def tune(
         screen().print(
             f"{dataset} {name}: {best.settings} NDCG@10 {best.values[-1]:.4f} (trial {best.number})"
         )
+
+
+def _by_seeds(models: Mapping[str, tuple[int, ...]]) -> str:
+    """Return models and the seeds that each lacks, those that lack the same ones together."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for model, seeds in models.items():
+        groups.setdefault(seeds, []).append(model)
+    return (
+        "; ".join(f"seed {','.join(map(str, seeds))}: {', '.join(own)}" for seeds, own in groups.items())
+        or "none"
+    )
+
+
+@contextmanager
+def _ending_when_asked() -> Iterator[None]:
+    """Let a scheduler's request to stop (SIGTERM) end what runs, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from warmprompt.data.dataset import Dataset, keep_events, popularity, take_users
 from warmprompt.data.splits import UserSplit, split_users
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.cases import Case, Cut, Positions, cut_history, cut_new_items, is_short, make_case
+from warmprompt.evaluation.sentences import SENTENCES, with_sentences
 from warmprompt.rng import derive
 
 VERSION = 1
@@ -58,6 +59,7 @@ class ProtocolSettings:
         reading: For `cold-item`, one of `READINGS`.
         min_rating: Lowest rating that makes a query event a positive; None takes every event.
         attributes: Whether supports carry the user's attributes (at every K).
+        sentences: One of `sentences.SENTENCES`: whether supports carry a sentence about the user's tastes.
         users: "test", or "validation" for choosing settings.
         max_training_users: Train on at most this many users, drawn at random, the same for every model.
     """
@@ -68,6 +70,7 @@ class ProtocolSettings:
     reading: str = "new-only"
     min_rating: float | None = None
     attributes: bool = False
+    sentences: str = ""
     users: str = "test"
     max_training_users: int | None = None
 
@@ -77,6 +80,7 @@ class ProtocolSettings:
             ("candidates", self.candidates, CANDIDATES),
             ("reading", self.reading, READINGS),
             ("users", self.users, ("test", "validation")),
+            ("sentences", self.sentences, SENTENCES),
         ):
             if value not in known:
                 raise UnknownNameError(field=field, value=value, remedy=f"Choose one of {', '.join(known)}.")
@@ -99,6 +103,8 @@ class ProtocolSettings:
         parts = [f"{self.protocol}/{self.reading}" if self.protocol == "cold-item" else self.protocol]
         if self.attributes:
             parts.append("with attributes")
+        if self.sentences:
+            parts.append(f"with {self.sentences} sentences")
         return " ".join(parts + ([] if self.candidates == "full" else [f"({self.candidates})"]))
 
 
@@ -115,6 +121,7 @@ class Counts:
         ks_left_out: K with too few users left, where histories are short.
         query_items, query_misses: Per K, query items in all, and those outside the candidates.
         short_negatives: Per K, users with fewer than 100 items to draw (`sampled100`).
+        without_sentence: Per K, users of whom no genre stands out (`sentences`).
     """
 
     num_training_users: int
@@ -128,6 +135,7 @@ class Counts:
     query_items: Mapping[int, int]
     query_misses: Mapping[int, int]
     short_negatives: Mapping[int, int]
+    without_sentence: Mapping[int, int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,6 +189,8 @@ def build_task(dataset: Dataset, settings: ProtocolSettings, *, seed: int) -> Ta
     cuts = _cut_all(source, tested, settings, cut, new_V)
     if settings.candidates == "sampled100":
         cuts = _with_negatives(source, tested, cuts, candidates_V, seed)
+    if settings.sentences:
+        cuts = replace(cuts, cases=with_sentences(source, cuts.cases, settings.sentences, seed=seed))
     return Task(
         settings=settings,
         seed=seed,
@@ -200,6 +210,11 @@ def build_task(dataset: Dataset, settings: ProtocolSettings, *, seed: int) -> Ta
             query_items={k: sum(len(case.query) for case in of_k) for k, of_k in cuts.cases.items()},
             query_misses={k: _num_misses(of_k, candidates_V) for k, of_k in cuts.cases.items()},
             short_negatives={k: _num_short(of_k) for k, of_k in cuts.cases.items()},
+            without_sentence={
+                k: sum(case.support.about is None for case in of_k)
+                for k, of_k in cuts.cases.items()
+                if settings.sentences
+            },
         ),
     )
 

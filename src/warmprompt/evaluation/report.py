@@ -124,6 +124,8 @@ def count_table(counts: Sequence[SeedCounts]) -> str:
         "query items that cannot be found": [row.query_misses for row in counts],
         "users with under 100 negatives": [row.short_negatives for row in counts],
     }
+    if any(row.without_sentence for row in counts):
+        counted["users without a sentence"] = [row.without_sentence for row in counts]
     for name, of_seeds in counted.items():
         cells = [listed(of_seed.get(k, "-") for k in ks) for of_seed in of_seeds]
         body.append([f"{name}, {over_k}", *cells])

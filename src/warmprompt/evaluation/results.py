@@ -77,6 +77,8 @@ class Cost:
         p50_ms, p99_ms: Time to score one user alone (adaptation and the whole catalogue), milliseconds.
         num_timed: Users timed alone.
         users_per_s: Users scored per second in batches of `batch` users.
+        p50_cpu_ms: Processor time of one user alone, milliseconds; other work does not lengthen it.
+        fit_cpu_s: Processor time of `fit`, all threads together, seconds; None where it was done earlier.
         peak_memory_mb: Most memory that the process held, MiB, where the model had a process of its own.
     """
 
@@ -90,6 +92,8 @@ class Cost:
     num_timed: int
     users_per_s: float
     batch: int
+    p50_cpu_ms: float | None = None
+    fit_cpu_s: float | None = None
     peak_memory_mb: float | None = None
 
 
@@ -109,6 +113,7 @@ class SeedCounts:
     query_items: Mapping[int, int]
     query_misses: Mapping[int, int]
     short_negatives: Mapping[int, int]
+    without_sentence: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from warmprompt.files import write_atomic
 from warmprompt.types import UserId
 
 _FORMAT = 1
+_KEPT = ("users_hash", "commit", "code_hash", "machine", "threads", "seconds", "cpu_seconds")
 _REMEDY = "Delete it; the next build makes it anew."
 
 PerK = Mapping[int, Mapping[UserId, Doubles]]
@@ -60,7 +61,7 @@ class Wanted:
             "format": _FORMAT,
             "protocol_version": VERSION,
             "data": self.content_hash,
-            "protocol": asdict(self.protocol),
+            "protocol": _set_fields(self.protocol),
             "seed": self.seed,
             "model": self.about,
         }
@@ -85,7 +86,7 @@ class Cell:
         code_hash: SHA-256 of the file that holds the model's class.
         machine: What it ran on.
         threads: Processor threads it could use.
-        seconds: Wall time of the cell without the fit.
+        seconds, cpu_seconds: Wall time and processor time of the cell without the fit.
     """
 
     tested: PerK
@@ -98,6 +99,7 @@ class Cell:
     machine: Mapping[str, str]
     threads: int
     seconds: float
+    cpu_seconds: float
 
 
 def is_there(cells: Path, wanted: Wanted) -> bool:
@@ -144,23 +146,31 @@ def load_cell(cells: Path, wanted: Wanted) -> Cell:
             validation=_per_k(table.filter(~pl.col("tested"))),
             cost=Cost(**told["cost"]),
             counts=read_counts(told["counts"]),
-            **{
-                name: told[name]
-                for name in ("users_hash", "commit", "code_hash", "machine", "threads", "seconds")
-            },
+            **{name: told[name] for name in _KEPT},
         )
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error
 
 
 def load_times(cells: Path, wanted: Wanted) -> tuple[float, float]:
-    """Return the seconds of a cell's fit, and of all else; errors as `load_cell`."""
+    """Return the processor seconds of a cell's fit, and of all else; errors as `load_cell`.
+
+    Where training was done earlier, its wall time stands for it.
+    """
     file = wanted.file(cells)
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
-        return float(told["cost"]["fit_s"]), float(told["seconds"])
+        cost = told["cost"]
+        fit_s = cost["fit_s"] if cost["fit_cpu_s"] is None else cost["fit_cpu_s"]
+        return float(fit_s), float(told["cpu_seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error
+
+
+def _set_fields(protocol: ProtocolSettings) -> dict[str, Any]:
+    """Return the settings that are not the defaults, so that a new one leaves the keys of old cells."""
+    plain = asdict(ProtocolSettings())
+    return {name: value for name, value in asdict(protocol).items() if value != plain[name]}
 
 
 def _table(cell: Cell) -> pl.DataFrame:

@@ -143,13 +143,13 @@ def view_of(protocol: ProtocolSettings) -> str:
 
 
 def expected_s(job: Job, measured: Mapping[tuple[str, str], tuple[float, float]]) -> float | None:
-    """Return how long a job will take, from cells of the same data set and model, or None."""
+    """Return the processor seconds of a job, from cells of the same data set and model, or None."""
     times = measured.get((job.cells[0].dataset, job.spec.name))
     return None if times is None else times[0] + len(job.cells) * times[1]
 
 
 def measured_times(plan: EvidencePlan, cells: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return the mean seconds of a fit and of the rest of a cell, per data set and model that has cells."""
+    """Return the mean processor seconds of a fit and of the rest of a cell, per data set and model."""
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _, spec, wanted in wanted_cells(plan):
         if is_there(cells, wanted):

@@ -22,6 +22,7 @@ from warmprompt.baselines.tuned import tuned_settings
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.evidence.cells import Wanted
+from warmprompt.evidence.controls import CONTROLS
 from warmprompt.evidence.plan import ModelSpec, slug
 from warmprompt.evidence.product import Product, describe_product, product_settings
 from warmprompt.types import Floats, Ranker, Support
@@ -41,7 +42,7 @@ def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any
     if spec.baseline is None:
         about = describe_product(spec, dataset=dataset, seed=seed) | {"adapted": spec.adapted}
     else:
-        built = baseline(spec.baseline, **_settings_of(spec, dataset), **_placeholder(spec))()
+        built = _factory(spec, dataset, _placeholder(spec))()
         about = {"baseline": spec.baseline, "settings": _plain_fields(built)}
     return about | ({"shuffle": spec.shuffle} if spec.shuffle else {})
 
@@ -74,7 +75,7 @@ def build_model(
         build = partial(_same, product)
     else:
         vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
-        build = baseline(spec.baseline, **_settings_of(spec, wanted.dataset), **vectors)
+        build = _factory(spec, wanted.dataset, vectors)
     if not spec.shuffle:
         return build
     return lambda: Shuffled(inner=build(), what=spec.shuffle)
@@ -125,9 +126,11 @@ def _same(ranker: Ranker) -> Ranker:
     return ranker
 
 
-def _settings_of(spec: ModelSpec, dataset: str) -> dict[str, Any]:
+def _factory(spec: ModelSpec, dataset: str, given: Mapping[str, Any]) -> Callable[[], Ranker]:
     assert spec.baseline is not None
-    return {**tuned_settings(dataset, spec.baseline), **spec.settings}
+    if spec.baseline in CONTROLS:
+        return partial(CONTROLS[spec.baseline], **spec.settings)
+    return baseline(spec.baseline, **{**tuned_settings(dataset, spec.baseline), **spec.settings, **given})
 
 
 def _placeholder(spec: ModelSpec) -> dict[str, Any]:

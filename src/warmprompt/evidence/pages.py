@@ -231,7 +231,9 @@ def _cost_section(gathered: Gathered) -> str:
         "",
         "trained parameters",
         "fit, s",
+        "fit, CPU s",
         "one user p50, ms",
+        "p50, CPU ms",
         "one user p99, ms",
         "users per s",
         "peak memory, MiB",
@@ -246,7 +248,9 @@ def _cost_section(gathered: Gathered) -> str:
                 model,
                 f"{round(sum(one.num_parameters for one in costs) / len(costs)):,}",
                 f"{sum(one.fit_s for one in costs) / len(costs):.1f}",
+                _mean_of([one.fit_cpu_s for one in costs], 1),
                 f"{sum(one.p50_ms for one in costs) / len(costs):.2f}",
+                _mean_of([one.p50_cpu_ms for one in costs], 2),
                 f"{sum(one.p99_ms for one in costs) / len(costs):.2f}",
                 f"{sum(one.users_per_s for one in costs) / len(costs):,.0f}",
                 f"{max(one.peak_memory_mb or 0 for one in costs):,.0f}",
@@ -263,6 +267,12 @@ def _cost_section(gathered: Gathered) -> str:
         "that of a process "
         "with data, libraries and model; training that was done earlier counts.\n"
     )
+
+
+def _mean_of(values: Sequence[float | None], digits: int) -> str:
+    """Return the mean of the values that are known, "" where none is."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.{digits}f}" if known else ""
 
 
 def _settings_section(gathered: Gathered) -> str:

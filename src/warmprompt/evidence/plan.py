@@ -32,6 +32,7 @@ from typing import Any
 from warmprompt.baselines.registry import BASELINES
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
+from warmprompt.evidence.controls import CONTROLS
 
 SHUFFLES = ("", "supports", "attributes")
 _EVERYWHERE = "*"
@@ -43,7 +44,7 @@ class ModelSpec:
 
     Attributes:
         name: The row's label.
-        baseline: A name of `baselines.BASELINES`; None is the product.
+        baseline: A name of `baselines.BASELINES` or `controls.CONTROLS`; None is the product.
         settings: Of the baseline, over those tuned on the data set.
         assignments: Of the product, over its defaults: "section.key=value", as `warmprompt train --set`.
         adapted: False leaves the product's prompt at its learned start.
@@ -179,8 +180,8 @@ class _Reading:
     def _spec(self, name: str, dataset: str) -> ModelSpec:
         told = self.described.get(name, {"baseline": name})
         kind = told.get("baseline")
-        if kind is not None and kind not in BASELINES:
-            remedy = f"Describe it in [[models]], or name one of {', '.join(BASELINES)}."
+        if kind is not None and kind not in (*BASELINES, *CONTROLS):
+            remedy = f"Describe it in [[models]], or name one of {', '.join((*BASELINES, *CONTROLS))}."
             raise UnknownNameError(field="model", value=name, remedy=remedy)
         shuffle = told.get("shuffle", "")
         if shuffle not in SHUFFLES:

@@ -87,7 +87,7 @@ class Pace:
     Attributes:
         jobs: Processes at a time.
         limit_minutes: Begin nothing after so many minutes; None has no limit.
-        times: What cells have taken so far, per data set and model.
+        times: Processor seconds that cells have taken so far, per data set and model.
     """
 
     jobs: int

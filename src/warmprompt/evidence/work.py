@@ -45,12 +45,14 @@ class Fitted:
         ranker: The model.
         users: The hash of who trained it, on which events.
         fit_s: Seconds.
+        fit_cpu_s: Processor seconds, or None where training was done earlier.
         train_memory_mb: Most memory that training held where it was done earlier, MiB.
     """
 
     ranker: Ranker
     users: str
     fit_s: float
+    fit_cpu_s: float | None
     train_memory_mb: float
 
 
@@ -79,7 +81,7 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: Watch = ignore) -> 
             watch(f"fitting {wanted.model}")
             fitted = _fit(build(), task, users)
         watch(f"{wanted.protocol.label}: ranking")
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         tested = _scored(fitted.ranker, task, wanted.model)
         selection = build_task(
             dataset, replace(wanted.protocol, users="validation", ks=tuple(task.cases)), seed=wanted.seed
@@ -89,7 +91,11 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: Watch = ignore) -> 
         cell = Cell(
             tested=tested,
             validation=validation,
-            cost=replace(cost, peak_memory_mb=max(peak_memory_mb(), fitted.train_memory_mb)),
+            cost=replace(
+                cost,
+                fit_cpu_s=fitted.fit_cpu_s,
+                peak_memory_mb=max(peak_memory_mb(), fitted.train_memory_mb),
+            ),
             counts=SeedCounts(seed=task.seed, **asdict(task.counts)),
             users_hash=users,
             commit=_commit(),
@@ -97,6 +103,7 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: Watch = ignore) -> 
             machine=describe_machine(),
             threads=threads,
             seconds=time.perf_counter() - start,
+            cpu_seconds=time.process_time() - start_cpu,
         )
         save_cell(root / "cells", wanted, cell)
 
@@ -142,15 +149,16 @@ def _open(job: Job) -> Dataset:
 
 
 def _fit(ranker: Ranker, task: Task, users: str) -> Fitted:
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     fitted = ranker.fit(task.training, task.validation, seed=task.seed)
-    fit_s = time.perf_counter() - start
+    fit_s, fit_cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
     inner = getattr(fitted, "inner", fitted)
     # What was loaded took training all the same.
     return Fitted(
         ranker=fitted,
         users=users,
         fit_s=getattr(inner, "train_s", fit_s),
+        fit_cpu_s=None if hasattr(inner, "train_s") else fit_cpu_s,
         train_memory_mb=getattr(inner, "train_memory_mb", 0.0),
     )
 
