@@ -101,6 +101,8 @@ def tiny_settings(planted_folder):
             "train.tangent_epochs=20",
             "train.prompt_epochs=1",
             "train.max_support=10",
+            "train.batch_size=32",
+            "model.text_weight=0",
             "train.threads=1",
         ]
     )

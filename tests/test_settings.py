@@ -15,6 +15,7 @@ from warmprompt.settings import (
     PromptSettings,
     Settings,
     TrainSettings,
+    chosen,
     from_mapping,
     load_settings,
     setting_names,
@@ -220,3 +221,26 @@ def test_a_manifest_from_before_a_setting_existed_takes_its_default():
     del old["train"]["clip_norm"]
     del old["inner"]
     assert from_mapping(old) == Settings()
+
+
+def test_what_was_chosen_for_a_learner_and_a_data_set_stands_between_defaults_and_what_is_said():
+    plain, fomaml = load_settings(), load_settings(assignments=["learner.name=fomaml"])
+    assert (plain.learner.name, plain.train.prompt_epochs, plain.train.max_query) == (
+        "learned-target",
+        0,
+        None,
+    )
+    assert (fomaml.train.prompt_epochs, fomaml.train.max_query, fomaml.inner.rate) == (2, 10, 0.8)
+    larger = load_settings(flags={"data.name": "ml-1m"})
+    assert (larger.model.num_factors, larger.train.batch_size) == (128, 256)
+    told = load_settings(flags={"data.name": "ml-1m", "model.num_factors": 16})
+    assert (told.model.num_factors, told.train.batch_size) == (16, 256)
+    other = load_settings(flags={"data.name": "ml-1m", "learner.name": "fomaml"})
+    assert other.model.num_factors == plain.model.num_factors
+
+
+def test_all_chosen_settings_are_settings():
+    for learner in chosen.LEARNERS:
+        load_settings(flags={"learner.name": learner})
+    for learner, data in chosen.DATA:
+        load_settings(flags={"learner.name": learner, "data.name": data})

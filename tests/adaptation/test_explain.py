@@ -41,7 +41,17 @@ def scores_of(model, state):
     items_VD = params["items.learned"] * warm_V[:, None]
     items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
     popular_V = params["popularity.weight"] * constants.log_popularity_V.double().numpy()
-    return items_VD @ state.vector_D.astype(float) + popular_V + params["items.bias"] * warm_V, items_VD
+    scores_V = items_VD @ state.vector_D.astype(float) + popular_V + params["items.bias"] * warm_V
+    return scores_V + recalled_of(model, state), items_VD
+
+
+def recalled_of(model, state):
+    """What memory adds; events in the lowest quarter of the scale of 1 to 5 recall nothing."""
+    trained = model.engine.trained
+    liked = [event.item for event in state.events if event.rating is None or event.rating >= 2.0]
+    items = np.unique([model.index[item] for item in liked]).astype(np.int32)
+    memory, weights = trained.memory, trained.recall
+    return weights.neighbours * memory.neighbours(items) + weights.together * memory.together(items)
 
 
 def centred(model, state, item):

@@ -32,7 +32,17 @@ def scores_of(model, state, *, popularity=True):
     items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
     popular_V = params["popularity.weight"] * constants.log_popularity_V.double().numpy()
     popular_V = popular_V + params["items.bias"] * warm_V
-    return items_VD @ state.vector_D.astype(float) + (popular_V if popularity else 0.0)
+    scores_V = items_VD @ state.vector_D.astype(float) + (popular_V if popularity else 0.0)
+    return scores_V + recalled_of(model, state)
+
+
+def recalled_of(model, state):
+    """What memory adds; events in the lowest quarter of the scale of 1 to 5 recall nothing."""
+    trained = model.engine.trained
+    liked = [event.item for event in state.events if event.rating is None or event.rating >= 2.0]
+    items = np.unique([model.index[item] for item in liked]).astype(np.int32)
+    memory, weights = trained.memory, trained.recall
+    return weights.neighbours * memory.neighbours(items) + weights.together * memory.together(items)
 
 
 def test_observing_one_by_one_is_adapting_to_all_at_once(model, told):

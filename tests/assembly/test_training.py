@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_no_run(brief, tmp_path, monkeypatch):
         load_trained(tmp_path / "run")
     monkeypatch.undo()
     train_run(brief, tmp_path / "run")
-    assert load_trained(tmp_path / "run").learner == "fomaml"
+    assert load_trained(tmp_path / "run").learner == "learned-target"
 
 
 def test_a_disk_that_fills_up_between_checkpoints_is_one_error(brief, tmp_path, monkeypatch):

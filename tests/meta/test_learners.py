@@ -10,6 +10,7 @@ from warmprompt.errors import NotFiniteError, UnknownNameError
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import RELATIVE_RATE, Learner, Outer
 from warmprompt.meta.learners import LEARNERS, learner_of
+from warmprompt.meta.target import initial_target
 from warmprompt.meta.task import start_of
 
 
@@ -39,8 +40,19 @@ class Quadratic:
         solved = (self.a_B1 - params["offset"] + weight * params["start"]) / (1 + weight)
         return self.query_loss(params, solved)
 
+    def _target(self, params):
+        return params["aim"] * self.a_B1
 
-P, OFFSET, RATE = 0.7, -0.4, 0.3
+    def target_loss(self, params):
+        target_B1 = self._target(params).detach()
+        return lambda prompts: ((prompts - target_B1) ** 2 / 2).sum(1)
+
+    def target_query_loss(self, params, prompts):
+        target_B1 = self._target(params)
+        return self.query_loss(params, prompts + target_B1 - target_B1.detach())
+
+
+P, OFFSET, RATE, AIM = 0.7, -0.4, 0.3, 1.2
 A, B = (2.0, -1.0), (1.5, 0.25)
 
 
@@ -65,6 +77,7 @@ def quadratic():
         "inner.log_rates": log_rate,
         "prompt.log_rates": torch.zeros(1, dtype=torch.float64),
         "ridge": torch.tensor(0.0, dtype=torch.float64),
+        "aim": torch.tensor(AIM, dtype=torch.float64),
     }
     return {name: value.requires_grad_() for name, value in params.items()}, Quadratic(_column(A), _column(B))
 
@@ -91,6 +104,11 @@ def _expected(name):
         # Two minibatches: the support events, then one more step on the query events.
         ends = [end - RATE * gradient for end, gradient in zip(landed, outer, strict=True)]
         return {"start": _mean([P - end for end in ends]), "offset": _mean(outer)}
+    if name == "learned-target":
+        landed = [P - RATE * (P - AIM * a) for a in A]
+        outer = [end + OFFSET - b for end, b in zip(landed, B, strict=True)]
+        aim = _mean([slope * a for slope, a in zip(outer, A, strict=True)])
+        return {"start": _mean(outer), "offset": _mean(outer), "aim": aim}
     if name == "multitask":
         plain = _mean([P + OFFSET - b for b in B])
         return {"start": plain, "offset": plain}
@@ -300,6 +318,9 @@ def test_a_step_leaves_the_state_it_starts_from_and_parameters_without_a_gradien
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_meta_gradient_is_a_pure_function(worlds, name):
     task, params = worlds.tangent_task(0), worlds.random_params(0)
+    if name == "learned-target":
+        target = initial_target(3, max_support=4, kappa=10.0, seed=0)
+        params |= {key: value.double() for key, value in target.items()}
     before = {key: value.clone() for key, value in params.items()}
     learner = LEARNERS[name]
     results = [learner.step(learner.init(params), task, rate=0.1, clip_norm=1.0) for _ in range(2)]
@@ -318,10 +339,18 @@ def test_a_meta_gradient_that_is_no_number_names_learner_and_step(bad):
 
 
 def test_names_are_the_learners_own_and_near_misses_are_suggested():
-    assert list(LEARNERS) == ["reptile", "fomaml", "maml", "meta-sgd", "multitask", "closed-form"]
+    assert list(LEARNERS) == [
+        "learned-target",
+        "reptile",
+        "fomaml",
+        "maml",
+        "meta-sgd",
+        "multitask",
+        "closed-form",
+    ]
     assert all(learner_of(name).name == name for name in LEARNERS)
     for wrong, meant in (("meta_sgd", "meta-sgd"), ("FOMAML", "fomaml"), ("reptil", "reptile")):
         with pytest.raises(UnknownNameError, match=f"Did you mean {meant}"):
             learner_of(wrong)
-    with pytest.raises(UnknownNameError, match="The learners are reptile"):
+    with pytest.raises(UnknownNameError, match="The learners are learned-target"):
         learner_of("transformer")

@@ -16,6 +16,7 @@ from warmprompt.data.synthetic import planted_world
 from warmprompt.meta.initial import ItemStart, initial_items, initial_prior, initial_prompt_params
 from warmprompt.meta.learner import LearnerState
 from warmprompt.meta.model import Constants, Events
+from warmprompt.meta.target import initial_target
 from warmprompt.meta.task import TangentTask
 from warmprompt.meta.tasks import Material
 from warmprompt.meta.texts import write_texts
@@ -127,7 +128,12 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
             read=read,
             features=dict(zip(known, text_features(read, hidden_NH), strict=True)),
         ),
-        params={**item_params, **prior, **initial_prompt_params(read)},
+        params={
+            **item_params,
+            **prior,
+            **initial_prompt_params(read),
+            **initial_target(8, max_support=8, kappa=10.0, seed=seed),
+        },
     )
 
 

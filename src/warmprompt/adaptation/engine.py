@@ -19,7 +19,8 @@ from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import catalogue_vectors, popularity_scores
 from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users, read_user_texts
-from warmprompt.types import Floats
+from warmprompt.scoring.memory import recall
+from warmprompt.types import Floats, Support
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,10 +31,11 @@ class Engine:
         trained: Learned parameters, items, manifest.
         backbone: The frozen model that the run was trained with.
         encoder: The frozen sentence encoder that reads user texts beside it, where the run has one.
-        adapts_by: `gradient`, `ridge`, or `nothing`, which leaves prompts at their learned start.
+        adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves prompts at their learned start.
         no_text: The empty text as the model reads it, one row.
         catalogue_VD: Item vectors.
         popularity_V: The part of scores that is the same for everybody.
+        text_VX: Item texts, for what memory recalls.
     """
 
     trained: Trained
@@ -43,6 +45,7 @@ class Engine:
     no_text: ReadTexts
     catalogue_VD: Tensor
     popularity_V: Tensor
+    text_VX: Floats
 
 
 @torch.no_grad()
@@ -83,6 +86,7 @@ def make_engine(
         no_text=read_user_texts(backbone, trained.read, [""], encoder=encoder),
         catalogue_VD=catalogue_vectors(trained.params, trained.constants),
         popularity_V=popularity_scores(trained.params, trained.constants),
+        text_VX=trained.constants.item_text_VX.cpu().numpy(),
     )
 
 
@@ -107,11 +111,30 @@ def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
 
 
 @torch.no_grad()
-def score(engine: Engine, users_BD: Tensor, *, popularity: bool = True) -> Floats:
-    """Return the scores of the whole catalogue, (B, V), with or without what is popular with everybody."""
+def score(
+    engine: Engine, users_BD: Tensor, supports: Sequence[Support], *, popularity: bool = True
+) -> Floats:
+    """Return the scores of the whole catalogue, (B, V).
+
+    Args:
+        engine: The model.
+        users_BD: User vectors.
+        supports: The events that the vectors were adapted to, for what memory recalls.
+        popularity: False leaves out what is popular with everybody.
+    """
     scores_BV = users_BD.to(engine.catalogue_VD.device) @ engine.catalogue_VD.T
     scored: Floats = (scores_BV + engine.popularity_V if popularity else scores_BV).cpu().numpy()
-    return scored
+    trained = engine.trained
+    if trained.memory is None:
+        return scored
+    added_BV = recall(
+        trained.memory,
+        trained.recall,
+        supports,
+        text_VX=engine.text_VX,
+        least_rating=trained.least_rating,
+    )
+    return scored + added_BV
 
 
 def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:

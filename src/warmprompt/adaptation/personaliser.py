@@ -285,7 +285,8 @@ class Personaliser:
         ]
 
     def _scores(self, state: UserState, *, popularity: bool) -> Floats:
-        return score(self.engine, torch.tensor(state.vector_D)[None], popularity=popularity)
+        support = support_of(state.events, index=self.index)
+        return score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
 
     def _mask(self, candidates: Sequence[ItemId]) -> NDArray[np.bool_]:
         if isinstance(candidates, str | bytes):

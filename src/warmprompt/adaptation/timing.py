@@ -13,6 +13,7 @@ from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError
+from warmprompt.meta.predict import INNER_LOOPS
 from warmprompt.rng import derive
 
 _WARM_UP = 3
@@ -118,7 +119,7 @@ def measure_floor(engine: Engine) -> Floor:
 
 
 def _num_steps(engine: Engine) -> int:
-    return len(engine.trained.params["inner.log_rates"]) if engine.adapts_by == "gradient" else 0
+    return len(engine.trained.params["inner.log_rates"]) if engine.adapts_by in INNER_LOOPS else 0
 
 
 def _users(

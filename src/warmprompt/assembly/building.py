@@ -36,6 +36,7 @@ from warmprompt.meta.initial import (
 )
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import Constants, Params
+from warmprompt.meta.target import initial_target
 from warmprompt.meta.tasks import Drawing, Material
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import Plan, StagePlan
@@ -118,6 +119,13 @@ def build_start(
     if told:
         prior |= read_prior({**items, **prior}, constants, training, told)
     params = {**items, **prior, **initial_prompt_params(read)}
+    if learner.adapts_by == "target":
+        params |= initial_target(
+            settings.model.num_factors,
+            max_support=settings.train.max_support,
+            kappa=float(items["support.log_kappa"].exp()),
+            seed=seed,
+        )
     return Start(
         material=Material(
             training=training,
@@ -157,6 +165,7 @@ def drawing_of(settings: Settings) -> Drawing:
         seed=train.seed,
         order=train.order,
         max_support=train.max_support,
+        max_query=train.max_query,
         dropout=train.dropout,
         batch_size=train.batch_size,
     )

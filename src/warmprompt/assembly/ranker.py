@@ -95,7 +95,7 @@ class PromptRanker:
     def _score(self, engine: Engine, supports: Sequence[Support]) -> Floats:
         texts = [user_text(support.about, support.attributes) for support in supports]
         adapted = adapt(engine, read(engine, texts), batch_supports(supports))
-        return score(engine, adapted.users_BD)
+        return score(engine, adapted.users_BD, supports)
 
     def _folder_for(self, seed: int, wanted: str) -> Path:
         """Return the run for its own split, `seed-N` for another's; other users get a folder of their own."""

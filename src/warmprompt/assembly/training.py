@@ -21,6 +21,7 @@ from warmprompt.assembly.building import (
     settings_that_matter,
     users_hash,
 )
+from warmprompt.assembly.recalling import choose_weights, given_weights
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.load import Backbone, weights_hash_of
 from warmprompt.backbone.threads import use_threads
@@ -42,6 +43,7 @@ from warmprompt.meta.checkpoint import (
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.scalars import write_scalars
 from warmprompt.meta.trainer import Progress, TrainState, start_training, train
+from warmprompt.scoring.memory import NOTHING, remember
 from warmprompt.settings import Settings, from_mapping, to_mapping
 
 _ELAPSED = Path("training", "elapsed.json")
@@ -139,6 +141,20 @@ def fit_run(
             "peak_memory_mb": peak_memory_mb(),
         },
     )
+    watch("weighing what memory adds on validation users")
+    memory = remember(training, num_neighbours=settings.model.num_neighbours)
+    recall = choose_weights(
+        trained,
+        memory,
+        training,
+        validation,
+        given=given_weights(settings.model),
+        no_text_T=start.material.features[""],
+        seed=settings.train.seed,
+        order=settings.train.order,
+    )
+    if recall != NOTHING:
+        trained = replace(trained, memory=memory, recall=recall)
     save_trained(folder, trained)
     shutil.rmtree(folder / "training", ignore_errors=True)
     return load_trained(folder, device=device)

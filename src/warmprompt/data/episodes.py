@@ -22,6 +22,8 @@ from warmprompt.types import Support
 
 Order = Literal["random", "time"]
 
+NUM_QUERY = 10
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Episode:
@@ -75,8 +77,9 @@ def draw_episode(  # noqa: PLR0913 - what makes an episode, by keyword
     round_index: int,
     max_support: int,
     order: Order = "random",
-    num_query: int = 10,
+    num_query: int = NUM_QUERY,
     num_support: int | None = None,
+    rest_in_query: bool = False,
 ) -> Episode:
     """Draw one user's episode.
 
@@ -92,6 +95,7 @@ def draw_episode(  # noqa: PLR0913 - what makes an episode, by keyword
         order: How events are ordered before they are parted.
         num_query: Largest query.
         num_support: Fix K instead of drawing it (still cut to what the history leaves).
+        rest_in_query: Add what the support leaves to the query; the support is drawn as without.
 
     Raises:
         BadInputError: The user has no events.
@@ -109,8 +113,12 @@ def draw_episode(  # noqa: PLR0913 - what makes an episode, by keyword
     positions = np.arange(length) if order == "time" else rng.permutation(length)
     k = int(rng.integers(0, largest + 1)) if num_support is None else min(num_support, largest)
     if order == "time":
-        return Episode(user=user, support=positions[:k], query=positions[k : k + num_query])
-    return Episode(user=user, support=positions[num_query : num_query + k], query=positions[:num_query])
+        last = length if rest_in_query else k + num_query
+        return Episode(user=user, support=positions[:k], query=positions[k:last])
+    support, query = positions[num_query : num_query + k], positions[:num_query]
+    if rest_in_query:
+        query = np.concatenate([query, positions[num_query + k :]])
+    return Episode(user=user, support=support, query=query)
 
 
 def batch_episodes(dataset: Dataset, episodes: Sequence[Episode]) -> EpisodeBatch:

@@ -1,7 +1,7 @@
 """A trained model as a folder, and unfinished training as one file; both are there whole or not at all.
 
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
-    model.safetensors           "params.*", "constants.*", "read.*"
+    model.safetensors           "params.*", "constants.*", "read.*", "memory.*"
     items.parquet               item (its id, type kept), title, in index order
     training/state.safetensors  where training is: tensors, the rest as JSON in the header
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -31,11 +32,12 @@ from warmprompt.backbone.readout import ReadOut
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import LearnerState
-from warmprompt.meta.model import Constants
+from warmprompt.meta.model import PUSHING_SHARE, Constants
 from warmprompt.meta.trainer import TrainState
+from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.types import ItemId
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"
@@ -58,6 +60,8 @@ class Trained:
         titles: Index to title, (V,).
         rating_scale: (lowest, highest) possible rating, or None without ratings.
         manifest: Settings, backbone, data, versions: JSON values only.
+        memory: What training users did, or None where nothing of it is recalled.
+        recall: What memory adds to scores.
     """
 
     params: dict[str, Tensor]
@@ -68,6 +72,16 @@ class Trained:
     titles: tuple[str, ...]
     rating_scale: tuple[float, float] | None
     manifest: Mapping[str, Any]
+    memory: Memory | None = None
+    recall: RecallWeights = NOTHING
+
+    @property
+    def least_rating(self) -> float | None:
+        """Events rated below it push away, and recall nothing; None without ratings."""
+        if self.rating_scale is None:
+            return None
+        low, high = self.rating_scale
+        return low + PUSHING_SHARE * (high - low)
 
 
 def save_trained(folder: Path, trained: Trained) -> None:
@@ -83,6 +97,7 @@ def save_trained(folder: Path, trained: Trained) -> None:
         **{f"params.{name}": value for name, value in trained.params.items()},
         **_fields_of("constants", trained.constants),
         **_fields_of("read", trained.read),
+        **_memory_tensors(trained.memory),
     }
     items = io.BytesIO()
     pl.DataFrame({"item": trained.item_ids, "title": trained.titles}).write_parquet(items)
@@ -92,6 +107,7 @@ def save_trained(folder: Path, trained: Trained) -> None:
         "format": FORMAT,
         "learner": trained.learner,
         "rating_scale": trained.rating_scale,
+        "recall": dataclasses.asdict(trained.recall),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     # Made before anything is touched, so that a value JSON cannot hold destroys no older run.
@@ -130,6 +146,8 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             titles=tuple(items["title"].to_list()),
             rating_scale=_pair(manifest["rating_scale"]),
             manifest=manifest,
+            memory=_memory_of(tensors),
+            recall=RecallWeights(**manifest["recall"]),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise _damaged(folder, f"content: {error}") from error
@@ -213,6 +231,21 @@ def _fields_of(prefix: str, record: Constants | ReadOut) -> dict[str, Tensor]:
 
 def _record(kind: type[_Record], prefix: str, tensors: Mapping[str, Tensor]) -> _Record:
     return kind(**{field.name: tensors[f"{prefix}.{field.name}"] for field in dataclasses.fields(kind)})
+
+
+def _memory_tensors(memory: Memory | None) -> dict[str, Tensor]:
+    if memory is None:
+        return {}
+    values = {field.name: getattr(memory, field.name) for field in dataclasses.fields(memory)}
+    return {f"memory.{name}": torch.as_tensor(value) for name, value in values.items()}
+
+
+def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
+    names = [field.name for field in dataclasses.fields(Memory)]
+    if f"memory.{names[0]}" not in tensors:
+        return None
+    values: dict[str, Any] = {name: tensors[f"memory.{name}"].cpu().numpy() for name in names}
+    return Memory(**{**values, "num_neighbours": int(values["num_neighbours"])})
 
 
 def _pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:

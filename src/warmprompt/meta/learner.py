@@ -23,6 +23,7 @@ MetaGradient = Callable[[Params, Task], "Outer"]
 RELATIVE_RATE: Mapping[str, float] = {
     "items.": 0.03,
     "popularity.": 0.3,
+    "target.": 0.1,
 }
 
 
@@ -72,7 +73,8 @@ class Learner:
         name: As settings and tables call it.
         gradient: The meta-gradient.
         needs_second_order: Whether attention must be differentiable twice.
-        adapts_by: `gradient` steps on prompts, or `ridge`, the closed form on the user vector.
+        adapts_by: `gradient` steps on prompts down the support loss, the same towards a learned `target`, or
+            `ridge`, the closed form on the user vector.
     """
 
     name: str

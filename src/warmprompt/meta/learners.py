@@ -7,6 +7,7 @@ import difflib
 from warmprompt.errors import UnknownNameError
 from warmprompt.meta.closed_form import closed_form
 from warmprompt.meta.fomaml import fomaml
+from warmprompt.meta.learned_target import learned_target
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.maml import maml
 from warmprompt.meta.meta_sgd import meta_sgd
@@ -14,7 +15,8 @@ from warmprompt.meta.multitask import multitask
 from warmprompt.meta.reptile import reptile
 
 LEARNERS: dict[str, Learner] = {
-    learner.name: learner for learner in (reptile, fomaml, maml, meta_sgd, multitask, closed_form)
+    learner.name: learner
+    for learner in (learned_target, reptile, fomaml, maml, meta_sgd, multitask, closed_form)
 }
 
 

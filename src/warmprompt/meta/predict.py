@@ -17,7 +17,9 @@ from warmprompt.backbone.readout import ReadOut, sentence_states, text_features
 from warmprompt.data.episodes import EventBatch
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
-from warmprompt.meta.task import PromptTask, start_of
+from warmprompt.meta.task import PromptTask, TangentTask, inner_loss, start_of
+
+INNER_LOOPS = ("gradient", "target")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +85,7 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         read: The normalised read-out.
         texts: From `read_user_texts`, row by row.
         events: The users' events; may be empty.
-        adapts_by: `gradient`, `ridge`, or `nothing`, which leaves the prompt at its learned start.
+        adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves the prompt at its learned start.
     """
     shown = to_events(events, constants)
     task = PromptTask(
@@ -98,10 +100,9 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
     )
     start_BPH = start_of(task, params).detach()
     has_events = bool(shown.mask_BK.any())
-    if adapts_by == "gradient" and has_events:
-        moved_BPH = adapt(
-            start_BPH, lambda prompts: task.support_loss(params, prompts), rates=task.rates(params)
-        )
+    if adapts_by in INNER_LOOPS and has_events:
+        loss = inner_loss(task, params, adapts_by=adapts_by)
+        moved_BPH = adapt(start_BPH, loss, rates=task.rates(params))
     else:
         moved_BPH = start_BPH
     with torch.no_grad():
@@ -109,6 +110,41 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         if adapts_by == "ridge" and has_events:
             users_BD = _where_any(shown, ridge_users(params, constants, shown, users_BD), users_BD)
     return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH.detach())
+
+
+def adapt_linearly(
+    params: Params,
+    constants: Constants,
+    *,
+    features_BT: Tensor,
+    events: EventBatch,
+    adapts_by: str = "gradient",
+) -> Tensor:
+    """Return user vectors, (B, D), as if the model answered to prompts as it does near the reference.
+
+    The read-out is normalised such that a gradient step on a prompt moves the user vector by minus the
+    loss's gradient in it, to first order and on average over texts. So the user vector can take the inner
+    steps itself: no pass of the language model, and what is lost is what the response is not linear in.
+
+    Args:
+        params: Learned.
+        constants: Of the item side.
+        features_BT: Text features of the users' texts.
+        events: The users' events; may be empty.
+        adapts_by: As `adapt_users`.
+    """
+    shown = to_events(events, constants)
+    task = TangentTask(constants=constants, support=shown, query=shown, features_BT=features_BT)
+    start_BD = start_of(task, params).detach()
+    has_events = bool(shown.mask_BK.any())
+    if adapts_by in INNER_LOOPS and has_events:
+        loss = inner_loss(task, params, adapts_by=adapts_by)
+        start_BD = adapt(start_BD, loss, rates=task.rates(params))
+    with torch.no_grad():
+        users_BD = task.users(params, start_BD)
+        if adapts_by == "ridge" and has_events:
+            users_BD = _where_any(shown, ridge_users(params, constants, shown, users_BD), users_BD)
+    return users_BD
 
 
 def _where_any(events: Events, solved_BD: Tensor, prior_BD: Tensor) -> Tensor:

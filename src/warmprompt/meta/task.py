@@ -9,8 +9,10 @@ B is users, D factors, T text features, P prompt vectors, H hidden width, S inne
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,7 +20,9 @@ from torch import Tensor
 from warmprompt.backbone.forward import TextPrefix, read_out
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut, displacement, prompts_at
+from warmprompt.errors import BadInputError
 from warmprompt.meta.model import Constants, Events, Params, query_loss, ridge_users, support_loss
+from warmprompt.meta.target import target_displacement
 
 
 class Task(Protocol):
@@ -48,9 +52,20 @@ class Task(Protocol):
         """Return the query loss of user vectors solved for by ridge regression, (B,)."""
 
 
+@runtime_checkable
+class TargetTask(Task, Protocol):
+    """A task whose events a network can read a target off (`meta.target`)."""
+
+    def target_loss(self, params: Params) -> Callable[[Tensor], Tensor]:
+        """Return the loss that maps prompts to their distance from the learned target, (B,)."""
+
+    def target_query_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """Return the query loss, (B,); its gradient moves user vectors as it moves the target."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Evidence:
-    """Support and query of a batch, and the dropout of this step.
+class _Evidence(ABC):
+    """Support and query of a batch, the dropout of this step, and the losses that both tasks share.
 
     Attributes:
         keep_BD: Factor of each coordinate of the user vectors in the query loss; None keeps all.
@@ -61,6 +76,39 @@ class _Evidence:
     query: Events
     features_BT: Tensor
     keep_BD: Tensor | None = None
+
+    @abstractmethod
+    def users(self, params: Params, prompts: Tensor) -> Tensor:
+        """Return the user vectors, (B, D)."""
+
+    def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return support_loss(params, self.constants, self.support, self.users(params, prompts))
+
+    def query_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return self._query_loss(params, self.users(params, prompts))
+
+    def query_step_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `Task`."""
+        return support_loss(params, self.constants, self.query, self.users(params, prompts))
+
+    def target_loss(self, params: Params) -> Callable[[Tensor], Tensor]:
+        """See `TargetTask`; half the squared distance, 0 for users without events."""
+        told_B = self.support.mask_BK.any(1)
+        with torch.no_grad():
+            moved_BD = target_displacement(params, self.constants, self.support)
+            target_BD = prior_users(params, self.features_BT) + moved_BD
+        return lambda prompts: 0.5 * (self.users(params, prompts) - target_BD).square().sum(1) * told_B
+
+    def target_query_loss(self, params: Params, prompts: Tensor) -> Tensor:
+        """See `TargetTask`."""
+        moved_BD = target_displacement(params, self.constants, self.support)
+        return self._query_loss(params, self.users(params, prompts) + moved_BD - moved_BD.detach())
+
+    def _query_loss(self, params: Params, users_BD: Tensor) -> Tensor:
+        kept_BD = users_BD if self.keep_BD is None else users_BD * self.keep_BD
+        return query_loss(params, self.constants, self.support, self.query, kept_BD)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,26 +129,14 @@ class TangentTask(_Evidence):
         """Return (S, 1)."""
         return params["inner.log_rates"].exp()[:, None]
 
-    def users(self, params: Params, moved_BD: Tensor) -> Tensor:
+    def users(self, params: Params, prompts: Tensor) -> Tensor:
         """Return the user vectors, (B, D): where the start has moved, plus what the text says."""
-        return moved_BD + text_prior(params, self.features_BT)
-
-    def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
-        """See `Task`."""
-        return support_loss(params, self.constants, self.support, self.users(params, prompts))
-
-    def query_loss(self, params: Params, prompts: Tensor) -> Tensor:
-        """See `Task`."""
-        return _query_loss(self, params, self.users(params, prompts))
-
-    def query_step_loss(self, params: Params, prompts: Tensor) -> Tensor:
-        """See `Task`."""
-        return support_loss(params, self.constants, self.query, self.users(params, prompts))
+        return prompts + text_prior(params, self.features_BT)
 
     def closed_form_loss(self, params: Params) -> Tensor:
         """See `Task`."""
         prior_BD = self.users(params, params["prior.start"].expand(self.num_users, -1))
-        return _query_loss(self, params, ridge_users(params, self.constants, self.support, prior_BD))
+        return self._query_loss(params, ridge_users(params, self.constants, self.support, prior_BD))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,22 +175,10 @@ class PromptTask(_Evidence):
         moved_BD = displacement(self.read, hidden_BH, self.reference_BH)
         return prior_users(params, self.features_BT) + moved_BD
 
-    def support_loss(self, params: Params, prompts: Tensor) -> Tensor:
-        """See `Task`."""
-        return support_loss(params, self.constants, self.support, self.users(params, prompts))
-
-    def query_loss(self, params: Params, prompts: Tensor) -> Tensor:
-        """See `Task`."""
-        return _query_loss(self, params, self.users(params, prompts))
-
-    def query_step_loss(self, params: Params, prompts: Tensor) -> Tensor:
-        """See `Task`."""
-        return support_loss(params, self.constants, self.query, self.users(params, prompts))
-
     def closed_form_loss(self, params: Params) -> Tensor:
         """See `Task`; the prior comes from a pass at the start."""
         prior_BD = self.users(params, start_of(self, params))
-        return _query_loss(self, params, ridge_users(params, self.constants, self.support, prior_BD))
+        return self._query_loss(params, ridge_users(params, self.constants, self.support, prior_BD))
 
 
 def prior_users(params: Params, features_BT: Tensor) -> Tensor:
@@ -177,14 +201,31 @@ def start_of(task: Task, params: Params) -> Tensor:
     return start.expand(task.num_users, *start.shape)
 
 
+def inner_loss(task: Task, params: Params, *, adapts_by: str) -> Callable[[Tensor], Tensor]:
+    """Return what the inner loop descends: the loss on support events (`gradient`), or to the `target`."""
+    if adapts_by == "target":
+        return targeted(task).target_loss(params)
+    return lambda prompts: task.support_loss(params, prompts)
+
+
+def targeted(task: Task) -> TargetTask:
+    """Return the task as one that has targets.
+
+    Raises:
+        BadInputError: It has none.
+    """
+    if not isinstance(task, TargetTask):
+        raise BadInputError(
+            field="learner.name",
+            value="learned-target",
+            remedy="Choose another: this task has no item vectors.",
+        )
+    return task
+
+
 def detached(params: Params) -> dict[str, Tensor]:
     """Return the parameters as constants."""
     return {name: value.detach() for name, value in params.items()}
-
-
-def _query_loss(task: _Evidence, params: Params, users_BD: Tensor) -> Tensor:
-    kept_BD = users_BD if task.keep_BD is None else users_BD * task.keep_BD
-    return query_loss(params, task.constants, task.support, task.query, kept_BD)
 
 
 def dropout_mask(shape: tuple[int, int], *, rate: float, seed: int) -> Tensor | None:

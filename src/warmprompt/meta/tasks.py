@@ -18,10 +18,18 @@ from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.episodes import Episode, Order, batch_episodes, draw_episode
+from warmprompt.data.episodes import NUM_QUERY, Episode, Order, batch_episodes, draw_episode
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Params, to_events
-from warmprompt.meta.task import PromptTask, TangentTask, Task, detached, dropout_mask, start_of
+from warmprompt.meta.task import (
+    PromptTask,
+    TangentTask,
+    Task,
+    detached,
+    dropout_mask,
+    inner_loss,
+    start_of,
+)
 from warmprompt.meta.texts import TextPool, draw_text
 from warmprompt.rng import derive, derive_seed
 
@@ -64,6 +72,7 @@ class Drawing:
         seed: The run's seed.
         order: Random or in time.
         max_support: Largest K.
+        max_query: Largest query of a training episode; None takes all that the support leaves.
         dropout: Share of the user vector's coordinates dropped in the query loss.
         batch_size: Users per outer step.
     """
@@ -71,6 +80,7 @@ class Drawing:
     seed: int
     order: Order = "random"
     max_support: int = 20
+    max_query: int | None = 10
     dropout: float = 0.3
     batch_size: int = 32
 
@@ -101,6 +111,8 @@ def training_task(
             round_index=round_index,
             max_support=drawing.max_support,
             order=drawing.order,
+            rest_in_query=drawing.max_query is None,
+            num_query=drawing.max_query or NUM_QUERY,
         )
         for user in users
     ]
@@ -155,17 +167,16 @@ def validation_loss(
             with torch.no_grad():
                 loss_B = task.closed_form_loss(constant)
         else:
-            moved = _adapted(task, constant)
+            moved = _adapted(task, constant, adapts_by=adapts_by)
             with torch.no_grad():
                 loss_B = task.query_loss(constant, moved)
         losses.setdefault(k, []).append(loss_B)
     return float(np.mean([torch.cat(parts).mean().item() for parts in losses.values()]))
 
 
-def _adapted(task: Task, params: Params) -> Tensor:
-    return adapt(
-        start_of(task, params), lambda prompts: task.support_loss(params, prompts), rates=task.rates(params)
-    )
+def _adapted(task: Task, params: Params, *, adapts_by: str) -> Tensor:
+    loss = inner_loss(task, params, adapts_by=adapts_by)
+    return adapt(start_of(task, params), loss, rates=task.rates(params))
 
 
 def _task(

@@ -1,4 +1,4 @@
-"""One tree of settings: defaults < TOML file < environment < flags.
+"""One tree of settings: defaults < chosen for learner and data set < TOML file < environment < flags.
 
 The tree is two levels deep: the sections of `tree`.
 
@@ -23,6 +23,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.settings.chosen import chosen_settings
 from warmprompt.settings.tree import (
     BackboneSettings,
     DataSettings,
@@ -63,7 +64,7 @@ def load_settings(
     assignments: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Return the settings that a file, the environment and flags add up to.
+    """Return the settings that a file, the environment and flags add up to, over what was chosen.
 
     Args:
         file: A TOML file with the sections of the tree, or None.
@@ -87,7 +88,7 @@ def load_settings(
         for name, value in (flags or {}).items()
         if value is not None
     }
-    return _build(values)
+    return _build(_chosen(values) | values)
 
 
 def from_mapping(mapping: Mapping[str, object]) -> Settings:
@@ -127,6 +128,18 @@ def to_toml(settings: Settings) -> str:
 def setting_names() -> list[str]:
     """Return every dotted name of the tree ("train.seed"), in the tree's order."""
     return list(_annotations())
+
+
+def _chosen(values: Mapping[str, _Given]) -> dict[str, _Given]:
+    """Return the settings chosen for the learner and the data set that the values name."""
+
+    def named(name: str, default: str) -> object:
+        return values[name].value if name in values else default
+
+    chosen = chosen_settings(
+        learner=named("learner.name", LearnerSettings.name), data=named("data.name", DataSettings.name)
+    )
+    return {name: _Given(label=name, value=value) for name, value in chosen.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,11 @@ class ModelSettings:
         num_text_features: Principal components of the user text that the prior sees.
         reach: Share of the prompt's norm travelled per unit of displacement.
         wordings: Sentences written per training user and kind of text.
+        num_neighbours: Training users that memory asks for a user's events.
+        neighbours_weight: Added to a score per share of those users who have the item; without it chosen on
+            validation users, 0 leaves it out.
+        together_weight: Added per cosine with the user's items, by who has events with both; likewise.
+        text_weight: Added per cosine of the item's text with those of the user's items; likewise.
     """
 
     num_factors: Count = 32
@@ -92,6 +97,10 @@ class ModelSettings:
     num_text_features: Count = 192
     reach: Positive = 0.005
     wordings: Count = 4
+    num_neighbours: Count = 50
+    neighbours_weight: PositiveOrZero | None = None
+    together_weight: PositiveOrZero | None = None
+    text_weight: PositiveOrZero | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +113,7 @@ class InnerSettings:
     """
 
     num_steps: CountOrZero = 2
-    rate: Positive = 0.8
+    rate: Positive = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +121,10 @@ class LearnerSettings:
     """The outer loop.
 
     Attributes:
-        name: reptile, fomaml, maml, meta-sgd, multitask or closed-form.
+        name: learned-target, reptile, fomaml, maml, meta-sgd, multitask or closed-form.
     """
 
-    name: Name = "fomaml"
+    name: Name = "learned-target"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +139,7 @@ class TrainSettings:
         prompt_lr: Peak outer rate of the second stage.
         batch_size: Users per outer step.
         max_support: Largest support of an episode.
+        max_query: Largest query of an episode; without it all that the support leaves.
         order: Whether episodes take events at random or in time.
         dropout: Share of the user vector's coordinates dropped from the query loss.
         patience: Validations without a gain before a stage ends.
@@ -142,10 +152,11 @@ class TrainSettings:
     seed: CountOrZero = 0
     tangent_epochs: CountOrZero = 60
     tangent_lr: Positive = 0.01
-    prompt_epochs: CountOrZero = 2
+    prompt_epochs: CountOrZero = 0
     prompt_lr: Positive = 0.003
-    batch_size: Count = 32
+    batch_size: Count = 64
     max_support: CountOrZero = 20
+    max_query: Count | None = None
     order: Literal["random", "time"] = "random"
     dropout: Below1 = 0.3
     patience: Count = 3

@@ -1,0 +1,149 @@
+"""How much memory should weigh: three numbers, found on validation users after training.
+
+The user vectors of this search take the inner steps themselves (`meta.predict.adapt_linearly`), so it costs
+no pass of the language model. B is users, V items, D factors, E episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from warmprompt.baselines.probe import draw_probe, ndcg_of
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import Order, batch_supports
+from warmprompt.meta.checkpoint import Trained
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import score_catalogue
+from warmprompt.meta.predict import adapt_linearly
+from warmprompt.scoring.memory import KINDS, Memory, RecallWeights, recalled
+from warmprompt.scoring.ranking import ranks
+from warmprompt.settings import ModelSettings
+from warmprompt.types import Floats, Ints, Support
+
+GRID = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0)
+# Best or level with the best on both MovieLens sets, where NDCG@10 is flat from 2 to 6.
+START = RecallWeights(neighbours=3.0)
+_MAX_USERS = 600
+_ROUNDS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scored:
+    """Validation users of one K: their scores without memory, and what each kind would add, (B, V)."""
+
+    plain_BV: Floats
+    kinds: dict[str, Floats]
+    supports: Sequence[Support]
+    queries: Sequence[Ints]
+
+
+def given_weights(model: ModelSettings) -> dict[str, float]:
+    """Return the weights that settings name; the others are to be found."""
+    told = {kind: getattr(model, f"{kind}_weight") for kind in KINDS}
+    return {kind: float(weight) for kind, weight in told.items() if weight is not None}
+
+
+def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyword
+    trained: Trained,
+    memory: Memory,
+    training: Dataset,
+    validation: Dataset,
+    *,
+    given: dict[str, float],
+    no_text_T: torch.Tensor,
+    seed: int,
+    order: Order,
+) -> RecallWeights:
+    """Return the weights with the best NDCG@10 over validation episodes; one at a time, all of them twice.
+
+    A change is taken where it gains more than its standard error: some hundred users tell no more.
+
+    Args:
+        trained: The model, its memory not yet attached.
+        memory: Of the same training users.
+        training: Tells which items may be ranked.
+        validation: Whose episodes judge; where none has two events, what is not given stays at `START`.
+        given: Weights that are kept as they are.
+        no_text_T: Text features of the empty text.
+        seed: The run's seed.
+        order: How episodes are drawn.
+    """
+    weights = replace(START, **given)
+    open_kinds = [kind for kind in KINDS if kind not in given]
+    if not bool(trained.constants.item_text_VX.any()):
+        open_kinds = [kind for kind in open_kinds if kind != "text"]
+    probe = draw_probe(training, validation, seed=seed, order=order, max_users=_MAX_USERS)
+    if not open_kinds or not probe.supports:
+        return weights
+    scored = [
+        _score(trained, memory, probe.supports[k], probe.queries[k], no_text_T, {*open_kinds, *given})
+        for k in probe.supports
+    ]
+    for _ in range(_ROUNDS):
+        for kind in open_kinds:
+            weights = _improved(scored, weights, kind, probe.candidates_V)
+    return weights
+
+
+def _improved(
+    scored: Sequence[_Scored], weights: RecallWeights, kind: str, candidates_V: NDArray[np.bool_]
+) -> RecallWeights:
+    """Return the weights with the best value of one of them, if that gains more than its standard error."""
+    before_E = _values(scored, weights, candidates_V)
+    tried = [replace(weights, **{kind: weight}) for weight in GRID]
+    gains = [_values(scored, one, candidates_V) - before_E for one in tried]
+    best = int(np.argmax([gain_E.mean() for gain_E in gains]))
+    error = gains[best].std() / np.sqrt(len(before_E))
+    return tried[best] if gains[best].mean() > error else weights
+
+
+def _score(
+    trained: Trained,
+    memory: Memory,
+    supports: Sequence[Support],
+    queries: Sequence[Ints],
+    no_text_T: torch.Tensor,
+    kinds: set[str],
+) -> _Scored:
+    params, constants = trained.params, trained.constants
+    users_BD = adapt_linearly(
+        params,
+        constants,
+        features_BT=no_text_T.expand(len(supports), -1),
+        events=batch_supports(supports),
+        adapts_by=learner_of(trained.learner).adapts_by,
+    )
+    with torch.no_grad():
+        plain_BV = score_catalogue(params, constants, users_BD).cpu().numpy()
+    text_VX = constants.item_text_VX.cpu().numpy()
+    return _Scored(
+        plain_BV=plain_BV,
+        kinds={
+            kind: recalled(memory, kind, supports, text_VX=text_VX, least_rating=trained.least_rating)
+            for kind in KINDS
+            if kind in kinds
+        },
+        supports=supports,
+        queries=queries,
+    )
+
+
+def _values(
+    scored: Sequence[_Scored], weights: RecallWeights, candidates_V: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return NDCG@10 of each episode of all K, (E,)."""
+    values = []
+    for one in scored:
+        scores_BV = one.plain_BV.copy()
+        for kind, weight in asdict(weights).items():
+            if weight:
+                scores_BV += np.float32(weight) * one.kinds[kind]
+        excluded = [support.items_K for support in one.supports]
+        found = ranks(scores_BV, one.queries, excluded=excluded, candidates=candidates_V)
+        values.append(ndcg_of(found))
+    return np.concatenate(values)

@@ -1,0 +1,232 @@
+"""What training users leave behind beside learned parameters, and what of it a few events recall.
+
+    neighbours   the share of the nearest training users who have an event with the item
+    together     how often the item comes with the user's items, by cosine
+    text         the cosine of the item's text and the mean of the user's items' texts
+
+Nothing here is trained: the three are counted, and a model adds them to its scores with one weight each.
+A user vector generalises and cannot hold every pair of items; counts remember pairs and do not generalise.
+Rows are computed one by one, so a score does not depend on who else is in a batch.
+
+U is training users, V items, B users, K support events, X width of text vectors, F kinds of recall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.factors import user_item_matrix
+from warmprompt.types import Floats, Ints, Support
+
+KINDS = ("neighbours", "together", "text")
+
+# Histories count by length^-damping; an item shared counts by popularity^-rarity.
+_DAMPING = 0.25
+_RARITY = 0.5
+_SHRINKAGE = 10.0
+_KEPT_ITEMS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallWeights:
+    """What one unit of each kind of recall adds to a score; 0 leaves it out."""
+
+    neighbours: float = 0.0
+    together: float = 0.0
+    text: float = 0.0
+
+    def of(self, kind: str) -> float:
+        """Return the weight of one of `KINDS`."""
+        return float(getattr(self, kind))
+
+
+NOTHING = RecallWeights()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Memory:
+    """Training users' items, and each item's nearest items, both as compressed rows.
+
+    Attributes:
+        num_neighbours: Nearest training users that are asked.
+        offsets_U: Where each training user's items begin, (U + 1,) int64.
+        items: Their items, sorted per user, int32.
+        near_offsets_V: Where each item's nearest items begin, (V + 1,) int64.
+        near_items: Those items, int32.
+        near_shares: Their cosines, float32.
+    """
+
+    num_neighbours: int
+    offsets_U: NDArray[np.int64]
+    items: Ints
+    near_offsets_V: NDArray[np.int64]
+    near_items: Ints
+    near_shares: Floats
+
+    @property
+    def num_items(self) -> int:
+        """V of the training data; items added later are in nobody's memory."""
+        return len(self.near_offsets_V) - 1
+
+    @cached_property
+    def _users_of(self) -> tuple[NDArray[np.int64], Ints]:
+        """The same events by item: where each item's users begin, and the users."""
+        users = np.repeat(np.arange(len(self.offsets_U) - 1, dtype=np.int32), np.diff(self.offsets_U))
+        order = np.argsort(self.items, kind="stable")
+        counts_V = np.bincount(self.items, minlength=self.num_items)
+        return np.concatenate([[0], np.cumsum(counts_V)]), users[order]
+
+    @cached_property
+    def _rarity_V(self) -> Floats:
+        counts_V = np.diff(self._users_of[0])
+        share_V = np.maximum(counts_V, 1) / max(1, len(self.offsets_U) - 1)
+        rare: Floats = (share_V**-_RARITY).astype(np.float32)
+        return rare
+
+    @cached_property
+    def _damping_U(self) -> Floats:
+        damped: Floats = (np.maximum(np.diff(self.offsets_U), 1) ** -_DAMPING).astype(np.float32)
+        return damped
+
+    def neighbours(self, items_K: Ints) -> Floats:
+        """Return the weighted share of the nearest users who have an event with each item, (V,), 0 to 1.
+
+        Source: user-based nearest neighbours for implicit feedback (Herlocker et al. 1999), with rare
+        items weighing more and long histories less.
+        """
+        starts, users = self._users_of
+        nearness_U = np.zeros(len(self._damping_U), dtype=np.float32)
+        for item in items_K:
+            nearness_U[users[starts[item] : starts[item + 1]]] += self._rarity_V[item]
+        nearness_U *= self._damping_U
+        nearest = _largest(nearness_U, self.num_neighbours)
+        shares_V = np.zeros(self.num_items, dtype=np.float32)
+        if len(nearest):
+            votes = nearness_U[nearest] / nearness_U[nearest].sum()
+            for user, vote in zip(nearest, votes, strict=True):
+                shares_V[self.items[self.offsets_U[user] : self.offsets_U[user + 1]]] += vote
+        return shares_V
+
+    def together(self, items_K: Ints) -> Floats:
+        """Return the summed cosines with the user's items over sqrt(K), (V,).
+
+        Source: item-based nearest neighbours (Sarwar et al. 2001), cosine with shrinkage.
+        """
+        sums_V = np.zeros(self.num_items, dtype=np.float32)
+        for item in items_K:
+            row = slice(self.near_offsets_V[item], self.near_offsets_V[item + 1])
+            sums_V[self.near_items[row]] += self.near_shares[row]
+        return sums_V / np.float32(np.sqrt(max(1, len(items_K))))
+
+
+def remember(training: Dataset, *, num_neighbours: int) -> Memory:
+    """Keep what training users did, and count which items come together.
+
+    Args:
+        training: Events of training users.
+        num_neighbours: Nearest training users to ask, at least 1.
+    """
+    seen_UV = user_item_matrix(training)
+    near_VV = _near_items(seen_UV)
+    return Memory(
+        num_neighbours=num_neighbours,
+        offsets_U=seen_UV.indptr.astype(np.int64),
+        items=seen_UV.indices.astype(np.int32),
+        near_offsets_V=near_VV.indptr.astype(np.int64),
+        near_items=near_VV.indices.astype(np.int32),
+        near_shares=near_VV.data.astype(np.float32),
+    )
+
+
+def recall(
+    memory: Memory,
+    weights: RecallWeights,
+    supports: Sequence[Support],
+    *,
+    text_VX: Floats,
+    least_rating: float | None = None,
+) -> Floats:
+    """Return what memory adds to each user's scores, (B, V); nothing for users without events.
+
+    Args:
+        memory: From `remember`.
+        weights: One per kind.
+        supports: The users' events.
+        text_VX: Item texts, of unit length; more rows than the memory has items where items were added.
+        least_rating: Events rated below it recall nothing: what is disliked says nothing of who is near.
+    """
+    added_BV = np.zeros((len(supports), len(text_VX)), dtype=np.float32)
+    for kind in KINDS:
+        if weights.of(kind):
+            for row, support in enumerate(supports):
+                added_BV[row] += weights.of(kind) * _recalled(memory, kind, support, text_VX, least_rating)
+    return added_BV
+
+
+def recalled(
+    memory: Memory,
+    kind: str,
+    supports: Sequence[Support],
+    *,
+    text_VX: Floats,
+    least_rating: float | None = None,
+) -> Floats:
+    """Return one kind of recall of each user, (B, V); arguments as `recall`."""
+    rows = [_recalled(memory, kind, support, text_VX, least_rating) for support in supports]
+    return np.stack(rows) if rows else np.zeros((0, len(text_VX)), dtype=np.float32)
+
+
+def _recalled(
+    memory: Memory, kind: str, support: Support, text_VX: Floats, least_rating: float | None
+) -> Floats:
+    items_K = np.asarray(support.items_K)
+    if least_rating is not None:
+        items_K = items_K[~(support.ratings_K < least_rating)]
+    items_K = np.unique(items_K).astype(np.int32)
+    full_V = np.zeros(len(text_VX), dtype=np.float32)
+    if kind == "text":
+        if len(items_K):
+            full_V += text_VX @ text_VX[items_K].mean(axis=0)
+        return full_V
+    known_K = items_K[items_K < memory.num_items]
+    full_V[: memory.num_items] = (
+        memory.neighbours(known_K) if kind == "neighbours" else memory.together(known_K)
+    )
+    return full_V
+
+
+def _largest(values_U: Floats, num_kept: int) -> NDArray[np.int64]:
+    """Return the places of the largest values above 0, largest first; of equal ones the lowest places."""
+    if num_kept < len(values_U):
+        least = np.partition(values_U, -num_kept)[-num_kept]
+        reaching = np.flatnonzero((values_U >= least) & (values_U > 0))
+    else:
+        reaching = np.flatnonzero(values_U > 0)
+    return reaching[np.argsort(-values_U[reaching], kind="stable")[:num_kept]]
+
+
+def _near_items(seen_UV: csr_matrix) -> csr_matrix:
+    """Return each item's nearest items, (V, V): cosine with shrinkage, the largest of each row, no self."""
+    counts_V = np.asarray(seen_UV.sum(axis=0)).ravel()
+    lengths_V = np.sqrt(np.maximum(counts_V, 1.0))
+    together_VV = (seen_UV.T @ seen_UV).tocsr()
+    together_VV.setdiag(0)
+    together_VV.eliminate_zeros()
+    rows = np.repeat(np.arange(len(counts_V)), np.diff(together_VV.indptr))
+    together_VV.data /= lengths_V[rows] * lengths_V[together_VV.indices] + _SHRINKAGE
+    together_VV.sort_indices()
+    kept = np.ones(together_VV.nnz, dtype=np.bool_)
+    for row in np.flatnonzero(np.diff(together_VV.indptr) > _KEPT_ITEMS):
+        cells = slice(together_VV.indptr[row], together_VV.indptr[row + 1])
+        order = np.argsort(-together_VV.data[cells], kind="stable")
+        kept[cells][order[_KEPT_ITEMS:]] = False
+    together_VV.data[~kept] = 0
+    together_VV.eliminate_zeros()
+    return together_VV.astype(np.float32)

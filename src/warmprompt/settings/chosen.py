@@ -1,0 +1,38 @@
+"""Settings found on validation users, per learner and data set: what holds where nobody says otherwise.
+
+They stand between the tree's own defaults and the settings file. `docs/LOG.md` and docs/results tell how they
+were found. Data sets that are not named take what suits their learner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Chosen = Mapping[str, object]
+
+_BY_HAND: Chosen = {
+    "inner.rate": 0.8,
+    "train.max_query": 10,
+    "train.prompt_epochs": 2,
+    "train.batch_size": 32,
+}
+
+LEARNERS: Mapping[str, Chosen] = dict.fromkeys(
+    ("reptile", "fomaml", "maml", "meta-sgd", "multitask", "closed-form"), _BY_HAND
+)
+"""Learner to settings by dotted name; the tree's own defaults are those of the default learner."""
+
+DATA: Mapping[tuple[str, str], Chosen] = {
+    ("learned-target", "ml-1m"): {
+        "model.num_factors": 128,
+        "model.factor_regularization": 100.0,
+        "train.batch_size": 256,
+        "train.patience": 5,
+    },
+}
+"""(learner, data set) to settings, over those of the learner."""
+
+
+def chosen_settings(*, learner: object, data: object) -> dict[str, object]:
+    """Return the settings chosen for a learner on a data set, by dotted name."""
+    return {**LEARNERS.get(str(learner), {}), **DATA.get((str(learner), str(data)), {})}

@@ -1,0 +1,101 @@
+"""Weights of memory: what is given is kept, the rest is found on validation users, noise is not followed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from warmprompt.assembly import recalling
+from warmprompt.assembly.recalling import START, choose_weights, given_weights
+from warmprompt.assembly.training import train_run
+from warmprompt.data.dataset import take_users
+from warmprompt.data.splits import split_users
+from warmprompt.data.synthetic import planted_world
+from warmprompt.meta.checkpoint import load_trained
+from warmprompt.scoring.memory import RecallWeights, recalled, remember
+from warmprompt.settings import ModelSettings, load_settings
+
+
+def _settings(*more):
+    return load_settings(
+        assignments=[
+            "backbone.name=tiny",
+            "backbone.num_layers=",
+            "backbone.item_text=",
+            "backbone.user_text=",
+            "model.num_factors=4",
+            "model.factor_regularization=5",
+            "train.tangent_epochs=2",
+            "train.threads=1",
+            *more,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world(num_users=120, num_items=40, num_tastes=3, seed=0).dataset
+
+
+def _choose(world, trained, *, given):
+    split = split_users(world.num_users, seed=0)
+    training, validation = take_users(world, split.train), take_users(world, split.validation)
+    return choose_weights(
+        replace(trained, memory=None),
+        remember(training, num_neighbours=10),
+        training,
+        validation,
+        given=given,
+        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        seed=0,
+        order="random",
+    )
+
+
+def test_a_run_keeps_what_it_remembers_and_ranks_with_it(world, tmp_path):
+    train_run(_settings("model.neighbours_weight=5"), tmp_path / "run", dataset=world)
+    trained = load_trained(tmp_path / "run")
+    assert trained.recall.neighbours == 5.0
+    assert trained.recall.text == 0.0  # there are no texts
+    split = split_users(world.num_users, seed=0)
+    expected = remember(take_users(world, split.train), num_neighbours=50)
+    for name in ("offsets_U", "items", "near_offsets_V", "near_items", "near_shares"):
+        np.testing.assert_array_equal(getattr(trained.memory, name), getattr(expected, name))
+
+
+def test_a_run_that_is_to_remember_nothing_keeps_nothing(world, tmp_path):
+    none = ("neighbours", "together", "text")
+    settings = _settings(*(f"model.{kind}_weight=0" for kind in none))
+    train_run(settings, tmp_path / "run", dataset=world)
+    trained = load_trained(tmp_path / "run")
+    assert trained.memory is None
+    assert trained.recall == RecallWeights()
+
+
+def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monkeypatch):
+    train_run(_settings("model.neighbours_weight=0"), tmp_path / "run", dataset=world)
+    trained = load_trained(tmp_path / "run")
+    # A model that knows nothing: whatever memory says is a gain.
+    blank = {name: torch.zeros_like(value) for name, value in trained.params.items()}
+    blank["items.learned"] = trained.params["items.learned"] * 1e-6
+    ignorant = replace(trained, params={**trained.params, **blank})
+    assert _choose(world, ignorant, given={"neighbours": 0.0, "together": 0.0}).together == 0.0
+    assert _choose(world, ignorant, given={"neighbours": 0.0}).together > 0
+    # Where memory is a draw, nothing is gained and the start stays.
+    rng = np.random.default_rng(0)
+
+    def noise(memory, kind, supports, **told):
+        shape = recalled(memory, kind, supports, **told).shape
+        return 1e-3 * rng.standard_normal(shape).astype(np.float32)
+
+    monkeypatch.setattr(recalling, "recalled", noise)
+    assert _choose(world, trained, given={"together": 0.0}).neighbours == START.neighbours
+
+
+def test_settings_tell_which_weights_are_given():
+    assert given_weights(ModelSettings()) == {}
+    assert given_weights(ModelSettings(text_weight=0.0, neighbours_weight=2.0)) == {
+        "neighbours": 2.0,
+        "text": 0.0,
+    }
