@@ -5,8 +5,10 @@ import time
 from dataclasses import replace
 
 import httpx
+import pytest
 from tests.service.talking import entries, in_service, log_of, make_service, path, written
 
+from warmprompt.errors import DatabaseAwayError
 from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.model.live import make_model
 from warmprompt.service.settings import RequestLimits
@@ -139,6 +141,61 @@ def test_more_explanations_than_may_wait_are_503(store, personaliser, settings, 
         return [answer.status_code for answer in await asyncio.gather(*asked)]
 
     assert sorted(in_service(service, talk)) == [200, 200, 503, 503, 503]
+
+
+def test_more_questions_to_the_database_than_may_be_open_are_503(store, tiny_model, settings, personaliser):
+    service = make_service(store, tiny_model, replace(settings, store_queue=4, store_threads=1))
+
+    async def talk(client):
+        asked = (
+            client.post(path(f"u{one}", "/events"), json=log_of(personaliser.items[0])) for one in range(12)
+        )
+        answers = await asyncio.gather(*asked)
+        later = await client.post(path("ada", "/events"), json=log_of(personaliser.items[0]))
+        return answers, later.status_code
+
+    answers, later = in_service(service, talk)
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {201, 503}
+    assert statuses.count(201) >= 4
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert (refused.headers["retry-after"], refused.json()["field"]) == ("1", "queue of the database")
+    assert later == 201
+    assert sum(store.head(f"u{one}") is not None for one in range(12)) == statuses.count(201)
+
+
+def test_what_is_on_the_disk_is_acknowledged_though_it_cannot_be_read_again(service, store, personaliser):
+    entries = store.entries
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json=log_of(personaliser.items[0]))
+        service.users.drop_idle()
+        service.users._let_go("ada")
+        calls = []
+
+        def away(self, *args, **kwargs):
+            calls.append(args)
+            if len(calls) == 2:  # the first finds the user, the second would take the news in
+                raise DatabaseAwayError(field="database", value="db", remedy="Try again later.")
+            return entries(*args, **kwargs)
+
+        append = type(store).append
+
+        def and_another(self, user, told, **kwargs):
+            done = append(self, user, told, **kwargs)
+            append(self, user, told)  # as another process would, so that memory must read again
+            return replace(done, evidence_hash="other")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(store), "entries", away)
+            patch.setattr(type(store), "append", and_another)
+            told = await client.post(path("ada", "/events"), json=log_of(personaliser.items[1]))
+        return told, len(calls), (await client.get(path("ada", "/recommendations"))).json()
+
+    told, num_calls, ranking = in_service(service, talk)
+    assert num_calls == 2
+    assert (told.status_code, told.json()["last_seq"]) == (201, 2)
+    assert (ranking["seq"], ranking["last_seq"], ranking["stale"]) == (3, 3, False)
 
 
 def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser, settings):

@@ -15,6 +15,8 @@ from warmprompt.service.users import Users
 from warmprompt.types import ItemId
 
 _PAGES = 4
+# A catalogue of this size is ranked in less time than another thread takes to wake up.
+_AT_ONCE = 20_000
 
 
 async def ranked(
@@ -40,7 +42,11 @@ async def ranked(
         users.metrics.cached.inc()
         return pages[asked]
     begun_s = time.perf_counter()
-    ranking = await users.ask(answer.model.personaliser.rank, answer.state, n, candidates=candidates)
+    rank = answer.model.personaliser.rank
+    if answer.model.num_items <= _AT_ONCE:
+        ranking = rank(answer.state, n, candidates=candidates)
+    else:
+        ranking = await users.ask(rank, answer.state, n, candidates=candidates)
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
     page = encoded(answer, ranking, reasons)

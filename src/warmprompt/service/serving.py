@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "page"
 _BACKLOG = 2048
 _GOODBYE_S = 10
+# Longer than proxies and clients keep idle connections, who else may ask over one that is just being closed.
+_IDLE_S = 75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,7 @@ async def _run(service: Service, listener: socket.socket, *, ready: Callable[[],
         server_header=False,
         date_header=False,
         backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_GOODBYE_S,
     )
     server = uvicorn.Server(config)

@@ -38,6 +38,7 @@ class ServiceSettings:
         held_users: Users kept in memory at most.
         held_idle_s: A user not asked for this long leaves memory.
         store_threads: Threads that talk to the database.
+        store_queue: Questions to the database that may be open at once; beyond it is 503.
         shared: Other processes write to the same store: look for news before each answer.
         room: Items that may be added while the service runs.
         scrub_up_to_bytes: A SQLite file of up to this size is rewritten soon after a deletion; a larger one,
@@ -52,6 +53,7 @@ class ServiceSettings:
     held_users: int = 20_000
     held_idle_s: float = 3600.0
     store_threads: int = 8
+    store_queue: int = 256
     shared: bool = False
     room: int = 1024
     scrub_up_to_bytes: int = 268_435_456

@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.backbone.threads import use_threads
-from warmprompt.errors import BadInputError
+from warmprompt.errors import BadInputError, DatabaseAwayError
 from warmprompt.service.adapting import Answer, adapt_jobs, answer_of
 from warmprompt.service.batcher import Batcher, QueueFullError
 from warmprompt.service.held import Adapted, AdaptJob, Held, read_user, texts_in
@@ -28,7 +28,7 @@ from warmprompt.service.model.live import Model
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.told import Profile, Told, entry_of, known_to
 from warmprompt.service.writing import StateWriter
-from warmprompt.store.contract import Appended, Deleted, Recorded, Store, evidence_after
+from warmprompt.store.contract import Appended, Deleted, Entry, Recorded, Store, evidence_after
 from warmprompt.types import Event
 
 _Params = ParamSpec("_Params")
@@ -68,6 +68,7 @@ class Users:
         self.writer = StateWriter(lambda user, state: self.ask(store.put_state, user, state))
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._explanations = 0
+        self._open_questions = 0
         self._passing: dict[str, Held] = {}
         self._loading: dict[str, asyncio.Task[Held | None]] = {}
 
@@ -91,9 +92,21 @@ class Users:
     async def ask(
         self, question: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs
     ) -> _Result:
-        """Run something that waits for the database, or takes a while, in a thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._store_threads, lambda: question(*args, **kwargs))
+        """Run something that waits for the database, or takes a while, in a thread.
+
+        Raises:
+            QueueFullError: As many questions are open as may be.
+        """
+        if self._open_questions >= self.settings.store_queue:
+            raise QueueFullError(
+                field="queue of the database", value=self._open_questions, remedy="Try again in a second."
+            )
+        self._open_questions += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._store_threads, lambda: question(*args, **kwargs))
+        finally:
+            self._open_questions -= 1
 
     async def record(self, user: str, told: Sequence[Event | Profile], *, key: str | None) -> Appended:
         """Write to a user's log and let the adaptation begin.
@@ -115,19 +128,13 @@ class Users:
         appended = await self.ask(self.store.append, user, entries, idempotency_key=key)
         if not appended.repeated:
             self.metrics.events.inc(len(entries))
-        if held is None:
-            held = await self.held(user)
-        if held is not None and not appended.repeated and appended.first_seq == held.told.seq + 1:
-            recorded, evidence = [], held.told.evidence_hash
-            for seq, entry in enumerate(entries, start=appended.first_seq):
-                evidence = evidence_after(evidence, entry)
-                recorded.append(
-                    Recorded(seq=seq, kind=entry.kind, body=entry.body, evidence_hash=evidence, time_s=0)
-                )
-            if evidence == appended.evidence_hash:
-                held.advance(recorded)
-        if held is not None and held.told.seq < appended.last_seq:
-            held = await self._refreshed(held)
+        try:
+            held = await self._with_news(user, held, entries, appended)
+        except (QueueFullError, DatabaseAwayError):
+            # The events are on the disk, so the request has done what it asks; memory reads them later.
+            if user in self._held:
+                self._let_go(user)
+            return appended
         if held is not None and not held.is_fresh(self.model):
             with suppress(QueueFullError):
                 self._adapting(held)
@@ -302,6 +309,24 @@ class Users:
             held.used_s = asyncio.get_running_loop().time()
             if user in self._held:
                 self._held.move_to_end(user)
+        return held
+
+    async def _with_news(
+        self, user: str, held: Held | None, entries: Sequence[Entry], appended: Appended
+    ) -> Held | None:
+        """Return a user in memory with what was just appended, read from the store where that is simpler."""
+        held = held or await self.held(user)
+        if held is not None and not appended.repeated and appended.first_seq == held.told.seq + 1:
+            recorded, evidence = [], held.told.evidence_hash
+            for seq, entry in enumerate(entries, start=appended.first_seq):
+                evidence = evidence_after(evidence, entry)
+                recorded.append(
+                    Recorded(seq=seq, kind=entry.kind, body=entry.body, evidence_hash=evidence, time_s=0)
+                )
+            if evidence == appended.evidence_hash:
+                held.advance(recorded)
+        if held is not None and held.told.seq < appended.last_seq:
+            held = await self._refreshed(held)
         return held
 
     async def _refreshed(self, held: Held) -> Held | None:

@@ -13,7 +13,7 @@ from warmprompt.service.logs import note_error
 from warmprompt.store.contract import StoredState
 
 _PENDING = 4096
-_AT_ONCE = 4
+_AT_ONCE = 2
 _RETRY_S = 1.0
 
 
