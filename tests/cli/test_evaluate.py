@@ -55,3 +55,9 @@ def test_a_mistake_is_one_line(capfd, trained_folder, tmp_path, arguments, code,
     said = capfd.readouterr().err
     assert said.startswith(line)
     assert said.count("\n") == 1
+
+
+def test_a_k_that_no_history_reaches_is_named(capfd, trained_folder):
+    assert run(["evaluate", str(trained_folder), "--k", "0,900,800", "--baselines", "toppop"]) == 0
+    said = capfd.readouterr().out
+    assert "left out, as too few tested users have that many events: K = 800, 900" in said

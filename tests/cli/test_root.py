@@ -51,6 +51,11 @@ def raising(error: BaseException) -> Callable[[], object]:
         (FaultError(field="f", value="v", remedy="R."), 1, "error: f: 'v'. R.\n"),
         (OSError(errno.ENOSPC, "no space"), 1, "error: cannot write: the disk is full. Free some space"),
         (
+            PermissionError(errno.EACCES, "Permission denied", "/etc/x"),
+            1,
+            "error: /etc/x: Permission denied. Check the path and its permissions.\n",
+        ),
+        (
             ValueError("two\nlines"),
             1,
             "internal error: ValueError: two lines (WARMPROMPT_DEBUG=1 shows where)\n",

@@ -267,6 +267,13 @@ def test_an_unknown_product_is_refused(worlds):
         _evaluate(worlds.random_dataset(0), {"chance": _chance}, plan=Plan(product="chanc"))
 
 
-def test_no_case_at_any_k_is_refused(worlds):
-    with pytest.raises(BadInputError, match="too short"):
-        _evaluate(worlds.random_dataset(0), {"chance": _chance}, ks=(90,))
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"ks": (90,)}, "too short"), ({"min_rating": 9.0}, "rated so high")]
+)
+def test_no_case_at_any_k_is_refused_before_anything_is_fitted(worlds, settings, said):
+    def expensive():
+        raise AssertionError("built")
+
+    settings = ProtocolSettings(**{"ks": (0, 3), **settings})
+    with pytest.raises(BadInputError, match=said):
+        evaluate({"chance": expensive}, worlds.random_dataset(0), settings, QUICK)

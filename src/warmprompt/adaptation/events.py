@@ -89,7 +89,8 @@ def checked_about(about: str | None) -> str | None:
     """
     if about is None:
         return None
-    if not isinstance(about, str) or not _is_text(about):
+    told: object = about
+    if not isinstance(told, str) or not _is_text(told):
         raise BadInputError(field="about", value=about, remedy="Give a sentence about the user as text.")
     return " ".join(about.split()) or None
 

@@ -67,6 +67,9 @@ def _tell(error: Exception) -> int:
         if error.filename is None:
             _silence_stdout()
         return FAULT
+    if isinstance(error, OSError) and error.filename is not None:
+        _print_line(f"error: {error.filename}: {error.strerror}. Check the path and its permissions.")
+        return FAULT
     where = "" if os.environ.get("WARMPROMPT_DEBUG") == "1" else " (WARMPROMPT_DEBUG=1 shows where)"
     _print_line(f"internal error: {type(error).__name__}: {error}{where}")
     return FAULT

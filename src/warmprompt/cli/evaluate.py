@@ -71,6 +71,9 @@ def app(
         results = evaluate_run(run, options, out=out, watch=watch)
     console = screen()
     console.print(metric_table(results))
+    if missing := sorted(set(options.k) - {row.k for row in results.rows}):
+        listed = ", ".join(map(str, missing))
+        console.print(f"left out, as too few tested users have that many events: K = {listed}")
     if out is not None:
         console.print(f"wrote {out}, {out.with_name('report.md')}, {out.with_name('metrics.png')}")
 

@@ -93,6 +93,7 @@ def evaluate(
 
     Raises:
         UnknownNameError: `plan.product` is not among `factories`.
+        BadInputError: No tested user is left at any K; told before anything is fitted.
         NotFiniteError: A ranker gave a NaN or infinite score; names ranker, seed and K.
         MismatchError: A ranker gave scores of the wrong shape.
     """
@@ -101,6 +102,8 @@ def evaluate(
             field="product", value=plan.product, remedy=f"Choose one of {', '.join(factories)}."
         )
     tasks = [build_task(dataset, settings, seed=seed) for seed in plan.seeds]
+    for task in tasks:
+        _check_cases(task)
     report = _Counter(progress, sum(len(factories) * (1 + len(task.cases)) for task in tasks))
     per_user: dict[tuple[str, int, int], PerUserOf] = {}
     on_validation: dict[tuple[str, int], Doubles] = {}
@@ -157,6 +160,21 @@ def evaluate(
         costs=tuple(costs),
         counts=tuple(SeedCounts(seed=task.seed, **asdict(task.counts)) for task in tasks),
         per_user=per_user,
+    )
+
+
+def _check_cases(task: Task) -> None:
+    """Raise BadInputError where no tested user has a case at any K."""
+    if any(task.cases.values()):
+        return
+    if any(task.counts.users_without_positive.values()):
+        raise BadInputError(
+            field="min_rating",
+            value=task.settings.min_rating,
+            remedy="No tested user has a query event rated so high; lower it.",
+        )
+    raise BadInputError(
+        field="k", value=task.settings.ks, remedy="The history of every tested user is too short; lower K."
     )
 
 
