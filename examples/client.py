@@ -79,7 +79,7 @@ def main(address: str, key: str | None = None) -> None:
     user = f"example-{uuid.uuid4()}"
     liked = client.find("")[0]
     print(f"liked: {liked['title']}")
-    client.tell(user, [{"item": liked["item"]}], about="I like quiet films about people")
+    client.tell(user, [{"item": liked["item"]}], about="I like quiet films")
     for place in client.recommend(user, n=5)["items"]:
         print(f"{place['place']}. {place['title']}  {place['score']:.3f}")
     print(f"forgotten: {client.forget(user)['entries']} entries")
