@@ -307,3 +307,15 @@ def test_two_services_on_one_store_lose_nothing_and_agree(store, tiny_model, set
     answers = [answer.json() for answer in asyncio.run(talk())]
     assert [answer["last_seq"] for answer in answers] == [30, 30]
     assert answers[0]["items"] == answers[1]["items"]
+
+
+def test_a_body_that_is_no_json_is_told_so(service):
+    answer = in_service(
+        service,
+        lambda client: client.post(
+            path("ada", "/events"), content=b"hello", headers={"Content-Type": "application/json"}
+        ),
+    )
+    assert answer.status_code == 400
+    assert (answer.json()["field"], answer.json()["remedy"]) == ("body", "Send JSON; this is none.")
+    assert "hello" not in answer.text

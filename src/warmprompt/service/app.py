@@ -86,11 +86,11 @@ async def _tell_error(request: Request, error: Exception) -> Response:
 async def _tell_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return respond(ProblemError(400, field="body", value=None, remedy="Send JSON; this is none."))
     place = ".".join(str(part) for part in first["loc"] if part != "function-after") or "request"
-    status = 400 if first["type"] == "json_invalid" else 422
     remedy = first["msg"].removeprefix("Value error, ").replace("Input", "It").replace("String", "It")
-    value = first.get("input") if not first["type"].startswith("json") else None
-    return respond(ProblemError(status, field=place, value=value, remedy=f"{remedy}."))
+    return respond(ProblemError(422, field=place, value=first.get("input"), remedy=f"{remedy}."))
 
 
 async def _tell_http(_request: Request, error: Exception) -> Response:
