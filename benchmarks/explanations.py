@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from warmprompt.adaptation.engine import score
+from warmprompt.adaptation.events import support_of
 from warmprompt.adaptation.explain import Attribution, EventEffect, attribute
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
@@ -144,7 +145,10 @@ class _Study:
                 for out in users
             ]
         )
-        scores = score(self.model.engine, torch.tensor(np.stack([each.vector_D for each in states])))
+        supports = [support_of(each.events, index=self.model.index) for each in states]
+        scores = score(
+            self.model.engine, torch.tensor(np.stack([each.vector_D for each in states])), supports
+        )
         place = self.model.index[one.item]
         own = np.array([self.model.index[item] for item in told], dtype=np.int32)
         ranked = np.array(ranks(scores, [np.array([place])] * len(users), excluded=[own] * len(users)))[:, 0]

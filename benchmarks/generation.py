@@ -76,7 +76,8 @@ def main() -> None:
     for k in chosen.ks:
         cases = [case for case in task.cases[k] if case.support.user in users]
         states, adapt_s = adapted(model, cases)
-        scores = score(model.engine, torch.tensor(np.stack([state.vector_D for state in states])))
+        vectors_BD = torch.tensor(np.stack([state.vector_D for state in states]))
+        scores = score(model.engine, vectors_BD, [case.support for case in cases])
         found["TopPop", k] = from_scores(task, cases, popular.score([case.support for case in cases]), 0.0)
         found["ranking path", k] = from_scores(task, cases, scores, adapt_s)
         for label, scoring, width, steered in ways(chosen, k):

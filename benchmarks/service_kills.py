@@ -28,6 +28,7 @@ from typing import Any
 
 import httpx
 from commits import commit
+from service_load import write_page
 
 from store import postgresql
 from warmprompt.assembly.runs import open_run
@@ -236,6 +237,7 @@ def main() -> None:
                 }
                 print(name, found[name], flush=True)
                 write_atomic(file, (json.dumps(report | {"databases": found}, indent=1) + "\n").encode())
+                write_page(chosen.out)
 
 
 if __name__ == "__main__":

@@ -235,12 +235,19 @@ def main() -> None:
     }
     name = options.name
     write_atomic(options.out / f"{name}.json", (json.dumps(report, indent=1) + "\n").encode())
-    reports = [json.loads(file.read_text()) for file in sorted(options.out.glob("service-load*.json"))]
-    write_atomic(options.out / "service-load.md", page(reports).encode())
+    write_page(options.out)
 
 
-def page(reports: Sequence[dict[str, Any]]) -> str:
-    """Return the page of results, one part a report."""
+def write_page(out: Path) -> None:
+    """Renew the page from all results in a folder."""
+    reports = [json.loads(file.read_text()) for file in sorted(out.glob("service-load*.json"))]
+    kills = out / "service-kills.json"
+    told = json.loads(kills.read_text()) if kills.is_file() else None
+    write_atomic(out / "service-load.md", page(reports, told).encode())
+
+
+def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str:
+    """Return the page of results, one part a report, then the kills."""
     lines = ["# The service under load", "", *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines()]
     for report in reports:
         held = [one["rate"] for one in report["phases"] if one["held"] and one["phase"].startswith("event")]
@@ -268,7 +275,37 @@ def page(reports: Sequence[dict[str, Any]]) -> str:
             "",
             place,
         ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_kills_part(kills), ""])
+
+
+_KILLS = """
+In each round six clients send events of five users and ask for rankings, and the service is killed with
+SIGKILL 0.2 to 1.5 s later; on PostgreSQL the server crashes first in every second round. Requests without an
+answer are sent again in the next round under the same key. After each round every acknowledged event is in
+its place, every log consists of its keyed requests, each once and whole, and every state in the store equals
+its rebuild from the log bit for bit. The benchmark would stop at the first breach; there was none.
+"""
+
+
+def _kills_part(kills: dict[str, Any] | None) -> list[str]:
+    if kills is None:
+        return ["", "Not measured here: `benchmarks/service_kills.py`."]
+    machine = kills["machine"]
+    lines = [
+        "",
+        "## Kills",
+        "",
+        *_KILLS.strip().splitlines(),
+        "",
+        "| database | rounds | server crashes | requests acknowledged | events | in the logs | rankings |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    names = ("rounds", "server_crashes", "acknowledged", "acknowledged_events", "entries", "rankings")
+    for database, found in kills["databases"].items():
+        lines.append(f"| {database} | {' | '.join(f'{found[name]:,}' for name in names)} |")
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
+    more = "Events in the logs beyond those acknowledged were on the disk when the service was killed."
+    return [*lines, "", more, "", f"{where}; `benchmarks/service_kills.py`, commit `{kills['commit']}`."]
 
 
 def _row(told: dict[str, Any]) -> str:
