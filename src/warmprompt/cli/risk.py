@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from warmprompt.cli.risk_train import train_command
 from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
 from warmprompt.files import write_atomic
@@ -62,9 +64,12 @@ _BANKS = Annotated[int, typer.Option("--banks", help="Banks of the synthetic net
 _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the amounts.")]
 
 
+app.command("train")(train_command)
+
+
 @app.command("profile")
 def profile_command(
-    profiler: Annotated[Path, typer.Argument(help="Folder of a saved profiler.", show_default=False)],
+    profiler: Annotated[Path, typer.Argument(help="Folder that `risk train` wrote.", show_default=False)],
     file: Annotated[
         Path, typer.Argument(help="CSV or Parquet of payments, the Fraud Detection Handbook's columns.")
     ],
@@ -86,13 +91,13 @@ def profile_command(
         ]
         typer.echo(json.dumps(rows, indent=1))
         return
-    head = ("time, s", "amount, minor units", "known", "p_risk", "from", "to", "decision")
+    head = ("time, UTC", "amount, minor units", "known", "p_risk", "from", "to", "set says")
     table = Table(*head, title=f"customer {entity}", title_justify="left", show_edge=False)
     for column in table.columns[:-1]:
         column.justify = "right"
     for one, each in scored:
         table.add_row(
-            str(one.time_s),
+            f"{datetime.fromtimestamp(one.time_s, UTC):%Y-%m-%d %H:%M:%S}",
             f"{one.amount_minor:,}",
             str(each.num_known),
             *(f"{value:.4f}" for value in (each.p_risk, each.p_low, each.p_high)),

@@ -3,12 +3,14 @@
 from warmprompt.risk.profile.calibration import Calibration, Verdicts, calibrated_anew, fit_calibration
 from warmprompt.risk.profile.drift import DriftReport, DriftWatch
 from warmprompt.risk.profile.episodes import MAX_SUPPORT, Cuts, Episodes, build_episodes, draw_cuts
+from warmprompt.risk.profile.fitting import FitReport, fit_profiler
 from warmprompt.risk.profile.payments import (
     CONTEXT_NAMES,
     Payments,
     counterparty_context,
     make_payments,
     read_payments,
+    write_payments,
 )
 from warmprompt.risk.profile.profiler import Profiler, RiskEstimate, make_profiler
 from warmprompt.risk.profile.saving import load_profiler, save_profiler
@@ -26,6 +28,7 @@ __all__ = [
     "DriftWatch",
     "EntityState",
     "Episodes",
+    "FitReport",
     "Payment",
     "Payments",
     "ProfileModel",
@@ -40,6 +43,7 @@ __all__ = [
     "counterparty_context",
     "draw_cuts",
     "fit_calibration",
+    "fit_profiler",
     "load_profiler",
     "make_payments",
     "make_profiler",
@@ -48,4 +52,5 @@ __all__ = [
     "save_profiler",
     "score_episodes",
     "train_profile",
+    "write_payments",
 ]

@@ -6,6 +6,7 @@ N is payments, W windows, C context columns.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from warmprompt.errors import BadInputError
+from warmprompt.files import write_atomic
 
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -174,6 +176,25 @@ def read_payments(path: Path, *, label_delay_s: int = LABEL_DELAY_S) -> Payments
         fraud_N=frame["fraud"].to_numpy() != 0,
         label_delay_s=label_delay_s,
     )
+
+
+def write_payments(payments: Payments, path: Path) -> None:
+    """Write a customers' table in the columns that `read_payments` reads, Parquet or CSV by its suffix.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    customers = payments.seen_from("customer")
+    columns = (
+        pl.from_epoch(pl.Series(customers.time_N), time_unit="s"),
+        customers.entity_N,
+        customers.counterparty_N,
+        customers.amount_minor_N / 100,
+        customers.fraud_N.astype(np.int64),
+    )
+    frame, file = pl.DataFrame(dict(zip(_COLUMNS, columns, strict=True))), BytesIO()
+    frame.write_csv(file) if path.suffix == ".csv" else frame.write_parquet(file)
+    write_atomic(path, file.getvalue())
 
 
 def counterparty_context(payments: Payments) -> Doubles:

@@ -1,0 +1,167 @@
+"""`warmprompt risk train`: from a table of payments, or a made-up one, to a profiler's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from warmprompt.cli.screen import screen
+from warmprompt.errors import BadInputError
+
+if TYPE_CHECKING:
+    from warmprompt.risk.profile import FitReport, Payments
+
+_MADE_UP, _MOST = 500, 2_000
+
+
+def train_command(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the profiler.", show_default=False)],
+    transactions: Annotated[
+        Path | None,
+        typer.Option(
+            "--transactions",
+            help="CSV or Parquet with the Fraud Detection Handbook's columns; else payments are made up.",
+        ),
+    ] = None,
+    customers: Annotated[
+        int | None,
+        typer.Option(
+            "--customers",
+            help=f"Customers to make up ({_MADE_UP} if left out), or to use of the file at most ({_MOST:,}).",
+        ),
+    ] = None,
+    save_payments: Annotated[
+        Path | None,
+        typer.Option("--save-payments", help="Parquet or CSV file for the payments that were made up."),
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option("--backbone", help="A known name, a model folder, or a Hugging Face id.")
+    ] = "smollm2-135m",
+    layers: Annotated[
+        int, typer.Option("--layers", min=1, help="Read the backbone out after this many layers.")
+    ] = 2,
+    tangent_epochs: Annotated[
+        int, typer.Option("--tangent-epochs", min=0, help="Passes that fit the entity vectors; 0: none.")
+    ] = 3,
+    prompt_steps: Annotated[
+        int, typer.Option("--prompt-steps", min=0, help="Outer steps through the language model; 0: none.")
+    ] = 10,
+    level: Annotated[
+        float,
+        typer.Option("--level", help="Share of frauds, and of genuine payments, that sets shall cover."),
+    ] = 0.9,
+    seed: Annotated[int, typer.Option("--seed", help="The only source of chance.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a profiler for `risk profile` and for `serve --risk`."""
+    _check(out, transactions, customers, save_payments, level, overwrite=overwrite)
+    from dataclasses import asdict
+
+    from warmprompt.backbone.load import load_backbone
+    from warmprompt.cli.watching import watching
+    from warmprompt.risk.profile import (
+        ProfileSettings,
+        fit_profiler,
+        read_payments,
+        save_profiler,
+        write_payments,
+    )
+
+    payments = read_payments(transactions) if transactions else _made_up(customers or _MADE_UP, seed)
+    if save_payments is not None:
+        write_payments(payments, save_payments)
+    with watching() as watch:
+        profiler, report = fit_profiler(
+            payments,
+            load_backbone(backbone, num_layers=layers),
+            settings=ProfileSettings(tangent_epochs=tangent_epochs, prompt_steps=prompt_steps),
+            seed=seed,
+            most_entities=(customers or _MOST) if transactions else None,
+            level=level,
+            watch=watch,
+        )
+    save_profiler(profiler, out, overwrite=overwrite)
+    if as_json:
+        told = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
+        typer.echo(json.dumps(told, indent=1))
+        return
+    _print(report, "made-up payments" if transactions is None else str(transactions))
+    table, entity = transactions or save_payments or "PAYMENTS", int(payments.entity_N[-1])
+    screen().print(f"wrote {out}\nnext: warmprompt risk profile {out} {table} --entity {entity} --last 5")
+
+
+def _check(
+    out: Path,
+    transactions: Path | None,
+    customers: int | None,
+    save_payments: Path | None,
+    level: float,
+    *,
+    overwrite: bool,
+) -> None:
+    """Refuse before anything takes time."""
+    if out.is_file() or (not overwrite and out.is_dir() and any(out.iterdir())):
+        remedy = "It exists already; name another folder, or give --overwrite."
+        raise BadInputError(field="--out", value=out, remedy=remedy)
+    if customers is not None and customers < 1:
+        raise BadInputError(field="--customers", value=customers, remedy="Give at least 1.")
+    if not 0 < level < 1:
+        raise BadInputError(field="--level", value=level, remedy="Give a number between 0 and 1.")
+    if save_payments is not None and transactions is not None:
+        remedy = "Leave it out: these payments lie in a file already."
+        raise BadInputError(field="--save-payments", value=save_payments, remedy=remedy)
+    if save_payments is not None and save_payments.suffix not in (".parquet", ".csv"):
+        remedy = "Name a .parquet or .csv file."
+        raise BadInputError(field="--save-payments", value=save_payments, remedy=remedy)
+
+
+def _made_up(num_customers: int, seed: int) -> Payments:
+    """Return a made-up world's payments; places and frauds grow with its customers."""
+    from warmprompt.risk.profile import WorldSettings, make_world
+
+    usual = WorldSettings()
+    size = num_customers / usual.num_customers
+    settings = WorldSettings(
+        num_customers=num_customers,
+        num_terminals=max(1, round(usual.num_terminals * size)),
+        radius=usual.radius * max(1.0, size**-0.5),
+        terminals_per_day=usual.terminals_per_day * size,
+        customers_per_day=usual.customers_per_day * size,
+    )
+    return make_world(settings, seed=seed).payments
+
+
+def _print(report: FitReport, source: str) -> None:
+    parts = Table(
+        "",
+        "customers",
+        "payments",
+        "frauds",
+        title=f"profiler of {source}",
+        title_justify="left",
+        show_edge=False,
+    )
+    rows = zip(
+        ("training", "validation", "calibration"),
+        report.entities,
+        report.payments,
+        report.frauds,
+        strict=True,
+    )
+    for name, *numbers in rows:
+        parts.add_row(name, *(f"{number:,}" for number in numbers))
+    for column in parts.columns[1:]:
+        column.justify = "right"
+    screen().print(parts)
+    base = report.frauds[2] / report.payments[2]
+    found = ", ".join(f"{value:.3f} with {k}" for k, value in report.average_precision.items())
+    screen().print(
+        f"average precision on calibration customers, by known payments: {found}; share of frauds {base:.3f}"
+    )
