@@ -4,9 +4,9 @@
 
 Per seed, customers are split into training, validation, calibration and test. Models are fitted on
 training customers' payments whose labels are due before the test begins; validation chooses settings;
-calibration makes probabilities, anew each week from labels that are due; test customers are judged on the 21
-days after their cut. Writes .json, .md and .png; each seed's scores are kept in --work, so that a run that
-was cut short goes on.
+calibration makes probabilities, anew each week with other test customers' labels that are due by then; test
+customers are judged on the 21 days after their cut. Writes .json, .md and .png; each seed is kept in --work,
+so that a run that was cut short goes on.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ from warmprompt.rng import derive
 KS = (0, 1, 5, 20)
 LAYERS = 2
 # Days of the data: labels of a payment are due 7 days later, so all that is learned is known before day 154.
-# Calibration customers are watched on: at any time those payments count whose labels are due by then.
-TRAINING_DAYS, VALIDATION_DAYS, CALIBRATION_DAYS, TEST_DAYS = (10, 120), (112, 125), (105, 161), (154, 161)
+TRAINING_DAYS, VALIDATION_DAYS, CALIBRATION_DAYS, TEST_DAYS = (10, 120), (112, 125), (112, 125), (154, 161)
 
 
 def main() -> None:
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--train", type=int, default=2000, help="training customers")
     parser.add_argument("--validation", type=int, default=600)
-    parser.add_argument("--calibration", type=int, default=900, help="beside whoever is left over")
+    parser.add_argument("--calibration", type=int, default=900)
     parser.add_argument("--test", type=int, default=700)
     parser.add_argument("--timing", action="store_true", help="only time one entity, keep it in --work")
     parser.add_argument("--report-only", action="store_true", help="report the seeds kept in --work")
@@ -110,7 +109,6 @@ def run_seeds(chosen: argparse.Namespace) -> None:
         order = derive(seed, "customers").permutation(entities)
         ends = np.cumsum([chosen.test, chosen.calibration, chosen.validation, chosen.train])
         test, calibration, validation, training = np.split(order[: ends[-1]], ends[:-1])
-        calibration = np.concatenate([calibration, order[ends[-1] :]])
         draw = partial(draw_cuts, start_s=first_s, seed=seed)
         build = partial(build_episodes, payments, context)
         train_e = build(draw(training, days=TRAINING_DAYS, per_entity=2, ks=KS))
@@ -141,7 +139,7 @@ def run_seeds(chosen: argparse.Namespace) -> None:
         say(f"weight of the forest: {model.population.weight} in the product, {weight} of the baselines")
         cuts = {
             "test": draw(test, days=TEST_DAYS, per_entity=1, ks=(0,)),
-            "calibration": draw(calibration, days=CALIBRATION_DAYS, per_entity=2, ks=(0,)),
+            "calibration": draw(calibration, days=CALIBRATION_DAYS, per_entity=1, ks=(0,)),
         }
         arrays: dict[str, np.ndarray] = {}
         for part, begin in cuts.items():

@@ -121,6 +121,7 @@ def calibrated_anew(  # noqa: PLR0913 - settings by keyword
     label_delay_s: int,
     every_s: int = 7 * DAY_S,
     window_s: int = 35 * DAY_S,
+    begin_s: int | None = None,
     level: float = 0.9,
 ) -> Verdicts:
     """Judge payments in order of time by calibrations that are fitted again at regular times.
@@ -135,13 +136,14 @@ def calibrated_anew(  # noqa: PLR0913 - settings by keyword
         label_delay_s: How long a label takes.
         every_s: From one calibration to the next.
         window_s: How far back from the last label that is due.
+        begin_s: When the first calibration is due, cut to midnight; None takes the first payment to judge.
         level: Coverage within each class.
 
     Raises:
         BadInputError: As in `fit_calibration`; too few labels in a window.
     """
     scores_n, fraud_n, time_n = past
-    begin = int(time_R.min()) // DAY_S * DAY_S
+    begin = int(time_R.min() if begin_s is None else begin_s) // DAY_S * DAY_S
     period_R = (time_R - begin) // every_s
     p_R, says_fraud_R, says_genuine_R = np.empty(len(time_R)), *np.empty((2, len(time_R)), dtype=np.bool_)
     for period in np.unique(period_R):

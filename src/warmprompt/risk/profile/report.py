@@ -34,6 +34,7 @@ Run = Mapping[str, np.ndarray]
 
 # Okabe & Ito 2008, as in the project's other pictures.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777")
+_NUM_FOLDS = 10
 _MARKERS = "os^DvPX*<>"
 _SHOWN = (
     "prompt",
@@ -77,7 +78,7 @@ def summarise(
     rng: np.random.Generator,
     label_delay_s: int = LABEL_DELAY_S,
 ) -> Summary:
-    """Judge every model of every seed, calibrated weekly on its own seed's calibration entities."""
+    """Judge every model of every seed, calibrated weekly on labels of other entities that are due."""
     values: dict[tuple[str, int], dict[str, float]] = {}
     differences: dict[int, dict[str, tuple[float, float, float]]] = {}
     coverage: dict[tuple[str, int], tuple[float, float, float]] = {}
@@ -119,12 +120,31 @@ def summarise(
 
 
 def _verdicts(run: Run, k: int, model: str, label_delay_s: int) -> Verdicts | None:
-    """Return None where a model gives everybody the same score."""
-    scores = run[f"test/{k}/score/{model}"]
+    """Return None where a model gives everybody the same score.
+
+    Test customers are judged in folds: a fold by the calibration customers and the labels, once they are due,
+    of the other folds, so that nobody is judged by a label of their own.
+    """
+    scores, fraud, time = run[f"test/{k}/score/{model}"], run[f"test/{k}/fraud"], run["time"]
     if np.ptp(scores) == 0:
         return None
-    past = run[f"calibration/{k}/score/{model}"], run[f"calibration/{k}/fraud"], run["calibration/time"]
-    return calibrated_anew(scores, run["time"], past, label_delay_s=label_delay_s)
+    before = run[f"calibration/{k}/score/{model}"], run[f"calibration/{k}/fraud"], run["calibration/time"]
+    fold = np.unique(run["entity"], return_inverse=True)[1] % _NUM_FOLDS
+    p_R, says_fraud_R, says_genuine_R = np.empty(len(fold)), *np.empty((2, len(fold)), dtype=np.bool_)
+    for one in range(_NUM_FOLDS):
+        here, others = fold == one, fold != one
+        later = scores[others], fraud[others], time[others]
+        past = (
+            np.concatenate([before[0], later[0]]),
+            np.concatenate([before[1], later[1]]),
+            np.concatenate([before[2], later[2]]),
+        )
+        found = calibrated_anew(
+            scores[here], time[here], past, label_delay_s=label_delay_s, begin_s=int(time.min())
+        )
+        p_R[here] = found.p_R
+        says_fraud_R[here], says_genuine_R[here] = found.says_fraud_R, found.says_genuine_R
+    return Verdicts(p_R=p_R, says_fraud_R=says_fraud_R, says_genuine_R=says_genuine_R)
 
 
 def _covered(told: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tuple[Bools, Longs]]]:
@@ -132,7 +152,7 @@ def _covered(told: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tu
     found: dict[str, list[tuple[Bools, Longs]]] = {"all payments": [], "frauds": [], "genuine payments": []}
     for verdicts, fraud, entity in told:
         held = np.where(fraud, verdicts.says_fraud_R, verdicts.says_genuine_R)
-        for what, rows in zip(found, (slice(None), fraud, ~fraud), strict=True):
+        for what, rows in zip(found, (fraud | ~fraud, fraud, ~fraud), strict=True):
             found[what].append((held[rows], entity[rows]))
     return found
 
@@ -206,7 +226,7 @@ def render(found: Summary, *, picture: str) -> str:
     lines += [
         f"## Coverage of the 90 % sets of {found.product}",
         "",
-        "Calibrated anew each week on the labels of the last 35 days that are due.",
+        "Calibrated anew each week on other customers' labels of the last 35 days that are due.",
         "95 % intervals: test customers drawn with replacement.",
         "",
     ]
