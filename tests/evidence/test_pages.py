@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from warmprompt.evidence.cells import save_cell
 from warmprompt.evidence.describing import described
 from warmprompt.evidence.gathering import further, gather, headline, rows
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
-from warmprompt.evidence.pages import mean_gains, write_pages
+from warmprompt.evidence.pages import _finite, _read_gain, mean_gains, write_pages
 from warmprompt.evidence.plan import read_plan
 from warmprompt.evidence.work import do_job
 
@@ -111,6 +111,15 @@ def test_the_mean_gain_is_that_of_ndcg_over_one_to_ten(plan, gathered):
     # Of this table's K, 0 does not count, 2 is none of 1, 3, 5, 10.
     (percent,) = [one.percent for one in gains if (one.role, one.metric, one.k) == ("best", "NDCG@10", 5)]
     assert mean_gains(gains)["best"] == pytest.approx(percent)
+
+
+def test_a_gain_over_nothing_is_infinite_and_kept_as_null(plan, gathered):
+    (one, *_) = headline(plan, gathered, num_resamples=50)
+    infinite = replace(one, percent=float("inf"), percent_high=float("inf"))
+    kept = json.loads(json.dumps(_finite(asdict(infinite)), allow_nan=False))
+    assert kept["percent"] is None
+    assert _read_gain(kept) == infinite
+    assert mean_gains([replace(infinite, k=1, metric="NDCG@10")]) == {}
 
 
 def test_a_page_shows_every_model_what_is_missing_and_how_to_rerun_it(plan, root, tmp_path):

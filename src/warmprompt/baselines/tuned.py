@@ -22,6 +22,10 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
             "use_ratings": 0,
         },
     },
+    "amazon-beauty-2014": {
+        "itemknn": {"num_neighbours": 2000, "shrinkage": 100},
+        "userknn": {"num_neighbours": 100, "damping": 0.25, "sharpness": 1.0},
+    },
 }
 """Data set to baseline to settings; what is not listed was not searched there."""
 

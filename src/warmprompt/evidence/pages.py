@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
@@ -73,8 +75,8 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
         "commits": _commits(gathered),
         "machines": [json.loads(one) for one in sorted(machines)],
         "rows": [asdict(row) for row in values],
-        "headline": [asdict(one) for one in best],
-        "further": [asdict(one) for one in others],
+        "headline": [_finite(asdict(one)) for one in best],
+        "further": [_finite(asdict(one)) for one in others],
         "costs": [asdict(cell.cost) for cell in gathered.cells.values()],
         "models": {model: dict(about) for model, about in gathered.about.items()},
     }
@@ -174,7 +176,9 @@ def mean_gains(gains: Sequence[Gain]) -> dict[str, float]:
     found = {}
     for role in ("best", "blend"):
         values = [
-            one.percent for one in gains if one.role == role and one.metric == _NDCG and one.k in AVERAGED_KS
+            one.percent
+            for one in gains
+            if (one.role, one.metric) == (role, _NDCG) and one.k in AVERAGED_KS and isfinite(one.percent)
         ]
         if values:
             found[role] = sum(values) / len(values)
@@ -315,12 +319,25 @@ def _commits(gathered: Gathered) -> list[str]:
     return sorted({cell.commit or "unknown" for cell in gathered.cells.values()})
 
 
+def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as JSON can hold it: a gain over nothing is infinite, and becomes null."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in told.items()
+    }
+
+
+def _read_gain(told: Mapping[str, Any]) -> Gain:
+    values = {name: float("inf") if value is None else value for name, value in told.items()}
+    return Gain(**{**values, "seeds": tuple(told["seeds"])})
+
+
 def _compact(kept: Mapping[str, object]) -> str:
     """Return JSON with one row per line."""
     lines = []
     for name, value in kept.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            inner = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in value)
+            inner = ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in value)
             lines.append(f" {json.dumps(name)}: [\n{inner}\n ]")
         else:
             lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
@@ -336,7 +353,7 @@ def _index(plan: EvidencePlan, out: Path) -> str:
             body.append([table.name, "not measured yet", "", ""])
             continue
         told = json.loads(file.read_text(encoding="utf-8"))
-        average = mean_gains([Gain(**{**one, "seeds": tuple(one["seeds"])}) for one in told["headline"]])
+        average = mean_gains([_read_gain(one) for one in told["headline"]])
         models = len({row["model"] for row in told["rows"]})
         missing = sum(map(len, told["missing"].values()))
         body.append(
