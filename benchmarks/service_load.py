@@ -226,7 +226,8 @@ def main() -> None:
         "max_batch": options.max_batch,
         "queue": options.queue,
         "users": options.users,
-        "nice": os.nice(0),
+        "scheduling": scheduling(),
+        "note": options.note,
         "load_average": round(load_average, 1),
         "commit": commit("src/warmprompt/service", "src/warmprompt/store"),
         "ready_s": round(ready_s, 1),
@@ -236,6 +237,12 @@ def main() -> None:
     name = options.name
     write_atomic(options.out / f"{name}.json", (json.dumps(report, indent=1) + "\n").encode())
     write_page(options.out)
+
+
+def scheduling() -> str:
+    """Return how the system shares the processor out to this process and to the service that it starts."""
+    names = {os.SCHED_RR: "real-time round-robin", os.SCHED_FIFO: "real-time first-in first-out"}
+    return names.get(os.sched_getscheduler(0), f"nice {os.nice(0)}")
 
 
 def write_page(out: Path) -> None:
@@ -259,9 +266,9 @@ def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str
             f"Highest rate held: **{best}**."
         )
         place = (
-            f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; both at nice "
-            f"{report['nice']} beside other jobs, load average {report['load_average']} at the beginning; "
-            f"commit `{report['commit']}`; `{report['command']}`."
+            f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; both "
+            f"scheduled as {report['scheduling']} beside other jobs, load average {report['load_average']} "
+            f"at the beginning; commit `{report['commit']}`; `{report['command']}`. {report['note']}".strip()
         )
         lines += [
             "",
@@ -361,6 +368,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queue", type=int, default=64, help="as warmprompt serve")
     parser.add_argument("--store", default="", help="address of a database; a fresh SQLite file without it")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder for the results")
+    parser.add_argument("--note", default="", help="what a reader should know of this run, for the page")
     parser.add_argument("--name", default="service-load", help="of the JSON file; begins with service-load")
     return parser.parse_args()
 

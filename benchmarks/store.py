@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=0)
     parser.add_argument("--kill-rounds", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="folder in memory, for --users")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "store")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="warmprompt-store-", dir=chosen.work) as folder:
@@ -67,7 +69,7 @@ def main() -> None:
         if chosen.appends:
             keep(chosen.out, "appends", measure_appends(work))
         if chosen.users:
-            keep(chosen.out, "reads", measure_reads(work, num_users=chosen.users))
+            keep(chosen.out, "reads", measure_reads(work, memory=chosen.memory, num_users=chosen.users))
         if chosen.kill_rounds:
             for found in measure_kills(work, num_rounds=chosen.kill_rounds):
                 keep(chosen.out, "kills", found)
@@ -221,7 +223,7 @@ def flush(work: Path, *, num: int = 200) -> dict[str, float]:
 # -- a million users
 
 
-def measure_reads(work: Path, *, num_users: int, num_reads: int = 5000) -> dict[str, Any]:
+def measure_reads(work: Path, *, memory: Path, num_users: int, num_reads: int = 5000) -> dict[str, Any]:
     """Return times of reading and ranking in a store of 1,000 users and of many, measured in turns."""
     found: dict[str, Any] = {"num_reads": num_reads, "users": {}}
     sizes_ = {1000: work / "small.db", num_users: work / "large.db"}
@@ -230,16 +232,15 @@ def measure_reads(work: Path, *, num_users: int, num_reads: int = 5000) -> dict[
         many_users(file, number)
         found["users"][str(number)] = {"bytes": file.stat().st_size, "fill_s": time.perf_counter() - started}
     stores = {number: open_store(f"sqlite:///{file}") for number, file in sizes_.items()}
-    # As the fill left them; then with every page in memory, as in a service that has run for a while.
-    for temper in ("found", "in memory"):
-        if temper == "in memory":
-            for file in sizes_.values():
-                with file.open("rb", buffering=0) as opened:
-                    while opened.read(2**24):
-                        pass
-        for number, times in read_times(stores, num_reads=num_reads).items():
-            own = {name: quantiles(values) for name, values in times.items()}
-            found["users"][str(number)] |= {f"{temper}, {name}": one for name, one in own.items()}
+    keep_reads(found, "found", read_times(stores, num_reads=num_reads))
+    with tempfile.TemporaryDirectory(prefix="warmprompt-store-", dir=memory) as folder:
+        # Copies in memory, since a system may take idle pages of a file out of memory at any time.
+        for file in sizes_.values():
+            shutil.copyfile(file, Path(folder) / file.name)
+        copies = {number: open_store(f"sqlite:///{folder}/{file.name}") for number, file in sizes_.items()}
+        keep_reads(found, "in memory", read_times(copies, num_reads=num_reads))
+        for store in copies.values():
+            store.close()
     for number, store in stores.items():
         started = time.perf_counter()
         progress = store.progress(MODEL)
@@ -252,6 +253,13 @@ def measure_reads(work: Path, *, num_users: int, num_reads: int = 5000) -> dict[
         found["users"][str(number)]["scrub_s"] = time.perf_counter() - started
         store.close()
     return found
+
+
+def keep_reads(found: dict[str, Any], where: str, times: dict[int, dict[str, list[float]]]) -> None:
+    """Put quantiles of reads beside what else was found of each store."""
+    for number, of in times.items():
+        own = {f"{where}, {name}": quantiles(values) for name, values in of.items()}
+        found["users"][str(number)] |= own
 
 
 def read_times(stores: dict[int, Store], *, num_reads: int) -> dict[int, dict[str, list[float]]]:
