@@ -7,7 +7,13 @@ import polars as pl
 import pytest
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.risk.profile import build_episodes, counterparty_context, make_payments, read_payments
+from warmprompt.risk.profile import (
+    build_episodes,
+    counterparty_context,
+    make_payments,
+    read_payments,
+    write_payments,
+)
 from warmprompt.risk.profile.episodes import Cuts
 
 DAY = 86_400
@@ -30,6 +36,7 @@ def columns(**changed):
         ({"amount_N": np.array([1.0, np.nan, 3.0])}, "amount, row 1"),
         ({"amount_N": np.array([1.0, 2.0, -3.0])}, "amount, row 2"),
         ({"amount_N": np.array([np.inf, 2.0, 3.0])}, "amount, row 0"),
+        ({"amount_N": np.array([1.0, 2.0, 1e300])}, "amount, row 2"),
         ({"time_N": np.array([10, -20, 30])}, "time, row 1"),
         ({"fraud_N": np.array([True])}, "column fraud"),
         ({"label_delay_s": -1}, "label_delay_s"),
@@ -153,11 +160,43 @@ def test_reader_names_what_is_missing(tmp_path):
         read_payments(tmp_path / "broken.parquet")
     good = "TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD\n2018-04-01T00:00:31,1,2,{},0\n"
     (tmp_path / "empty.csv").write_text(good.format(""))
-    with pytest.raises(BadInputError, match="amount"):
+    with pytest.raises(BadInputError, match="TX_AMOUNT"):
         read_payments(tmp_path / "empty.csv")
     (tmp_path / "good.csv").write_text(good.format("57.16"))
     payments = read_payments(tmp_path / "good.csv")
     assert (payments.time_N[0], payments.amount_minor_N[0]) == (1_522_540_831, 5716)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("2018-04-01T00:00:31,C1,2,1.5,0", "column CUSTOMER_ID"),
+        ("2018-04-01T00:00:31,1,T2,1.5,0", "column TERMINAL_ID"),
+        ("2018-04-01T00:00:31,1,2.5,1.5,0", "column TERMINAL_ID"),
+        ("2018-04-01T00:00:31,1,2,much,0", "column TX_AMOUNT"),
+        ("2018-04-01T00:00:31,1,2,1.5,maybe", "column TX_FRAUD"),
+        ("2018-04-01T00:00:31,1,2,1.5,2", "TX_FRAUD, row 0"),
+        ("2018-04-01T00:00:31,1,2,1.5,NaN", "TX_FRAUD, row 0"),
+        ("yesterday,1,2,1.5,0", "column TX_DATETIME"),
+        ("2018-04-01T00:00:31,-1,2,1.5,0", "customer, row 0"),
+        ("2018-04-01T00:00:31,1,2,,0", "column TX_AMOUNT"),
+    ],
+)
+def test_a_wrong_cell_names_its_column(tmp_path, row, what):
+    path = tmp_path / "wrong.csv"
+    path.write_text(f"TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD\n{row}\n")
+    with pytest.raises(BadInputError) as caught:
+        read_payments(path)
+    assert caught.value.field == what
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_is_written_is_read_back(world, tmp_path, suffix):
+    path = tmp_path / f"payments{suffix}"
+    write_payments(world.payments.seen_from("terminal"), path)
+    found = read_payments(path)
+    for name in ("time_N", "entity_N", "counterparty_N", "amount_minor_N", "fraud_N"):
+        assert np.array_equal(getattr(found, name), getattr(world.payments, name))
 
 
 def test_both_sides(world):

@@ -46,6 +46,8 @@ CONTEXT_NAMES = (
 )
 NUM_CONTEXT = len(CONTEXT_NAMES)
 _PER_UNIT = 10**6
+# Hundredths of it are exact as doubles, and their sums over a million payments fit into 64 bits.
+_MOST = 1e10
 
 _COLUMNS = {
     "TX_DATETIME": "time",
@@ -125,9 +127,8 @@ def make_payments(
     if label_delay_s < 0:
         raise BadInputError(field="label_delay_s", value=label_delay_s, remedy="Give at least 0 seconds.")
     amounts = np.asarray(amount_N, dtype=np.float64)
-    _refuse(
-        "amount", amounts, ~(np.isfinite(amounts) & (amounts >= 0)), "Give a finite amount of at least 0."
-    )
+    fits = (amounts >= 0) & (amounts < _MOST)
+    _refuse("amount", amounts, ~fits, f"Give a finite amount of at least 0 and below {_MOST:.0e}.")
     for name, ids in (("time", time_N), ("customer", customer_N), ("terminal", terminal_N)):
         _refuse(name, ids, np.asarray(ids) < 0, "Give at least 0.")
     order = np.argsort(time_N, kind="stable")
@@ -163,19 +164,38 @@ def read_payments(path: Path, *, label_delay_s: int = LABEL_DELAY_S) -> Payments
     frame = frame.select(list(_COLUMNS)).rename(_COLUMNS)
     holes = [name for name in frame.columns if frame[name].null_count()]
     if holes:
-        raise BadInputError(field=f"column {holes[0]}", value="null", remedy="Fill or drop such rows first.")
+        raise BadInputError(
+            field=f"column {_named(holes[0])}", value="null", remedy="Fill or drop such rows first."
+        )
     if not isinstance(frame.schema["time"], pl.Datetime):
         raise BadInputError(
             field="column TX_DATETIME", value=frame.schema["time"], remedy="Give dates with times."
         )
+    for name, remedy in (
+        ("customer", "Number the customers."),
+        ("terminal", "Number the terminals."),
+        ("amount", "Give amounts as numbers."),
+        ("fraud", "Give 0 or 1."),
+    ):
+        dtype = frame.schema[name]
+        whole = name in ("customer", "terminal")
+        truth = name == "fraud" and dtype == pl.Boolean
+        if not (dtype.is_integer() if whole else dtype.is_numeric() or truth):
+            raise BadInputError(field=f"column {_named(name)}", value=dtype, remedy=remedy)
+    labels = frame["fraud"].cast(pl.Float64).to_numpy()
+    _refuse("TX_FRAUD", labels, ~np.isin(labels, (0, 1)), "Give 0 or 1.")
     return make_payments(
         time_N=frame["time"].dt.epoch("s").to_numpy(),
         customer_N=frame["customer"].to_numpy(),
         terminal_N=frame["terminal"].to_numpy(),
         amount_N=frame["amount"].to_numpy(),
-        fraud_N=frame["fraud"].to_numpy() != 0,
+        fraud_N=labels != 0,
         label_delay_s=label_delay_s,
     )
+
+
+def _named(column: str) -> str:
+    return next(name for name, short in _COLUMNS.items() if short == column)
 
 
 def write_payments(payments: Payments, path: Path) -> None:
