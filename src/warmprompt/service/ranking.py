@@ -83,4 +83,4 @@ async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence
         raise ProblemError(
             501, field="explain", value="true", remedy="Ask without it: this service explains nothing."
         )
-    return await users.explained(explainer.explain, answer.state, ranking.items)
+    return await users.explanations.run(explainer.explain, answer.state, ranking.items)

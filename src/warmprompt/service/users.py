@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from warmprompt.adaptation.personaliser import Known
@@ -22,6 +22,7 @@ from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import BadInputError, DatabaseAwayError
 from warmprompt.service.adapting import Answer, adapt_jobs, answer_of
 from warmprompt.service.batcher import Batcher, QueueFullError
+from warmprompt.service.explanations import Explanations
 from warmprompt.service.held import Adapted, AdaptJob, Held, read_user, texts_in
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.live import Model
@@ -55,9 +56,6 @@ class Users:
         self.model_thread = ThreadPoolExecutor(
             1, thread_name_prefix="model", initializer=use_threads, initargs=(None,)
         )
-        self._explaining_thread = ThreadPoolExecutor(
-            1, thread_name_prefix="explain", initializer=use_threads, initargs=(None,)
-        )
         self._store_threads = ThreadPoolExecutor(settings.store_threads, thread_name_prefix="store")
         self.batcher: Batcher[AdaptJob, Adapted] = Batcher(
             lambda jobs: adapt_jobs(jobs, metrics),
@@ -67,7 +65,7 @@ class Users:
         )
         self.writer = StateWriter(lambda user, state: self.ask(store.put_state, user, state))
         self._held: OrderedDict[str, Held] = OrderedDict()
-        self._explanations = 0
+        self.explanations = Explanations(places=settings.explanations, metrics=metrics)
         self._open_questions = 0
         self._passing: dict[str, Held] = {}
         self._loading: dict[str, asyncio.Task[Held | None]] = {}
@@ -82,7 +80,7 @@ class Users:
         await self.batcher.close()
         await self.writer.close()
         self.model_thread.shutdown(wait=True, cancel_futures=True)
-        self._explaining_thread.shutdown(wait=True, cancel_futures=True)
+        self.explanations.close()
         self._store_threads.shutdown(wait=True, cancel_futures=True)
 
     def __len__(self) -> int:
@@ -252,33 +250,6 @@ class Users:
         """Run something in the model's thread, between batches."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.model_thread, lambda: call(*args, **kwargs))
-
-    async def explained(
-        self, call: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs
-    ) -> _Result:
-        """Run something in the thread of explanations, beside the batches; it may wait for others before it.
-
-        Raises:
-            QueueFullError: Too many wait.
-        """
-        with self._place_to_wait():
-            begun_s = time.perf_counter()
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._explaining_thread, lambda: call(*args, **kwargs))
-            self.metrics.explanation.observe(time.perf_counter() - begun_s)
-            return found
-
-    @contextmanager
-    def _place_to_wait(self) -> Iterator[None]:
-        if self._explanations >= self.settings.explanations:
-            raise QueueFullError(
-                field="queue of explanations", value=self._explanations, remedy="Try again in a second."
-            )
-        self._explanations += 1
-        try:
-            yield
-        finally:
-            self._explanations -= 1
 
     @property
     def models(self) -> tuple[Model, ...]:

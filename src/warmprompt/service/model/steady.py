@@ -209,7 +209,7 @@ def _stacked(texts: Sequence[ReadTexts]) -> ReadTexts:
     rest = {
         one.name: torch.cat([getattr(text, one.name) for text in texts])
         for one in fields(ReadTexts)
-        if one.name != "prefix"
+        if one.name not in {"prefix", "metrics"}
     }
     return ReadTexts(
         prefix=TextPrefix(
@@ -218,6 +218,7 @@ def _stacked(texts: Sequence[ReadTexts]) -> ReadTexts:
             keys=tuple(torch.cat([one.keys[layer] for one in prefixes]) for layer in layers),
             values=tuple(torch.cat([one.values[layer] for one in prefixes]) for layer in layers),
         ),
+        metrics=tuple(metric for text in texts for metric in text.metrics),
         **rest,
     )
 
