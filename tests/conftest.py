@@ -102,6 +102,7 @@ def tiny_settings(planted_folder):
             "train.prompt_epochs=1",
             "train.max_support=10",
             "train.batch_size=32",
+            "inner.num_steps=2",
             "model.text_weight=0",
             "train.threads=1",
         ]

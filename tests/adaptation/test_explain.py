@@ -120,8 +120,10 @@ def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
     backbone, steps = model.engine.backbone, 2
     with count_forwards(backbone) as sizes:
         attribute(model, state, items[:1])
-    # Texts are read once each, all of them are taken at the reference prompt, then come the steps.
-    assert sizes == [1 + len(WHO) + len(ABOUT.split()), *[rows] * (steps + 2)]
+    # Texts are read once each, all of them are taken at the reference prompt, how prompts move behind each
+    # is measured with a row per factor; then come the steps.
+    texts, width = 1 + len(WHO) + len(ABOUT.split()), len(model.engine.trained.read.move_DH)
+    assert sizes == [texts, rows, *[width] * texts, *[rows] * (steps + 1)]
     with count_forwards(backbone) as again:
         attribute(model, state, items)
     assert again == sizes

@@ -9,6 +9,7 @@ from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.readout import (
     ReadOutSize,
+    TextMetric,
     displacement,
     fit_read_out,
     prompts_at,
@@ -134,3 +135,34 @@ def test_many_texts_are_read_as_each_alone(backbone):
 def test_more_directions_than_the_model_has_are_refused(backbone, num_directions):
     with pytest.raises(BadInputError, match="1 to 32"):
         _fit(backbone, num_directions=num_directions)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-encoder"])
+def test_a_step_in_the_texts_metric_moves_the_displacement_straight(name):
+    backbone = load_backbone(name)
+    prompt_PH = init_prompt(backbone, length=4, init="vocab", seed=0)
+    texts = ["", "I love slow films", "a student of 20", "loud music and long walks"]
+    states_NX = read_reference(backbone, prompt_PH, texts)
+    size = ReadOutSize(num_directions=6, num_text_features=2, reach=1e-4)
+    read = fit_read_out(backbone, prompt_PH, texts, states_NX, size, seed=0)
+    wanted_BD = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    for text in ("", "an unseen text about nothing"):
+        prefix = read_texts(backbone, [text])
+        metric = TextMetric(backbone, read, prefix)
+        offsets = torch.zeros(1, *prompt_PH.shape, requires_grad=True)
+        hidden_BH = read_out(backbone, prefix, prompts_at(read, offsets))
+        gradients = [
+            torch.autograd.grad(
+                displacement(read, hidden_BH, hidden_BH.detach()), offsets, target, retain_graph=True
+            )[0]
+            for target in (wanted_BD, wanted_BD @ metric.get())
+        ]
+        errors = []
+        for gradient in gradients:
+            with torch.no_grad():
+                moved_BH = read_out(backbone, prefix, prompts_at(read, gradient))
+            reached_BD = displacement(read, moved_BH, hidden_BH.detach())
+            errors.append(((reached_BD - wanted_BD).norm() / wanted_BD.norm()).item())
+        assert errors[1] < 0.06
+        assert errors[1] < errors[0] / 2
+        assert metric.get() is metric.get()

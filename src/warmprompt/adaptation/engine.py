@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, TextPrefix
+from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, repeat_prefix
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError, MismatchError
@@ -139,20 +139,15 @@ def score(
 
 def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:
     """Return one user's read text for many users, without copying it."""
-    prefix = texts.prefix
 
     def widen(one: Tensor) -> Tensor:
         return one.expand(num_users, *one.shape[1:])
 
     return ReadTexts(
-        prefix=TextPrefix(
-            mask_BT=widen(prefix.mask_BT),
-            embeddings_BTH=widen(prefix.embeddings_BTH),
-            keys=tuple(widen(keys) for keys in prefix.keys),
-            values=tuple(widen(values) for values in prefix.values),
-        ),
+        prefix=repeat_prefix(texts.prefix, num_users),
         reference_BH=widen(texts.reference_BH),
         features_BT=widen(texts.features_BT),
+        metrics=texts.metrics * num_users,
     )
 
 

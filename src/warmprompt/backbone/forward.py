@@ -83,6 +83,31 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
     )
 
 
+def repeat_prefix(prefix: TextPrefix, num_users: int) -> TextPrefix:
+    """Return one read text for many users, without copying it."""
+
+    def widen(one: Tensor) -> Tensor:
+        return one.expand(num_users, *one.shape[1:])
+
+    return TextPrefix(
+        mask_BT=widen(prefix.mask_BT),
+        embeddings_BTH=widen(prefix.embeddings_BTH),
+        keys=tuple(widen(keys) for keys in prefix.keys),
+        values=tuple(widen(values) for values in prefix.values),
+    )
+
+
+def row_of(prefix: TextPrefix, row: int) -> TextPrefix:
+    """Return one user's read text, one row, memory shared."""
+    one = slice(row, row + 1)
+    return TextPrefix(
+        mask_BT=prefix.mask_BT[one],
+        embeddings_BTH=prefix.embeddings_BTH[one],
+        keys=tuple(keys[one] for keys in prefix.keys),
+        values=tuple(values[one] for values in prefix.values),
+    )
+
+
 def read_out(backbone: Backbone, prefix: TextPrefix, prompts_BPH: Tensor) -> Tensor:
     """Return what the frozen model makes of each user's text and prompt, (B, H) float32.
 

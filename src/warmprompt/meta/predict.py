@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, row_of
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, sentence_states, text_features
+from warmprompt.backbone.readout import ReadOut, TextMetric, sentence_states, text_features
 from warmprompt.data.episodes import EventBatch
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
@@ -42,6 +42,7 @@ class ReadTexts:
     prefix: TextPrefix
     reference_BH: Tensor
     features_BT: Tensor
+    metrics: tuple[TextMetric, ...]
 
 
 @torch.no_grad()
@@ -59,8 +60,15 @@ def read_user_texts(
     prefix = read_texts(backbone, texts)
     prompts_BPH = read.reference_PH.expand(len(texts), -1, -1)
     reference_BH = read_out(backbone, prefix, prompts_BPH)
+    rows = {text: row for row, text in enumerate(texts)}
+    metrics = {text: TextMetric(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
     states_BX = reference_BH if encoder is None else sentence_states(encoder, texts, read.mean_X)
-    return ReadTexts(prefix=prefix, reference_BH=reference_BH, features_BT=text_features(read, states_BX))
+    return ReadTexts(
+        prefix=prefix,
+        reference_BH=reference_BH,
+        features_BT=text_features(read, states_BX),
+        metrics=tuple(metrics[text] for text in texts),
+    )
 
 
 def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latter by keyword
@@ -76,7 +84,8 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
     """Adapt every user's prompt to their events, and read the user vectors.
 
     S inner steps cost S + 1 forward and S backward passes for the whole batch; users without any
-    event keep the start at the cost of the last pass alone.
+    event keep the start at the cost of the last pass alone. Towards a `target`, each text's metric is
+    measured first where it has not been before.
 
     Args:
         params: Learned.
@@ -88,6 +97,8 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves the prompt at its learned start.
     """
     shown = to_events(events, constants)
+    has_events = bool(shown.mask_BK.any())
+    measured = adapts_by == "target" and has_events
     task = PromptTask(
         constants=constants,
         support=shown,
@@ -97,9 +108,9 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         read=read,
         prefix=texts.prefix,
         reference_BH=texts.reference_BH,
+        metric_BDD=torch.stack([one.get() for one in texts.metrics]) if measured else None,
     )
     start_BPH = start_of(task, params).detach()
-    has_events = bool(shown.mask_BK.any())
     if adapts_by in INNER_LOOPS and has_events:
         loss = inner_loss(task, params, adapts_by=adapts_by)
         moved_BPH = adapt(start_BPH, loss, rates=task.rates(params))

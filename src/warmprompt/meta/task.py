@@ -95,11 +95,15 @@ class _Evidence(ABC):
 
     def target_loss(self, params: Params) -> Callable[[Tensor], Tensor]:
         """See `TargetTask`; half the squared distance, 0 for users without events."""
-        told_B = self.support.mask_BK.any(1)
+        has_events_B = self.support.mask_BK.any(1)
         with torch.no_grad():
             moved_BD = target_displacement(params, self.constants, self.support)
             target_BD = prior_users(params, self.features_BT) + moved_BD
-        return lambda prompts: 0.5 * (self.users(params, prompts) - target_BD).square().sum(1) * told_B
+        return lambda prompts: self.distance(self.users(params, prompts) - target_BD) * has_events_B
+
+    def distance(self, gap_BD: Tensor) -> Tensor:
+        """Return what the inner loop makes small of the gap between user vectors and targets, (B,)."""
+        return 0.5 * gap_BD.square().sum(1)
 
     def target_query_loss(self, params: Params, prompts: Tensor) -> Tensor:
         """See `TargetTask`."""
@@ -148,12 +152,15 @@ class PromptTask(_Evidence):
         read: The normalised read-out.
         prefix: The users' texts, read once.
         reference_BH: Hidden states of those texts at the reference prompt.
+        metric_BDD: Per text, how gradients are turned to move user vectors straight (`TextMetric`), for
+            learned targets; None leaves them as they are.
     """
 
     backbone: Backbone
     read: ReadOut
     prefix: TextPrefix
     reference_BH: Tensor
+    metric_BDD: Tensor | None = None
 
     @property
     def start_name(self) -> str:
@@ -174,6 +181,12 @@ class PromptTask(_Evidence):
         hidden_BH = read_out(self.backbone, self.prefix, prompts_at(self.read, prompts))
         moved_BD = displacement(self.read, hidden_BH, self.reference_BH)
         return prior_users(params, self.features_BT) + moved_BD
+
+    def distance(self, gap_BD: Tensor) -> Tensor:
+        """Half the squared length in the text's metric, so that a step of rate 1 about closes any gap."""
+        if self.metric_BDD is None:
+            return super().distance(gap_BD)
+        return 0.5 * torch.einsum("bd,bde,be->b", gap_BD, self.metric_BDD, gap_BD)
 
     def closed_form_loss(self, params: Params) -> Tensor:
         """See `Task`; the prior comes from a pass at the start."""

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import read_out, read_texts
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, row_of
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut
+from warmprompt.backbone.readout import ReadOut, TextMetric
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import NUM_QUERY, Episode, Order, batch_episodes, draw_episode
 from warmprompt.meta.inner import adapt
@@ -97,7 +97,13 @@ def epoch_batches(material: Material, drawing: Drawing, *, stage: Stage, epoch: 
 
 
 def training_task(
-    material: Material, drawing: Drawing, users: Sequence[int], *, stage: Stage, epoch: int
+    material: Material,
+    drawing: Drawing,
+    users: Sequence[int],
+    *,
+    stage: Stage,
+    epoch: int,
+    adapts_by: str = "gradient",
 ) -> Task:
     """Return the task of one batch; the same arguments give the same task."""
     # Stages draw from different rounds, so that the second does not repeat the first one's episodes.
@@ -125,11 +131,13 @@ def training_task(
         rate=drawing.dropout,
         seed=derive_seed(drawing.seed, "dropout", stage, epoch, ids[0]),
     )
-    return _task(material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD)
+    return _task(
+        material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD, adapts_by=adapts_by
+    )
 
 
 def validation_tasks(
-    material: Material, drawing: Drawing, *, stage: Stage, max_users: int
+    material: Material, drawing: Drawing, *, stage: Stage, max_users: int, adapts_by: str = "gradient"
 ) -> Iterator[tuple[int, Task]]:
     """Yield (K, task) over fixed episodes of validation users, for each K of `VALIDATION_KS`."""
     dataset = material.validation
@@ -153,7 +161,7 @@ def validation_tasks(
                 )
                 for user in part
             ]
-            yield k, _task(material, dataset, episodes, texts, stage=stage, keep_BD=None)
+            yield k, _task(material, dataset, episodes, texts, stage=stage, keep_BD=None, adapts_by=adapts_by)
 
 
 def validation_loss(
@@ -162,7 +170,8 @@ def validation_loss(
     """Return the query loss of validation users, nats per event, averaged over users and then over K."""
     constant = detached(params)
     losses: dict[int, list[Tensor]] = {}
-    for k, task in validation_tasks(material, drawing, stage=stage, max_users=max_users):
+    tasks = validation_tasks(material, drawing, stage=stage, max_users=max_users, adapts_by=adapts_by)
+    for k, task in tasks:
         if adapts_by == "ridge":
             with torch.no_grad():
                 loss_B = task.closed_form_loss(constant)
@@ -179,13 +188,14 @@ def _adapted(task: Task, params: Params, *, adapts_by: str) -> Tensor:
     return adapt(start_of(task, params), loss, rates=task.rates(params))
 
 
-def _task(
+def _task(  # noqa: PLR0913 - what makes a task, by keyword
     material: Material,
     dataset: Dataset,
     episodes: Sequence[Episode],
     texts: Sequence[str],
     *,
     stage: Stage,
+    adapts_by: str,
     keep_BD: Tensor | None,
 ) -> Task:
     batch = batch_episodes(dataset, episodes)
@@ -210,4 +220,15 @@ def _task(
         read=material.read,
         prefix=prefix,
         reference_BH=reference_BH,
+        metric_BDD=_metrics(material, prefix, texts) if adapts_by == "target" else None,
     )
+
+
+def _metrics(material: Material, prefix: TextPrefix, texts: Sequence[str]) -> Tensor:
+    """Return the metric of each text, (B, D, D); equal texts are measured once."""
+    rows = {text: row for row, text in enumerate(texts)}
+    measured = {
+        text: TextMetric(material.backbone, material.read, row_of(prefix, row)).get()
+        for text, row in rows.items()
+    }
+    return torch.stack([measured[text] for text in texts])

@@ -185,7 +185,9 @@ def _run_epoch(  # noqa: PLR0913 - as `train`
         begun_s = time.perf_counter()
         users = batches[index]
         rate = plan.of(stage).rate * _share(state.epoch * len(batches) + index, total)
-        task = training_task(material, drawing, users, stage=stage, epoch=state.epoch)
+        task = training_task(
+            material, drawing, users, stage=stage, epoch=state.epoch, adapts_by=learner.adapts_by
+        )
         try:
             moved, report = learner.step(
                 state.learner, task, rate=rate, clip_norm=plan.clip_norm, weight_decay=plan.weight_decay

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 Chosen = Mapping[str, object]
 
 _BY_HAND: Chosen = {
+    "inner.num_steps": 2,
     "inner.rate": 0.8,
+    "model.reach": 0.005,
     "train.max_query": 10,
     "train.prompt_epochs": 2,
     "train.batch_size": 32,

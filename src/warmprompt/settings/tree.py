@@ -95,7 +95,7 @@ class ModelSettings:
     factor_iterations: Count = 15
     item_norm: Positive = 2.0
     num_text_features: Count = 192
-    reach: Positive = 0.005
+    reach: Positive = 0.0025
     wordings: Count = 4
     num_neighbours: Count = 50
     neighbours_weight: PositiveOrZero | None = None
@@ -112,7 +112,7 @@ class InnerSettings:
         rate: Step size that every step starts from; training learns each step's own.
     """
 
-    num_steps: CountOrZero = 2
+    num_steps: CountOrZero = 1
     rate: Positive = 1.0
 
 
