@@ -3,7 +3,10 @@
     python benchmarks/learners.py --runs runs/learners --out docs/results/learners
 
 Resumable: finished models and evaluations are kept in the runs folder. The baselines are fitted once,
-with the first learner. Writes learners.md, learners.json and learners.png.
+with the first row. Writes learners.md, learners.json and learners.png.
+
+`default` is what `warmprompt train` makes. The other rows are learners without memory of training users, so
+that what adapting gains is told apart from what memory recalls of the same events.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from warmprompt.evaluation.plot import plot_metrics
 from warmprompt.evaluation.report import overall
 from warmprompt.evaluation.results import Results, load_results
 from warmprompt.files import write_atomic
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.meta.checkpoint import MANIFEST
+from warmprompt.scoring.memory import KINDS
 from warmprompt.settings import EvaluateSettings, load_settings
 
 KS = (0, 1, 3, 5, 10, 20)
-LEARNERS = ("fomaml", "closed-form", "reptile", "multitask", "meta-sgd", "maml")
+DEFAULT = "default"
+LEARNERS = (DEFAULT, "learned-target", "fomaml", "closed-form", "reptile", "multitask", "meta-sgd", "maml")
+NO_MEMORY = {f"model.{kind}_weight": 0.0 for kind in KINDS}
 BASELINES = ("toppop", "itemknn", "userknn", "ease", "ials")
 
 
@@ -59,7 +65,9 @@ def evaluated(
     if file.is_file():
         return load_results(file)
     # One thread each: several of these then share a machine without waiting for one another.
-    flags = {"data.name": data, "learner.name": learner, "train.seed": seeds[0], "train.threads": 1}
+    flags = {"data.name": data, "train.seed": seeds[0], "train.threads": 1}
+    if learner != DEFAULT:
+        flags |= {"learner.name": learner, **NO_MEMORY}
     train_run(load_settings(flags=flags), folder, watch=tell)
     options = EvaluateSettings(k=KS, seeds=seeds, baselines=BASELINES if with_baselines else ("toppop",))
     return evaluate_run(folder, options, out=file, watch=tell)
@@ -75,6 +83,9 @@ def report(found: dict[str, Results], runs: Path) -> str:
         scope,
         "Intervals: 95 %, bootstrap over users. Other split seeds, other test users: compare within a set.",
         "",
+        "`default` is what `warmprompt train` makes: the learned target and memory of training users; \"not",
+        "adapted\" leaves its prompt at the start and still recalls. All other rows are without memory.",
+        "",
         f"Machine: {', '.join(f'{key} {value}' for key, value in first.machine.items())}. Commit {commit()}.",
         "Made by `python benchmarks/learners.py`.",
         "",
@@ -82,10 +93,10 @@ def report(found: dict[str, Results], runs: Path) -> str:
         "|---" * (len(KS) + 3) + "|",
     ]
     for name, results in found.items():
-        trained = load_trained(runs / name)
+        manifest = json.loads((runs / name / MANIFEST).read_text())
         for model in ("warmprompt", "warmprompt, not adapted"):
             label = f"{name}, {'adapted' if model == 'warmprompt' else 'not adapted'}"
-            train_s = f"{trained.manifest['train_s']:.0f}"
+            train_s = f"{manifest['train_s']:.0f}"
             lines.append(f"| {label} | {seeds_of(results)} | {cells(results, model)} | {train_s} |")
     lines += [f"| {model} | {seeds_of(first)} | {cells(first, model)} | |" for model in BASELINES]
     lines += ["", "Gain of adapting, paired by user (NDCG@10; p by permutation, Holm-corrected):", ""]

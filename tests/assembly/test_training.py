@@ -7,12 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from warmprompt.assembly.building import users_hash
 from warmprompt.assembly.training import train_run
 from warmprompt.data.dataset import keep_events, take_users
 from warmprompt.data.splits import split_users
+from warmprompt.data.synthetic import planted_world
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, MismatchError, StorageError, UnknownNameError
 from warmprompt.meta.checkpoint import load_trained
@@ -206,3 +208,18 @@ train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "
     train_run(brief, tmp_path / "whole")
     whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
+
+
+def test_users_with_one_event_each_are_nobody_to_learn_from(tiny_settings, tmp_path):
+    world = planted_world(num_users=20, num_items=30, num_tastes=3, seed=0).dataset
+    events = world.interactions
+    first = replace(
+        events,
+        offsets=np.arange(world.num_users + 1, dtype=events.offsets.dtype),
+        items=events.items[events.offsets[:-1]],
+        ratings=None if events.ratings is None else events.ratings[events.offsets[:-1]],
+        times_s=None if events.times_s is None else events.times_s[events.offsets[:-1]],
+    )
+    with pytest.raises(BadInputError, match="two events or more"):
+        train_run(tiny_settings, tmp_path / "run", dataset=replace(world, interactions=first))
+    assert not (tmp_path / "run").exists()

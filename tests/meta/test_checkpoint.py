@@ -46,7 +46,11 @@ def trained(worlds):
         item_ids=(3, 1, 4, 15, 9, 26, 5),
         titles=("Heat (1995)", "", "8½", "Amélie", "七人の侍", 'a "b"', "x\ny"),
         rating_scale=(1.0, 5.0),
-        manifest={"settings": {"train": {"seed": 0}}, "history": [["tangent", 1, 0.5, 1 / 3]]},
+        manifest={
+            "settings": {"train": {"seed": 0}},
+            "history": [["tangent", 1, 0.5, 1 / 3]],
+            **dict.fromkeys(("backbone", "user_text", "data", "identity")),
+        },
     )
 
 
@@ -308,3 +312,12 @@ def test_a_file_of_another_program_is_no_state(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(IntegrityError):
         load_state(Path(tmp_path / "x.safetensors"), identity=IDENTITY)
+
+
+@pytest.mark.parametrize("key", ["settings", "backbone", "recall"])
+def test_a_manifest_without_what_opening_a_run_reads_is_damaged(stored, key):
+    manifest = json.loads((stored / MANIFEST).read_text())
+    del manifest[key]
+    (stored / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(IntegrityError, match=f"names no {key}"):
+        load_trained(stored)

@@ -82,6 +82,8 @@ def time_adaptation(engine: Engine, *, k: int, batch: int, rounds: int, seed: in
             raise BadInputError(field=field, value=value, remedy=f"Give {low} to {high}.")
     rounds = rounds if batch == 1 else min(rounds, max(_LEAST_ROUNDS, rounds // batch))
     texts = read(engine, [""] * batch)
+    # What is measured once per text is no part of an adaptation.
+    adapt(engine, texts, _users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
     with count_forwards(engine.backbone) as passes:
         adapt(engine, texts, _users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
     for index in range(_WARM_UP):

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from warmprompt.assembly.building import (
     build_start,
     drawing_of,
@@ -100,6 +102,7 @@ def fit_run(
     if finished is not None:
         watch(f"{folder} holds this run already; nothing to train")
         return finished
+    _check_users(training, validation)
     _probe(folder)
     learner = learner_of(settings.learner.name)
     device = settings.backbone.device
@@ -204,6 +207,17 @@ def _prepare(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Trai
     if overwrite:
         _clear(folder)
     return None
+
+
+def _check_users(training: Dataset, validation: Dataset) -> None:
+    """Refuse data without anybody to learn from, or to judge by: a user needs an event for each side."""
+    for part, view in (("training", training), ("validation", validation)):
+        if not (np.diff(view.interactions.offsets) >= 2).any():
+            raise BadInputError(
+                field="data set",
+                value=view.name,
+                remedy=f"None of its {view.num_users} {part} users has two events or more; give more users.",
+            )
 
 
 def _probe(folder: Path) -> None:

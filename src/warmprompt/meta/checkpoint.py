@@ -284,6 +284,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             value=manifest["format"],
             remedy=f"This version reads format {FORMAT}; use the version that wrote it, or train again.",
         )
+    missing = sorted({"settings", "backbone", "user_text", "data", "identity", "recall"} - set(manifest))
+    if missing:
+        raise _damaged(path, f"it names no {', '.join(missing)}")
     files = manifest["files"]
     if not isinstance(files, dict) or set(files) != {MODEL, ITEMS}:
         raise _damaged(path, f"files: {', '.join(sorted(files))}")
