@@ -1,6 +1,6 @@
 """What a sentence is worth to somebody without history: K = 0 with texts about held-out users.
 
-    python benchmarks/zero_history.py --run runs/learners/fomaml --out docs/results/zero-history
+    python benchmarks/zero_history.py --run runs/learners/default --out docs/results/zero-history
 
 Texts are made for test users from their attributes, and from the favourite genres of their events outside
 the query, in phrasings used in training and in phrasings and sentence frames that are not. Controls: no text,
@@ -41,7 +41,7 @@ Writer = Callable[[Case], str]
 def main() -> None:
     """Read the options, score every kind of text on every seed of the run, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, default=Path("runs/learners/fomaml"))
+    parser.add_argument("--run", type=Path, default=Path("runs/learners/default"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/zero-history"))
     chosen = parser.parse_args()
     folders = [chosen.run, *sorted(chosen.run.glob("seed-?"))]
