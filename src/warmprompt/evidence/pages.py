@@ -328,7 +328,7 @@ def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_gain(told: Mapping[str, Any]) -> Gain:
-    values = {name: float("inf") if value is None else value for name, value in told.items()}
+    values: dict[str, Any] = {name: float("inf") if value is None else value for name, value in told.items()}
     return Gain(**{**values, "seeds": tuple(told["seeds"])})
 
 

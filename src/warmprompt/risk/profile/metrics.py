@@ -179,7 +179,8 @@ def coverage_interval(
     counted = np.stack([np.bincount(entity, minlength=num_entities) for _, entity in runs])
 
     def mean(weights_E: Doubles) -> float:
-        return float(np.mean((covered @ weights_E) / (counted @ weights_E)))
+        shares: Doubles = np.asarray((covered @ weights_E) / (counted @ weights_E), dtype=np.float64)
+        return float(shares.mean())
 
     drawn = [
         mean(np.bincount(rng.integers(num_entities, size=num_entities), minlength=num_entities) * 1.0)
