@@ -10,6 +10,7 @@ from warmprompt import Event, load
 from warmprompt.assembly.building import users_hash
 from warmprompt.assembly.evaluating import evaluate_run
 from warmprompt.assembly.ranker import PromptRanker
+from warmprompt.backbone.forward import count_forwards
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.tables import open_dataset
@@ -175,3 +176,15 @@ def test_a_run_made_for_another_backbone_is_refused(run, tmp_path):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(MismatchError, match="weights_hash of backbone tiny"):
         load(copy)
+
+
+def test_how_prompts_move_behind_a_text_is_measured_once_for_all_users_and_passes(ranker, data):
+    task = task_of(data, 0, attributes=True)
+    fitted = ranker.fit(task.training, task.validation, seed=0)
+    supports = [case.support for case in task.cases[5]] * 4  # two passes of the same texts
+    texts = {tuple(sorted(support.attributes.items())) for support in supports}
+    width = len(fitted.engine.trained.read.move_DH)
+    with count_forwards(fitted.engine.backbone) as sizes:
+        fitted.score(supports)
+        fitted.score(supports[:3])
+    assert sizes.count(width) == len(texts)

@@ -6,7 +6,7 @@ B is users, V items.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from warmprompt.assembly.building import settings_that_matter, users_hash
 from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import fit_run
 from warmprompt.assembly.watching import Watch, ignore
+from warmprompt.backbone.readout import TextMetric
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.episodes import batch_supports
 from warmprompt.data.splits import split_users
@@ -40,6 +41,7 @@ class PromptRanker:
         watch: Told when training is needed, and how it goes.
         on_fit: Told the seed and the seconds that training took, then or earlier.
         engine: The fitted model; None before `fit`.
+        metrics: What was measured behind users' texts so far, by text.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class PromptRanker:
     watch: Watch = ignore
     on_fit: Callable[[int, float], object] = lambda _seed, _train_s: None
     engine: Engine | None = None
+    metrics: dict[str, TextMetric] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -81,7 +84,7 @@ class PromptRanker:
             trained = fit_run(settings, training, validation, folder, watch=self.watch)
         self.on_fit(seed, float(trained.manifest["train_s"]))
         adapts_by = None if self.adapted else "nothing"
-        return replace(self, engine=open_engine(trained, adapts_by=adapts_by))
+        return replace(self, engine=open_engine(trained, adapts_by=adapts_by), metrics={})
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Score every item for each user, (B, V), 64 users in each pass of the model."""
@@ -94,7 +97,10 @@ class PromptRanker:
 
     def _score(self, engine: Engine, supports: Sequence[Support]) -> Floats:
         texts = [user_text(support.about, support.attributes) for support in supports]
-        adapted = adapt(engine, read(engine, texts), batch_supports(supports))
+        fresh = read(engine, texts)
+        if any(len(support.items_K) for support in supports):
+            fresh = replace(fresh, metrics=tuple(map(self.metrics.setdefault, texts, fresh.metrics)))
+        adapted = adapt(engine, fresh, batch_supports(supports))
         return score(engine, adapted.users_BD, supports)
 
     def _folder_for(self, seed: int, wanted: str) -> Path:

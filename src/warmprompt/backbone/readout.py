@@ -89,22 +89,24 @@ class TextMetric:
     """
 
     def __init__(self, backbone: Backbone, read: ReadOut, prefix: TextPrefix) -> None:
-        self._backbone, self._read, self._prefix = backbone, read, prefix
+        self._backbone, self._read = backbone, read
+        self._prefix: TextPrefix | None = prefix
         self._lock = threading.Lock()
-        self._measured: Tensor | None = None
+        self._measured = torch.empty(0)
 
     def get(self) -> Tensor:
         """Return the metric, (D, D)."""
         with self._lock:
-            if self._measured is None:
-                self._measured = self._measure()
+            if self._prefix is not None:
+                self._measured = self._measure(self._prefix)
+                self._prefix = None
             return self._measured
 
-    def _measure(self) -> Tensor:
+    def _measure(self, text: TextPrefix) -> Tensor:
         read = self._read
         width = len(read.move_DH)
         rows = min(_METRIC_ROWS, width)
-        prefix = repeat_prefix(self._prefix, rows)
+        prefix = repeat_prefix(text, rows)
         found = []
         with torch.enable_grad():
             for start in range(0, width, rows):

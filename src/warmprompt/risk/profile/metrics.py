@@ -179,11 +179,10 @@ def coverage_interval(
     counted = np.stack([np.bincount(entity, minlength=num_entities) for _, entity in runs])
 
     def mean(weights_E: Doubles) -> float:
-        shares: Doubles = np.asarray((covered @ weights_E) / (counted @ weights_E), dtype=np.float64)
-        return float(shares.mean())
+        return float(np.mean((covered @ weights_E) / (counted @ weights_E)))
 
     drawn = [
-        mean(np.bincount(rng.integers(num_entities, size=num_entities), minlength=num_entities) * 1.0)
+        mean(np.bincount(rng.integers(num_entities, size=num_entities), minlength=num_entities).astype(float))
         for _ in range(num_resamples)
     ]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
