@@ -25,6 +25,8 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "amazon-beauty-2014": {
         "itemknn": {"num_neighbours": 2000, "shrinkage": 100},
         "userknn": {"num_neighbours": 100, "damping": 0.25, "sharpness": 1.0},
+        "ials": {"num_factors": 128, "regularization": 10, "alpha": 20},
+        "content-tfidf": {"sharpness": 1.0, "popularity": 0.1, "max_words": 1},
     },
 }
 """Data set to baseline to settings; what is not listed was not searched there."""
