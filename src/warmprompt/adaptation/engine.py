@@ -78,12 +78,17 @@ def make_engine(
                 value=here,
                 remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
             )
+    adapts_by = adapts_by or learner_of(trained.learner).adapts_by
+    no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder)
+    if adapts_by == "target":
+        # Most users say nothing of themselves: the first of them should not wait.
+        no_text.metrics[0].get()
     return Engine(
         trained=trained,
         backbone=backbone,
         encoder=encoder,
-        adapts_by=adapts_by or learner_of(trained.learner).adapts_by,
-        no_text=read_user_texts(backbone, trained.read, [""], encoder=encoder),
+        adapts_by=adapts_by,
+        no_text=no_text,
         catalogue_VD=catalogue_vectors(trained.params, trained.constants),
         popularity_V=popularity_scores(trained.params, trained.constants),
         text_VX=trained.constants.item_text_VX.cpu().numpy(),

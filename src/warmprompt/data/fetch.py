@@ -236,7 +236,7 @@ def _extract(archive: Path, published: Published, folder: Path) -> Path:
         with zipfile.ZipFile(archive) as opened:
             for member in published.members:
                 (folder / Path(member).name).write_bytes(opened.read(member))
-    # Password-protected members are a RuntimeError, unknown compressions a NotImplementedError.
+    # Password-protected members and unknown compressions are RuntimeErrors.
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise BadInputError(
             field=str(archive),
