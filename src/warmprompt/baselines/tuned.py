@@ -7,6 +7,7 @@ from typing import Any
 
 TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "ml-1m": {
+        "toppop-demographic": {"smoothing": 10_000, "weight": 0.7},
         "itemknn": {"num_neighbours": 2000, "shrinkage": 50},
         "userknn": {"num_neighbours": 50, "damping": 0.25, "sharpness": 1.0},
         "content-tfidf": {"sharpness": 0.5, "popularity": 1.0, "max_words": 1},
@@ -21,6 +22,12 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
             "dropout": 0.3,
             "use_ratings": 0,
         },
+    },
+    "amazon-video-games-2018": {
+        "itemknn": {"num_neighbours": 500, "shrinkage": 50},
+        "userknn": {"num_neighbours": 200, "damping": 0.25, "sharpness": 0.5},
+        "ials": {"num_factors": 128, "regularization": 10, "alpha": 20},
+        "content-tfidf": {"sharpness": 0.5, "popularity": 0.3, "max_words": 1},
     },
     "amazon-beauty-2014": {
         "itemknn": {"num_neighbours": 2000, "shrinkage": 100},
