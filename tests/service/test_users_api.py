@@ -5,7 +5,16 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.service.talking import asking, entries, in_service, items_of, log_of, make_service, path, written
+from tests.service.talking import (
+    asking,
+    entries,
+    in_service,
+    items_of,
+    log_of,
+    make_service,
+    path,
+    written,
+)
 
 from warmprompt import Event
 from warmprompt.backbone.forward import count_forwards

@@ -13,21 +13,6 @@ from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.model.live import make_model
 from warmprompt.service.settings import RequestLimits
 
-ODD_IDS = [
-    "ada",
-    "tenant/42",
-    "/",
-    "a/events",
-    "x/recommendations",
-    "events",
-    "Zoë 🦆",
-    "a b+c%2F",
-    "?q=1#x",
-    "\x01\x1f\x7f",
-    "é" * 256,
-    "..a",
-]
-
 
 def test_when_the_budget_is_spent_the_best_state_at_hand_answers(service, tiny_model, monkeypatch):
     items = tiny_model.personaliser.items

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, row_of
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -121,6 +121,15 @@ class TextMetric:
         faint = _FAINT * response_DD.diagonal().mean() * torch.eye(width).to(response_DD)
         metric_DD: Tensor = torch.linalg.inv(response_DD + faint).float()
         return metric_DD
+
+
+def text_metrics(
+    backbone: Backbone, read: ReadOut, prefix: TextPrefix, texts: Sequence[str]
+) -> tuple[TextMetric, ...]:
+    """Return the metric of each read text, row by row; equal texts share one, so it is measured once."""
+    rows = {text: row for row, text in enumerate(texts)}
+    metrics = {text: TextMetric(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
+    return tuple(metrics[text] for text in texts)
 
 
 def fit_read_out(

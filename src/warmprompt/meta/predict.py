@@ -11,9 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, row_of
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, TextMetric, sentence_states, text_features
+from warmprompt.backbone.readout import (
+    ReadOut,
+    TextMetric,
+    sentence_states,
+    text_features,
+    text_metrics,
+)
 from warmprompt.data.episodes import EventBatch
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
@@ -60,14 +66,12 @@ def read_user_texts(
     prefix = read_texts(backbone, texts)
     prompts_BPH = read.reference_PH.expand(len(texts), -1, -1)
     reference_BH = read_out(backbone, prefix, prompts_BPH)
-    rows = {text: row for row, text in enumerate(texts)}
-    metrics = {text: TextMetric(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
     states_BX = reference_BH if encoder is None else sentence_states(encoder, texts, read.mean_X)
     return ReadTexts(
         prefix=prefix,
         reference_BH=reference_BH,
         features_BT=text_features(read, states_BX),
-        metrics=tuple(metrics[text] for text in texts),
+        metrics=text_metrics(backbone, read, prefix, texts),
     )
 
 
@@ -110,17 +114,8 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         reference_BH=texts.reference_BH,
         metric_BDD=torch.stack([one.get() for one in texts.metrics]) if measured else None,
     )
-    start_BPH = start_of(task, params).detach()
-    if adapts_by in INNER_LOOPS and has_events:
-        loss = inner_loss(task, params, adapts_by=adapts_by)
-        moved_BPH = adapt(start_BPH, loss, rates=task.rates(params))
-    else:
-        moved_BPH = start_BPH
-    with torch.no_grad():
-        users_BD = task.users(params, moved_BPH)
-        if adapts_by == "ridge" and has_events:
-            users_BD = _where_any(shown, ridge_users(params, constants, shown, users_BD), users_BD)
-    return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH.detach())
+    users_BD, moved_BPH = _adapted(task, params, adapts_by=adapts_by)
+    return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH)
 
 
 def adapt_linearly(
@@ -146,16 +141,23 @@ def adapt_linearly(
     """
     shown = to_events(events, constants)
     task = TangentTask(constants=constants, support=shown, query=shown, features_BT=features_BT)
-    start_BD = start_of(task, params).detach()
-    has_events = bool(shown.mask_BK.any())
+    return _adapted(task, params, adapts_by=adapts_by)[0]
+
+
+def _adapted(task: PromptTask | TangentTask, params: Params, *, adapts_by: str) -> tuple[Tensor, Tensor]:
+    """Return the user vectors, (B, D), and what the inner loop has moved from its start, (B, ...)."""
+    events = task.support
+    has_events = bool(events.mask_BK.any())
+    moved = start_of(task, params).detach()
     if adapts_by in INNER_LOOPS and has_events:
         loss = inner_loss(task, params, adapts_by=adapts_by)
-        start_BD = adapt(start_BD, loss, rates=task.rates(params))
+        moved = adapt(moved, loss, rates=task.rates(params)).detach()
     with torch.no_grad():
-        users_BD = task.users(params, start_BD)
+        users_BD = task.users(params, moved)
         if adapts_by == "ridge" and has_events:
-            users_BD = _where_any(shown, ridge_users(params, constants, shown, users_BD), users_BD)
-    return users_BD
+            solved_BD = ridge_users(params, task.constants, events, users_BD)
+            users_BD = _where_any(events, solved_BD, users_BD)
+    return users_BD, moved
 
 
 def _where_any(events: Events, solved_BD: Tensor, prior_BD: Tensor) -> Tensor:

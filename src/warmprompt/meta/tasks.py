@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, row_of
+from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, TextMetric
+from warmprompt.backbone.readout import ReadOut, text_metrics
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import NUM_QUERY, Episode, Order, batch_episodes, draw_episode
 from warmprompt.meta.inner import adapt
@@ -214,21 +214,15 @@ def _task(  # noqa: PLR0913 - what makes a task, by keyword
     with torch.no_grad():
         prompts_BPH = material.read.reference_PH.expand(len(texts), -1, -1)
         reference_BH = read_out(material.backbone, prefix, prompts_BPH)
+    metric_BDD = None
+    if adapts_by == "target":
+        metrics = text_metrics(material.backbone, material.read, prefix, texts)
+        metric_BDD = torch.stack([one.get() for one in metrics])
     return PromptTask(
         **common,  # type: ignore[arg-type]
         backbone=material.backbone,
         read=material.read,
         prefix=prefix,
         reference_BH=reference_BH,
-        metric_BDD=_metrics(material, prefix, texts) if adapts_by == "target" else None,
+        metric_BDD=metric_BDD,
     )
-
-
-def _metrics(material: Material, prefix: TextPrefix, texts: Sequence[str]) -> Tensor:
-    """Return the metric of each text, (B, D, D); equal texts are measured once."""
-    rows = {text: row for row, text in enumerate(texts)}
-    measured = {
-        text: TextMetric(material.backbone, material.read, row_of(prefix, row)).get()
-        for text, row in rows.items()
-    }
-    return torch.stack([measured[text] for text in texts])

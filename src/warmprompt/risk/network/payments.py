@@ -172,7 +172,8 @@ def clean_currency(text: str | None, where: str) -> str:
 def clean_agent(*, bic: str | None, lei: str | None, member_id: str | None, where: str) -> Agent | None:
     """Return an agent with checked ids, or None if there is none of the three.
 
-    The BIC of a head office loses its "XXX" (ISO 9362: 8 characters mean the same).
+    The BIC of a head office loses its branch code "XXX", no placeholder: in ISO 9362 its 8 characters
+    mean the same.
     """
     if bic is not None and not _BIC.fullmatch(bic):
         raise BadInputError(field=f"BIC of {where}", value=bic, remedy="Give 8 or 11 characters, ISO 9362.")
