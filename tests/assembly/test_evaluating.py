@@ -188,3 +188,17 @@ def test_how_prompts_move_behind_a_text_is_measured_once_for_all_users_and_passe
         fitted.score(supports)
         fitted.score(supports[:3])
     assert sizes.count(width) == len(texts)
+
+
+def test_a_linear_ranker_runs_no_language_model_and_ranks_much_as_the_exact_one_does(ranker, data):
+    task = task_of(data, 0, attributes=True)
+    exact = ranker.fit(task.training, task.validation, seed=0)
+    linear = replace(exact, linear=True)
+    supports = [case.support for case in task.cases[5]]
+    with count_forwards(exact.engine.backbone) as sizes:
+        found = linear.score(supports)
+    assert sizes == []
+    wanted = exact.score(supports)
+    # By chance they would not agree at all; one step of the prompt arrives near where the linear answer is.
+    agree = [np.corrcoef(one, other)[0, 1] for one, other in zip(found, wanted, strict=True)]
+    assert np.median(agree) > 0.9

@@ -27,7 +27,7 @@ from warmprompt.evidence.jobs import (
     view_of,
     wanted_cells,
 )
-from warmprompt.evidence.models import Shuffled
+from warmprompt.evidence.models import Shuffled, WithoutRatings
 from warmprompt.evidence.plan import read_plan
 from warmprompt.evidence.running import Pace, last_line, run_jobs, start_process
 from warmprompt.evidence.work import do_job
@@ -253,16 +253,24 @@ def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_setti
         "train.threads": "1",
     }
     told["settings"] = {"*": [f"{name}={value}" for name, value in chosen.items()]}
-    told["models"] = [{"name": "ours"}, {"name": "ours, not adapted", "adapted": False}]
-    told["tables"][0] |= {"models": ["ours", "ours, not adapted"], "seeds": [1], "compare": []}
+    told["models"] = [
+        {"name": "ours"},
+        {"name": "ours, not adapted", "adapted": False},
+        {"name": "ours, linear", "linear": True},
+        {"name": "ours, no ratings", "without": "ratings"},
+    ]
+    rows = [entry["name"] for entry in told["models"]]
+    told["tables"][0] |= {"models": rows, "seeds": [1], "compare": []}
     outcome, _ = build(read_plan(told))
-    assert (outcome.done, outcome.failed) == (2, ())
-    (run,) = (tmp_path / "fits" / "planted").iterdir()
-    assert (run / "manifest.json").is_file()
+    assert (outcome.done, outcome.failed) == (4, ())
+    # Without ratings it is trained anew; the others share one training.
+    runs = list((tmp_path / "fits" / "planted").iterdir())
+    assert len(runs) == 2
+    assert all((run / "manifest.json").is_file() for run in runs)
     cells = {
         spec.name: load_cell(tmp_path / "cells", wanted) for _, spec, wanted in wanted_cells(read_plan(told))
     }
-    ours, plain = cells["ours"], cells["ours, not adapted"]
+    ours, plain, linear, _ = (cells[name] for name in rows)
     # The second one opens what the first has trained, and is charged for it all the same.
     assert ours.cost.fit_s == plain.cost.fit_s > 0
     assert ours.users_hash == plain.users_hash
@@ -270,6 +278,31 @@ def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_setti
         (one != other).any()
         for one, other in zip(ours.tested[5].values(), plain.tested[5].values(), strict=True)
     )
+    assert linear.users_hash == ours.users_hash
+    assert any(
+        (one != other).any()
+        for one, other in zip(linear.tested[5].values(), plain.tested[5].values(), strict=True)
+    )
+
+
+def test_ratings_that_are_hidden_are_hidden_from_training_and_supports(data_name):
+    planted = open_dataset(ensure_dataset(data_name))
+
+    class Echo:
+        name, num_parameters, seen = "echo", 0, None
+
+        def fit(self, training, validation, *, seed):
+            self.seen = (training.interactions.ratings, validation.interactions.ratings)
+            return self
+
+        def score(self, supports):
+            return np.array([one.ratings_K for one in supports])
+
+    fitted = WithoutRatings(inner=Echo()).fit(planted, planted, seed=0)
+    assert planted.interactions.ratings is not None
+    assert fitted.inner.seen == (None, None)
+    one = Support(user=0, items_K=np.zeros(2, dtype=np.int32), ratings_K=np.ones(2, dtype=np.float32))
+    assert np.isnan(fitted.score([one])).all()
 
 
 def test_a_shuffled_support_is_another_users():

@@ -13,12 +13,19 @@ from torch import Tensor
 
 from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, repeat_prefix
 from warmprompt.backbone.load import Backbone
-from warmprompt.data.episodes import EventBatch
+from warmprompt.backbone.readout import sentence_states, text_features
+from warmprompt.data.episodes import EventBatch, batch_supports
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import catalogue_vectors, popularity_scores
-from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users, read_user_texts
+from warmprompt.meta.predict import (
+    Adapted,
+    ReadTexts,
+    adapt_linearly,
+    adapt_users,
+    read_user_texts,
+)
 from warmprompt.scoring.memory import recall
 from warmprompt.types import Floats, Support
 
@@ -111,6 +118,27 @@ def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
         engine.trained.read,
         texts=texts,
         events=events,
+        adapts_by=engine.adapts_by,
+    )
+
+
+def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Support]) -> Tensor:
+    """Return user vectors, (B, D), as if the language model answered to prompts as it does near the start.
+
+    See `meta.predict.adapt_linearly`. Where a sentence encoder reads user texts, the language model does
+    not run at all; else it reads each text once.
+    """
+    trained = engine.trained
+    if engine.encoder is None or not any(texts):
+        features_BT = read(engine, texts).features_BT
+    else:
+        states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
+        features_BT = text_features(trained.read, states_BX)
+    return adapt_linearly(
+        trained.params,
+        trained.constants,
+        features_BT=features_BT,
+        events=batch_supports(supports),
         adapts_by=engine.adapts_by,
     )
 

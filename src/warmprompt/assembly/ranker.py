@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warmprompt.adaptation.engine import Engine, adapt, read, score
+from warmprompt.adaptation.engine import Engine, adapt, read, score, users_linearly
 from warmprompt.adaptation.events import user_text
 from warmprompt.assembly.building import settings_that_matter, users_hash
 from warmprompt.assembly.runs import open_engine
@@ -38,6 +38,7 @@ class PromptRanker:
         settings: The run's, its seed among them.
         dataset: The whole data set, to tell the usual splits from other choices of users.
         adapted: False leaves every prompt at its learned start, to show what adaptation is worth.
+        linear: True takes the inner steps in the language model's linear response, without running it.
         watch: Told when training is needed, and how it goes.
         on_fit: Told the seed and the seconds that training took, then or earlier.
         engine: The fitted model; None before `fit`.
@@ -48,6 +49,7 @@ class PromptRanker:
     settings: Settings
     dataset: Dataset
     adapted: bool = True
+    linear: bool = False
     watch: Watch = ignore
     on_fit: Callable[[int, float], object] = lambda _seed, _train_s: None
     engine: Engine | None = None
@@ -97,6 +99,8 @@ class PromptRanker:
 
     def _score(self, engine: Engine, supports: Sequence[Support]) -> Floats:
         texts = [user_text(support.about, support.attributes) for support in supports]
+        if self.linear:
+            return score(engine, users_linearly(engine, texts, supports), supports)
         fresh = read(engine, texts)
         if any(len(support.items_K) for support in supports):
             fresh = replace(fresh, metrics=tuple(map(self.metrics.setdefault, texts, fresh.metrics)))

@@ -26,8 +26,12 @@ def described(about: Mapping[str, Any]) -> str:
         parts.append(", ".join(changed) or "the defaults")
         if not about["adapted"]:
             parts.append("prompts left at the learned start")
+        if about.get("linear"):
+            parts.append("adapted in the linear response, the language model not run")
     if about.get("shuffle"):
         parts.append(f"{about['shuffle']} of another user")
+    if about.get("without"):
+        parts.append(f"{about['without']} hidden, in training too")
     return "; ".join(parts)
 
 

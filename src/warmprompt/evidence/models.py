@@ -41,10 +41,12 @@ def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any
     """
     if spec.baseline is None:
         about = describe_product(spec, dataset=dataset, seed=seed) | {"adapted": spec.adapted}
+        about |= {"linear": True} if spec.linear else {}
     else:
         built = _factory(spec, dataset, _placeholder(spec))()
         about = {"baseline": spec.baseline, "settings": _plain_fields(built)}
-    return about | ({"shuffle": spec.shuffle} if spec.shuffle else {})
+    about |= {"shuffle": spec.shuffle} if spec.shuffle else {}
+    return about | ({"without": spec.without} if spec.without else {})
 
 
 def build_model(
@@ -65,17 +67,21 @@ def build_model(
         settings = product_settings(spec, dataset=wanted.dataset, seed=wanted.seed)
         about = json.dumps(describe_product(spec, dataset=wanted.dataset, seed=wanted.seed), sort_keys=True)
         own = hashlib.sha256(f"{dataset.content_hash} {about}".encode()).hexdigest()[:12]
+        seen = f"{view}-no-{spec.without}" if spec.without else view
         product = Product(
             settings=settings,
-            folder=fits / slug(wanted.dataset) / f"{own}-seed-{wanted.seed}-{view}",
+            folder=fits / slug(wanted.dataset) / f"{own}-seed-{wanted.seed}-{seen}",
             dataset=dataset,
             adapted=spec.adapted,
+            linear=spec.linear,
             watch=watch,
         )
         build = partial(_same, product)
     else:
         vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
         build = _factory(spec, wanted.dataset, vectors)
+    if spec.without:
+        build = partial(_without_ratings, build)
     if not spec.shuffle:
         return build
     return lambda: Shuffled(inner=build(), what=spec.shuffle)
@@ -120,6 +126,41 @@ class Shuffled:
         if self.what == "attributes":
             return replace(own, attributes=other.attributes, about=other.about)
         return replace(own, items_K=other.items_K, ratings_K=other.ratings_K, times_K=other.times_K)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WithoutRatings:
+    """A control: nobody's ratings are seen, in training nor in supports."""
+
+    inner: Ranker
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return f"{self.inner.name}, no ratings"
+
+    @property
+    def num_parameters(self) -> int:
+        """The model's."""
+        return self.inner.num_parameters
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> WithoutRatings:
+        """Fit the model on the same events without their ratings."""
+        bare = (
+            replace(view, interactions=replace(view.interactions, ratings=None))
+            for view in (training, validation)
+        )
+        return replace(self, inner=self.inner.fit(*bare, seed=seed))
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item for each user, (B, V), by which items alone."""
+        return self.inner.score(
+            [replace(one, ratings_K=np.full_like(one.ratings_K, np.nan)) for one in supports]
+        )
+
+
+def _without_ratings(build: Callable[[], Ranker]) -> Ranker:
+    return WithoutRatings(inner=build())
 
 
 def _same(ranker: Ranker) -> Ranker:

@@ -35,6 +35,7 @@ from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.controls import CONTROLS
 
 SHUFFLES = ("", "supports", "attributes")
+WITHOUT = ("", "ratings")
 _EVERYWHERE = "*"
 
 
@@ -48,7 +49,9 @@ class ModelSpec:
         settings: Of the baseline, over those tuned on the data set.
         assignments: Of the product, over its defaults: "section.key=value", as `warmprompt train --set`.
         adapted: False leaves the product's prompt at its learned start.
+        linear: True adapts the product in the language model's linear response, without running it.
         shuffle: A control: "supports" or "attributes" gives every user those of another user.
+        without: A control: "ratings" hides them, in training too.
     """
 
     name: str
@@ -56,7 +59,9 @@ class ModelSpec:
     settings: Mapping[str, float] = field(default_factory=dict)
     assignments: tuple[str, ...] = ()
     adapted: bool = True
+    linear: bool = False
     shuffle: str = ""
+    without: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,11 @@ def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
     _only(told, ("product", "blend", "compare", "lists", "settings", "models", "tables"), "plan")
     described = {}
     for entry in told.get("models", ()):
-        _only(entry, ("name", "baseline", "settings", "set", "adapted", "shuffle"), "[[models]]")
+        _only(
+            entry,
+            ("name", "baseline", "settings", "set", "adapted", "linear", "shuffle", "without"),
+            "[[models]]",
+        )
         described[_text(entry, "name", "[[models]]")] = entry
     reading = _Reading(
         lists={name: tuple(members) for name, members in told.get("lists", {}).items()},
@@ -188,6 +197,9 @@ class _Reading:
             raise UnknownNameError(
                 field=f"{name} shuffle", value=shuffle, remedy="Choose supports or attributes."
             )
+        without = told.get("without", "")
+        if without not in WITHOUT:
+            raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings.")
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(
             name=name,
@@ -195,7 +207,9 @@ class _Reading:
             settings=dict(told.get("settings", {})),
             assignments=() if kind else (*shared, *told.get("set", ())),
             adapted=bool(told.get("adapted", True)),
+            linear=bool(told.get("linear", False)),
             shuffle=shuffle,
+            without=without,
         )
 
 

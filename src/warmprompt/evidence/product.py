@@ -31,6 +31,7 @@ class Product:
         folder: Where the trained model lies or will lie; an interrupted training goes on there.
         dataset: The whole data set.
         adapted: False leaves every prompt at its learned start.
+        linear: True adapts in the linear response of the language model, without running it.
         watch: Told how training goes.
         ranker: The trained model; None before `fit`.
         train_s: Seconds that training took, then or earlier.
@@ -41,6 +42,7 @@ class Product:
     folder: Path
     dataset: Dataset
     adapted: bool = True
+    linear: bool = False
     watch: Watch = ignore
     ranker: PromptRanker | None = None
     train_s: float = 0.0
@@ -65,6 +67,7 @@ class Product:
             settings=settings,
             dataset=self.dataset,
             adapted=self.adapted,
+            linear=self.linear,
             engine=open_engine(trained, adapts_by=None if self.adapted else "nothing"),
         )
         return replace(
