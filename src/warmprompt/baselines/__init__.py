@@ -1,4 +1,4 @@
-"""The models to beat, each a thin adapter over a known method; they know no language model."""
+"""The models to beat, each a thin adapter over a known method; `lora` alone knows a language model."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from warmprompt.baselines.content import ContentKNN, TfidfKNN
 from warmprompt.baselines.ease import EASE
 from warmprompt.baselines.hybrid import Hybrid
 from warmprompt.baselines.ials import IALS
+from warmprompt.baselines.lora import LoRA
 from warmprompt.baselines.markov import MarkovChain
 from warmprompt.baselines.melu import MeLU
 from warmprompt.baselines.multvae import MultVAE
@@ -63,6 +64,7 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "sasrec": SASRec,
     "melu": MeLU,
     "set-encoder": SetEncoder,
+    "lora": LoRA,
 }
 
 SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
@@ -142,6 +144,16 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         "dropout": (0.1, 0.3, 0.5),
         "use_ratings": (0, 1),
     },
+    "lora": {
+        "rank": (4, 8, 16),
+        "rate": (3e-4, 1e-3, 3e-3),
+        "vector_rate": (1e-4, 3e-4, 1e-3),
+        "dropout": (0.0, 0.1, 0.3),
+        "item_vectors": (0, 1),
+        "num_factors": (32, 64, 128),
+        "regularization": (30, 60, 100, 200),
+        "alpha": (3, 5, 10, 20),
+    },
 }
 """Values tried per setting, in rising order; every combination is a possible trial.
 
@@ -154,12 +166,15 @@ starting points. Settings found on other data are in `tuned.TUNED`.
 _COSTS = ("num_epochs", "num_iterations", "num_models", "num_draws")
 """Settings that buy accuracy with time: they may be given, and are not searched."""
 
+_EXTRAS = {"content-vectors": ("vectors_VX",), "lora": ("backbone", "num_layers")}
+"""Further settings that may be given."""
+
 
 def baseline(name: str, **settings: Any) -> Callable[[], Ranker]:
     """Return a factory of the named baseline; settings left out keep their defaults.
 
-    All settings are numbers, but for `vectors_VX` of content-vectors (one text vector per item) and
-    `members` of the blends (member name to its settings).
+    All settings are numbers, but for `vectors_VX` of content-vectors (one text vector per item), `members`
+    of the blends (member name to its settings) and `backbone` of lora (a model's name).
 
     Raises:
         UnknownNameError: No baseline of that name, or no such setting.
@@ -200,8 +215,8 @@ def _known(name: str) -> tuple[str, ...]:
         return ("members", "num_draws")
     built = BASELINES[name]
     own = {field.name for field in fields(built)} if isinstance(built, type) else set()
-    extra = ("vectors_VX",) if name == "content-vectors" else ()
-    return (*SEARCH_SPACES[name], *(setting for setting in _COSTS if setting in own), *extra)
+    costs = (setting for setting in _COSTS if setting in own)
+    return (*SEARCH_SPACES[name], *costs, *_EXTRAS.get(name, ()))
 
 
 def _check_type(name: str, setting: str, value: object) -> None:
@@ -212,5 +227,8 @@ def _check_type(name: str, setting: str, value: object) -> None:
     elif setting == "members":
         if not isinstance(value, Mapping):
             raise BadInputError(field=field, value=value, remedy="Give settings by the member's name.")
+    elif setting == "backbone":
+        if not isinstance(value, str):
+            raise BadInputError(field=field, value=value, remedy="Name a language model.")
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise BadInputError(field=field, value=value, remedy="Give a number.")
