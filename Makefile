@@ -20,7 +20,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_N
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
-	@echo "make demo-risk  a synthetic payment network, clearing, a settlement day and a small study (runs/demo-risk)"
+	@echo "make demo-risk  few-shot risk profiles; a synthetic payment network, clearing, a settlement day, a small study (runs/demo-risk)"
 	@echo "make serve  serve the demo's run over HTTP on this machine"
 	@echo "make bench  time the adaptation of one user in the demo's run"
 	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages"
@@ -63,13 +63,19 @@ demo-risk: .venv/.risk
 	$(ONE_THREAD) $(BIN)/warmprompt risk clear $(OUT)/links.csv --cash-share 0.2 --alpha 0.8 --beta 0.8 \
 		--out $(OUT)/clearing.csv --plot $(OUT)/cascade.png
 	$(ONE_THREAD) $(BIN)/warmprompt risk simulate --seed 1 --outage B001@30000+20000 --out $(OUT)/day.csv
-	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 8 --incident stress --seed 1 --out $(OUT)
+	$(ONE_THREAD) $(BIN)/warmprompt risk train --customers 200 --out $(OUT)/profiler --overwrite \
+		--save-payments $(OUT)/payments.parquet
+	$(ONE_THREAD) $(BIN)/warmprompt risk profile $(OUT)/profiler --customers 150 --last 30 --plot $(OUT)/reliability.png
+	$(ONE_THREAD) $(BIN)/warmprompt risk profile $(OUT)/profiler $(OUT)/payments.parquet --entity 156 --last 25 \
+		--plot $(OUT)/customer.png
+	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 16 --incident stress --seed 1 --out $(OUT)
 
 bench: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
 	$(BIN)/warmprompt bench adapt $(OUT) --k 10 --batch 1,32
 
 evidence: .venv/.dev
+	$(BIN)/python benchmarks/random_backbone.py --like smollm2-135m --out runs/random-smollm2-135m
 	$(BIN)/warmprompt evidence build --jobs $(JOBS)
 	$(BIN)/warmprompt evidence report
 

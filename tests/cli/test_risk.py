@@ -190,7 +190,12 @@ def test_a_customers_scores_are_those_of_a_replayed_stream(capfd, made_up, profi
     entity = int(np.flatnonzero((counts > 30) & (counts < 60))[0])
     command = ["risk", "profile", str(tmp_path / "profiler"), str(tmp_path / "payments.parquet")]
     assert run([*command, f"--entity={entity}", "--last=3", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    whole = json.loads(capfd.readouterr().out)
+    told = whole["payments"]
+    assert whole["entity"] == entity
+    # Nothing was saved about whom it was fitted to; drift is watched over all of the customer's payments.
+    assert whole["used_in_training"] is False
+    assert whole["drift"]["p_risk"] == {"num_values": int(counts[entity]), "alarms_s": []}
 
     context = counterparty_context(made_up)
     state, waiting, scores = profiler.start(entity), [], []
@@ -214,7 +219,11 @@ def test_a_customers_scores_are_those_of_a_replayed_stream(capfd, made_up, profi
     assert [row["score"] for row in told] == [score.score for score in scores[-3:]]
     assert told[-1]["num_known"] == MAX_SUPPORT
 
-    assert run([*command, f"--entity={entity}", "--last=2"]) == 0
-    assert f"customer {entity}" in capfd.readouterr().out
+    plot = tmp_path / "customer.png"
+    assert run([*command, f"--entity={entity}", "--last=2", f"--plot={plot}"]) == 0
+    shown = capfd.readouterr().out
+    assert f"customer {entity}" in shown
+    assert f"drift of p_risk, all {counts[entity]} payments of the customer: no alarm" in shown
+    assert plot.read_bytes()[:4] == b"\x89PNG"
     assert run([*command, "--entity=999999"]) == 2
-    assert capfd.readouterr().err == "error: --entity: '999999'. Name a customer of the file.\n"
+    assert capfd.readouterr().err == "error: --entity: '999999'. Name a customer of the payments.\n"

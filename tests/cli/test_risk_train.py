@@ -32,9 +32,26 @@ def test_what_was_trained_profiles_the_customers_it_was_made_of(capfd, trained):
     entity = int(payments.entity_N[-1])
     command = ["risk", "profile", str(trained / "profiler"), str(trained / "payments.parquet")]
     assert run([*command, f"--entity={entity}", "--last=2", "--json"]) == 0
-    rows = json.loads(capfd.readouterr().out)
+    told = json.loads(capfd.readouterr().out)
+    assert told["used_in_training"] is True
+    rows = told["payments"]
     assert [row["time_s"] for row in rows] == payments.time_N[payments.entity_N == entity][-2:].tolist()
     assert all(0 <= row["p_low"] <= row["p_risk"] <= row["p_high"] <= 1 for row in rows)
+
+
+def test_a_profiler_is_judged_on_customers_that_are_new_to_it(capfd, trained, tmp_path):
+    command = ["risk", "profile", str(trained / "profiler"), "--customers=160", "--last=20"]
+    plot = tmp_path / "reliability.png"
+    assert run([*command, "--seed=2", f"--plot={plot}", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["frauds"] == sum(round(share * num) for _, share, num in told["reliability"])
+    assert told["payments"] <= 20 * told["customers"] <= 20 * 160
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    # The training's own seed makes up the training's own customers, all of them used.
+    assert run([*command, "--seed=1"]) == 2
+    assert capfd.readouterr().err.startswith("error: customers: 'none to judge'. All of them were used")
+    assert run([*command, str(trained / "payments.parquet")]) == 2
+    assert capfd.readouterr().err.startswith("error: customers: 'none to judge'.")
 
 
 def test_a_file_trains_what_the_same_made_up_payments_train(capfd, trained, tmp_path):

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
+from warmprompt.cli.risk_profile import profile_command
+from warmprompt.cli.risk_screen import print_pairs, print_written, require_suffix
 from warmprompt.cli.risk_train import train_command
 from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
@@ -65,45 +65,7 @@ _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the
 
 
 app.command("train")(train_command)
-
-
-@app.command("profile")
-def profile_command(
-    profiler: Annotated[Path, typer.Argument(help="Folder that `risk train` wrote.", show_default=False)],
-    file: Annotated[
-        Path, typer.Argument(help="CSV or Parquet of payments, the Fraud Detection Handbook's columns.")
-    ],
-    entity: Annotated[int, typer.Option("--entity", help="Customer whose payments are scored.")],
-    last: Annotated[int, typer.Option("--last", help="How many of the customer's last payments.")] = 10,
-    as_json: _JSON = False,
-) -> None:
-    """Score a customer's payments, each with a profile of those before it and the labels due by then."""
-    from dataclasses import asdict
-
-    from warmprompt.cli.risk_files import score_entity
-
-    if last < 1:
-        raise BadInputError(field="--last", value=last, remedy="Give at least 1.")
-    scored = score_entity(profiler, file, entity=entity, last=last)
-    if as_json:
-        rows = [
-            {"time_s": one.time_s, "amount_minor": one.amount_minor} | asdict(each) for one, each in scored
-        ]
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    head = ("time, UTC", "amount, minor units", "known", "p_risk", "from", "to", "set says")
-    table = Table(*head, title=f"customer {entity}", title_justify="left", show_edge=False)
-    for column in table.columns[:-1]:
-        column.justify = "right"
-    for one, each in scored:
-        table.add_row(
-            f"{datetime.fromtimestamp(one.time_s, UTC):%Y-%m-%d %H:%M:%S}",
-            f"{one.amount_minor:,}",
-            str(each.num_known),
-            *(f"{value:.4f}" for value in (each.p_risk, each.p_low, each.p_high)),
-            each.decision,
-        )
-    screen().print(table)
+app.command("profile")(profile_command)
 
 
 @app.command("network")
@@ -122,8 +84,8 @@ def network_command(
     as_json: _JSON = False,
 ) -> None:
     """Read or generate a payment network and show its figures."""
-    _require_suffix("--out", out, ".csv")
-    _require_suffix("--plot", plot, ".png")
+    require_suffix("--out", out, ".csv")
+    require_suffix("--plot", plot, ".png")
     from dataclasses import asdict
 
     from warmprompt.cli.risk_files import edges_csv, read_network
@@ -141,8 +103,8 @@ def network_command(
         _print_json(figures | {"total": network.total, "currency": network.currency})
         return
     title = str(file or f"synthetic, after published figures of Fedwire in 2004, seed {seed}")
-    _print_pairs(title, {name.replace("_", " "): _number(value) for name, value in figures.items()})
-    _print_written(out, plot)
+    print_pairs(title, {name.replace("_", " "): _number(value) for name, value in figures.items()})
+    print_written(out, plot)
 
 
 @app.command("clear")
@@ -166,8 +128,8 @@ def clear_command(
     as_json: _JSON = False,
 ) -> None:
     """Clear obligations: who pays what, and who defaults."""
-    _require_suffix("--out", out, ".csv")
-    _require_suffix("--plot", plot, ".png")
+    require_suffix("--out", out, ".csv")
+    require_suffix("--plot", plot, ".png")
     from warmprompt.cli.risk_files import clearing_csv, read_network
 
     network = read_network(file, None)
@@ -201,10 +163,10 @@ def clear_command(
             | {"solver": cleared.solver, "defaulted": defaulted, "payments": payments}
         )
         return
-    _print_pairs(f"{file}, {cleared.solver}", {name: _number(value) for name, value in figures.items()})
+    print_pairs(f"{file}, {cleared.solver}", {name: _number(value) for name, value in figures.items()})
     if defaulted:
         screen().print(f"in default: {', '.join(defaulted[:20])}{' ...' if len(defaulted) > 20 else ''}")
-    _print_written(out, plot)
+    print_written(out, plot)
 
 
 @app.command("simulate")
@@ -225,7 +187,7 @@ def simulate_command(
     as_json: _JSON = False,
 ) -> None:
     """Simulate one synthetic day of real-time gross settlement."""
-    _require_suffix("--out", out, ".csv")
+    require_suffix("--out", out, ".csv")
     from warmprompt.cli.risk_files import day_csv, read_outage
     from warmprompt.risk.settlement import Rules, banks_table, simulate_day
     from warmprompt.risk.study import WorldSettings, draw_day, make_world
@@ -251,8 +213,8 @@ def simulate_command(
     if as_json:
         _print_json({re.sub(r",? ", "_", name): value for name, value in figures.items()} | {"seed": seed})
         return
-    _print_pairs(f"one synthetic day, seed {seed}", {name: _number(value) for name, value in figures.items()})
-    _print_written(out)
+    print_pairs(f"one synthetic day, seed {seed}", {name: _number(value) for name, value in figures.items()})
+    print_written(out)
 
 
 @app.command("study")
@@ -314,7 +276,7 @@ def study_command(
         return
     typer.echo(page, nl=False)
     if out is not None:
-        _print_written(out / "report.md", out / "results.json", out / "losses.png")
+        print_written(out / "report.md", out / "results.json", out / "losses.png")
 
 
 def _generated(banks: int, seed: int) -> PaymentNetwork:
@@ -366,29 +328,10 @@ def _cleared(
     return solve(owed, assets_N, costs=costs), assets_N
 
 
-def _require_suffix(option: str, path: Path | None, suffix: str) -> None:
-    if path is not None and path.suffix.lower() != suffix:
-        raise BadInputError(field=option, value=path, remedy=f"Name a {suffix} file.")
-
-
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".")
-
-
-def _print_pairs(title: str, pairs: dict[str, str]) -> None:
-    table = Table("", "", title=title, title_justify="left", show_header=False, show_edge=False)
-    table.columns[1].justify = "right"
-    for name, value in pairs.items():
-        table.add_row(name, value)
-    screen().print(table)
 
 
 def _print_json(told: dict[str, Any]) -> None:
     finite = {name: None if value != value else value for name, value in told.items()}  # noqa: PLR0124  NaN
     typer.echo(json.dumps(finite, indent=1))
-
-
-def _print_written(*paths: Path | None) -> None:
-    written = [str(path) for path in paths if path is not None]
-    if written:
-        screen().print(f"wrote {', '.join(written)}")

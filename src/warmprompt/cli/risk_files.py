@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.errors import BadInputError
 from warmprompt.risk.network.edges import EDGE_COLUMNS, read_edges_csv, read_edges_parquet
 from warmprompt.risk.network.graph import PaymentNetwork
 from warmprompt.risk.network.iso20022 import read_payments
@@ -20,7 +20,6 @@ from warmprompt.risk.settlement.payments import Doubles
 
 if TYPE_CHECKING:
     from warmprompt.risk.contagion import Clearing
-    from warmprompt.risk.profile import Payment, RiskEstimate
     from warmprompt.risk.settlement import DayResult
 
 
@@ -88,41 +87,6 @@ def read_outage(text: str, nodes: tuple[str, ...]) -> tuple[Action, ...]:
         raise BadInputError(field="--outage", value=text, remedy=remedy)
     start_s = float(parts[2])
     return outage(bank=nodes.index(parts[1]), start_s=start_s, end_s=start_s + float(parts[3]))
-
-
-def score_entity(folder: Path, file: Path, *, entity: int, last: int) -> list[tuple[Payment, RiskEstimate]]:
-    """Return an entity's last payments and what the saved profiler thought of each when it came.
-
-    Raises:
-        BadInputError: No profiler or no such table there.
-        UnknownNameError: The entity has no payment.
-    """
-    from warmprompt.risk.profile import MAX_SUPPORT, Payment, counterparty_context, load_profiler
-    from warmprompt.risk.profile import read_payments as read_card_payments
-
-    scorer = load_profiler(folder)
-    table = read_card_payments(file, label_delay_s=scorer.model.label_delay_s)
-    rows = np.flatnonzero(table.entity_N == entity)
-    if not len(rows):
-        raise UnknownNameError(field="--entity", value=entity, remedy="Name a customer of the file.")
-    context_NC = counterparty_context(table)
-    payments = [
-        Payment(
-            id=int(row),
-            time_s=int(table.time_N[row]),
-            amount_minor=int(table.amount_minor_N[row]),
-            counterparty=int(table.counterparty_N[row]),
-            context=tuple(context_NC[row].tolist()),
-        )
-        for row in rows
-    ]
-    scored = []
-    for place in range(max(0, len(payments) - last), len(payments)):
-        now, before = payments[place], payments[max(0, place - MAX_SUPPORT) : place]
-        due_s = now.time_s - scorer.model.label_delay_s
-        labels = {one.id: bool(table.fraud_N[int(one.id)]) for one in before if one.time_s <= due_s}
-        scored.append((now, scorer.score(scorer.profile(entity, before, labels), now)))
-    return scored
 
 
 def edges_csv(network: PaymentNetwork) -> bytes:

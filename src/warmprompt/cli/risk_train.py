@@ -15,7 +15,7 @@ from warmprompt.errors import BadInputError
 if TYPE_CHECKING:
     from warmprompt.risk.profile import FitReport, Payments
 
-_MADE_UP, _MOST = 500, 2_000
+MADE_UP, _MOST = 500, 2_000
 
 
 def train_command(
@@ -31,7 +31,7 @@ def train_command(
         int | None,
         typer.Option(
             "--customers",
-            help=f"Customers to make up ({_MADE_UP} if left out), or to use of the file at most ({_MOST:,}).",
+            help=f"Customers to make up ({MADE_UP} if left out), or to use of the file at most ({_MOST:,}).",
         ),
     ] = None,
     save_payments: Annotated[
@@ -74,7 +74,7 @@ def train_command(
         write_payments,
     )
 
-    payments = read_payments(transactions) if transactions else _made_up(customers or _MADE_UP, seed)
+    payments = read_payments(transactions) if transactions else made_up_payments(customers or MADE_UP, seed)
     if save_payments is not None:
         write_payments(payments, save_payments)
     with watching() as watch:
@@ -87,14 +87,18 @@ def train_command(
             level=level,
             watch=watch,
         )
-    save_profiler(profiler, out, overwrite=overwrite)
+    save_profiler(profiler, out, overwrite=overwrite, marks=report.marks)
     if as_json:
         told = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
+        del told["marks"]
         typer.echo(json.dumps(told, indent=1))
         return
     _print(report, "made-up payments" if transactions is None else str(transactions))
-    table, entity = transactions or save_payments or "PAYMENTS", int(payments.entity_N[-1])
-    screen().print(f"wrote {out}\nnext: warmprompt risk profile {out} {table} --entity {entity} --last 5")
+    table, entity = transactions or save_payments, int(payments.entity_N[-1])
+    lines = [f"wrote {out}", f"next: warmprompt risk profile {out}"]
+    if table is not None:
+        lines.append(f"or:   warmprompt risk profile {out} {table} --entity {entity} --last 5")
+    screen().print("\n".join(lines))
 
 
 def _check(
@@ -122,7 +126,7 @@ def _check(
         raise BadInputError(field="--save-payments", value=save_payments, remedy=remedy)
 
 
-def _made_up(num_customers: int, seed: int) -> Payments:
+def made_up_payments(num_customers: int, seed: int) -> Payments:
     """Return a made-up world's payments; places and frauds grow with its customers."""
     from warmprompt.risk.profile import WorldSettings, make_world
 

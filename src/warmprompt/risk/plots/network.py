@@ -65,10 +65,12 @@ def plot_network(network: PaymentNetwork, path: Path, *, core_share: float = 0.7
         axes.annotate(
             network.nodes[node],
             place[node],
+            xytext=(0, 2 + np.sqrt(size[node]) / 2),
+            textcoords="offset points",
             fontsize=7.5,
             color=INK,
             ha="center",
-            va="center",
+            va="bottom",
             zorder=5,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
         )

@@ -9,6 +9,9 @@ from river.drift import ADWIN
 
 from warmprompt.errors import BadInputError
 
+# ADWIN looks for a change at every 32nd value; with fewer it says nothing.
+LEAST_VALUES = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class DriftReport:
@@ -44,7 +47,7 @@ class DriftWatch:
     def __init__(self, *, delta: float = 0.002) -> None:
         if not 0 < delta < 1:
             raise BadInputError(field="delta", value=delta, remedy="Give a number between 0 and 1.")
-        self._window = ADWIN(delta=delta)  # type: ignore[no-untyped-call]
+        self._window = ADWIN(delta=delta, clock=LEAST_VALUES)  # type: ignore[no-untyped-call]
         self._seen = 0
         self._alarms = 0
 

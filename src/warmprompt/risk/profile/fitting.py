@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score
 
 from warmprompt.backbone.load import Backbone
 from warmprompt.errors import BadInputError
+from warmprompt.risk.profile.audit import marks_of
 from warmprompt.risk.profile.calibration import fit_calibration
 from warmprompt.risk.profile.episodes import HORIZON_S, MAX_SUPPORT, Episodes, build_episodes, draw_cuts
 from warmprompt.risk.profile.payments import DAY_S, Longs, Payments, counterparty_context
@@ -39,6 +40,7 @@ class FitReport:
         frauds: Among them.
         average_precision: Per K, on calibration entities, whom no model was fitted or tuned on.
         stages: Of training.
+        marks: Of all entities it was fitted to, chosen or calibrated on; see `marks_of`.
     """
 
     entities: tuple[int, int, int]
@@ -46,6 +48,7 @@ class FitReport:
     frauds: tuple[int, int, int]
     average_precision: dict[int, float]
     stages: tuple[StageReport, ...]
+    marks: tuple[str, ...]
 
 
 def fit_profiler(  # noqa: PLR0913 - settings by keyword
@@ -110,13 +113,14 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         calibrations={k: fit_calibration(scores[k], held[k].fraud_R, level=level) for k in KS},
         model_hash=hash_model(model),
     )
-    parts = fitted_to, chosen_on, held[0]
+    parts, marks = (fitted_to, chosen_on, held[0]), marks_of(payments)
     report = FitReport(
         entities=(len(training), len(validation), len(calibration)),
         payments=tuple(len(part.fraud_R) for part in parts),  # type: ignore[arg-type]
         frauds=tuple(int(part.fraud_R.sum()) for part in parts),  # type: ignore[arg-type]
         average_precision={k: float(average_precision_score(held[k].fraud_R, scores[k])) for k in KS},
         stages=tuple(stages),
+        marks=tuple(marks[int(entity)] for part in (training, validation, calibration) for entity in part),
     )
     return profiler, report
 

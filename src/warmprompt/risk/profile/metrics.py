@@ -56,6 +56,19 @@ def calibration_error(p_R: Doubles, fraud_R: Bools, *, num_bins: int = NUM_BINS)
     return float(np.abs(gaps).sum() / len(p_R))
 
 
+def reliability_by(edges: Doubles, p_R: Doubles, fraud_R: Bools) -> list[tuple[float, float, int]]:
+    """Return (mean p, share of fraud, payments) of each bin that holds any; `edges` rise."""
+    place_R = np.searchsorted(edges, p_R)
+    return [
+        (
+            float(p_R[place_R == one].mean()),
+            float(fraud_R[place_R == one].mean()),
+            int((place_R == one).sum()),
+        )
+        for one in np.unique(place_R)
+    ]
+
+
 def card_precision(
     scores_R: Doubles, fraud_R: Bools, time_R: Longs, entity_R: Longs, *, k: int = 100
 ) -> float:

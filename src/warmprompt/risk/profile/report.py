@@ -26,6 +26,7 @@ from warmprompt.risk.profile.metrics import (
     coverage_interval,
     judge,
     paired_intervals,
+    reliability_by,
     weighted_average_precision,
 )
 from warmprompt.risk.profile.payments import LABEL_DELAY_S, Bools, Doubles, Longs
@@ -298,18 +299,9 @@ def _draw_reliability(axes: Axes, found: Summary) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _reliability(p_R: Doubles, fraud_R: np.ndarray, *, num_bins: int = 20) -> list[tuple[float, float, int]]:
-    """Return (mean p, share of fraud, payments) of bins whose edges grow geometrically."""
-    edges = np.geomspace(max(1e-4, float(p_R.min())), 1.0, num_bins)
-    place_R = np.searchsorted(edges, p_R)
-    return [
-        (
-            float(p_R[place_R == one].mean()),
-            float(fraud_R[place_R == one].mean()),
-            int((place_R == one).sum()),
-        )
-        for one in np.unique(place_R)
-    ]
+def _reliability(p_R: Doubles, fraud_R: Bools, *, num_bins: int = 20) -> list[tuple[float, float, int]]:
+    """Return bins whose edges grow geometrically; over five seeds there are frauds at the bottom too."""
+    return reliability_by(np.geomspace(max(1e-4, float(p_R.min())), 1.0, num_bins), p_R, fraud_R)
 
 
 _TITLES = {

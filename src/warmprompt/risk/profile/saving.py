@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,16 @@ _NUMBERS, _MANIFEST = "profiler.safetensors", "profiler.json"
 _VERSION = 2
 
 
-def save_profiler(profiler: Profiler, folder: Path, *, overwrite: bool = False) -> None:
+def save_profiler(
+    profiler: Profiler, folder: Path, *, overwrite: bool = False, marks: Sequence[str] = ()
+) -> None:
     """Write a profiler to a folder that is there whole or not at all.
+
+    Args:
+        profiler: Trained and calibrated.
+        folder: Where to.
+        overwrite: Whether a folder with something in it may be replaced.
+        marks: Of the entities it was fitted to, so that they are not judged as unseen; see `marks_of`.
 
     Raises:
         BadInputError: The folder holds something and may not be replaced.
@@ -63,6 +72,7 @@ def save_profiler(profiler: Profiler, folder: Path, *, overwrite: bool = False) 
             "num_layers": model.backbone.num_layers,
             "weights_hash": model.backbone.weights_hash,
         },
+        "entities": sorted(marks),
         "model_hash": profiler.model_hash,
         "numbers_hash": hashlib.sha256(numbers).hexdigest(),
     }
@@ -121,6 +131,17 @@ def load_profiler(folder: Path, *, backbone: Backbone | None = None) -> Profiler
     if hash_model(model) != manifest["model_hash"]:
         raise _damaged(folder, "its numbers are not those that were saved")
     return Profiler(model=model, calibrations=calibrations, model_hash=manifest["model_hash"])
+
+
+def read_marks(folder: Path) -> frozenset[str]:
+    """Return the marks of the entities that a saved profiler was fitted to; none where they were not kept.
+
+    Raises:
+        BadInputError: No profiler lies there.
+        IntegrityError: A file is damaged.
+        MismatchError: Another version wrote it.
+    """
+    return frozenset(_read(folder)[0].get("entities", ()))
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

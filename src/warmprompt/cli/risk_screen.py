@@ -1,0 +1,37 @@
+"""What the commands of `warmprompt risk` print and refuse alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.table import Table
+
+from warmprompt.cli.screen import screen
+from warmprompt.errors import BadInputError
+
+
+def require_suffix(option: str, path: Path | None, suffix: str) -> None:
+    """Refuse a file of another kind before anything takes time.
+
+    Raises:
+        BadInputError: The name ends otherwise.
+    """
+    if path is not None and path.suffix.lower() != suffix:
+        raise BadInputError(field=option, value=path, remedy=f"Name a {suffix} file.")
+
+
+def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
+    """Print names and values, values to the right."""
+    table = Table("", "", title=title, title_justify="left", show_header=False, show_edge=False)
+    table.columns[1].justify = "right"
+    for name, value in pairs.items():
+        table.add_row(name, value)
+    screen().print(table)
+
+
+def print_written(*paths: Path | None) -> None:
+    """Print which files were written."""
+    written = [str(path) for path in paths if path is not None]
+    if written:
+        screen().print(f"wrote {', '.join(written)}")
