@@ -123,3 +123,12 @@ def test_what_does_not_fit_is_refused(views, wrong):
 def test_an_unknown_member_is_answered_with_the_known():
     with pytest.raises(UnknownNameError, match="ease, ials"):
         baseline("ease-ials", members={"toppop": {}})()
+
+
+def test_scores_that_differ_by_rounding_alone_weigh_nothing():
+    scores = np.ones((2, 6), dtype=np.float32)
+    scores[0, 2] += np.finfo(np.float32).eps
+    scores[1, 2] = 2.0
+    flat, told = standardise(scores, np.ones(6, dtype=np.bool_))
+    assert (flat == 0).all()
+    assert told.std() == pytest.approx(1.0)

@@ -16,6 +16,7 @@ VECTORS = np.random.default_rng(1).normal(size=(45, 6)).astype(np.float32)
 SMALL = {
     "ials": {"num_factors": 8},
     "blend": {"members": {"ials": {"num_factors": 8}}, "num_draws": 2},
+    "blend-tfidf": {"members": {"ials": {"num_factors": 8}}, "num_draws": 2},
     "ease-ials": {"members": {"ials": {"num_factors": 8}}, "num_draws": 2},
     "content-vectors": {"vectors_VX": VECTORS},
     "multvae": {"num_hidden": 16, "num_latent": 8, "num_epochs": 2},

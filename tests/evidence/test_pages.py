@@ -13,7 +13,7 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.significance import holm
 from warmprompt.evidence.cells import save_cell
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.gathering import further, gather, headline, rows
+from warmprompt.evidence.gathering import further, gather, headline, is_blend, rows
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
 from warmprompt.evidence.pages import _finite, _read_gain, mean_gains, write_pages
 from warmprompt.evidence.plan import read_plan
@@ -172,3 +172,10 @@ def test_settings_are_told_in_words():
     assert described(product | {"shuffle": "supports"}) == (
         "learner.name maml; prompts left at the learned start; supports of another user"
     )
+
+
+def test_a_blend_of_many_is_not_the_best_single_baseline(told):
+    told["blend"], told["tables"][0]["models"] = "blend", ["ease", "ease-ials", "blend", "blend-tfidf"]
+    plan = read_plan(told)
+    blends = [spec.name for spec in plan.tables[0].models if is_blend(plan, spec)]
+    assert blends == ["blend", "blend-tfidf"]

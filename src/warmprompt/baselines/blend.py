@@ -19,6 +19,7 @@ from warmprompt.rng import derive
 from warmprompt.scoring.ranking import top_n
 from warmprompt.types import Floats, Ints, Ranker, Support
 
+_ROUNDING = 1e-5
 _SHORTLIST = 100
 _STEPS = (0.5, 0.2, 0.1)
 
@@ -115,11 +116,15 @@ class Blend:
 
 
 def standardise(scores_BV: Floats, candidates_V: NDArray[np.bool_]) -> Floats:
-    """Return the scores with mean 0 and deviation 1 over each user's candidates; a constant row becomes 0."""
+    """Return the scores with mean 0 and deviation 1 over each user's candidates.
+
+    A row that is constant but for rounding becomes 0: stretched to deviation 1 it would be noise.
+    """
     inside = scores_BV[:, candidates_V]
     mean_B1 = inside.mean(axis=1, keepdims=True)
     deviation_B1 = inside.std(axis=1, keepdims=True)
-    scale_B1 = np.divide(1.0, deviation_B1, out=np.zeros_like(deviation_B1), where=deviation_B1 > 0)
+    varies_B1 = deviation_B1 > _ROUNDING * np.abs(inside).max(axis=1, keepdims=True)
+    scale_B1 = np.divide(1.0, deviation_B1, out=np.zeros_like(deviation_B1), where=varies_B1)
     standard_BV: Floats = ((scores_BV - mean_B1) * scale_B1).astype(np.float32)
     return standard_BV
 

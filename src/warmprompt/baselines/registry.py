@@ -31,6 +31,7 @@ Settings = Mapping[str, Any]
 MEMBERS = {
     "ease-ials": ("ease", "ials"),
     "blend": ("userknn", "itemknn", "ease", "ials", "toppop"),
+    "blend-tfidf": ("userknn", "itemknn", "ease", "ials", "toppop", "content-tfidf"),
 }
 """The members of the blends, in the order of their weights."""
 
@@ -56,6 +57,7 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "ials": IALS,
     "ease-ials": partial(_blend, "ease-ials"),
     "blend": partial(_blend, "blend"),
+    "blend-tfidf": partial(_blend, "blend-tfidf"),
     "content-tfidf": TfidfKNN,
     "content-vectors": ContentKNN,
     "markov": MarkovChain,
@@ -96,6 +98,7 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     # The blends search their weights inside `fit`, on validation users; their members are tuned alone.
     "ease-ials": {},
     "blend": {},
+    "blend-tfidf": {},
     "content-tfidf": {
         "sharpness": (0.5, 1.0, 2.0, 4.0),
         "popularity": (0.0, 0.03, 0.1, 0.3, 1.0, 3.0),

@@ -23,6 +23,14 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
             "use_ratings": 0,
         },
     },
+    "ml-100k": {
+        "toppop-demographic": {"smoothing": 3000, "weight": 1.0},
+        "itemknn": {"num_neighbours": 500, "shrinkage": 20},
+        "userknn": {"num_neighbours": 100, "damping": 0.25, "sharpness": 2.0},
+        "content-tfidf": {"sharpness": 0.5, "popularity": 1.0, "max_words": 2},
+        "ease": {"l2": 6000},
+        "ials": {"num_factors": 16, "regularization": 30, "alpha": 3},
+    },
     "amazon-video-games-2018": {
         "itemknn": {"num_neighbours": 500, "shrinkage": 50},
         "userknn": {"num_neighbours": 200, "damping": 0.25, "sharpness": 0.5},
@@ -32,6 +40,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "amazon-beauty-2014": {
         "itemknn": {"num_neighbours": 2000, "shrinkage": 100},
         "userknn": {"num_neighbours": 100, "damping": 0.25, "sharpness": 1.0},
+        "ease": {"l2": 600},
         "ials": {"num_factors": 128, "regularization": 10, "alpha": 20},
         "content-tfidf": {"sharpness": 1.0, "popularity": 0.1, "max_words": 1},
     },

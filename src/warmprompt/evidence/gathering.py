@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from warmprompt.baselines.registry import MEMBERS
 from warmprompt.errors import IntegrityError
 from warmprompt.evaluation.comparing import best_on_validation, rows_of, stack_users
 from warmprompt.evaluation.metrics import METRICS
@@ -27,6 +28,8 @@ from warmprompt.evidence.cells import Cell, is_there, load_cell
 from warmprompt.evidence.jobs import wanted_cells
 from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
 from warmprompt.rng import derive
+
+_PAIR = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,7 +156,8 @@ def headline(
     """Return the product's gains over the best baseline of each cell, and over the blend.
 
     The best is chosen per K and metric on validation users, among the baselines that have all the
-    product's seeds and are not the blend. Holm corrects over all rows that are returned.
+    product's seeds and are no blend of many (that of EASE and iALS counts as one model). Holm corrects
+    over all rows that are returned.
     """
     seeds = gathered.seeds_of(plan.product)
     if not seeds:
@@ -191,8 +195,13 @@ def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
     return [
         spec
         for spec in gathered.table.models
-        if spec.baseline is not None and not spec.shuffle and spec.name != plan.blend
+        if spec.baseline is not None and not spec.shuffle and not is_blend(plan, spec)
     ]
+
+
+def is_blend(plan: EvidencePlan, spec: ModelSpec) -> bool:
+    """Tell whether a row is a blend of more than two models, which no single baseline is."""
+    return spec.name == plan.blend or len(MEMBERS.get(spec.baseline or "", ())) > _PAIR
 
 
 def _gains(
