@@ -19,6 +19,15 @@ _BY_HAND: Chosen = {
     "train.batch_size": 32,
 }
 
+# A dozen events per user: vectors of 128 factors from weakly regularised factors, and a slow outer rate.
+_SPARSE: Chosen = {
+    "model.num_factors": 128,
+    "model.factor_regularization": 10.0,
+    "model.factor_alpha": 20.0,
+    "train.batch_size": 256,
+    "train.tangent_lr": 0.002,
+}
+
 LEARNERS: Mapping[str, Chosen] = dict.fromkeys(
     ("reptile", "fomaml", "maml", "meta-sgd", "multitask", "closed-form"), _BY_HAND
 )
@@ -31,6 +40,8 @@ DATA: Mapping[tuple[str, str], Chosen] = {
         "train.batch_size": 256,
         "train.patience": 5,
     },
+    ("learned-target", "amazon-beauty-2014"): _SPARSE,
+    ("learned-target", "amazon-video-games-2018"): _SPARSE,
 }
 """(learner, data set) to settings, over those of the learner."""
 
