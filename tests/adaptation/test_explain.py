@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from warmprompt import Event
+from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.explain import attribute
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
@@ -118,18 +119,33 @@ def test_the_only_word_and_the_only_event_can_be_left_out(model, items):
 def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
     rows = 1 + len(told) + len(WHO) + len(ABOUT.split())
     backbone, steps = model.engine.backbone, 2
+    model.texts.get(model.engine, user_text(ABOUT, WHO)).metrics[0].get()
     with count_forwards(backbone) as sizes:
         attribute(model, state, items[:1])
-    # Texts are read once each, all of them are taken at the reference prompt, how prompts move behind each
-    # is measured with a row per factor; then come the steps.
-    texts, width = 1 + len(WHO) + len(ABOUT.split()), len(model.engine.trained.read.move_DH)
-    assert sizes == [texts, rows, *[width] * texts, *[rows] * (steps + 1)]
+    # Each distinct text is read once and taken at the reference prompt once; then come the steps. In each,
+    # one pass over the texts that miss something serves all rounds that find how prompts move behind them.
+    missing = len(WHO) + len(ABOUT.split())
+    assert sizes == [1 + missing, 1 + missing, *[rows, missing] * steps, rows]
     with count_forwards(backbone) as again:
         attribute(model, state, items)
     assert again == sizes
     with count_forwards(backbone) as silent:
         attribute(model, model.adapt(told), items[:1])
-    assert silent[-(steps + 1) :] == [1 + len(told)] * (steps + 1)
+    assert silent == [1] * (steps + 1) + [1 + len(told)] * (steps + 1)  # the state itself, then the batch
+
+
+def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(model, state, told, items):
+    fresh = replace(model, texts=type(model.texts)())
+    width = len(model.engine.trained.read.move_DH)
+    counts = []
+    for one in (model, fresh):
+        with count_forwards(model.engine.backbone) as sizes:
+            attribute(one, state, items[:1])
+        counts.append(sizes)
+    kept, measured = counts
+    assert fresh.texts.peek(user_text(ABOUT, WHO)) is None
+    # The text read, the reference prompt, and a row per factor.
+    assert sorted(measured) == sorted([*kept, 1, 1, width])
 
 
 def test_nearest_are_the_liked_items_by_cosine(model, state, told, items):

@@ -51,6 +51,18 @@ def test_an_append_answers_with_its_places(store):
     assert store.head("ada") == Head(user="ada", last_seq=3, evidence_hash=second.evidence_hash)
 
 
+def test_several_ends_are_told_at_once_and_unknown_users_have_none(store):
+    ends = [
+        store.append(user, told(*range(1, place + 2))) for place, user in enumerate(("ada", "bob", "Ünï"))
+    ]
+    found = store.heads(["bob", "nobody", "Ünï", "ada"])
+    assert sorted(found, key=lambda head: head.last_seq) == [
+        Head(user=user, last_seq=end.last_seq, evidence_hash=end.evidence_hash)
+        for user, end in zip(("ada", "bob", "Ünï"), ends, strict=True)
+    ]
+    assert store.heads([]) == ()
+
+
 def test_the_evidence_hash_is_the_chain_written_in_the_contract(store):
     assert hashlib.sha256(b"warmprompt log 1").hexdigest() == NO_EVIDENCE
     store.append("ada", [Entry(kind="profile", body="é"), Entry(kind="event", body="{}")])
@@ -120,6 +132,7 @@ def test_an_impossible_user_id_is_refused_everywhere(store, user, remedy):
         lambda: store.append(user, told(1)),
         lambda: store.entries(user),
         lambda: store.head(user),
+        lambda: store.heads(["ada", user]),
         lambda: store.get_state(user, MODEL),
         lambda: store.export(user),
         lambda: store.delete(user),

@@ -139,7 +139,7 @@ def attribute(
     """
     _check(model, state, items)
     omissions = _omissions(state)
-    states = model.adapt_many([_known(state), *(one.known for one in omissions)])
+    states = model.adapt_variants([_known(state), *(one.known for one in omissions)])
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
     supports = [support_of(one.events, index=model.index) for one in states]
     scores_RV = score(model.engine, vectors_RD, supports)

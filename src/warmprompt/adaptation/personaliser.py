@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,9 +35,10 @@ from warmprompt.adaptation.events import (
 from warmprompt.adaptation.packing import frozen
 from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
+from warmprompt.adaptation.variants import adapt_variants
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError
-from warmprompt.meta.predict import ReadTexts
+from warmprompt.meta.predict import Adapted, ReadTexts
 from warmprompt.scoring.ranking import top_n
 from warmprompt.types import Event, Floats, ItemId
 
@@ -103,6 +105,21 @@ class TextCache:
                 self._kept.popitem(last=False)
         return fresh
 
+    def peek(self, text: str) -> ReadTexts | None:
+        """Return a text that is kept, None where it is not; nothing is read, kept or dropped."""
+        with self._lock:
+            return self._kept.get(text)
+
+
+class Texts(Protocol):
+    """Where a personaliser has user texts from; safe to share between threads."""
+
+    def get(self, engine: Engine, text: str) -> ReadTexts:
+        """Return the text as the model reads it, reading it where it is not kept."""
+
+    def peek(self, text: str) -> ReadTexts | None:
+        """Return a text that is kept, None where it is not."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Personaliser:
@@ -121,7 +138,7 @@ class Personaliser:
     model_hash: str
     index: Mapping[ItemId, int]
     lookup: TitleIndex
-    texts: TextCache
+    texts: Texts
     clock: Callable[[], float]
 
     @property
@@ -167,18 +184,34 @@ class Personaliser:
         Raises:
             UnknownNameError, BadInputError: As `adapt`; the field begins with the user's position.
         """
-        checked = []
-        for place, known in enumerate(users):
-            try:
-                checked.append(self._checked(known))
-            except UserError as error:
-                raise type(error)(
-                    field=f"user {place}, {error.field}", value=error.value, remedy=error.remedy
-                ) from None
+        checked = self._all_checked(users)
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             states += self._states(part, read(self.engine, [_text_of(known) for known in part]))
+        return states
+
+    def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
+        """Adapt to one user, the first, and to variants of what is told of that user, 64 in each pass.
+
+        States are those of `adapt_many`, texts that differ from the first one's to a thousandth of their
+        move; how the model answers behind a text is measured for the first alone (`adaptation.variants`).
+
+        Raises:
+            UnknownNameError, BadInputError: As `adapt_many`.
+        """
+        checked = self._all_checked(users)
+        texts = [_text_of(known) for known in checked]
+        whole = self.texts.peek(texts[0]) if texts[0] else self.engine.no_text
+        whole = whole or read(self.engine, texts[:1])
+        states: list[UserState] = []
+        for start in range(0, len(checked), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            supports = [support_of(known.events, index=self.index) for known in checked[part]]
+            adapted = adapt_variants(
+                self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
+            )
+            states += self._stated(checked[part], adapted)
         return states
 
     def observe(self, state: UserState, event: Event) -> UserState:
@@ -268,9 +301,22 @@ class Personaliser:
         check_text(self.engine, _text_of(checked))
         return checked
 
+    def _all_checked(self, users: Sequence[Known]) -> list[Known]:
+        checked = []
+        for place, known in enumerate(users):
+            try:
+                checked.append(self._checked(known))
+            except UserError as error:
+                raise type(error)(
+                    field=f"user {place}, {error.field}", value=error.value, remedy=error.remedy
+                ) from None
+        return checked
+
     def _states(self, users: Sequence[Known], texts: ReadTexts) -> list[UserState]:
         supports = [support_of(known.events, index=self.index) for known in users]
-        adapted = adapt(self.engine, texts, batch_supports(supports))
+        return self._stated(users, adapt(self.engine, texts, batch_supports(supports)))
+
+    def _stated(self, users: Sequence[Known], adapted: Adapted) -> list[UserState]:
         vectors_BD, offsets_BPH = adapted.users_BD.cpu().numpy(), adapted.offsets_BPH.cpu().numpy()
         return [
             UserState(

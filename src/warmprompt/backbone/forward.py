@@ -108,6 +108,16 @@ def row_of(prefix: TextPrefix, row: int) -> TextPrefix:
     )
 
 
+def rows_of(prefix: TextPrefix, rows: Tensor) -> TextPrefix:
+    """Return some users' read texts, as often and in the order that `rows` names them."""
+    return TextPrefix(
+        mask_BT=prefix.mask_BT[rows],
+        embeddings_BTH=prefix.embeddings_BTH[rows],
+        keys=tuple(keys[rows] for keys in prefix.keys),
+        values=tuple(values[rows] for values in prefix.values),
+    )
+
+
 def read_out(backbone: Backbone, prefix: TextPrefix, prompts_BPH: Tensor) -> Tensor:
     """Return what the frozen model makes of each user's text and prompt, (B, H) float32.
 

@@ -123,6 +123,11 @@ class TextMetric:
         return metric_DD
 
 
+def faint_of(metric_DD: Tensor) -> Tensor:
+    """Return what stands on the diagonal beside the response that a metric inverts, a scalar."""
+    return torch.linalg.inv(metric_DD).diagonal().mean() * _FAINT / (1 + _FAINT)
+
+
 def text_metrics(
     backbone: Backbone, read: ReadOut, prefix: TextPrefix, texts: Sequence[str]
 ) -> tuple[TextMetric, ...]:

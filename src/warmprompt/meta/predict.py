@@ -5,7 +5,7 @@ B is users, D factors, P prompt vectors, H hidden width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,6 +84,7 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
     texts: ReadTexts,
     events: EventBatch,
     adapts_by: str = "gradient",
+    turn: Callable[[Tensor], Tensor] | None = None,
 ) -> Adapted:
     """Adapt every user's prompt to their events, and read the user vectors.
 
@@ -99,10 +100,11 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         texts: From `read_user_texts`, row by row.
         events: The users' events; may be empty.
         adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves the prompt at its learned start.
+        turn: Turns gaps to targets, (B, D), as each text's metric does; None measures the metrics.
     """
     shown = to_events(events, constants)
     has_events = bool(shown.mask_BK.any())
-    measured = adapts_by == "target" and has_events
+    measured = adapts_by == "target" and has_events and turn is None
     task = PromptTask(
         constants=constants,
         support=shown,
@@ -113,6 +115,7 @@ def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latte
         prefix=texts.prefix,
         reference_BH=texts.reference_BH,
         metric_BDD=torch.stack([one.get() for one in texts.metrics]) if measured else None,
+        turn=turn,
     )
     users_BD, moved_BPH = _adapted(task, params, adapts_by=adapts_by)
     return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH)

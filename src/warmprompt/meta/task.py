@@ -154,6 +154,7 @@ class PromptTask(_Evidence):
         reference_BH: Hidden states of those texts at the reference prompt.
         metric_BDD: Per text, how gradients are turned to move user vectors straight (`TextMetric`), for
             learned targets; None leaves them as they are.
+        turn: Does what the metric does, (B, D) to (B, D), where the metric itself is not measured.
     """
 
     backbone: Backbone
@@ -161,6 +162,7 @@ class PromptTask(_Evidence):
     prefix: TextPrefix
     reference_BH: Tensor
     metric_BDD: Tensor | None = None
+    turn: Callable[[Tensor], Tensor] | None = None
 
     @property
     def start_name(self) -> str:
@@ -184,6 +186,8 @@ class PromptTask(_Evidence):
 
     def distance(self, gap_BD: Tensor) -> Tensor:
         """Half the squared length in the text's metric, so that a step of rate 1 about closes any gap."""
+        if self.turn is not None:
+            return (gap_BD * self.turn(gap_BD.detach())).sum(1)  # twice the value, the same gradient
         if self.metric_BDD is None:
             return super().distance(gap_BD)
         return 0.5 * torch.einsum("bd,bde,be->b", gap_BD, self.metric_BDD, gap_BD)

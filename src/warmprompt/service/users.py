@@ -23,6 +23,7 @@ from warmprompt.errors import BadInputError, DatabaseAwayError
 from warmprompt.service.adapting import Answer, adapt_jobs, answer_of
 from warmprompt.service.batcher import Batcher, QueueFullError
 from warmprompt.service.explanations import Explanations
+from warmprompt.service.heads import Heads
 from warmprompt.service.held import Adapted, AdaptJob, Held, read_user, texts_in
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.live import Model
@@ -65,6 +66,7 @@ class Users:
         )
         self.writer = StateWriter(lambda user, state: self.ask(store.put_state, user, state))
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._heads = Heads(lambda users: self.ask(store.heads, users), queue=settings.store_queue)
         self.explanations = Explanations(places=settings.explanations, metrics=metrics)
         self._open_questions = 0
         self._passing: dict[str, Held] = {}
@@ -78,6 +80,7 @@ class Users:
     async def close(self) -> None:
         """Stop; states that wait are written first."""
         await self.batcher.close()
+        await self._heads.close()
         await self.writer.close()
         self.model_thread.shutdown(wait=True, cancel_futures=True)
         self.explanations.close()
@@ -302,7 +305,7 @@ class Users:
 
     async def _refreshed(self, held: Held) -> Held | None:
         """Bring a user in memory up to the log; one deleted or begun anew elsewhere is read again."""
-        head = await self.ask(self.store.head, held.user)
+        head = await self._heads.get(held.user)
         if head is not None:
             if (head.last_seq, head.evidence_hash) == (held.told.seq, held.told.evidence_hash):
                 return held

@@ -270,6 +270,9 @@ class Store(Protocol):
     def head(self, user: str) -> Head | None:
         """Return the end of a user's log, None for an unknown user; the cheapest way to learn of news."""
 
+    def heads(self, users: Sequence[str]) -> tuple[Head, ...]:
+        """Return the ends of several users' logs in one question, in no order; unknown users have none."""
+
     def users(self, *, after: int = 0, limit: int = 1000) -> Page:
         """Return a page of users.
 

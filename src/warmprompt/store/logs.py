@@ -74,6 +74,12 @@ def head(connection: Connection, user: str) -> Head | None:
     return None if row is None else _head(row)
 
 
+def heads(connection: Connection, wanted: Sequence[str]) -> tuple[Head, ...]:
+    """Return the ends of several users' logs; see `Store.heads`."""
+    query = select(users).where(users.c.id.in_(wanted))
+    return tuple(_head(row) for row in connection.execute(query))
+
+
 def page(connection: Connection, *, after: int, limit: int) -> Page:
     """Return a page of users; see `Store.users`."""
     query = select(users).where(users.c.no > after).order_by(users.c.no).limit(limit)

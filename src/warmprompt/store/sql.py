@@ -83,6 +83,12 @@ class SqlStore:
         check_id(user, _USER)
         return self.database.read(lambda connection: logs.head(connection, user))
 
+    def heads(self, users: Sequence[str]) -> tuple[Head, ...]:
+        """Return the ends of several users' logs."""
+        for user in users:
+            check_id(user, _USER)
+        return self.database.read(lambda connection: logs.heads(connection, users))
+
     def users(self, *, after: int = 0, limit: int = 1000) -> Page:
         """Return a page of users."""
         _check_page(after, limit)

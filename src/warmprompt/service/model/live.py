@@ -102,8 +102,9 @@ def make_model(
     quick = packed(roomy.backbone)
     steady = roomy if quick is None else replace(roomy, backbone=quick)
     sizes = steady_sizes(steady, largest=largest_batch)
-    view = in_view(personaliser, steady)
     texts = TextShelf()
+    # One place for texts, from which deleted users' go.
+    view = replace(in_view(personaliser, steady), texts=texts)
     made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], quick is not None, *_machine())
     version = hashlib.sha256(repr(made_of).encode()).hexdigest()
     start = _states(steady, texts, sizes, [Known()], view)[0]

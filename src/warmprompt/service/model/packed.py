@@ -44,7 +44,7 @@ def packed(backbone: Backbone) -> Backbone | None:
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weights are fixed; differentiable in its input, once.
+    """A linear layer whose weights are fixed; differentiable in its input, as often as need be.
 
     Args:
         weight_OI: Weights; read now, never again.
@@ -65,12 +65,13 @@ class PackedLinear(nn.Module):
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.back = back
+        ctx.forth, ctx.back = forth, back
         return _multiplied(rows, forth, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _multiplied(gradient.contiguous(), ctx.back, None), None, None, None
+        # A product of the same kind, so that it can be differentiated again.
+        return _Product.apply(gradient.contiguous(), ctx.back, ctx.forth, None), None, None, None  # type: ignore[no-untyped-call]
 
 
 def _copied(model: nn.Module) -> Any:

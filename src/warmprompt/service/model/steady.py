@@ -81,6 +81,11 @@ class TextShelf:
                 self._kept.popitem(last=False)
         return fresh
 
+    def peek(self, text: str) -> ReadTexts | None:
+        """Return a text that is kept, None where it is not; nothing is read, kept or dropped."""
+        with self._lock:
+            return self._kept.get(text)
+
     def forget(self, text: str) -> None:
         """Drop a text."""
         with self._lock:

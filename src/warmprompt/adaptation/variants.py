@@ -1,0 +1,92 @@
+"""Adaptation to variants of one user, as explanations need them: all that was told but one thing.
+
+Each distinct text is read once. How the model answers behind a text (`TextMetric`) is measured for the
+whole text alone; it serves as it is where the text is the same, and finds the answer of texts with a word
+less where it is not (`backbone.nearby`). So a variant's state is that of a user who never told the thing.
+
+R is the user as told and its variants, D factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from warmprompt.adaptation.engine import Engine, read
+from warmprompt.backbone.forward import TextPrefix, rows_of
+from warmprompt.backbone.nearby import turn_nearby
+from warmprompt.backbone.readout import TextMetric
+from warmprompt.data.episodes import batch_supports
+from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users
+from warmprompt.types import Support
+
+
+def adapt_variants(
+    engine: Engine, texts: Sequence[str], supports: Sequence[Support], *, whole: str, metric: TextMetric
+) -> Adapted:
+    """Adapt every row from the learned start, in one batch.
+
+    Args:
+        engine: The model.
+        texts: The users' texts.
+        supports: The users' events.
+        whole: The text that the others are variants of.
+        metric: Of the whole text.
+    """
+    distinct = list(dict.fromkeys(texts))
+    once = read(engine, distinct)
+    at_R = torch.tensor([distinct.index(text) for text in texts], device=once.reference_BH.device)
+    return adapt_users(
+        engine.trained.params,
+        engine.trained.constants,
+        engine.backbone,
+        engine.trained.read,
+        texts=_rows(once, at_R),
+        events=batch_supports(supports),
+        adapts_by=engine.adapts_by,
+        turn=_turn(engine, once.prefix, distinct, at_R, {whole: metric, "": engine.no_text.metrics[0]}),
+    )
+
+
+def _turn(
+    engine: Engine, prefix: TextPrefix, texts: Sequence[str], at_R: Tensor, known: dict[str, TextMetric]
+) -> Callable[[Tensor], Tensor] | None:
+    """Return what turns gaps, (R, D), as each row's own text does; None where learners have no targets.
+
+    Args:
+        engine: The model.
+        prefix: The distinct texts, read.
+        texts: The same, as words.
+        at_R: Which of them each row has.
+        known: Metrics that need no search; the first is of the text that the others are like.
+    """
+    if engine.adapts_by != "target":
+        return None
+    nearby = next(iter(known.values()))
+    searched = [row for row, place in enumerate(at_R.tolist()) if texts[place] not in known]
+
+    def turn(gap_RD: Tensor) -> Tensor:
+        turned_RD = gap_RD @ nearby.get()
+        for text, metric in known.items():
+            if text in texts:
+                rows_R = at_R == texts.index(text)
+                turned_RD[rows_R] = gap_RD[rows_R] @ metric.get()
+        if searched:
+            own = rows_of(prefix, at_R[searched])
+            turned_RD[searched] = turn_nearby(
+                engine.backbone, engine.trained.read, own, gap_RD[searched], metric_DD=nearby.get()
+            )
+        return turned_RD
+
+    return turn
+
+
+def _rows(texts: ReadTexts, at_R: Tensor) -> ReadTexts:
+    return ReadTexts(
+        prefix=rows_of(texts.prefix, at_R),
+        reference_BH=texts.reference_BH[at_R],
+        features_BT=texts.features_BT[at_R],
+        metrics=tuple(texts.metrics[place] for place in at_R.tolist()),
+    )

@@ -1,0 +1,120 @@
+"""Questions for the ends of logs: shared, never answered from before they came, bounded, errors to all."""
+
+import asyncio
+
+import pytest
+
+from warmprompt.errors import DatabaseAwayError
+from warmprompt.service.batcher import QueueFullError
+from warmprompt.service.heads import Heads
+from warmprompt.store.contract import NO_EVIDENCE, Head
+
+
+class Log:
+    """Ends of logs that the test moves; answers as of when it was asked, once the test lets it."""
+
+    def __init__(self, **ends):
+        self.ends = ends
+        self.asked = []
+        self.gates = []
+
+    async def find(self, users):
+        self.asked.append(list(users))
+        found = [
+            Head(user=user, last_seq=self.ends[user], evidence_hash=NO_EVIDENCE)
+            for user in users
+            if user in self.ends
+        ]
+        gate = asyncio.get_running_loop().create_future()
+        self.gates.append(gate)
+        await gate
+        return found
+
+    async def begins(self, heads, *users):
+        """Let questions go out one by one, up to as many as may be under way."""
+        tasks = []
+        for user in users:
+            tasks.append(asyncio.create_task(heads.get(user)))
+            await self.has_asked(len(tasks))
+        return tasks
+
+    async def has_asked(self, times):
+        while len(self.asked) < times:
+            await asyncio.sleep(0)
+
+
+def run(talk):
+    return asyncio.run(asyncio.wait_for(talk(), timeout=30))
+
+
+def test_questions_that_come_meanwhile_share_one_and_see_what_was_told_before_them():
+    async def talk():
+        log = Log(a=1, b=1, c=1)
+        heads = Heads(log.find, queue=10)
+        first = await log.begins(heads, "a", "b")
+        log.ends |= {"a": 2, "c": 5}
+        later = [asyncio.create_task(heads.get(user)) for user in ("a", "c", "a", "nobody")]
+        await asyncio.sleep(0)
+        assert len(log.asked) == 2
+        log.gates[0].set_result(None)
+        await log.has_asked(3)
+        for gate in log.gates[1:]:
+            gate.set_result(None)
+        return log, await asyncio.gather(*first), await asyncio.gather(*later)
+
+    log, first, later = run(talk)
+    assert log.asked == [["a"], ["b"], ["a", "c", "nobody"]]
+    assert [head.last_seq for head in first] == [1, 1]
+    assert [head and head.last_seq for head in later] == [2, 5, 2, None]
+
+
+def test_an_error_meets_all_who_asked_and_nobody_after_them():
+    async def talk():
+        away = [True]
+
+        async def find(users):
+            await asyncio.sleep(0)
+            if away[0]:
+                raise DatabaseAwayError(field="database", value="there", remedy="Later.")
+            return [Head(user=user, last_seq=1, evidence_hash=NO_EVIDENCE) for user in users]
+
+        heads = Heads(find, queue=10)
+        met = await asyncio.gather(*(heads.get(user) for user in "abcd"), return_exceptions=True)
+        away[0] = False
+        return met, await heads.get("a")
+
+    met, after = run(talk)
+    assert [type(one) for one in met] == [DatabaseAwayError] * 4
+    assert after.last_seq == 1
+
+
+def test_who_gives_up_takes_nobody_along_and_more_than_may_wait_are_refused():
+    async def talk():
+        log = Log(a=1, b=1, c=1, d=1)
+        heads = Heads(log.find, queue=1)
+        under_way = await log.begins(heads, "a", "b")
+        impatient, patient = (asyncio.create_task(heads.get("c")) for _ in range(2))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError, match="queue of the database"):
+            await heads.get("d")
+        impatient.cancel()
+        for gate in log.gates:
+            gate.set_result(None)
+        await log.has_asked(3)
+        log.gates[2].set_result(None)
+        await asyncio.gather(*under_way)
+        return (await patient).last_seq, impatient.cancelled()
+
+    assert run(talk) == (1, True)
+
+
+def test_closing_lets_nobody_hang():
+    async def talk():
+        log = Log(a=1)
+        heads = Heads(log.find, queue=10)
+        waiting = [*await log.begins(heads, "a", "b"), asyncio.create_task(heads.get("c"))]
+        await asyncio.sleep(0)
+        await heads.close()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(one) for one in run(talk)] == [asyncio.CancelledError] * 3
