@@ -31,7 +31,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from commits import commit
 
 from warmprompt.evaluation.machine import describe_machine
@@ -39,6 +38,7 @@ from warmprompt.files import write_atomic
 
 P99_LIMIT_MS = 275.0
 OVERLOAD = 5
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,49 @@ class Told:
         return good and self.failed == 0 and self.stale == 0 and self.p99_ms < P99_LIMIT_MS
 
 
+class Wire:
+    """Requests over plain connections that are kept; a full HTTP client costs more than the service's answer.
+
+    Args:
+        address: Of the service, http://host:port.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._host, _, port = address.removeprefix("http://").partition(":")
+        self._port = int(port)
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        """Return status and body of the answer.
+
+        Raises:
+            OSError, asyncio.IncompleteReadError: There is none.
+        """
+        reader, writer = await self._connection()
+        told = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(told)}\r\n\r\n".encode() + told)
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(answer.partition(b"content-length: ")[2].partition(b"\r")[0])
+        content = await reader.readexactly(length)
+        self._free.append((reader, writer))
+        return int(answer[9:12]), content
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for _, writer in self._free:
+            writer.close()
+        self._free.clear()
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._host, self._port)
+
+
 class Count:
     """Latencies and statuses of one phase, as they come in."""
 
@@ -97,8 +140,9 @@ async def offer(phase: str, unit: Unit, *, rate: float, seconds: float) -> tuple
 
     async def run(scheduled_s: float) -> None:
         try:
-            good = await unit(count)
-        except httpx.HTTPError:
+            async with asyncio.timeout(_PATIENCE_S):
+                good = await unit(count)
+        except (OSError, asyncio.IncompleteReadError):  # a timeout is an OSError
             count.failed += 1
             return
         now_s = time.perf_counter()
@@ -118,53 +162,41 @@ async def offer(phase: str, unit: Unit, *, rate: float, seconds: float) -> tuple
 
 
 async def saturate(phase: str, address: str, *, users: int, clients: int, seconds: float) -> Told:
-    """Let clients ask for rankings of users without a pause: the most that is answered.
-
-    Bytes over plain connections: a full HTTP client would cost more than the service's answer does.
-    """
-    count = Count()
-    host, _, port = address.removeprefix("http://").partition(":")
+    """Let clients ask for rankings of users without a pause: the most that is answered."""
+    count, wire = Count(), Wire(address)
     begun_s = time.perf_counter()
 
     async def client(number: int) -> None:
-        reader, writer = await asyncio.open_connection(host, int(port))
         rng = random.Random(number)
         while (sent_s := time.perf_counter()) < begun_s + seconds:
-            path = f"/v1/users/load-{rng.randrange(users)}/recommendations"
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
-            status = head[9:12].decode()
-            count.statuses[status] += 1
-            if status == "200":
+            status, _ = await wire.ask("GET", f"/v1/users/load-{rng.randrange(users)}/recommendations")
+            count.statuses[str(status)] += 1
+            if status == 200:
                 count.ms.append(1000 * (time.perf_counter() - sent_s))
-        writer.close()
-        await writer.wait_closed()
 
     await asyncio.gather(*(client(number) for number in range(clients)))
+    await wire.close()
     return _told(phase, count, rate=0.0, seconds=seconds, spent_s=time.perf_counter() - begun_s)
 
 
-def event_and_ranking(
-    client: httpx.AsyncClient, items: Sequence[object], users: int, *, patient: bool
-) -> Unit:
+def event_and_ranking(wire: Wire, items: Sequence[object], users: int, *, patient: bool) -> Unit:
     """Return the unit: one event of some user, then that user's ranking."""
-    params = {"budget_ms": 5000} if patient else {}
+    params = "?budget_ms=5000" if patient else ""
     rng = random.Random(0)
 
     async def unit(count: Count) -> bool:
         user = f"/v1/users/load-{rng.randrange(users)}"
-        body = {"events": [{"item": rng.choice(items)}]}
-        told = await client.post(f"{user}/events", json=body)
-        count.statuses[str(told.status_code)] += 1
-        if told.status_code != 201:
+        status, told = await wire.ask("POST", f"{user}/events", {"events": [{"item": rng.choice(items)}]})
+        count.statuses[str(status)] += 1
+        if status != 201:
             return False
-        ranking = await client.get(f"{user}/recommendations", params=params)
-        count.statuses[str(ranking.status_code)] += 1
-        if ranking.status_code != 200:
+        last_seq = json.loads(told)["last_seq"]
+        status, ranking = await wire.ask("GET", f"{user}/recommendations{params}")
+        count.statuses[str(status)] += 1
+        if status != 200:
             return False
-        answer = ranking.json()
-        fresh = not answer["stale"] and answer["seq"] >= told.json()["last_seq"]
+        answer = json.loads(ranking)
+        fresh = not answer["stale"] and answer["seq"] >= last_seq
         count.stale += not fresh
         return True
 
@@ -173,30 +205,28 @@ def event_and_ranking(
 
 async def measure(address: str, options: argparse.Namespace) -> list[Told]:
     """Run all phases against a service."""
-    limits = httpx.Limits(max_connections=2000, max_keepalive_connections=2000)
-    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
-        found = (await client.get("/v1/items", params={"n": 200})).json()["items"]
-        items = [one["item"] for one in found]
-        fresh = event_and_ranking(client, items, options.users, patient=True)
-        hurried = event_and_ranking(client, items, options.users, patient=False)
-        told = [(await offer("warm-up", fresh, rate=min(options.rates), seconds=options.warm_up))[0]]
-        for rate in options.rates:
-            told.append((await offer("event + fresh ranking", fresh, rate=rate, seconds=options.hold))[0])
-            print(_line(told[-1]), flush=True)
-        best = max((one.rate for one in told[1:] if one.is_held), default=min(options.rates))
-        users = min(options.users, 200)
-        await saturate("fill", address, users=users, clients=4, seconds=options.warm_up)
-        told.append(
-            await saturate("cached rankings", address, users=users, clients=32, seconds=options.cached)
-        )
+    wire = Wire(address)
+    _, found = await wire.ask("GET", "/v1/items?n=200")
+    items = [one["item"] for one in json.loads(found)["items"]]
+    fresh = event_and_ranking(wire, items, options.users, patient=True)
+    hurried = event_and_ranking(wire, items, options.users, patient=False)
+    told = [(await offer("warm-up", fresh, rate=min(options.rates), seconds=options.warm_up))[0]]
+    for rate in options.rates:
+        told.append((await offer("event + fresh ranking", fresh, rate=rate, seconds=options.hold))[0])
         print(_line(told[-1]), flush=True)
-        over, _ = await offer("overload", hurried, rate=OVERLOAD * best, seconds=options.overload)
-        told.append(over)
-        print(_line(over), flush=True)
-        await asyncio.sleep(5)
-        told.append((await offer("5 s after overload", fresh, rate=best, seconds=options.recovery))[0])
-        print(_line(told[-1]), flush=True)
-        return told
+    best = max((one.rate for one in told[1:] if one.is_held), default=min(options.rates))
+    users = min(options.users, 200)
+    await saturate("fill", address, users=users, clients=4, seconds=options.warm_up)
+    told.append(await saturate("cached rankings", address, users=users, clients=32, seconds=options.cached))
+    print(_line(told[-1]), flush=True)
+    over, _ = await offer("overload", hurried, rate=OVERLOAD * best, seconds=options.overload)
+    told.append(over)
+    print(_line(over), flush=True)
+    await asyncio.sleep(5)
+    told.append((await offer("5 s after overload", fresh, rate=best, seconds=options.recovery))[0])
+    print(_line(told[-1]), flush=True)
+    await wire.close()
+    return told
 
 
 def main() -> None:
@@ -228,6 +258,7 @@ def main() -> None:
         "users": options.users,
         "scheduling": scheduling(),
         "note": options.note,
+        "alone": options.alone,
         "load_average": round(load_average, 1),
         "commit": commit("src/warmprompt/service", "src/warmprompt/store"),
         "ready_s": round(ready_s, 1),
@@ -267,8 +298,8 @@ def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str
         )
         place = (
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; both "
-            f"scheduled as {report['scheduling']} beside other jobs, load average {report['load_average']} "
-            f"at the beginning; commit `{report['commit']}`; `{report['command']}`. {report['note']}".strip()
+            f"scheduled as {report['scheduling']}{_company(report)}; commit `{report['commit']}`; "
+            f"`{report['command']}`. {report['note']}".strip()
         )
         lines += [
             "",
@@ -313,6 +344,12 @@ def _kills_part(kills: dict[str, Any] | None) -> list[str]:
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
     more = "Events in the logs beyond those acknowledged were on the disk when the service was killed."
     return [*lines, "", more, "", f"{where}; `benchmarks/service_kills.py`, commit `{kills['commit']}`."]
+
+
+def _company(report: dict[str, Any]) -> str:
+    if report["alone"]:
+        return ", nothing else running"
+    return f" beside other jobs, load average {report['load_average']} at the beginning"
 
 
 def _row(told: dict[str, Any]) -> str:
@@ -368,6 +405,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--queue", type=int, default=64, help="as warmprompt serve")
     parser.add_argument("--store", default="", help="address of a database; a fresh SQLite file without it")
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder for the results")
+    parser.add_argument("--alone", action="store_true", help="say on the page that the machine was quiet")
     parser.add_argument("--note", default="", help="what a reader should know of this run, for the page")
     parser.add_argument("--name", default="service-load", help="of the JSON file; begins with service-load")
     return parser.parse_args()
