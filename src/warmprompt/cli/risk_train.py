@@ -50,6 +50,9 @@ def train_command(
     prompt_steps: Annotated[
         int, typer.Option("--prompt-steps", min=0, help="Outer steps through the language model; 0: none.")
     ] = 10,
+    payment_words: Annotated[
+        bool, typer.Option("--payment-words", help="Let the language model read each payment in words too.")
+    ] = False,
     level: Annotated[
         float,
         typer.Option("--level", help="Share of frauds, and of genuine payments, that sets shall cover."),
@@ -81,7 +84,9 @@ def train_command(
         profiler, report = fit_profiler(
             payments,
             load_backbone(backbone, num_layers=layers),
-            settings=ProfileSettings(tangent_epochs=tangent_epochs, prompt_steps=prompt_steps),
+            settings=ProfileSettings(
+                tangent_epochs=tangent_epochs, prompt_steps=prompt_steps, payment_words=payment_words
+            ),
             seed=seed,
             most_entities=(customers or _MOST) if transactions else None,
             level=level,

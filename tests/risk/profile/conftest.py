@@ -6,6 +6,7 @@ import torch
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.risk.profile import (
+    Payment,
     ProfileSettings,
     WorldSettings,
     build_episodes,
@@ -49,6 +50,34 @@ def world():
 @pytest.fixture(scope="session")
 def context(world):
     return counterparty_context(world.payments)
+
+
+@pytest.fixture(scope="session")
+def payment_at(world, context):
+    def payment(row):
+        return Payment(
+            id=int(row),
+            time_s=int(world.payments.time_N[row]),
+            amount_minor=int(world.payments.amount_minor_N[row]),
+            counterparty=int(world.payments.counterparty_N[row]),
+            context=tuple(context[row].tolist()),
+        )
+
+    return payment
+
+
+@pytest.fixture(scope="session")
+def state_before(world, payment_at):
+    def state(profiler, row):
+        """Return what was known just before a payment of the table: payments, and labels that were due."""
+        payments = world.payments
+        before = np.flatnonzero(payments.entity_N == payments.entity_N[row])
+        before = before[payments.time_N[before] < payments.time_N[row]][-20:]
+        due = before[payments.time_N[before] + payments.label_delay_s <= payments.time_N[row]]
+        labels = {int(one): bool(payments.fraud_N[one]) for one in due}
+        return profiler.profile(int(payments.entity_N[row]), [payment_at(one) for one in before], labels)
+
+    return state
 
 
 @pytest.fixture(scope="session")

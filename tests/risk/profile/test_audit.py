@@ -7,28 +7,18 @@ import pytest
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.plots import plot_payments, plot_reliability
-from warmprompt.risk.profile import Payment, audit_profiler, drift_of, marks_of, score_rows
+from warmprompt.risk.profile import audit_profiler, drift_of, marks_of, score_rows
 from warmprompt.risk.profile.drift import LEAST_VALUES
 
 
-def payment_of(payments, context, row):
-    return Payment(
-        id=int(row),
-        time_s=int(payments.time_N[row]),
-        amount_minor=int(payments.amount_minor_N[row]),
-        counterparty=int(payments.counterparty_N[row]),
-        context=tuple(context[row].tolist()),
-    )
-
-
-def test_a_batch_scores_what_a_stream_scores(profiler, world, context, entities):
+def test_a_batch_scores_what_a_stream_scores(profiler, world, context, entities, payment_at):
     payments = world.payments
     entity = int(entities[145])
     rows = np.flatnonzero(payments.entity_N == entity)[:40]
     scores, verdicts = score_rows(profiler, payments, context, rows)
     state, waiting = profiler.start(entity), []
     for place, row in enumerate(rows):
-        now = payment_of(payments, context, row)
+        now = payment_at(row)
         due = [one for one in waiting if payments.time_N[one] + payments.label_delay_s <= now.time_s]
         for one in due:
             waiting.remove(one)
@@ -99,11 +89,11 @@ def test_drift_is_planted_and_found_when_its_labels_are_due():
     assert str(few["p_risk"]) == "too few payments (5; 32 at least)"
 
 
-def test_pictures_are_drawn(profiler, world, context, entities, tmp_path):
+def test_pictures_are_drawn(profiler, world, entities, payment_at, tmp_path):
     found = audit_profiler(profiler, world.payments, last=20)
     plot_reliability(found, tmp_path / "reliability.png", title="made up")
     row = int(np.flatnonzero(world.payments.entity_N == entities[0])[0])
-    payment = payment_of(world.payments, context, row)
+    payment = payment_at(row)
     told = profiler.score(profiler.start(1), payment)
     plot_payments([payment], [told], [True], tmp_path / "customer.png", title="one payment")
     for name in ("reliability", "customer"):

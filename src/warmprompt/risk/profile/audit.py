@@ -15,7 +15,7 @@ import numpy as np
 from warmprompt.errors import BadInputError
 from warmprompt.risk.profile.calibration import Verdicts
 from warmprompt.risk.profile.drift import LEAST_VALUES, DriftWatch
-from warmprompt.risk.profile.episodes import MAX_SUPPORT, Cuts, build_episodes
+from warmprompt.risk.profile.episodes import as_they_came
 from warmprompt.risk.profile.metrics import judge, reliability_by
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs, Payments, counterparty_context
 from warmprompt.risk.profile.profiler import Profiler
@@ -127,14 +127,7 @@ def score_rows(
         context_NC: From `counterparty_context`.
         rows_R: Places in the table.
     """
-    # Payments of one entity in the same second share what is visible.
-    moments = np.unique(np.stack([payments.entity_N[rows_R], payments.time_N[rows_R]], axis=1), axis=0)
-    cuts = Cuts(
-        entity_E=moments[:, 0], time_E=moments[:, 1], num_E=np.full(len(moments), MAX_SUPPORT, dtype=np.int64)
-    )
-    episodes = build_episodes(payments, context_NC, cuts, horizon_s=1)
-    places = np.argsort(episodes.row_R)
-    places = places[np.searchsorted(episodes.row_R, rows_R, sorter=places)]
+    episodes, places = as_they_came(payments, context_NC, rows_R)
     scores_R = score_episodes(profiler.model, episodes)[places]
     known_R = episodes.history.mask_RK.sum(axis=1)[episodes.episode_R[places]]
     p_R, says_fraud_R, says_genuine_R = np.empty(len(rows_R)), *np.empty((2, len(rows_R)), dtype=np.bool_)

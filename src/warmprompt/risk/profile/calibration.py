@@ -81,8 +81,17 @@ class Calibration:
         )
 
 
-def fit_calibration(scores_n: Doubles, fraud_n: Bools, *, level: float = 0.9) -> Calibration:
+def fit_calibration(
+    scores_n: Doubles, fraud_n: Bools, *, level: float = 0.9, per_genuine: int = 1
+) -> Calibration:
     """Fit both step functions to payments that no model has been fitted or tuned on.
+
+    Args:
+        scores_n: Log-odds.
+        fraud_n: Labels.
+        level: Coverage of the sets within each class.
+        per_genuine: How many genuine payments each one given stands for, where they were drawn from more:
+            probabilities count it so often. Sets are fitted within a class and need no such count.
 
     Raises:
         BadInputError: A score that is not finite, a level out of range, or too few payments of a class
@@ -100,9 +109,13 @@ def fit_calibration(scores_n: Doubles, fraud_n: Bools, *, level: float = 0.9) ->
             value=f"{num_fraud} frauds of {len(fraud_n)}",
             remedy=f"Give at least {least} of each class.",
         )
-    shares = 1 - np.geomspace(1.0, 3 / len(scores_n), _NUM_LEVELS)
-    edges = np.unique(np.quantile(scores_n, shares[1:]))
-    low_L, high_L = _venn_abers(np.searchsorted(edges, scores_n, side="right"), fraud_n, len(edges) + 1)
+    if per_genuine < 1:
+        raise BadInputError(field="per_genuine", value=per_genuine, remedy="Give at least 1.")
+    every_n = np.repeat(np.arange(len(scores_n)), np.where(fraud_n, 1, per_genuine))
+    shares = 1 - np.geomspace(1.0, 3 / len(every_n), _NUM_LEVELS)
+    edges = np.unique(np.quantile(scores_n[every_n], shares[1:]))
+    place_n = np.searchsorted(edges, scores_n[every_n], side="right")
+    low_L, high_L = _venn_abers(place_n, fraud_n[every_n], len(edges) + 1)
     return Calibration(
         edges=edges,
         low_L=low_L,

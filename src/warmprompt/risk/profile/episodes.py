@@ -145,6 +145,29 @@ def build_episodes(
     )
 
 
+def as_they_came(
+    payments: Payments, context_NC: Doubles, rows_R: Longs, *, num: int = MAX_SUPPORT
+) -> tuple[Episodes, Longs]:
+    """Return one episode per moment, for payments scored when they come, and each one's query row.
+
+    The support is the last `num` payments before the payment itself: nothing goes stale, as in a stream.
+
+    Args:
+        payments: The table.
+        context_NC: From `counterparty_context`, row by row.
+        rows_R: Places of the payments in the table.
+        num: K.
+    """
+    # Payments of one entity in the same second share what is visible.
+    moments = np.unique(np.stack([payments.entity_N[rows_R], payments.time_N[rows_R]], axis=1), axis=0)
+    cuts = Cuts(
+        entity_E=moments[:, 0], time_E=moments[:, 1], num_E=np.full(len(moments), num, dtype=np.int64)
+    )
+    episodes = build_episodes(payments, context_NC, cuts, horizon_s=1)
+    order = np.argsort(episodes.row_R)
+    return episodes, order[np.searchsorted(episodes.row_R, rows_R, sorter=order)]
+
+
 def take(history: History, rows: Longs) -> History:
     """Return the histories of some rows."""
     return History(

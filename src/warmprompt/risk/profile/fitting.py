@@ -17,8 +17,16 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.errors import BadInputError
 from warmprompt.risk.profile.audit import marks_of
 from warmprompt.risk.profile.calibration import fit_calibration
-from warmprompt.risk.profile.episodes import HORIZON_S, MAX_SUPPORT, Episodes, build_episodes, draw_cuts
-from warmprompt.risk.profile.payments import DAY_S, Longs, Payments, counterparty_context
+from warmprompt.risk.profile.episodes import (
+    HORIZON_S,
+    MAX_SUPPORT,
+    Episodes,
+    as_they_came,
+    build_episodes,
+    draw_cuts,
+)
+from warmprompt.risk.profile.payments import DAY_S, Bools, Longs, Payments, counterparty_context
+from warmprompt.risk.profile.population import with_most_genuine
 from warmprompt.risk.profile.profiler import Profiler, hash_model
 from warmprompt.risk.profile.trained import ProfileSettings
 from warmprompt.risk.profile.training import StageReport, score_episodes, train_profile
@@ -28,6 +36,7 @@ SHARES = (0.6, 0.15, 0.25)
 KS = (0, 1, 5, MAX_SUPPORT)
 _FIRST_DAY, _CALIBRATION_DAYS, _PER_ENTITY = 10, 35, 2
 _LEAST_FRAUDS = 20
+_MOST_GENUINE = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +117,19 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
     )
     watch(f"calibrating on {len(calibration):,} other entities")
     scores = {k: score_episodes(model, episodes) for k, episodes in held.items()}
-    profiler = Profiler(
-        model=model,
-        calibrations={k: fit_calibration(scores[k], held[k].fraud_R, level=level) for k in KS},
-        model_hash=hash_model(model),
-    )
+    calibrations = {0: fit_calibration(scores[0], held[0].fraud_R, level=level)}
+    rows_R, per_genuine = _some_genuine(np.unique(held[0].row_R), payments.fraud_N, seed)
+    for k in KS[1:]:
+        # In a stream the K payments are those just before. Behind a profile that has gone stale counts of the
+        # last day are smaller and scores lower: calibrated there, sets would not hold here.
+        episodes, places = as_they_came(payments, context_NC, rows_R, num=k)
+        calibrations[k] = fit_calibration(
+            score_episodes(model, episodes)[places],
+            payments.fraud_N[rows_R],
+            level=level,
+            per_genuine=per_genuine,
+        )
+    profiler = Profiler(model=model, calibrations=calibrations, model_hash=hash_model(model))
     parts, marks = (fitted_to, chosen_on, held[0]), marks_of(payments)
     report = FitReport(
         entities=(len(training), len(validation), len(calibration)),
@@ -123,6 +140,16 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         marks=tuple(marks[int(entity)] for part in (training, validation, calibration) for entity in part),
     )
     return profiler, report
+
+
+def _some_genuine(rows_R: Longs, fraud_N: Bools, seed: int) -> tuple[Longs, int]:
+    """Return all frauds and some genuine rows, and for how many each genuine one stands.
+
+    As they came, each takes an adaptation of its own.
+    """
+    genuine = int((~fraud_N[rows_R]).sum())
+    per_genuine = max(1, -(-genuine // _MOST_GENUINE))
+    return rows_R[with_most_genuine(fraud_N[rows_R], genuine // per_genuine, seed=seed)], per_genuine
 
 
 def _last_day(payments: Payments) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from warmprompt.risk.profile.episodes import Episodes
-from warmprompt.risk.profile.model import Evidence, Scaling, standardise
+from warmprompt.risk.profile.model import Evidence, Scaling, pooled_sentences, standardise
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs, Side
 from warmprompt.risk.profile.population import Population
 from warmprompt.risk.profile.reading import Book, pick
@@ -30,6 +30,7 @@ class Material:
         support: Evidence of all episodes.
         query_offset_R: Log-odds of the population model for the query rows.
         text_E: Row of each episode's text in the book.
+        pooled_EX: Mean features of each support's sentences; no columns where payments are not read.
         book: The texts.
         scaling: Of features.
     """
@@ -38,6 +39,7 @@ class Material:
     support: Evidence
     query_offset_R: Doubles
     text_E: Tensor
+    pooled_EX: Tensor
     book: Book
     scaling: Scaling
 
@@ -62,7 +64,7 @@ def tangent_task(material: Material, rows_B: Longs) -> RiskTangentTask:
         scaling=material.scaling,
         support=_rows(material.support, rows_B),
         query=_query(material, rows_B),
-        features_BT=material.book.features_NT[material.text_E[rows_B]],
+        features_BT=_told(material, rows_B),
     )
 
 
@@ -73,7 +75,7 @@ def prompt_task(model: ProfileModel, material: Material, rows_B: Longs) -> RiskP
         scaling=material.scaling,
         support=_rows(material.support, rows_B),
         query=_query(material, rows_B),
-        features_BT=material.book.features_NT[text_B],
+        features_BT=_told(material, rows_B),
         backbone=model.backbone,
         read=model.read,
         prefix=pick(material.book.prefix, text_B),
@@ -102,9 +104,15 @@ def material_of(
         ),
         query_offset_R=query_offset_R,
         text_E=book.rows(describe_entities(history, side=side)),
+        pooled_EX=pooled_sentences(scaling, episodes.support_EKF, history),
         book=book,
         scaling=scaling,
     )
+
+
+def _told(material: Material, rows_B: Longs) -> Tensor:
+    """Return what the frozen model reads about some entities, (B, T + X)."""
+    return torch.cat([material.book.features_NT[material.text_E[rows_B]], material.pooled_EX[rows_B]], dim=1)
 
 
 def _rows(evidence: Evidence, rows_B: Longs) -> Evidence:

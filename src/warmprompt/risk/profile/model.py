@@ -9,21 +9,22 @@ On the support side w is 1 and c is 0: how strongly a label speaks about an enti
 strongly the entity speaks about its next payments.
 
 B is entities, K support payments, Q query payments, F features, X event features, M reference payments,
-D factors, G hidden units, T text features.
+D factors, G hidden units, T text features, S sentences about payments, X their features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from warmprompt.risk.profile.features import FEATURE_NAMES
+from warmprompt.risk.profile.features import FEATURE_NAMES, History
 from warmprompt.risk.profile.payments import Doubles
+from warmprompt.risk.profile.words import sentence_places
 from warmprompt.rng import derive
 
 Params = Mapping[str, Tensor]
@@ -52,11 +53,14 @@ class Scaling:
         mean_F: Of the training rows.
         deviation_F: Of the training rows.
         reference_MF: Standardised features of payments drawn from training entities.
+        sentences_SX: Features of every sentence about a payment, as the frozen model reads it; (0, 0) where
+            payments are not read.
     """
 
     mean_F: Tensor
     deviation_F: Tensor
     reference_MF: Tensor
+    sentences_SX: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,8 +82,10 @@ class Evidence:
     fraud_BK: Tensor
 
 
-def fit_scaling(features_RF: Doubles, *, num_reference: int, seed: int) -> Scaling:
-    """Return mean, deviation and reference payments of training rows."""
+def fit_scaling(
+    features_RF: Doubles, *, num_reference: int, seed: int, sentences_SX: Tensor | None = None
+) -> Scaling:
+    """Return mean, deviation and reference payments of training rows, with the sentences' features if any."""
     mean_F, deviation_F = features_RF.mean(axis=0), features_RF.std(axis=0)
     drawn = derive(seed, "reference").integers(len(features_RF), size=num_reference)
     bare = Scaling(
@@ -91,17 +97,43 @@ def fit_scaling(features_RF: Doubles, *, num_reference: int, seed: int) -> Scali
         mean_F=bare.mean_F,
         deviation_F=bare.deviation_F,
         reference_MF=standardise(bare, features_RF[drawn]),
+        sentences_SX=bare.sentences_SX if sentences_SX is None else sentences_SX,
     )
 
 
 def standardise(scaling: Scaling, features: Doubles) -> Tensor:
-    """Return features with mean 0 and deviation 1 over training rows, cut at 5 deviations."""
+    """Return features with mean 0 and deviation 1 over training rows, cut at 5 deviations.
+
+    Behind them come those of the payments' sentences, without labels, where payments are read.
+    """
     scaled = (torch.from_numpy(features).float() - scaling.mean_F) / scaling.deviation_F
-    return scaled.clamp(-_CLIP, _CLIP)
+    scaled = scaled.clamp(-_CLIP, _CLIP)
+    if not len(scaling.sentences_SX):
+        return scaled
+    return torch.cat([scaled, scaling.sentences_SX[torch.from_numpy(sentence_places(features))]], dim=-1)
 
 
-def initial_params(
-    *, num_factors: int, num_hidden: int, num_text: int, num_steps: int, rate: float, seed: int
+def pooled_sentences(scaling: Scaling, features_BKF: Doubles, history: History) -> Tensor:
+    """Return the mean features of each support's sentences, known labels told, (B, X); 0 without any."""
+    num = scaling.sentences_SX.shape[1]
+    if not num:
+        return torch.zeros(len(features_BKF), 0)
+    told_BK = np.where(history.known_RK, 1 + history.fraud_RK.astype(np.int64), 0)
+    places_BK = torch.from_numpy(sentence_places(features_BKF, told_BK))
+    mask_BK = torch.from_numpy(history.mask_RK).float()
+    summed_BX = (scaling.sentences_SX[places_BK] * mask_BK[..., None]).sum(1)
+    return summed_BX / mask_BK.sum(1, keepdim=True).clamp(min=1)
+
+
+def initial_params(  # noqa: PLR0913 - sizes by keyword
+    *,
+    num_factors: int,
+    num_hidden: int,
+    num_text: int,
+    num_steps: int,
+    rate: float,
+    seed: int,
+    num_sentence: int = 0,
 ) -> dict[str, Tensor]:
     """Return parameters that leave the population model's scores as they are: w and c are 0."""
     rng = derive(seed, "risk")
@@ -110,8 +142,10 @@ def initial_params(
         return torch.from_numpy(rng.standard_normal(shape) * scale).float()
 
     num_features, num_event = len(FEATURE_NAMES), len(EVENT_COLUMNS)
+    told = derive(seed, "risk", "sentences").standard_normal((num_sentence, num_hidden))
+    of_sentences = torch.from_numpy(told * num_features**-0.5).float()
     return {
-        "phi.hidden": draw(num_features, num_hidden, scale=num_features**-0.5),
+        "phi.hidden": torch.cat([draw(num_features, num_hidden, scale=num_features**-0.5), of_sentences]),
         "phi.hidden_bias": torch.zeros(num_hidden),
         "phi.out": draw(num_hidden, num_factors, scale=0.3 * num_hidden**-0.5),
         "psi.hidden": draw(num_event, num_hidden, scale=num_event**-0.5),
@@ -125,7 +159,7 @@ def initial_params(
         "support.log_label": torch.tensor(0.0),
         "support.log_typical": torch.tensor(0.0),
         "prior.start": torch.zeros(num_factors),
-        "prior.text_head": torch.zeros(num_text, num_factors),
+        "prior.text_head": torch.zeros(num_text + num_sentence, num_factors),
         "inner.log_rates": torch.full((num_steps,), float(np.log(rate))),
     }
 

@@ -27,7 +27,7 @@ from warmprompt.meta.task import start_of
 from warmprompt.risk.profile.calibration import Calibration, fit_calibration
 from warmprompt.risk.profile.episodes import MAX_SUPPORT, Episodes
 from warmprompt.risk.profile.features import History, Now, features_of
-from warmprompt.risk.profile.model import Evidence, risk_logits, standardise, typicality
+from warmprompt.risk.profile.model import Evidence, pooled_sentences, risk_logits, standardise, typicality
 from warmprompt.risk.profile.payments import Doubles
 from warmprompt.risk.profile.reading import Book, read_book
 from warmprompt.risk.profile.state import EntityState, Id, Payment, check_payment
@@ -263,7 +263,9 @@ def _adapted(
         scaling=model.scaling,
         support=support,
         query=support,
-        features_BT=book.features_NT,
+        features_BT=torch.cat(
+            [book.features_NT, pooled_sentences(model.scaling, features_1KF, history)], dim=1
+        ),
         backbone=model.backbone,
         read=model.read,
         prefix=book.prefix,

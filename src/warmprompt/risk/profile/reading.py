@@ -1,6 +1,6 @@
 """The texts of many entities, read by the frozen model once and picked row by row.
 
-N is distinct texts, B entities of a batch, T text features, H hidden width.
+N is distinct texts, B entities of a batch, T text features, H hidden width, S sentences, X their features.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from warmprompt.backbone.readout import (
     read_reference,
     text_features,
 )
+from warmprompt.errors import BadInputError
 
 _CHUNK = 32
 
@@ -87,6 +88,27 @@ def read_book(backbone: Backbone, read: ReadOut, texts: Sequence[str]) -> Book:
         reference_NH=reference_NH,
         features_NT=text_features(read, reference_NH),
     )
+
+
+@torch.no_grad()
+def read_sentences(backbone: Backbone, read: ReadOut, sentences: Sequence[str], *, num: int) -> Tensor:
+    """Return the leading principal components of sentences' hidden states, each of variance 1, (S, X).
+
+    The states are those at the reference prompt, their coordinates standardised over the sentences.
+
+    Raises:
+        BadInputError: `num` below 1 or above what so many sentences span.
+    """
+    hidden_SH = read_reference(backbone, read.reference_PH, sentences).double()
+    centred_SH = hidden_SH - hidden_SH.mean(0)
+    scaled_SH = centred_SH / centred_SH.std(0).clamp(min=1e-6 * float(hidden_SH.abs().mean()))
+    left_SX, values_X, _ = torch.linalg.svd(scaled_SH, full_matrices=False)
+    most = int((values_X > 1e-4 * values_X[0]).sum())
+    if not 1 <= num <= most:
+        remedy = f"Choose 1 to {most} for {backbone.name}."
+        raise BadInputError(field="num_sentence_features", value=num, remedy=remedy)
+    features_SX: Tensor = (left_SX[:, :num] * len(sentences) ** 0.5).float().contiguous()
+    return features_SX
 
 
 def pick(prefix: TextPrefix, rows: Tensor) -> TextPrefix:

@@ -29,7 +29,7 @@ from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
 from warmprompt.risk.profile.trees import Trees
 
 _NUMBERS, _MANIFEST = "profiler.safetensors", "profiler.json"
-_VERSION = 2
+_VERSION = 3
 
 
 def save_profiler(

@@ -36,6 +36,9 @@ class ProfileSettings:
         batch: Episodes of an outer step in the first stage; a sixteenth of it, at least 16, in the second.
         clip_norm: Largest norm of a meta-gradient.
         weight_decay: Decoupled decay.
+        payment_words: Let the frozen model read each payment in words too; its features of the support
+            payments are averaged into the start, those of each payment enter phi.
+        num_sentence_features: Leading directions of those sentences' hidden states.
         boosting: Of the population model.
         forest: Of the population model.
     """
@@ -58,6 +61,8 @@ class ProfileSettings:
     batch: int = 256
     clip_norm: float = 1.0
     weight_decay: float = 1e-3
+    payment_words: bool = False
+    num_sentence_features: int = 8
     boosting: BoostingSettings = field(
         default_factory=lambda: BoostingSettings(learning_rate=0.04, num_trees=120)
     )

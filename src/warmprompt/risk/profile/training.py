@@ -34,10 +34,10 @@ from warmprompt.risk.profile.material import (
 from warmprompt.risk.profile.model import Params, fit_scaling, initial_params, risk_logits
 from warmprompt.risk.profile.payments import Doubles, Side
 from warmprompt.risk.profile.population import best_weight, crossed_offsets, fit_population
-from warmprompt.risk.profile.reading import fit_reading, read_book
+from warmprompt.risk.profile.reading import fit_reading, read_book, read_sentences
 from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
 from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
-from warmprompt.risk.profile.words import describe_entities
+from warmprompt.risk.profile.words import PAYMENT_SENTENCES, describe_entities
 from warmprompt.rng import derive
 
 _SCORE_BATCH = 32
@@ -99,7 +99,12 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
             seed=seed,
         )
     book = read_book(backbone, read, [*texts, *describe_entities(validation.history, side=side)])
-    scaling = fit_scaling(training.features_RF, num_reference=settings.num_reference, seed=seed)
+    sentences_SX = None
+    if settings.payment_words:
+        sentences_SX = read_sentences(backbone, read, PAYMENT_SENTENCES, num=settings.num_sentence_features)
+    scaling = fit_scaling(
+        training.features_RF, num_reference=settings.num_reference, seed=seed, sentences_SX=sentences_SX
+    )
     entity_E = training.cuts.entity_E
     population = fit_population(
         training.features_RF,
@@ -131,6 +136,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         num_steps=settings.num_steps,
         rate=settings.inner_rate,
         seed=seed,
+        num_sentence=scaling.sentences_SX.shape[1],
     )
     params = _tangent_stage(params, material, judge, settings, seed=seed, watch=watch)
     params = {**params, **initial_prompt_params(read)}

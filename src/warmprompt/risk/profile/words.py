@@ -7,22 +7,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from warmprompt.risk.profile.features import History
+from warmprompt.risk.profile.features import FEATURE_NAMES, History
 from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs, Side
 
 _AMOUNTS = np.array([2, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000])
-_DAY_PARTS = ((7 * 3600, "at night"), (12 * 3600, "in the morning"), (18 * 3600, "in the afternoon"))
+_DAY_PARTS_S = np.array([7, 12, 18]) * 3600
+_DAY_PARTS = ("at night", "in the morning", "in the afternoon", "in the evening")
+_WEEK = ("on a weekday", "at the weekend")
+_LABELS = ("", ", later found genuine", ", later found fraudulent")
+_READ = ("amount", "weekend", "hour_sin", "hour_cos")
 _NOUN = {"customer": "card holder", "terminal": "shop terminal"}
+
+# Everything that can be said of one payment: few enough to be read once, when a profiler is trained.
+PAYMENT_SENTENCES = tuple(
+    f"a payment of about {amount} {week} {part}{label}"
+    for amount in _AMOUNTS
+    for week in _WEEK
+    for part in _DAY_PARTS
+    for label in _LABELS
+)
 
 
 def describe_payment(*, time_s: int, amount_minor: int, fraud: bool | None = None) -> str:
-    """Return one payment in words: "a payment of about 40 on a Saturday at night, later found fraudulent"."""
-    day = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")[
-        (time_s // DAY_S + 3) % 7
-    ]
-    tail = "" if fraud is None else ", later found fraudulent" if fraud else ", later found genuine"
-    part = _part_of_day(time_s % DAY_S)
-    return f"a payment of about {_about(amount_minor / 100)} on a {day} {part}{tail}"
+    """Return one payment in words: "a payment of about 40 on a weekday at night, later found genuine"."""
+    weekend = (time_s // DAY_S + 3) % 7 >= 5
+    told = 0 if fraud is None else 2 if fraud else 1
+    return PAYMENT_SENTENCES[_sentence(_level(amount_minor / 100), int(weekend), _part(time_s % DAY_S), told)]
+
+
+def sentence_places(features: Doubles, told: Longs | None = None) -> Longs:
+    """Return which of `PAYMENT_SENTENCES` each payment is, from its features (..., F) to (...).
+
+    Args:
+        features: `FEATURE_NAMES` in order.
+        told: 0 where nothing is known of the label, 1 genuine, 2 fraud; None is 0 for all.
+    """
+    column = {name: features[..., FEATURE_NAMES.index(name)] for name in _READ}
+    angle = np.arctan2(column["hour_sin"], column["hour_cos"]) % (2 * np.pi)
+    # The angle of a whole second is off by far less than half of one.
+    part = np.searchsorted(_DAY_PARTS_S, np.rint(angle / (2 * np.pi) * DAY_S) % DAY_S, side="right")
+    weekend = column["weekend"].astype(np.int64)
+    label = np.zeros(part.shape, dtype=np.int64) if told is None else told
+    return np.asarray(_sentence(_level(column["amount"]), weekend, part, label), dtype=np.int64)
 
 
 def describe_entities(history: History, *, side: Side) -> list[str]:
@@ -66,8 +92,20 @@ def _count(num: int) -> str:
 
 
 def _about(amount: float) -> int:
-    return int(_AMOUNTS[np.abs(np.log1p(_AMOUNTS) - np.log1p(amount)).argmin()])
+    return int(_AMOUNTS[_level(amount)])
 
 
-def _part_of_day(second: int) -> str:
-    return next((name for until, name in _DAY_PARTS if second < until), "in the evening")
+def _level(amount: float | Doubles) -> Longs:
+    """Return which of the amounts is nearest on a logarithmic scale."""
+    logs = np.log1p(_AMOUNTS)
+    found: Longs = np.searchsorted((logs[1:] + logs[:-1]) / 2, np.log1p(amount), side="left")
+    return found
+
+
+def _part(second: int) -> int:
+    return int(np.searchsorted(_DAY_PARTS_S, second, side="right"))
+
+
+def _sentence(level: Longs, weekend: Longs | int, part: Longs | int, label: Longs | int) -> Longs:
+    place: Longs = ((level * len(_WEEK) + weekend) * len(_DAY_PARTS) + part) * len(_LABELS) + label
+    return place

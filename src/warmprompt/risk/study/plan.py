@@ -11,7 +11,7 @@ from warmprompt.errors import BadInputError
 from warmprompt.risk.study.incident import IncidentSettings
 from warmprompt.risk.study.loss import FailureSettings, Loss
 from warmprompt.risk.study.response import ResponseSettings
-from warmprompt.risk.study.watchers import FEW_SHOT, ONE_DAY, OWN_MEAN, RULE, START_ONLY
+from warmprompt.risk.study.watchers import DELAYS, FEW_SHOT, ONE_DAY, OWN_MEAN, RULE, START_ONLY
 from warmprompt.risk.study.world import WorldSettings
 
 NEVER = float("inf")
@@ -41,6 +41,7 @@ POLICIES = (
     Policy(name="275 ms", latency_s=0.275),
     Policy(name="1 s"),
     Policy(name="1 min", latency_s=60.0),
+    Policy(name="1 s, delays too", watcher=DELAYS),
     Policy(name="1 s, one day of history", watcher=ONE_DAY),
     Policy(name="1 s, no history", watcher=START_ONLY),
     Policy(name="1 s, own mean only", watcher=OWN_MEAN),

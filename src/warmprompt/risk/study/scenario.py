@@ -25,7 +25,7 @@ from warmprompt.risk.study.plan import (
     review_time,
 )
 from warmprompt.risk.study.response import MEASURES, Alarm, Measure, respond
-from warmprompt.risk.study.watchers import WATCHERS, Trained, Watching, make_profiles
+from warmprompt.risk.study.watchers import WATCHERS, Seeing, Trained, set_to_work
 from warmprompt.risk.study.world import World, draw_days, make_world
 
 
@@ -39,9 +39,7 @@ class Scenario:
         self.incident: Incident = draw_incident(
             self.world, self.days, settings.incident, horizon_s=settings.horizon_s, seed=seed
         )
-        self.watching = Watching(
-            trained=trained, world=self.world, profiles=make_profiles(trained.prior, self.world)
-        )
+        self.watching = set_to_work(trained, self.world)
         self.banks = banks_table(opening_minor=self.world.opening_minor)
         self.rules = Rules(close_s=settings.horizon_s, bypass=True, sample_s=None)
         self.no_withheld = take(self.days, np.zeros(len(self.days), dtype=bool))
@@ -90,7 +88,8 @@ class Scenario:
         rows = []
         for name in WATCHERS:
             alarm_s = self._alarm_s(name, settings.alarms_per_day)
-            clean = self.watching.alarms(name, self.days, self.days.time_s, rate=settings.alarms_per_day)
+            quiet = Seeing(submitted_s=self.days.time_s, settled_s=self.clean.settle_s)
+            clean = self.watching.alarms(name, self.days, quiet, rate=settings.alarms_per_day)
             # A watcher that was suspicious already may be alarmed before a payment is missing.
             signal_s = min(first_s, alarm_s) - incident.onset_s if alarm_s < NEVER else NEVER
             accumulation_s = alarm_s - min(first_s, alarm_s) if alarm_s < NEVER else NEVER
@@ -107,8 +106,10 @@ class Scenario:
 
     def _alarm_s(self, watcher: str, rate: float) -> float:
         incident = self.incident
+        # What the watcher sees is what happens as long as nobody has acted.
+        seen = Seeing(submitted_s=incident.seen_s, settled_s=self.untouched.settle_s)
         alarms = self.watching.alarms(
-            watcher, incident.payments, incident.seen_s, rate=rate, not_before_s=incident.onset_s
+            watcher, incident.payments, seen, rate=rate, not_before_s=incident.onset_s
         )
         alarm_s = float(alarms[incident.bank])
         return alarm_s if alarm_s < incident.over_s else NEVER

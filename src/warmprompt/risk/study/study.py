@@ -7,7 +7,7 @@ from collections.abc import Callable
 from warmprompt.risk.study.plan import Run, Seen, Study, StudySettings
 from warmprompt.risk.study.scenario import Scenario
 from warmprompt.risk.study.watch import measure_latency
-from warmprompt.risk.study.watchers import RULE, WATCHERS, TrainingSettings, train_watchers
+from warmprompt.risk.study.watchers import DELAYS, RULE, WATCHERS, TrainingSettings, train_watchers
 from warmprompt.rng import derive_seed
 
 
@@ -42,8 +42,9 @@ def run_study(settings: StudySettings, *, seed: int, tell: Callable[[int], None]
         tell(number + 1)
     rate = settings.alarms_per_day
     thresholds: dict[str, float | tuple[float, ...]] = {
-        name: trained.threshold[name, rate] for name in WATCHERS if name != RULE
+        name: trained.threshold[name, rate] for name in WATCHERS if name not in (RULE, DELAYS)
     }
+    thresholds[DELAYS] = (trained.threshold[DELAYS, rate], trained.late_threshold[rate])
     thresholds[RULE] = tuple(trained.limit_s[rate].tolist())
     return Study(
         settings=settings,

@@ -21,6 +21,7 @@ NUM_RESAMPLES = 2_000
 POLICY_PAIRS = (
     ("275 ms", "1 s"),
     ("1 s", "1 min"),
+    ("1 s", "1 s, delays too"),
     ("1 s", "1 s, one day of history"),
     ("1 s", "1 s, no history"),
     ("1 s", "1 s, own mean only"),

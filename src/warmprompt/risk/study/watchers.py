@@ -5,6 +5,8 @@ one day      learned start, moved by its last day
 start only   learned start alone: what is known of a bank without history
 own mean     the bank's own past days alone, its mean taken for certain
 rule         silent for too long; one limit for each size class, the same at any hour
+delays too   few-shot, and beside it whether too many of the bank's payments wait (`delays`); whichever alarms
+             first, each set to half of the wrong alarms
 
 All are set to the same number of wrong alarms a day, on days of other worlds without trouble. N is banks.
 """
@@ -17,8 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.settlement import Payments
+from warmprompt.risk.settlement import Payments, Rules, banks_table, simulate_day
 from warmprompt.risk.settlement.payments import Doubles
+from warmprompt.risk.study.delays import (
+    first_late_alarms,
+    largest_sums,
+    late_counts,
+    late_shares,
+    late_stream,
+    learn_late,
+)
 from warmprompt.risk.study.detector import (
     Stream,
     first_alarms,
@@ -48,7 +58,8 @@ from warmprompt.risk.study.world import (
 from warmprompt.rng import derive_seed
 
 FEW_SHOT, ONE_DAY, START_ONLY, OWN_MEAN, RULE = "few-shot", "one day", "start only", "own mean", "rule"
-WATCHERS = (FEW_SHOT, ONE_DAY, START_ONLY, OWN_MEAN, RULE)
+DELAYS = "delays too"
+WATCHERS = (FEW_SHOT, DELAYS, ONE_DAY, START_ONLY, OWN_MEAN, RULE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +72,8 @@ class Trained:
         num_clean_days: Days without trouble that the thresholds were set on.
         threshold: Per profile and number of wrong alarms per day.
         limit_s: Per number of wrong alarms a day, the rule's limit of each size class, seconds of opening.
+        late_G: Share of late payments of each size class.
+        late_threshold: Per number of wrong alarms a day, of the delays.
     """
 
     prior: RatePrior
@@ -68,6 +81,8 @@ class Trained:
     num_clean_days: int
     threshold: Mapping[tuple[str, float], float]
     limit_s: Mapping[float, Doubles]
+    late_G: Doubles
+    late_threshold: Mapping[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +123,7 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
         for place in range(settings.num_worlds)
     ]
     prior = learn_prior(learned_on)
+    late_G = learn_late(learned_on, [late_counts(world) for world in learned_on])
     largest: dict[str, list[Doubles]] = {name: [] for name in WATCHERS}
     groups = []
     for place in range(settings.num_worlds):
@@ -115,12 +131,18 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
             world_settings, seed=derive_seed(seed, "set", place), num_history=settings.num_history
         )
         profiles = make_profiles(prior, world)
+        late_N = late_shares(late_G, world, late_counts(world))
+        banks = banks_table(opening_minor=world.opening_minor)
         for stretch in range(settings.num_stretches):
             days = draw_days(world, seed=derive_seed(seed, "clean", place, stretch), num_days=num_days)
             stream = exposure_stream(prior.clock, world, days, days.time_s, num_days=num_days)
             for name, each in profiles.items():
-                largest[name].append(largest_ratios(stream, each))
+                if name != DELAYS:
+                    largest[name].append(largest_ratios(stream, each))
             largest[RULE].append(longest_silences(opened_stream(world, days, days.time_s, num_days=num_days)))
+            settle_s = simulate_day(days, banks, _rules(world, num_days)).settle_s
+            late = late_stream(days, days.time_s, settle_s, end_s=horizon_s(world, num_days))
+            largest[DELAYS].append(largest_sums(late, late_N))
             groups.append(world.group_N)
     total = settings.num_worlds * settings.num_stretches * num_days
     return Trained(
@@ -130,25 +152,53 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
         threshold={
             (name, rate): threshold_for(np.concatenate(largest[name]), num_days=total, alarms_per_day=rate)
             for name in WATCHERS
-            if name != RULE
+            if name not in (RULE, DELAYS)
             for rate in rates
-        },
+        }
+        | {(DELAYS, rate): _half(np.concatenate(largest[FEW_SHOT]), total, rate) for rate in rates},
         limit_s={
             rate: _limits(np.concatenate(largest[RULE]), np.concatenate(groups), total, rate)
             for rate in rates
         },
+        late_G=late_G,
+        late_threshold={rate: _half(np.concatenate(largest[DELAYS]), total, rate) for rate in rates},
     )
 
 
 def make_profiles(prior: RatePrior, world: World) -> dict[str, Profiles]:
     """Return the banks' profiles as each watcher but the rule has them."""
     num_history = len(world.history)
+    own = profile_banks(prior, world, num_days=num_history)
     return {
-        FEW_SHOT: profile_banks(prior, world, num_days=num_history),
+        FEW_SHOT: own,
+        DELAYS: own,
         ONE_DAY: profile_banks(prior, world, num_days=1),
         START_ONLY: profile_banks(prior, world, num_days=0),
         OWN_MEAN: plain_means(world, num_days=num_history),
     }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seeing:
+    """What a watcher sees of payments.
+
+    Attributes:
+        submitted_s: When each was submitted; infinite if never (P,).
+        settled_s: When each settled; NaN if never (P,).
+    """
+
+    submitted_s: Doubles
+    settled_s: Doubles
+
+
+def set_to_work(trained: Trained, world: World) -> Watching:
+    """Return the watchers in a world that they have never seen, its past days told."""
+    return Watching(
+        trained=trained,
+        world=world,
+        profiles=make_profiles(trained.prior, world),
+        late_N=late_shares(trained.late_G, world, late_counts(world)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,16 +209,33 @@ class Watching:
         trained: As learned elsewhere.
         world: Where they watch.
         profiles: Of its banks, per watcher.
+        late_N: Chance that a payment of each bank is late.
     """
 
     trained: Trained
     world: World
     profiles: Mapping[str, Profiles]
+    late_N: Doubles
 
     def alarms(
-        self, name: str, payments: Payments, seen_s: Doubles, *, rate: float, not_before_s: float = 0.0
+        self, name: str, payments: Payments, seen: Seeing, *, rate: float, not_before_s: float = 0.0
     ) -> Doubles:
         """Return when each bank is first alarmed at or after a time, seconds; NaN if never (N,)."""
+        found_N = self._silent(name, payments, seen.submitted_s, rate=rate, not_before_s=not_before_s)
+        if name != DELAYS:
+            return found_N
+        end_s = horizon_s(self.world, self.trained.num_days)
+        late_N = first_late_alarms(
+            late_stream(payments, seen.submitted_s, seen.settled_s, end_s=end_s),
+            self.late_N,
+            threshold=self.trained.late_threshold[rate],
+            not_before_s=not_before_s,
+        )
+        return np.fmin(found_N, late_N)
+
+    def _silent(
+        self, name: str, payments: Payments, seen_s: Doubles, *, rate: float, not_before_s: float
+    ) -> Doubles:
         trained, settings = self.trained, self.world.settings
         start_s = open_seconds(np.array([not_before_s]), settings)
         clock = trained.prior.clock
@@ -201,6 +268,22 @@ def opened_stream(world: World, payments: Payments, seen_s: Doubles, *, num_days
     at = open_seconds(seen_s[seen], world.settings)
     end = num_days * world.settings.day_s
     return make_stream(payments.sender[seen], at, num_banks=world.num_banks, end=end)
+
+
+def horizon_s(world: World, num_days: int) -> float:
+    """Return the last close of so many days."""
+    return (num_days - 1) * world.settings.period_s + world.settings.day_s
+
+
+def _rules(world: World, num_days: int) -> Rules:
+    return Rules(close_s=horizon_s(world, num_days), bypass=True, sample_s=None)
+
+
+def _half(largest: Doubles, num_days: int, rate: float) -> float:
+    """Return the threshold for half the wrong alarms; the largest seen where that is less than one."""
+    if int(rate / 2 * num_days) < 1:
+        return float(np.nextafter(largest.max(), np.inf))
+    return threshold_for(largest, num_days=num_days, alarms_per_day=rate / 2)
 
 
 def _limits(longest: Doubles, group: np.ndarray, num_days: int, rate: float) -> Doubles:
