@@ -137,7 +137,8 @@ def test_a_bank_short_of_money_is_noticed_by_its_delays_and_not_by_its_outflow(t
 
 
 def test_no_more_wrong_alarms_than_asked_for_on_the_days_they_were_set_on(trained, settings):
-    # 12 days at 0.5 a day: at most 6 banks, 3 for each signal, and one whose ratio is the threshold to the last bit.
+    # 12 days at 0.5 a day: at most 6 banks, 3 for each signal, and one whose ratio is the threshold but for
+    # rounding.
     wrong = 0
     for place in range(3):
         world = make_world(settings, seed=derive_seed(2, "set", place), num_history=3)
