@@ -77,6 +77,32 @@ def test_clearing_by_hand(capfd, links, tmp_path):
     assert (tmp_path / "c.png").exists()
 
 
+def test_a_matrix_is_the_network_of_its_links(capfd, links, tmp_path):
+    matrix = tmp_path / "matrix.csv"
+    for corner, kind in (("amount_minor", int), ("amount", float)):
+        matrix.write_text(f"{corner},A,B,C\nA,,10,\nB,0,,8\nC,2,,\n")
+        again = tmp_path / "again.csv"
+        command = ["risk", "network", str(matrix), "--layout=adjacency", "--json"]
+        assert run([*command, f"--out={again}"]) == 0
+        told = json.loads(capfd.readouterr().out)
+        assert isinstance(told["total"], kind)
+        assert told["total"] == 20
+        assert table(again)[0][corner] == ("10" if kind is int else "10.0")
+    cleared = []
+    for given in ([str(links)], [str(matrix), "--layout=adjacency"]):
+        assert run(["risk", "clear", *given, "--cash-share=0.3", "--json"]) == 0
+        cleared.append(json.loads(capfd.readouterr().out))
+    assert cleared[0] == cleared[1]
+    assert run(["risk", "network", str(matrix)]) == 2
+    assert "or --layout adjacency for a matrix." in capfd.readouterr().err
+    for text in (",A,B\nA,,nan\nB,1,\n", ",A,B\nA,,-1\nB,1,\n", ",A,B\nA,3,1\nB,1,\n", ",A,B\nA,,1\n", ""):
+        matrix.write_text(text)
+        assert run(["risk", "network", str(matrix), "--layout=adjacency"]) == 2
+        assert capfd.readouterr().err.count("\n") == 1
+    assert run(["risk", "network", str(tmp_path / "x.parquet"), "--layout=adjacency"]) == 2
+    assert "A matrix is read from a .csv file." in capfd.readouterr().err
+
+
 def test_a_day_is_simulated_and_an_outage_hurts(capfd, tmp_path):
     command = ["risk", "simulate", "--banks=60", "--payments=1500", "--seed=2", "--json"]
     assert run(command) == 0
@@ -105,6 +131,10 @@ def test_a_study_writes_report_numbers_and_picture(capfd, tmp_path):
     [
         (["network", "nowhere.csv"], "error: network file: 'nowhere.csv'."),
         (["network", "x.doc"], "error: network file: 'x.doc'. Give a .csv, .parquet or .xml file."),
+        (["profile", "nowhere"], "error: profiler folder: 'nowhere'."),
+        (["profile", "nowhere", "--last=0"], "error: --last: '0'. Give at least 1."),
+        (["profile", "nowhere", "--customers=0"], "error: --customers: '0'. Give at least 1."),
+        (["profile", "nowhere", "--plot=a.jpg"], "error: --plot: 'a.jpg'. Name a .png file."),
         (["network", "--banks=10"], "error: number of banks: '10'. Give at least 54 banks"),
         (["network", "--out=x.txt"], "error: --out: 'x.txt'. Name a .csv file."),
         (["clear", "LINKS"], "error: --assets, --cash-share: 'neither'. Give one of the two."),

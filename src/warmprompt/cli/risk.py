@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warmprompt.cli.risk_profile import profile_command
-from warmprompt.cli.risk_screen import print_pairs, print_written, require_suffix
+from warmprompt.cli.risk_screen import Layout, print_pairs, print_written, require_suffix
 from warmprompt.cli.risk_train import train_command
 from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
@@ -61,6 +61,10 @@ class _Measure(StrEnum):
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SEED = Annotated[int, typer.Option("--seed", help="The only source of chance.")]
 _BANKS = Annotated[int, typer.Option("--banks", help="Banks of the synthetic network, at least 54.")]
+_LAYOUT = Annotated[
+    Layout,
+    typer.Option("--layout", help="CSV: a row per link, or a matrix of payees by column and payers by row."),
+]
 _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the amounts.")]
 
 
@@ -79,6 +83,7 @@ def network_command(
     banks: _BANKS = 5_290,
     seed: _SEED = 0,
     currency: _CURRENCY = "USD",
+    layout: _LAYOUT = Layout.edges,
     out: Annotated[Path | None, typer.Option("--out", help="CSV file for the links.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for a picture.")] = None,
     as_json: _JSON = False,
@@ -91,7 +96,7 @@ def network_command(
     from warmprompt.cli.risk_files import edges_csv, read_network
     from warmprompt.risk.network.statistics import statistics
 
-    network = _generated(banks, seed) if file is None else read_network(file, currency)
+    network = _generated(banks, seed) if file is None else read_network(file, currency, layout=layout)
     figures = asdict(statistics(network))
     if out is not None:
         write_atomic(out, edges_csv(network))
@@ -120,6 +125,7 @@ def clear_command(
         float, typer.Option("--alpha", help="Recovery of a failing bank's outside assets.")
     ] = 1.0,
     beta: Annotated[float, typer.Option("--beta", help="Recovery of what a failing bank receives.")] = 1.0,
+    layout: _LAYOUT = Layout.edges,
     solver: Annotated[
         _Solver, typer.Option("--solver", help="lp is without recovery rates.")
     ] = _Solver.fictitious,
@@ -132,7 +138,7 @@ def clear_command(
     require_suffix("--plot", plot, ".png")
     from warmprompt.cli.risk_files import clearing_csv, read_network
 
-    network = read_network(file, None)
+    network = read_network(file, None, layout=layout)
     cleared, assets_N = _cleared(
         network, assets, cash_share=cash_share, alpha=alpha, beta=beta, solver=solver
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from warmprompt.cli.risk_screen import Layout
 from warmprompt.errors import BadInputError
-from warmprompt.risk.network.edges import EDGE_COLUMNS, read_edges_csv, read_edges_parquet
+from warmprompt.risk.network.edges import EDGE_COLUMNS, read_adjacency_csv, read_edges_csv, read_edges_parquet
 from warmprompt.risk.network.graph import PaymentNetwork
 from warmprompt.risk.network.iso20022 import read_payments
 from warmprompt.risk.network.payments import network_from_payments
@@ -23,23 +24,43 @@ if TYPE_CHECKING:
     from warmprompt.risk.settlement import DayResult
 
 
-def read_network(file: Path, currency: str | None) -> PaymentNetwork:
+def read_network(file: Path, currency: str | None, *, layout: Layout = Layout.edges) -> PaymentNetwork:
     """Return the network of a .csv, .parquet or pacs.008/009 .xml file.
+
+    A matrix is CSV; its amounts are whole minor units where its corner cell says `amount_minor`.
 
     Raises:
         BadInputError: Another kind of file, or one that its reader refuses.
     """
     suffix = file.suffix.lower()
+    if layout is Layout.adjacency:
+        if suffix != ".csv":
+            remedy = "A matrix is read from a .csv file."
+            raise BadInputError(field="--layout", value=f"adjacency of {file}", remedy=remedy)
+        corner = _first_line(file).partition(b",")[0].strip(b'" \t\r\xef\xbb\xbf')
+        return read_adjacency_csv(file, minor=corner == b"amount_minor", currency=currency)
     if suffix == ".xml":
         return network_from_payments(read_payments(file), currency=currency or "USD")
     if suffix == ".parquet":
         return read_edges_parquet(file, currency=currency)
     if suffix != ".csv":
         raise BadInputError(field="network file", value=file, remedy="Give a .csv, .parquet or .xml file.")
-    header = file.read_bytes().partition(b"\n")[0] if file.is_file() else b""
+    header = _first_line(file)
+    if header and b"payer" not in header and header.count(b",") > 1:
+        remedy = f"Give columns {', '.join(EDGE_COLUMNS)}, or --layout adjacency for a matrix."
+        raise BadInputError(
+            field=f"columns of {file}", value=header[:80].decode(errors="replace"), remedy=remedy
+        )
     named = b"amount_minor" in header or b"amount" not in header
     columns = EDGE_COLUMNS if named else (*EDGE_COLUMNS[:2], "amount")
     return read_edges_csv(file, columns=columns, currency=currency)
+
+
+def _first_line(file: Path) -> bytes:
+    if not file.is_file():
+        return b""
+    with file.open("rb") as lines:
+        return lines.readline(1 << 20)
 
 
 def read_assets(path: Path, network: PaymentNetwork) -> tuple[Doubles, Doubles]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.table import Table
 
@@ -19,6 +18,8 @@ from warmprompt.errors import BadInputError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
 
     from warmprompt.risk.profile import Audit, Drift, Payment, Payments, Profiler, RiskEstimate
 
@@ -125,6 +126,8 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
+    import numpy as np
+
     from warmprompt.risk.profile import counterparty_context, drift_of, marks_of, score_rows
 
     rows = np.flatnonzero(table.entity_N == entity)

@@ -1,14 +1,22 @@
-"""What the commands of `warmprompt risk` print and refuse alike."""
+"""What the commands of `warmprompt risk` take, print and refuse alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 from rich.table import Table
 
 from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
+
+
+class Layout(StrEnum):
+    """How a table holds a network: a row per link, or a matrix with a row per payer."""
+
+    edges = "edges"
+    adjacency = "adjacency"
 
 
 def require_suffix(option: str, path: Path | None, suffix: str) -> None:
