@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import CosineRecommender
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import Ridge
 
@@ -78,6 +79,33 @@ def test_ease_ranks_as_ridge_regressions_by_scikit_learn(task):
     )
     # Ranks of scores that agree to six digits: users whose query lies in a near-tie may differ.
     assert np.array(list(found.values())).mean(axis=0) == pytest.approx(direct.mean(axis=0), abs=2e-3)
+
+
+def test_itemknn_sums_the_cosines_of_implicit(task):
+    ours = baseline("itemknn", num_neighbours=1000, shrinkage=0)().fit(task.training, task.validation, seed=0)
+    cosines = _cosines(task, num_kept=1000)
+    supports = [case.support for case in task.cases[5]]
+    theirs = np.array([cosines[np.unique(support.items_K)].sum(axis=0) for support in supports])
+    # float32 sums of five cosines, and a tie-break of a millionth of a row's largest.
+    assert ours.score(supports) == pytest.approx(theirs, abs=1e-5)
+
+
+def test_itemknn_keeps_as_large_cosines_as_implicit(task):
+    ours = baseline("itemknn", num_neighbours=7, shrinkage=0)().fit(task.training, task.validation, seed=0)
+    # Which of equal cosines is kept may differ, how large they are may not; implicit counts the item itself.
+    kept = -np.sort(-ours.neighbours_VV.toarray(), axis=0).T[:, :7]
+    theirs = -np.sort(-_cosines(task, num_kept=8), axis=1)[:, :7]
+    assert kept == pytest.approx(theirs, abs=1e-6)
+    assert np.count_nonzero(ours.neighbours_VV.toarray(), axis=0).max() == 7
+
+
+def _cosines(task, *, num_kept):
+    """Return implicit's cosine between items, its largest per row, the diagonal 0."""
+    model = CosineRecommender(K=num_kept, num_threads=1)
+    model.fit(user_item_matrix(task.training), show_progress=False)
+    cosines = model.similarity.toarray()
+    np.fill_diagonal(cosines, 0.0)
+    return cosines
 
 
 def test_ials_folds_in_as_implicit_does(task):
