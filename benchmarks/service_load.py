@@ -347,7 +347,7 @@ def _kills_part(kills: dict[str, Any] | None) -> list[str]:
 
 
 def _company(report: dict[str, Any]) -> str:
-    if report["alone"]:
+    if report.get("alone"):
         return ", nothing else running"
     return f" beside other jobs, load average {report['load_average']} at the beginning"
 

@@ -1,11 +1,13 @@
 """The catalogue over HTTP: looking up, adding, and ranking for people of whom nothing is kept."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.service.talking import asking, in_service, items_of, log_of, make_service
 
 from warmprompt import Event
+from warmprompt.adaptation.titles import title_index
 from warmprompt.service.items import item_of, row_of
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.service import Source, load_model
@@ -33,6 +35,29 @@ def test_items_are_found_by_part_of_their_title_and_in_spite_of_a_slip(service, 
 
     for found in in_service(service, talk):
         assert title in [one["title"] for one in found]
+
+
+def test_an_item_without_a_title_is_found_by_its_id(store, tiny_model, settings, personaliser):
+    model = replace(tiny_model, personaliser=untitled(tiny_model.personaliser, 3))
+    bare, titled = personaliser.items[3], personaliser.items[4]
+
+    async def talk(client):
+        return [
+            [one["item"] for one in (await client.get("/v1/items", params={"q": words})).json()["items"]]
+            for words in (bare, bare.upper(), titled)
+        ]
+
+    by_id, by_loud_id, by_id_of_titled = in_service(make_service(store, model, settings), talk)
+    assert by_id[0] == by_loud_id[0] == bare
+    assert titled not in by_id_of_titled
+
+
+def untitled(personaliser, place):
+    """Return the run as if one of its items had no title."""
+    trained = personaliser.engine.trained
+    titles = tuple("" if at == place else title for at, title in enumerate(trained.titles))
+    engine = replace(personaliser.engine, trained=replace(trained, titles=titles))
+    return replace(personaliser, engine=engine, lookup=title_index(titles, engine.popularity_V.numpy()))
 
 
 def test_a_new_item_is_found_ranked_and_rated_at_once_and_after_a_restart(
@@ -124,7 +149,7 @@ def test_ranking_for_somebody_described_keeps_nothing(service, personaliser):
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"n": 0}, "body.n"), ({"n": 201}, "n"), ({"candidates": []}, "body.candidates"),
+    [({"n": 0}, "body.n"), ({"n": 201}, "body.n"), ({"candidates": []}, "body.candidates"),
      ({"candidates": ["x"]}, "candidate 0"), ({"n": "5"}, "body.n"), ({"n": True}, "body.n")],
 )  # fmt: skip
 def test_a_ranking_that_cannot_be_is_refused(service, change, field):

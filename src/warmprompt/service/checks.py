@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from warmprompt.adaptation.engine import check_text
 from warmprompt.adaptation.events import checked_attributes, checked_events, user_text
-from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.errors import UnknownNameError
 from warmprompt.service.schemas import EventIn, EventsIn
 from warmprompt.service.service import Service
 from warmprompt.service.told import Profile, Told, with_profile
@@ -62,17 +62,6 @@ def check_said(service: Service, profile: Profile, *, before: Told | None = None
     whole = with_profile(before or Told(), profile)
     attributes = checked_attributes(whole.attributes)
     check_text(service.users.model.personaliser.engine, user_text(whole.about, attributes))
-
-
-def check_places(service: Service, n: int) -> None:
-    """Refuse a ranking longer than this service gives.
-
-    Raises:
-        BadInputError: It is.
-    """
-    longest = service.settings.limits.places
-    if n > longest:
-        raise BadInputError(field="n", value=n, remedy=f"Ask for at most {longest}.")
 
 
 def latest_of(events: Sequence[Event]) -> list[Event]:

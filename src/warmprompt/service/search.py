@@ -17,6 +17,8 @@ _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 def found_items(model: Model, words: str, n: int) -> dict[str, Any]:
     """Return items whose title holds the words, then those with a similar title; the most popular first.
 
+    Items without a title are found by their id.
+
     Args:
         model: In service.
         words: What was typed; nothing but white space lists the most popular items.
@@ -28,7 +30,9 @@ def found_items(model: Model, words: str, n: int) -> dict[str, Any]:
     order = np.argsort(-popularity_V, kind="stable").tolist()
     if not wanted:
         return _told(model, order[:n])
-    whole = [title.lower() for title in model.personaliser.engine.trained.titles]
+    trained = model.personaliser.engine.trained
+    named = zip(trained.item_ids, trained.titles, strict=True)
+    whole = [(title or str(item)).lower() for item, title in named]
     holding = [item for item in order if wanted in whole[item]]
     holding.sort(key=lambda item: not whole[item].startswith(wanted))
     bare = _YEAR.sub("", wanted)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from warmprompt.service.batcher import BatchLimits
 
+MAX_PLACES = 200
+"""Longest ranking or list of items."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RequestLimits:
@@ -15,14 +18,12 @@ class RequestLimits:
         body_bytes: Longest request body.
         per_s: Requests a second of one key, or of one address without a key; 0 does not count them.
         burst: Requests at once after a pause.
-        places: Longest ranking.
         log_entries: Longest log of one user; what comes after is refused.
     """
 
     body_bytes: int = 262_144
     per_s: float = 100.0
     burst: int = 200
-    places: int = 200
     log_entries: int = 10_000
 
 

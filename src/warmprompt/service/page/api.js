@@ -49,12 +49,18 @@ async function asked(path, { method = "GET", body, once, signal, key, waiting })
   const request = { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" };
   for (let tries = 1; ; tries += 1) {
     const answer = await sent(path, request);
-    if (answer.ok) return answer.json();
+    if (answer.ok) return named(await answer.json());
     const wait_s = Number(answer.headers.get("Retry-After"));
     if (!wait_s || tries === TRIES || method === "DELETE") throw await refusal(answer);
     waiting(answer.status === 429 ? "Too many requests at once; going on in a moment." : "The service is busy; asking again.");
     await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(wait_s, LONGEST_WAIT_S)));
   }
+}
+
+/** Give items without a title a name to show. */
+function named(answer) {
+  for (const one of answer.items ?? []) one.title ||= `Item ${one.item}`;
+  return answer;
 }
 
 async function sent(path, request) {

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from starlette.responses import JSONResponse, Response
 
-from warmprompt.service.checks import check_places
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.routes.common import ServiceDep, needs, problems
 from warmprompt.service.schemas import AddedOut, ItemsIn, ItemsOut
 from warmprompt.service.search import found_items
+from warmprompt.service.settings import MAX_PLACES
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
@@ -33,10 +33,9 @@ async def find_items(
     q: Annotated[
         str, Query(max_length=200, description="Words of a title; without them the most popular.")
     ] = "",
-    n: Annotated[int, Query(ge=1, le=1000, description="Items at most.", examples=[20])] = 20,
+    n: Annotated[int, Query(ge=1, le=MAX_PLACES, description="Items at most.", examples=[20])] = 20,
 ) -> Response:
     """Find items by title, forgiving slips, or list the most popular ones."""
-    check_places(service, n)
     model = service.users.model
     return JSONResponse(await service.users.ask(found_items, model, q, n))
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body
 from starlette.responses import Response
 
 from warmprompt.adaptation.personaliser import Known
-from warmprompt.service.checks import check_item, check_places, check_said, events_of, latest_of
+from warmprompt.service.checks import check_item, check_said, events_of, latest_of
 from warmprompt.service.ranking import ranked
 from warmprompt.service.routes.common import BudgetDep, ServiceDep, needs, problems
 from warmprompt.service.schemas import RankIn, RankingOut
@@ -31,7 +31,6 @@ async def rank(
     service: ServiceDep, budget: BudgetDep, told: Annotated[RankIn, Body(openapi_examples=_EXAMPLES)]
 ) -> Response:
     """Rank for somebody described in the request; nothing of it is kept."""
-    check_places(service, told.n)
     events = latest_of(await events_of(service, told.events))
     check_said(service, Profile(about=told.about, attributes=told.attributes))
     known = Known(events=events, about=told.about or None, attributes=told.attributes or {})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from starlette.responses import JSONResponse, Response
 
-from warmprompt.service.checks import check_places, checked_profile, events_of
+from warmprompt.service.checks import checked_profile, events_of
 from warmprompt.service.export import exported
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.ranking import ranked
@@ -21,6 +21,7 @@ from warmprompt.service.routes.common import (
     problems,
 )
 from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded
+from warmprompt.service.settings import MAX_PLACES
 from warmprompt.service.told import Profile
 from warmprompt.types import Event
 
@@ -79,11 +80,10 @@ async def recommend(
     service: ServiceDep,
     user: UserIdDep,
     budget: BudgetDep,
-    n: Annotated[int, Query(ge=1, le=1000, description="Places in the ranking.", examples=[10])] = 10,
+    n: Annotated[int, Query(ge=1, le=MAX_PLACES, description="Places in the ranking.", examples=[10])] = 10,
     explain: Annotated[bool, Query(description="Say why each item stands there.")] = False,  # noqa: FBT002
 ) -> Response:
     """Rank the catalogue for a user; somebody unknown gets what a stranger gets."""
-    check_places(service, n)
     answer = await service.users.state(user, budget_s=budget)
     return Response(await ranked(service.users, answer, n, explain=explain), media_type="application/json")
 
