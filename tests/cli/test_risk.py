@@ -77,6 +77,18 @@ def test_clearing_by_hand(capfd, links, tmp_path):
     assert (tmp_path / "c.png").exists()
 
 
+def test_links_that_come_twice_are_summed_if_asked_for_and_no_default_draws_nothing(capfd, tmp_path):
+    twice = tmp_path / "twice.csv"
+    twice.write_text("payer,payee,amount_minor\nA,B,1\nA,B,2\nB,A,1\n")
+    plot = tmp_path / "cascade.png"
+    command = ["risk", "clear", str(twice), "--duplicates=sum", "--cash-share=1", f"--plot={plot}"]
+    assert run([*command, "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["payments"] == {"A": 3, "B": 1}
+    assert run(command) == 0
+    assert f"nobody defaults: {plot} was not drawn\n" in capfd.readouterr().out
+    assert not plot.exists()
+
+
 def test_a_matrix_is_the_network_of_its_links(capfd, links, tmp_path):
     matrix = tmp_path / "matrix.csv"
     for corner, kind in (("amount_minor", int), ("amount", float)):
@@ -138,7 +150,11 @@ def test_a_study_writes_report_numbers_and_picture(capfd, tmp_path):
         (["network", "--banks=10"], "error: number of banks: '10'. Give at least 54 banks"),
         (["network", "--out=x.txt"], "error: --out: 'x.txt'. Name a .csv file."),
         (["clear", "LINKS"], "error: --assets, --cash-share: 'neither'. Give one of the two."),
-        (["clear", "LINKS", "--cash-share=-1"], "error: assets"),
+        (["clear", "LINKS", "--cash-share=-1"], "error: --cash-share: '-1.0'."),
+        (["clear", "LINKS", "--cash-share=nan"], "error: --cash-share: 'nan'."),
+        (["clear", "LINKS", "--assets=NEGATIVE"], "error: assets of B, row 1: '-4'."),
+        (["clear", "LINKS", "--assets=NAN"], "error: to_outside of B, row 1: 'nan'."),
+        (["clear", "TWICE", "--cash-share=1"], "error: duplicate link, 1 in all: 'A -> B'."),
         (["clear", "LINKS", "--cash-share=1", "--alpha=2"], "error: alpha: '2.0'."),
         (["clear", "LINKS", "--cash-share=1", "--alpha=0.5", "--solver=lp"], "error: --solver: 'lp'."),
         (["clear", "LINKS", "--assets=ASSETS"], "error: participant: 'Z'."),
@@ -151,7 +167,16 @@ def test_a_study_writes_report_numbers_and_picture(capfd, tmp_path):
 def test_a_mistake_is_one_line(capfd, links, tmp_path, arguments, line):
     assets = tmp_path / "assets.csv"
     assets.write_text("bank,assets\nZ,4\n")
+    files = {
+        "NEGATIVE": "bank,assets\nB,-4\n",
+        "NAN": "bank,assets,to_outside\nB,4,nan\n",
+        "TWICE": "payer,payee,amount_minor\nA,B,1\nA,B,2\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
     given = [one.replace("LINKS", str(links)).replace("ASSETS", str(assets)) for one in arguments]
+    for name in files:
+        given = [one.replace(name, str(tmp_path / f"{name}.csv")) for one in given]
     assert run(["risk", *given]) == 2
     said = capfd.readouterr().err
     assert said.startswith(line)

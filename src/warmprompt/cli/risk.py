@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from warmprompt.cli.risk_profile import profile_command
-from warmprompt.cli.risk_screen import Layout, print_pairs, print_written, require_suffix
+from warmprompt.cli.risk_screen import Duplicates, Layout, print_pairs, print_written, require_suffix
 from warmprompt.cli.risk_train import train_command
 from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
@@ -65,6 +65,9 @@ _LAYOUT = Annotated[
     Layout,
     typer.Option("--layout", help="CSV: a row per link, or a matrix of payees by column and payers by row."),
 ]
+_DUPLICATES = Annotated[
+    Duplicates, typer.Option("--duplicates", help="A link that comes twice in a table: refuse it, or sum.")
+]
 _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the amounts.")]
 
 
@@ -84,6 +87,7 @@ def network_command(
     seed: _SEED = 0,
     currency: _CURRENCY = "USD",
     layout: _LAYOUT = Layout.edges,
+    duplicates: _DUPLICATES = Duplicates.refuse,
     out: Annotated[Path | None, typer.Option("--out", help="CSV file for the links.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for a picture.")] = None,
     as_json: _JSON = False,
@@ -96,7 +100,11 @@ def network_command(
     from warmprompt.cli.risk_files import edges_csv, read_network
     from warmprompt.risk.network.statistics import statistics
 
-    network = _generated(banks, seed) if file is None else read_network(file, currency, layout=layout)
+    network = (
+        _generated(banks, seed)
+        if file is None
+        else read_network(file, currency, layout=layout, duplicates=duplicates)
+    )
     figures = asdict(statistics(network))
     if out is not None:
         write_atomic(out, edges_csv(network))
@@ -126,6 +134,7 @@ def clear_command(
     ] = 1.0,
     beta: Annotated[float, typer.Option("--beta", help="Recovery of what a failing bank receives.")] = 1.0,
     layout: _LAYOUT = Layout.edges,
+    duplicates: _DUPLICATES = Duplicates.refuse,
     solver: Annotated[
         _Solver, typer.Option("--solver", help="lp is without recovery rates.")
     ] = _Solver.fictitious,
@@ -138,18 +147,19 @@ def clear_command(
     require_suffix("--plot", plot, ".png")
     from warmprompt.cli.risk_files import clearing_csv, read_network
 
-    network = read_network(file, None, layout=layout)
+    network = read_network(file, None, layout=layout, duplicates=duplicates)
     cleared, assets_N = _cleared(
         network, assets, cash_share=cash_share, alpha=alpha, beta=beta, solver=solver
     )
     if out is not None:
         write_atomic(out, clearing_csv(network, cleared))
-    if plot is not None:
+    drawn = plot if cleared.num_defaults else None
+    if drawn is not None:
         from warmprompt.risk.plots import plot_cascade
 
         unpaid_N = 100 * cleared.shortfall_N / (cleared.payments_N + cleared.shortfall_N).sum()
         title, unit = "Defaults by round", "unpaid, % of what is owed"
-        plot_cascade(cleared.round_N, unpaid_N, plot, title=title, unit=unit)
+        plot_cascade(cleared.round_N, unpaid_N, drawn, title=title, unit=unit)
     figures = {
         "banks": network.num_nodes,
         "obligations": network.num_links,
@@ -172,7 +182,9 @@ def clear_command(
     print_pairs(f"{file}, {cleared.solver}", {name: _number(value) for name, value in figures.items()})
     if defaulted:
         screen().print(f"in default: {', '.join(defaulted[:20])}{' ...' if len(defaulted) > 20 else ''}")
-    print_written(out, plot)
+    elif plot is not None:
+        screen().print(f"nobody defaults: {plot} was not drawn")
+    print_written(out, drawn)
 
 
 @app.command("simulate")
@@ -318,6 +330,10 @@ def _cleared(
     if (assets is None) == (cash_share is None):
         value = "both" if assets else "neither"
         raise BadInputError(field="--assets, --cash-share", value=value, remedy="Give one of the two.")
+    if cash_share is not None and not 0 <= cash_share < float("inf"):
+        raise BadInputError(
+            field="--cash-share", value=cash_share, remedy="Give a finite number of at least 0."
+        )
     outside_N = np.zeros(network.num_nodes)
     if assets is not None:
         assets_N, outside_N = read_assets(assets, network)

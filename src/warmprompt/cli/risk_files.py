@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from warmprompt.cli.risk_screen import Layout
+from warmprompt.cli.risk_screen import Duplicates, Layout
 from warmprompt.errors import BadInputError
 from warmprompt.risk.network.edges import EDGE_COLUMNS, read_adjacency_csv, read_edges_csv, read_edges_parquet
 from warmprompt.risk.network.graph import PaymentNetwork
@@ -24,8 +25,14 @@ if TYPE_CHECKING:
     from warmprompt.risk.settlement import DayResult
 
 
-def read_network(file: Path, currency: str | None, *, layout: Layout = Layout.edges) -> PaymentNetwork:
-    """Return the network of a .csv, .parquet or pacs.008/009 .xml file.
+def read_network(
+    file: Path,
+    currency: str | None,
+    *,
+    layout: Layout = Layout.edges,
+    duplicates: Duplicates = Duplicates.refuse,
+) -> PaymentNetwork:
+    """Return the network of a .csv, .parquet or pacs.008/009 .xml file; payments of messages are summed.
 
     A matrix is CSV; its amounts are whole minor units where its corner cell says `amount_minor`.
 
@@ -42,7 +49,7 @@ def read_network(file: Path, currency: str | None, *, layout: Layout = Layout.ed
     if suffix == ".xml":
         return network_from_payments(read_payments(file), currency=currency or "USD")
     if suffix == ".parquet":
-        return read_edges_parquet(file, currency=currency)
+        return read_edges_parquet(file, duplicates=duplicates.value, currency=currency)
     if suffix != ".csv":
         raise BadInputError(field="network file", value=file, remedy="Give a .csv, .parquet or .xml file.")
     header = _first_line(file)
@@ -53,7 +60,7 @@ def read_network(file: Path, currency: str | None, *, layout: Layout = Layout.ed
         )
     named = b"amount_minor" in header or b"amount" not in header
     columns = EDGE_COLUMNS if named else (*EDGE_COLUMNS[:2], "amount")
-    return read_edges_csv(file, columns=columns, currency=currency)
+    return read_edges_csv(file, columns=columns, duplicates=duplicates.value, currency=currency)
 
 
 def _first_line(file: Path) -> bytes:
@@ -89,10 +96,14 @@ def read_assets(path: Path, network: PaymentNetwork) -> tuple[Doubles, Doubles]:
         seen.add(line["bank"])
         for name, values in found.items():
             try:
-                values[place] = float(line.get(name) or 0)
+                value = float(line.get(name) or 0)
             except ValueError:
-                field = f"{name}, row {row}"
-                raise BadInputError(field=field, value=line[name], remedy="Give a number.") from None
+                value = math.nan
+            if not 0 <= value < math.inf:
+                field = f"{name} of {line['bank']}, row {row}"
+                remedy = "Give a finite number of at least 0."
+                raise BadInputError(field=field, value=line[name], remedy=remedy)
+            values[place] = value
     return found["assets"], found["to_outside"]
 
 

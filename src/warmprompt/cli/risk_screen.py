@@ -19,6 +19,13 @@ class Layout(StrEnum):
     adjacency = "adjacency"
 
 
+class Duplicates(StrEnum):
+    """What becomes of a link that comes twice."""
+
+    refuse = "refuse"
+    sum = "sum"
+
+
 def require_suffix(option: str, path: Path | None, suffix: str) -> None:
     """Refuse a file of another kind before anything takes time.
 
