@@ -123,3 +123,26 @@ def test_drift_alarm_comes_after_a_change_and_not_before():
     for wrong in (float("nan"), -0.1, 1.1):
         with pytest.raises(BadInputError, match="drift value"):
             watch.update(wrong)
+
+
+def test_a_genuine_payment_that_stands_for_many_counts_as_many():
+    # Of 6,000 genuine payments every sixth is given: the same share of fraud, the same set for frauds.
+    rng = np.random.default_rng(5)
+    fraud = np.concatenate([np.ones(200, dtype=bool), np.zeros(6_000, dtype=bool)])
+    scores = rng.normal(size=len(fraud)) + 2 * fraud
+    some = np.concatenate([np.arange(200), np.arange(200, 6_200, 6)])
+    whole = fit_calibration(scores, fraud)
+    drawn = fit_calibration(scores[some], fraud[some], per_genuine=6)
+    naive = fit_calibration(scores[some], fraud[some])
+    mean = {
+        name: one.probabilities(scores)[0].mean()
+        for name, one in {"whole": whole, "drawn": drawn, "naive": naive}.items()
+    }
+    assert mean["whole"] == pytest.approx(200 / 6_200, abs=0.002)
+    assert mean["drawn"] == pytest.approx(200 / 6_200, abs=0.004)
+    assert mean["naive"] > 3 * mean["drawn"]
+    assert drawn.fraud_from == whole.fraud_from
+    # Nine in ten of 1,000 genuine ones instead of 6,000: 90 % give or take 1 %.
+    assert (scores[~fraud] <= drawn.genuine_to).mean() == pytest.approx(0.9, abs=0.03)
+    with pytest.raises(BadInputError, match="per_genuine"):
+        fit_calibration(scores, fraud, per_genuine=0)

@@ -36,7 +36,7 @@ SHARES = (0.6, 0.15, 0.25)
 KS = (0, 1, 5, MAX_SUPPORT)
 _FIRST_DAY, _CALIBRATION_DAYS, _PER_ENTITY = 10, 35, 2
 _LEAST_FRAUDS = 20
-_MOST_GENUINE = 2_000
+_MOST_GENUINE = 1_500
 
 
 @dataclass(frozen=True, kw_only=True)
