@@ -20,6 +20,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -233,6 +234,7 @@ def main() -> None:
     """Start a service on a fresh store, load it, write the results."""
     options = _options()
     load_average = os.getloadavg()[0]
+    measured = commit("src/warmprompt/service", "src/warmprompt/store")
     with tempfile.TemporaryDirectory() as place:
         store = options.store or f"sqlite:///{place}/users.db"
         command = [sys.executable, "-m", "warmprompt", "serve", str(options.run), "--port", "0"]
@@ -251,7 +253,7 @@ def main() -> None:
             finally:
                 service.terminate()
     report = {
-        "command": " ".join(["python", "benchmarks/service_load.py", *sys.argv[1:]]),
+        "command": _command(),
         "store": "PostgreSQL" if store.startswith("postgresql") else "SQLite",
         "max_batch": options.max_batch,
         "queue": options.queue,
@@ -260,7 +262,7 @@ def main() -> None:
         "note": options.note,
         "alone": options.alone,
         "load_average": round(load_average, 1),
-        "commit": commit("src/warmprompt/service", "src/warmprompt/store"),
+        "commit": measured,
         "ready_s": round(ready_s, 1),
         "machine": describe_machine(),
         "phases": [asdict(one) | {"held": one.is_held} for one in told],
@@ -348,7 +350,7 @@ def _kills_part(kills: dict[str, Any] | None) -> list[str]:
 
 def _company(report: dict[str, Any]) -> str:
     if report.get("alone"):
-        return ", nothing else running"
+        return ", the machine's other jobs at rest"
     return f" beside other jobs, load average {report['load_average']} at the beginning"
 
 
@@ -387,6 +389,15 @@ def _line(told: Told) -> str:
         f"{told.phase}, {rate}, {told.seconds:g} s: {told.per_s:g}/s done, p50 {told.p50_ms} "
         f"p95 {told.p95_ms} p99 {told.p99_ms} ms, stale {told.stale}, {told.statuses}, failed {told.failed}"
     )
+
+
+def _command() -> str:
+    """Return how this was called, without the note, and without where a database is."""
+    words = sys.argv[1:]
+    if "--note" in words:
+        del words[words.index("--note") : words.index("--note") + 2]
+    told = " ".join(["python", "benchmarks/service_load.py", *words])
+    return re.sub(r"postgresql://\S+", "postgresql://...", told)
 
 
 def _options() -> argparse.Namespace:
