@@ -36,6 +36,27 @@ ODD_IDS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("method", "place", "field", "remedy"),
+    [
+        ("GET", "/v1/users/ada/recommendations?N=5", "query.N", "There is n, explain, budget_ms."),
+        ("GET", "/v1/items?q=a&limit=5", "query.limit", "There is q, n."),
+        ("DELETE", "/v1/users/ada?scrub=1", "query.scrub", "None is taken here."),
+    ],
+)
+def test_a_parameter_that_there_is_not_is_refused(service, method, place, field, remedy):
+    answer = in_service(service, lambda client: client.request(method, place))
+    told = answer.json()
+    assert (answer.status_code, told["field"], told["remedy"]) == (422, field, remedy)
+
+
+def test_a_body_that_is_not_said_to_be_json_is_refused_with_the_header_to_send(service):
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = in_service(service, lambda client: client.post("/v1/rank", content=b"n=5", headers=form))
+    assert (answer.status_code, answer.json()["field"]) == (422, "body")
+    assert "Content-Type: application/json" in answer.json()["remedy"]
+
+
 def test_a_ranking_is_that_of_the_model_adapted_to_all_that_was_told(service, personaliser):
     told = [Event(item=item, rating=float(1 + place)) for place, item in enumerate(personaliser.items[:5])]
     body = {"events": [{"item": one.item, "rating": one.rating} for one in told], "about": "I like it slow"}

@@ -88,6 +88,9 @@ async def _tell_invalid(_request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return respond(ProblemError(400, field="body", value=None, remedy="Send JSON; this is none."))
+    if isinstance(first.get("input"), bytes):
+        remedy = "Send JSON, and say so: Content-Type: application/json."
+        return respond(ProblemError(422, field="body", value=None, remedy=remedy))
     place = ".".join(str(part) for part in first["loc"] if part != "function-after") or "request"
     remedy = first["msg"].removeprefix("Value error, ").replace("Input", "It").replace("String", "It")
     return respond(ProblemError(422, field=place, value=first.get("input"), remedy=f"{remedy}."))

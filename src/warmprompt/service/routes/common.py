@@ -44,12 +44,29 @@ async def the_service(request: Request) -> Service:
 
 
 def needs(scope: str) -> Any:
-    """Return the dependency that lets only keys of a scope pass."""
+    """Return the dependency that lets only keys of a scope pass, with parameters that the route has."""
 
     async def admit(request: Request, _bearer: Annotated[object, Security(_bearer)]) -> None:
         await service_of(request).gate.admit(request, scope)
+        _check_parameters(request)
 
     return Depends(admit)
+
+
+def _check_parameters(request: Request) -> None:
+    """Refuse parameters that a route does not have: a slip in a name must not pass for the default.
+
+    Raises:
+        ProblemError: 422; names the parameter and those there are.
+    """
+    if not request.query_params:
+        return
+    operation = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            remedy = f"There is {', '.join(known)}." if known else "None is taken here."
+            raise ProblemError(422, field=f"query.{name[:40]}", value=None, remedy=remedy)
 
 
 async def user_id(
