@@ -161,6 +161,9 @@ def test_a_study_writes_report_numbers_and_picture(capfd, tmp_path):
         (["simulate", "--outage=B1"], "error: --outage: 'B1'. Write BANK@START+LENGTH"),
         (["simulate", "--payments=0"], "error: payments_per_day: '0'."),
         (["study", "--scenarios=1"], "error: num_scenarios: '1'. Give at least 2."),
+        (["study", "--alarms=nan"], "error: alarms_per_day: 'nan'. Give at least 0.005, one in the 200 days"),
+        (["study", "--alarms=0.001"], "error: alarms_per_day: '0.001'. Give at least 0.005"),
+        (["simulate", "--banks=1000000"], "error: Invalid value for '--banks'"),
         (["study", "--incident=fire"], "error: Invalid value for '--incident'"),
     ],
 )

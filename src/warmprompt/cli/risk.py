@@ -60,7 +60,9 @@ class _Measure(StrEnum):
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SEED = Annotated[int, typer.Option("--seed", help="The only source of chance.")]
-_BANKS = Annotated[int, typer.Option("--banks", help="Banks of the synthetic network, at least 54.")]
+_BANKS = Annotated[
+    int, typer.Option("--banks", max=10_000, help="Banks of the synthetic network, at least 54.")
+]
 _LAYOUT = Annotated[
     Layout,
     typer.Option("--layout", help="CSV: a row per link, or a matrix of payees by column and payers by row."),

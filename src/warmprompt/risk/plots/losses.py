@@ -14,7 +14,16 @@ from warmprompt.risk.plots.style import BLUE, GREEN, GREY, INK, ORANGE, new_figu
 from warmprompt.risk.study.summary import Line, Summary
 
 TICKS = {0.275: "275 ms", 1: "1 s", 10: "10 s", 60: "1 min", 900: "15 min", 3_600: "1 h", 28_800: "8 h"}
-SHOWN = ("275 ms", "1 min", "1 s, own mean only", "streaming rule", "hourly", "end of day", "next day")
+SHOWN = (
+    "275 ms",
+    "1 min",
+    "1 s, delays too",
+    "1 s, own mean only",
+    "streaming rule",
+    "hourly",
+    "end of day",
+    "next day",
+)
 START_S, END_S = 0.15, 400_000.0
 
 

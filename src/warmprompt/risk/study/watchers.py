@@ -109,6 +109,11 @@ class TrainingSettings:
             if getattr(self, name) < least:
                 remedy = f"Give at least {least}."
                 raise BadInputError(field=name, value=getattr(self, name), remedy=remedy)
+        num_days = self.num_worlds * self.num_stretches * self.num_days
+        for rate in self.alarms_per_day:
+            if not 1 / num_days <= rate < np.inf:
+                remedy = f"Give at least {1 / num_days:g}, one in the {num_days} days without trouble."
+                raise BadInputError(field="alarms_per_day", value=rate, remedy=remedy)
 
 
 def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *, seed: int) -> Trained:
