@@ -202,8 +202,10 @@ async function explain(item, panel) {
   panel.replaceChildren(make("p", { class: "note", role: "status" }, "Leaving out one thing after the other …"));
   const [user, seq] = [me.user, me.seq];
   try {
-    me.reasons ??= api.ranking(user, { n: SHOWN, explain: true, budget_ms: PATIENT_MS });
-    const { items } = await me.reasons;
+    // Each sentence takes a while, so none is asked for that stands below the one wanted.
+    const places = me.places.get(item) ?? SHOWN;
+    if (!(me.reasons?.places >= places)) me.reasons = { places, answer: api.ranking(user, { n: places, explain: true, budget_ms: PATIENT_MS }) };
+    const { items } = await me.reasons.answer;
     if (user !== me.user || seq !== me.seq) return;
     const place = items.find((one) => one.item === item);
     const parts = place ? becauseOf(place.explanation, catalogue.choices) : [make("p", {}, "The ranking has moved on; ask again.")];
