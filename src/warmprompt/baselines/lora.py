@@ -101,7 +101,7 @@ class LoRA:
     num_factors: int = 128
     regularization: float = 100.0
     alpha: float = 10.0
-    num_epochs: int = 6
+    num_epochs: int = 4
     backbone: str = "smollm2-135m"
     num_layers: int = 6
     net: Any = None
@@ -353,7 +353,8 @@ def _load(name: str, num_layers: int) -> Backbone:
     from warmprompt.backbone.load import load_backbone
 
     kept = min(num_layers, KNOWN[name].num_layers) if name in KNOWN else num_layers
-    backbone = load_backbone(name, num_layers=kept, dtype="bfloat16")
+    # On a processor the fused attention's backward pass in bfloat16 is slower than the plain one.
+    backbone = load_backbone(name, num_layers=kept, dtype="bfloat16", attention="eager")
     if backbone.kind != "decoder":
         raise BadInputError(field="lora backbone", value=name, remedy="Name a decoder: it is read in order.")
     return backbone

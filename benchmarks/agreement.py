@@ -1,0 +1,329 @@
+"""Compare metrics and baselines with RecTools, which needs an environment of its own.
+
+    python3.11 -m venv /tmp/rectools
+    /tmp/rectools/bin/pip install torch==2.13.0 "rectools[torch,lightfm]==0.19.0" numpy==1.26.4 \
+        pandas==2.3.3 scipy==1.17.1 pm-implicit==0.7.3 pytorch-lightning==2.5.2 \
+        rectools-lightfm==1.17.3 attrs==23.2.0 pyarrow==25.0.1
+    python benchmarks/agreement.py --other /tmp/rectools/bin/python --out docs/results/agreement
+
+MovieLens-100K, split seed 0, test users. Both sides get the same training events, supports and queries; each
+fits its own models, and RecTools also judges our rankings by its metrics. Writes agreement.md and
+agreement.json, and ends with exit code 1 where a difference exceeds its tolerance.
+B is users, V items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from commits import commit
+from numpy.typing import NDArray
+
+from warmprompt.baselines import baseline
+from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.tables import open_dataset
+from warmprompt.evaluation.metrics import METRICS, user_metrics
+from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.report import markdown_table
+from warmprompt.evaluation.significance import bootstrap_intervals
+from warmprompt.files import write_atomic
+from warmprompt.rng import derive
+from warmprompt.scoring.ranking import ranks
+from warmprompt.types import Floats
+
+K = 10
+L2 = 500.0
+SASREC = {"width": 64, "num_blocks": 2, "dropout": 0.2, "rate": 1e-3, "num_negatives": 512, "num_epochs": 60}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        what: What is compared.
+        ours, theirs: Means over users, or None where scores are compared.
+        difference: The largest one.
+        tolerance: What it may be.
+        why: Where the tolerance comes from.
+    """
+
+    what: str
+    ours: float | None
+    theirs: float | None
+    difference: float
+    tolerance: float
+    why: str
+
+
+def main() -> int:
+    """Read the options, let both sides work, write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--other", type=Path, required=True, help="python of an environment with RecTools")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/agreement"))
+    parser.add_argument("--data", default="ml-100k")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    dataset = open_dataset(ensure_dataset(chosen.data))
+    tasks = {
+        name: build_task(dataset, ProtocolSettings(protocol=name, ks=(K,)), seed=chosen.seed)
+        for name in ("random", "next")
+    }
+    scores = {name: fit_and_score(name, settings, tasks[of]) for name, (of, settings) in MODELS.items()}
+    scores["ease, map transposed"] = transposed_ease(tasks["random"])
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "given.npz", **given(tasks, scores["ease"]))
+        script = Path(__file__).with_name("agreement_rectools.py")
+        subprocess.run([chosen.other, script, folder], check=True)
+        told = dict(np.load(Path(folder) / "found.npz"))
+        versions = json.loads((Path(folder) / "versions.json").read_text())
+    rows = [
+        *metric_rows(tasks["random"], scores["ease"], told),
+        *score_rows(tasks["random"], scores, told),
+        sasrec_row(tasks["next"], scores["sasrec"], told),
+    ]
+    own, other = scores["ease"], scores["ease, map transposed"]
+    open_V = tasks["random"].candidates_V
+    turned = {
+        "turned": np.abs(own - other)[:, open_V].max() / np.abs(other[:, open_V]).max(),
+        "own": judge(tasks["random"], own)[:, 1].mean(),
+        "other": judge(tasks["random"], other)[:, 1].mean(),
+    }
+    write_page(chosen, tasks["random"], rows, (versions, turned))
+    return int(any(row.difference > row.tolerance for row in rows))
+
+
+MODELS = {
+    "toppop": ("random", {}),
+    "ease": ("random", {"l2": L2}),
+    "itemknn": ("random", {"num_neighbours": 10**6, "shrinkage": 0}),
+    "sasrec": ("next", SASREC),
+}
+"""Baseline to the protocol that it is compared under, and its settings."""
+
+
+def fit_and_score(name: str, settings: dict[str, float], task: Task) -> Floats:
+    """Return our scores of the test users, (B, V)."""
+    ranker = baseline(name, **settings)().fit(task.training, task.validation, seed=task.seed)
+    return ranker.score([case.support for case in task.cases[K]])
+
+
+def transposed_ease(task: Task) -> Floats:
+    """Return the scores of the test users by the transposed map, as RecTools applies it, (B, V)."""
+    fitted = baseline("ease", l2=L2)().fit(task.training, task.validation, seed=task.seed)
+    map_VV = np.zeros((len(task.candidates_V), len(task.candidates_V)), dtype=np.float32)
+    map_VV[np.ix_(fitted.known_W, fitted.known_W)] = fitted.map_UW[:-1]
+    return np.stack([map_VV[:, case.support.items_K].sum(axis=1) for case in task.cases[K]])
+
+
+def given(tasks: dict[str, Task], scores_BV: Floats) -> dict[str, NDArray[np.generic]]:
+    """Return what the other side needs: events as (user, item) in time order, and one of our rankings.
+
+    Test users are numbered by place, training users behind them.
+    """
+    found: dict[str, NDArray[np.generic]] = {"l2": np.array(L2)}
+    found |= {name: np.array(value) for name, value in SASREC.items()}
+    found["num_items"] = np.array(len(tasks["random"].candidates_V))
+    for name, task in tasks.items():
+        events, cases = task.training.interactions, task.cases[K]
+        users = np.repeat(np.arange(task.training.num_users), np.diff(events.offsets)) + len(cases)
+        found[f"{name}_training"] = np.column_stack([users, events.items])
+        found[f"{name}_support"] = pairs([case.support.items_K for case in cases])
+        found[f"{name}_query"] = pairs([case.query for case in cases])
+    task = tasks["random"]
+    found["ranking"] = pairs(
+        [
+            order_of(row, case.support.items_K, task)
+            for row, case in zip(scores_BV, task.cases[K], strict=True)
+        ]
+    )
+    return found
+
+
+def pairs(items: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
+    """Return rows (user's place, item)."""
+    places = np.repeat(np.arange(len(items)), [len(own) for own in items])
+    return np.column_stack([places, np.concatenate(items)]).astype(np.int64)
+
+
+def order_of(scores_V: Floats, support: NDArray[np.int32], task: Task) -> NDArray[np.int64]:
+    """Return one user's candidates, best first."""
+    open_V = task.candidates_V.copy()
+    open_V[support] = False
+    candidates = np.flatnonzero(open_V)
+    return candidates[np.argsort(-scores_V[candidates], kind="stable")]
+
+
+def metric_rows(task: Task, scores_BV: Floats, told: dict[str, NDArray[np.float64]]) -> list[Row]:
+    """Compare each user's metrics of one ranking: ours by counting ranks, theirs from a sorted list."""
+    values_BM = judge(task, scores_BV)
+    rows = []
+    for place, metric in enumerate(METRICS):
+        theirs_B = told[f"metric {metric}"]
+        rows.append(
+            Row(
+                what=f"{metric} of one ranking (EASE)",
+                ours=float(values_BM[:, place].mean()),
+                theirs=float(theirs_B.mean()),
+                difference=float(np.abs(values_BM[:, place] - theirs_B).max()),
+                tolerance=1e-12,
+                why="doubles, sums of ten terms in another order",
+            )
+        )
+    return rows
+
+
+def score_rows(task: Task, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]) -> list[Row]:
+    """Compare scores of all candidates, and what each side says of its own ranking."""
+    reasons = {
+        "toppop": ("counts of users", 0.0, "whole numbers"),
+        "ease, map transposed": ("largest score", 1e-4, "theirs inverts in float32, ours in float64"),
+        "itemknn": ("largest score", 1e-5, "float32, and our tie-break of a millionth"),
+    }
+    rows = []
+    for name, (unit, tolerance, why) in reasons.items():
+        ours_BV = scores[name].astype(np.float64)
+        theirs_BV = told[f"scores {name.partition(',')[0]}"]
+        known_BV = np.isfinite(theirs_BV)
+        if name == "toppop":
+            # Our share of the most popular item's events, as counts.
+            ours_BV = np.round(ours_BV * np.bincount(task.training.interactions.items).max())
+        scale = 1.0 if name == "toppop" else float(np.abs(theirs_BV[known_BV]).max())
+        rows.append(
+            Row(
+                what=f"{name}: scores of {int(known_BV.sum()):,} candidates, in units of the {unit}",
+                ours=None,
+                theirs=None,
+                difference=float(np.abs(ours_BV - theirs_BV)[known_BV].max()) / scale,
+                tolerance=tolerance,
+                why=why,
+            )
+        )
+        ours, theirs = (
+            float(judge(task, scores[name])[:, 1].mean()),
+            float(told[f"ndcg {name.partition(',')[0]}"].mean()),
+        )
+        rows.append(
+            Row(
+                what=f"{name}: NDCG@10, each side by its own metric",
+                ours=ours,
+                theirs=theirs,
+                difference=abs(ours - theirs),
+                tolerance=2e-3,
+                why="equal scores are ordered by popularity here, by place there",
+            )
+        )
+    return rows
+
+
+def sasrec_row(task: Task, scores_BV: Floats, told: dict[str, NDArray[np.float64]]) -> Row:
+    """Compare two trainings of SASRec: other draws, other schedules, so a difference within its interval."""
+    ours_B, theirs_B = judge(task, scores_BV)[:, 1], told["ndcg sasrec"]
+    low, high = (
+        float(end[0]) for end in bootstrap_intervals((ours_B - theirs_B)[:, None], derive(0, "agreement"))
+    )
+    return Row(
+        what="sasrec: NDCG@10 of the next item, each side trained for itself",
+        ours=float(ours_B.mean()),
+        theirs=float(theirs_B.mean()),
+        difference=abs(float((ours_B - theirs_B).mean())),
+        tolerance=(high - low) / 2,
+        why=f"half the 95 % interval of the paired difference, [{low:+.4f}, {high:+.4f}]",
+    )
+
+
+def judge(task: Task, scores_BV: Floats) -> NDArray[np.float64]:
+    """Return our metrics per user, (B, 3)."""
+    cases = task.cases[K]
+    found = ranks(
+        scores_BV,
+        [case.query for case in cases],
+        excluded=[case.support.items_K for case in cases],
+        candidates=task.candidates_V,
+    )
+    return user_metrics(found)
+
+
+def write_page(
+    chosen: argparse.Namespace,
+    task: Task,
+    rows: Sequence[Row],
+    there: tuple[dict[str, str], dict[str, float]],
+) -> None:
+    """Write the rows as a page and as JSON; `there` holds RecTools' versions and what EASE's map changes."""
+    versions, turned = there
+    ours = {name: version(name) for name in ("warmprompt", "implicit", "numpy", "scipy", "torch")}
+    head = ["what", "here", "RecTools", "largest difference", "tolerance", "within", "why"]
+    body = [
+        [
+            row.what,
+            *("" if value is None else f"{value:.4f}" for value in (row.ours, row.theirs)),
+            f"{row.difference:.1e}",
+            f"{row.tolerance:.1e}",
+            "yes" if row.difference <= row.tolerance else "**no**",
+            row.why,
+        ]
+        for row in rows
+    ]
+    scope = (
+        f"{chosen.data}, split seed {chosen.seed}, {len(task.cases[K])} test users with {K} support events"
+    )
+    remarks = {"default": versions.pop("default ndcg"), "l2": L2, "length": 50, **SASREC, **turned}
+    told = _REMARKS.format(**remarks)
+    made = f"Here: {listed(ours)}; commit {commit('src', 'benchmarks')}. There: {listed(versions)}."
+    page = f"{_TITLE}\n{scope}. {_HEAD}\n{markdown_table(head, body)}\n{told}\n{made}\n{_FOOT}"
+    write_atomic(chosen.out.with_suffix(".md"), page.encode())
+    kept = {"here": ours, "there": versions, "rows": [asdict(row) for row in rows]}
+    write_atomic(chosen.out.with_suffix(".json"), (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def listed(versions: dict[str, str]) -> str:
+    """Return versions in one line."""
+    return ", ".join(f"{name} {value}" for name, value in versions.items())
+
+
+_TITLE = "# Agreement with RecTools\n"
+_HEAD = """Both sides get the same training events, supports and queries, fit their own
+models and rank the whole catalogue. RecTools runs in an environment of its own, because its pins exclude this
+project's.
+"""
+_FOOT = """
+Made by `python benchmarks/agreement.py --other PYTHON`; the environment is described at its top.
+"""
+_REMARKS = """\
+- Metrics are compared user by user. NDCG@10 here divides by the best that min(10, |query|) hits can reach;
+  RecTools does so with `divide_by_achievable=True`. By its default, which divides by ten hits for everybody,
+  this ranking has {default}: the same, since all queries here hold ten items. Where they are shorter, as on
+  the Amazon sets, the default is lower, and the two may not be compared. MRR has no cut-off here, so its `k`
+  is the size of the catalogue there.
+- Equal scores count against the model here; RecTools lists them in an order of its own. The ranking that the
+  metrics were compared on has none.
+- EASE with l2 {l2:g}. RecTools solves for the same map B, then multiplies the history by its transpose: its
+  ranker takes rows of B as item vectors. So a score there is the sum of -P_ij / P_ii; Steck's equation 8
+  and this project have -P_ij / P_jj; with our map transposed the scores agree, and untransposed ours are
+  compared with ridge regressions by scikit-learn in `tests/evaluation/test_agreement.py`. Untransposed and
+  transposed differ by up to {turned:.1%} of the largest score here, and NDCG@10 is {own:.4f} and {other:.4f}.
+- ItemKNN by cosine with all neighbours and no shrinkage, which implicit's
+  `CosineRecommender`, the model there, does not have.
+- SASRec: protocol `next`; width {width}, {num_blocks} blocks, 2 heads, dropout {dropout}, the last {length}
+  events, {num_epochs} epochs, rate {rate}. Here the softmax is over {num_negatives} items drawn evenly, the
+  rate falls along a cosine, weights are averaged, the best on validation users are kept; there the softmax is
+  over the catalogue and training ends after the last epoch. So two trainings are compared, not two
+  computations; that the network computes what its paper says is a test of its own
+  (`tests/evaluation/test_agreement.py`). Within means that the interval of the paired difference holds 0.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

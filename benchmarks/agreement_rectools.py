@@ -1,0 +1,126 @@
+"""The other side of `agreement.py`: runs in an environment with RecTools and without this project.
+
+    python benchmarks/agreement_rectools.py FOLDER
+
+Reads FOLDER/given.npz, writes FOLDER/found.npz and FOLDER/versions.json. B is users, V items.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from implicit.nearest_neighbours import CosineRecommender
+from rectools import Columns
+from rectools.dataset import Dataset
+from rectools.metrics import MRR, NDCG, HitRate
+from rectools.models import EASEModel, ImplicitItemKNNWrapperModel, PopularModel, SASRecModel
+
+CUT_OFF = 10
+LENGTH = 50
+
+
+def main(folder: Path) -> None:
+    """Judge the given ranking, fit the models, rank the test users."""
+    warnings.filterwarnings("ignore")
+    given = dict(np.load(folder / "given.npz"))
+    num_items = int(given["num_items"])
+    query = frame(given["random_query"])
+    ranking = ranked(frame(given["ranking"]))
+    num_users = int(given["random_query"][:, 0].max()) + 1
+    found = {
+        f"metric {name}": in_order(metric.calc_per_user(ranking, query), num_users)
+        for name, metric in metrics(num_items).items()
+    }
+    default = NDCG(k=CUT_OFF).calc(ranking, query)
+    training, whole, users = datasets(given, "random")
+    models = {
+        "toppop": PopularModel(popularity="n_users"),
+        "ease": EASEModel(regularization=float(given["l2"]), recommend_n_threads=1),
+        "itemknn": ImplicitItemKNNWrapperModel(CosineRecommender(K=num_items, num_threads=1)),
+    }
+    for name, model in models.items():
+        reco = model.fit(training).recommend(users, whole, k=num_items, filter_viewed=True)
+        scores = np.full((num_users, num_items), np.nan)
+        scores[reco[Columns.User], reco[Columns.Item]] = reco[Columns.Score]
+        found[f"scores {name}"] = scores
+        found[f"ndcg {name}"] = ndcg(reco, query, num_users)
+    found["ndcg sasrec"] = sasrec(given)
+    np.savez(folder / "found.npz", **found)
+    names = ("rectools", "pm-implicit", "numpy", "scipy", "torch", "pytorch-lightning")
+    told = {"default ndcg": f"{default:.4f}"} | {name: version(name) for name in names}
+    (folder / "versions.json").write_text(json.dumps(told))
+
+
+def metrics(num_items: int) -> dict[str, object]:
+    """Return RecTools' metrics by our names."""
+    return {
+        "HR@10": HitRate(k=CUT_OFF),
+        "NDCG@10": NDCG(k=CUT_OFF, divide_by_achievable=True),
+        "MRR": MRR(k=num_items),
+    }
+
+
+def sasrec(given: dict[str, np.ndarray]) -> np.ndarray:
+    """Train SASRec and return each test user's NDCG@10."""
+    from pytorch_lightning import seed_everything
+
+    seed_everything(0)
+    training, whole, users = datasets(given, "next")
+    model = SASRecModel(
+        n_factors=int(given["width"]),
+        n_blocks=int(given["num_blocks"]),
+        n_heads=2,
+        dropout_rate=float(given["dropout"]),
+        session_max_len=LENGTH,
+        loss="softmax",
+        lr=float(given["rate"]),
+        epochs=int(given["num_epochs"]),
+        deterministic=True,
+        recommend_torch_device="cpu",
+    )
+    reco = model.fit(training).recommend(users, whole, k=CUT_OFF, filter_viewed=True)
+    return ndcg(reco, frame(given["next_query"]), int(given["next_query"][:, 0].max()) + 1)
+
+
+def datasets(given: dict[str, np.ndarray], name: str) -> tuple[Dataset, Dataset, np.ndarray]:
+    """Return the training events, the same with the test users' supports, and the test users.
+
+    Items are numbered as they come, so the training items have equal numbers in both. Support items
+    without a training event are left out: no model here knows them.
+    """
+    training, support = frame(given[f"{name}_training"]), frame(given[f"{name}_support"])
+    support = support[support[Columns.Item].isin(training[Columns.Item])]
+    whole = pd.concat([training, support])
+    return Dataset.construct(training), Dataset.construct(whole), support[Columns.User].unique()
+
+
+def frame(rows: np.ndarray) -> pd.DataFrame:
+    """Return (user, item) rows as a table of interactions; the order of rows is their time."""
+    table = pd.DataFrame({Columns.User: rows[:, 0], Columns.Item: rows[:, 1], Columns.Weight: 1.0})
+    table[Columns.Datetime] = pd.Timestamp("2000-01-01") + pd.to_timedelta(np.arange(len(rows)), unit="s")
+    return table
+
+
+def ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose rows are best first per user, with their ranks."""
+    return table.assign(**{Columns.Rank: table.groupby(Columns.User).cumcount() + 1})
+
+
+def ndcg(reco: pd.DataFrame, query: pd.DataFrame, num_users: int) -> np.ndarray:
+    """Return each user's NDCG@10, (B,)."""
+    return in_order(NDCG(k=CUT_OFF, divide_by_achievable=True).calc_per_user(reco, query), num_users)
+
+
+def in_order(values: pd.Series, num_users: int) -> np.ndarray:
+    """Return values by user, (B,); NaN where RecTools has none."""
+    return values.reindex(range(num_users)).to_numpy()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
