@@ -44,7 +44,7 @@ class Log:
 
 
 def run(talk):
-    return asyncio.run(asyncio.wait_for(talk(), timeout=30))
+    return asyncio.run(asyncio.wait_for(talk(), timeout=10))
 
 
 def test_questions_that_come_meanwhile_share_one_and_see_what_was_told_before_them():
@@ -106,6 +106,39 @@ def test_who_gives_up_takes_nobody_along_and_more_than_may_wait_are_refused():
         return (await patient).last_seq, impatient.cancelled()
 
     assert run(talk) == (1, True)
+
+
+def test_who_comes_just_as_the_last_questions_end_is_answered():
+    async def talk():
+        gate = asyncio.get_running_loop().create_future()
+        asked = []
+
+        async def find(users):
+            asked.append(list(users))
+            await asyncio.shield(gate)
+            return [Head(user=user, last_seq=1, evidence_hash=NO_EVIDENCE) for user in users]
+
+        heads = Heads(find, queue=10)
+        first = [asyncio.create_task(heads.get("a"))]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.append(asyncio.create_task(heads.get("b")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert asked == [["a"], ["b"]]
+        # Wakes in the same turn of the loop as both questions, right after them.
+        late = asyncio.create_task(_then(asyncio.shield(gate), lambda: heads.get("c")))
+        await asyncio.sleep(0)
+        gate.set_result(None)
+        await asyncio.gather(*first)
+        return (await late).user
+
+    assert run(talk) == "c"
+
+
+async def _then(event, call):
+    await event
+    return await call()
 
 
 def test_closing_lets_nobody_hang():

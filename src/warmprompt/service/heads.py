@@ -31,7 +31,8 @@ class Heads:
         self._find = find
         self._queue = queue
         self._waiting: dict[str, asyncio.Future[Head | None]] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way = 0
 
     async def get(self, user: str) -> Head | None:
         """Return the end of a user's log, None for an unknown user.
@@ -52,7 +53,7 @@ class Heads:
 
     async def close(self) -> None:
         """End what is under way; whoever still waits is cancelled."""
-        for task in list(self._under_way):
+        for task in list(self._tasks):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -61,12 +62,20 @@ class Heads:
         self._waiting.clear()
 
     def _begin(self) -> None:
-        if len(self._under_way) < _UNDER_WAY:
+        if self._under_way < _UNDER_WAY:
+            self._under_way += 1
             task = asyncio.get_running_loop().create_task(self._work(), name="heads")
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
+        try:
+            await self._ask_while_somebody_waits()
+        finally:
+            # In the same step as the last look at who waits: nobody can come between the two.
+            self._under_way -= 1
+
+    async def _ask_while_somebody_waits(self) -> None:
         while self._waiting:
             users = list(self._waiting)[:_LARGEST]
             futures = {user: self._waiting.pop(user) for user in users}
