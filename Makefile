@@ -65,10 +65,10 @@ demo-risk: .venv/.risk
 	$(ONE_THREAD) $(BIN)/warmprompt risk simulate --seed 1 --outage B001@30000+20000 --out $(OUT)/day.csv
 	$(ONE_THREAD) $(BIN)/warmprompt risk train --customers 200 --out $(OUT)/profiler --overwrite \
 		--save-payments $(OUT)/payments.parquet
-	$(ONE_THREAD) $(BIN)/warmprompt risk profile $(OUT)/profiler --customers 150 --last 30 --plot $(OUT)/reliability.png
+	$(ONE_THREAD) $(BIN)/warmprompt risk profile $(OUT)/profiler --customers 150 --last 20 --plot $(OUT)/reliability.png
 	$(ONE_THREAD) $(BIN)/warmprompt risk profile $(OUT)/profiler $(OUT)/payments.parquet --entity 156 --last 25 \
 		--plot $(OUT)/customer.png
-	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 16 --incident stress --seed 1 --out $(OUT)
+	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 12 --incident stress --seed 1 --out $(OUT)
 
 bench: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }

@@ -281,7 +281,7 @@ def test_a_customers_scores_are_those_of_a_replayed_stream(capfd, made_up, profi
     assert run([*command, f"--entity={entity}", "--last=2", f"--plot={plot}"]) == 0
     shown = capfd.readouterr().out
     assert f"customer {entity}" in shown
-    assert f"drift of p_risk, all {counts[entity]} payments of the customer: no alarm" in shown
+    assert f"drift of p_risk, of all payments of the customer: no alarm in {counts[entity]}" in shown
     assert plot.read_bytes()[:4] == b"\x89PNG"
     assert run([*command, "--entity=999999"]) == 2
     assert capfd.readouterr().err == "error: --entity: '999999'. Name a customer of the payments.\n"

@@ -27,7 +27,6 @@ _MOST = 500
 _TITLES = {
     "AP": "average precision",
     "AUC": "area under the ROC curve",
-    "CP@100": "card precision at 100",
     "Brier": "Brier score",
     "ECE": "expected calibration error",
     "cover": "payments whose set holds their label",
@@ -177,7 +176,7 @@ def _show(
         )
     screen().print(shown_table)
     for name, line in _drift_lines(drift).items():
-        screen().print(f"{name}, all {len(rows):,} payments of the customer: {line}")
+        screen().print(f"{name}, of all payments of the customer: {line}")
     if used:
         screen().print("note: the profiler was fitted to this customer too")
     print_written(plot)

@@ -162,6 +162,9 @@ def test_reader_names_what_is_missing(tmp_path):
     (tmp_path / "empty.csv").write_text(good.format(""))
     with pytest.raises(BadInputError, match="TX_AMOUNT"):
         read_payments(tmp_path / "empty.csv")
+    (tmp_path / "header.csv").write_text(good.splitlines()[0] + "\n")
+    with pytest.raises(BadInputError, match="no rows"):
+        read_payments(tmp_path / "header.csv")
     (tmp_path / "good.csv").write_text(good.format("57.16"))
     payments = read_payments(tmp_path / "good.csv")
     assert (payments.time_N[0], payments.amount_minor_N[0]) == (1_522_540_831, 5716)

@@ -161,6 +161,8 @@ def read_payments(path: Path, *, label_delay_s: int = LABEL_DELAY_S) -> Payments
         raise BadInputError(
             field="payments file", value=", ".join(missing), remedy=f"Give the columns {', '.join(_COLUMNS)}."
         )
+    if frame.is_empty():
+        raise BadInputError(field="payments file", value="no rows", remedy="Give at least one payment.")
     frame = frame.select(list(_COLUMNS)).rename(_COLUMNS)
     holes = [name for name in frame.columns if frame[name].null_count()]
     if holes:
