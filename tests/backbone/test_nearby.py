@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.service.test_packed import packed
 
 from warmprompt.backbone.forward import read_texts, row_of
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.nearby import turn_nearby
+from warmprompt.backbone.packed import packed
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.readout import ReadOutSize, TextMetric, faint_of, fit_read_out, read_reference
 

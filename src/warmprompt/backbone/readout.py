@@ -125,7 +125,8 @@ class TextMetric:
 
 def faint_of(metric_DD: Tensor) -> Tensor:
     """Return what stands on the diagonal beside the response that a metric inverts, a scalar."""
-    return torch.linalg.inv(metric_DD).diagonal().mean() * _FAINT / (1 + _FAINT)
+    faint: Tensor = torch.linalg.inv(metric_DD).diagonal().mean() * _FAINT / (1 + _FAINT)
+    return faint
 
 
 def text_metrics(

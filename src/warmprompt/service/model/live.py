@@ -14,6 +14,7 @@ from warmprompt.adaptation.events import support_of, user_text
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.assembly.training import settings_of
+from warmprompt.backbone.packed import packed
 from warmprompt.errors import BadInputError
 from warmprompt.service.model.catalogue import (
     ItemReader,
@@ -23,7 +24,6 @@ from warmprompt.service.model.catalogue import (
     with_room,
 )
 from warmprompt.service.model.numbers import as_kept
-from warmprompt.service.model.packed import packed
 from warmprompt.service.model.steady import Moved, TextShelf, adapt_steadily, steady_sizes
 from warmprompt.types import ItemId
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from warmprompt.service.model.packed import PackedLinear, packed
+from warmprompt.backbone.load import load_backbone
+from warmprompt.backbone.packed import PackedLinear, packed
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -21,10 +22,15 @@ def test_a_packed_layer_and_its_gradient_agree_with_the_plain_product(bias, shap
     torch.testing.assert_close(layer(rows).double(), expected, atol=1e-5, rtol=0)
     (gradient,) = torch.autograd.grad((layer(rows) * towards).sum(), rows)
     torch.testing.assert_close(gradient.double(), towards.double() @ plain.weight.double(), atol=1e-5, rtol=0)
+    along = torch.randn(shape)
+    towards.requires_grad_()
+    (back,) = torch.autograd.grad(layer(rows), rows, towards, create_graph=True)
+    (again,) = torch.autograd.grad(back, towards, along)
+    torch.testing.assert_close(again.double(), along.double() @ plain.weight.double().T, atol=1e-5, rtol=0)
 
 
-def test_a_packed_model_agrees_with_the_plain_one_which_stays_as_it_was(personaliser):
-    plain = personaliser.engine.backbone
+def test_a_packed_model_agrees_with_the_plain_one_which_stays_as_it_was():
+    plain = load_backbone("tiny")
     quick = packed(plain)
     rows = torch.randn(2, 7, plain.hidden_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -38,21 +44,21 @@ def test_a_packed_model_agrees_with_the_plain_one_which_stays_as_it_was(personal
     assert quick.model.get_input_embeddings().weight.data_ptr() == embedding.data_ptr()
 
 
-def test_a_packed_model_can_be_packed_again(personaliser):
-    quick = packed(packed(personaliser.engine.backbone))
+def test_a_packed_model_can_be_packed_again():
+    quick = packed(packed(load_backbone("tiny")))
     assert any(isinstance(one, PackedLinear) for one in quick.model.modules())
 
 
-def test_where_it_cannot_be_packed_the_plain_model_serves(personaliser, monkeypatch):
-    plain = personaliser.engine.backbone
+def test_where_it_cannot_be_packed_the_plain_model_serves(monkeypatch):
+    plain = load_backbone("tiny")
     assert packed(replace(plain, device=torch.device("meta"))) is None
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert packed(plain) is None
 
 
-def test_a_layer_that_answers_otherwise_is_not_used(personaliser, monkeypatch):
-    from warmprompt.service.model import packed as module
+def test_a_layer_that_answers_otherwise_is_not_used(monkeypatch):
+    from warmprompt.backbone import packed as module
 
     right = module._multiplied
     monkeypatch.setattr(module, "_multiplied", lambda *args: right(*args) + 1.0)
-    assert packed(personaliser.engine.backbone) is None
+    assert packed(load_backbone("tiny")) is None
