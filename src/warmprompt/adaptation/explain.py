@@ -1,8 +1,8 @@
 """What carried an item up a user's ranking: the exact effect of leaving each thing out that was told.
 
 The user is adapted again without each event, each attribute and each word of the sentence, all of them in
-one batch; one batch serves any number of items. Only differences between scores of one user mean something,
-so a score is measured from the mean over the whole catalogue:
+one batch (`variants`); one batch serves any number of items. Only differences between scores of one user
+mean something, so a score is measured from the mean over the whole catalogue:
 
     effect of x on item i  =  (s_i - mean s) with everything told  -  (s_i - mean s) without x
 
