@@ -387,11 +387,8 @@ def _tensors(lines: Sequence[_Lines]) -> tuple[Tensor, Tensor, Tensor]:
             wide[place, : len(row)] = row
         return torch.from_numpy(wide)
 
-    return (
-        pad([one.tokens for one in lines]),
-        pad([one.ends for one in lines]),
-        pad([one.items for one in lines]),
-    )
+    tokens, ends, items = zip(*((one.tokens, one.ends, one.items) for one in lines), strict=True)
+    return pad(tokens), pad(ends), pad(items)
 
 
 def _about(support: Support) -> str:
