@@ -38,7 +38,8 @@ _BATCH = 128
 class SASRec:
     """A causal transformer over the last 50 items; the score is its newest state times the item vectors.
 
-    Each epoch takes one random window of each training user. The loss is the softmax cross-entropy of
+    Each epoch takes each training user's history up to a random event, so that short histories are met in
+    training as they are in use: with windows of full length only, they rank worse. The loss is the softmax cross-entropy of
     every next item against items drawn evenly, the same ones for a whole batch: the original's binary
     loss with one negative is known to be overconfident and weaker. Events are read in the order given:
     a support's items come oldest first. Early stopping looks at the next item of validation users.
@@ -61,7 +62,7 @@ class SASRec:
     dropout: float = 0.2
     rate: float = 2e-3
     num_negatives: int = 512
-    num_epochs: int = 60
+    num_epochs: int = 200
     net: Any = None
     share_V: Floats | None = None
 
@@ -177,8 +178,8 @@ def _scores(net: _Net, supports: Sequence[Support]) -> Floats:
 
 
 def _window(items: Ints, rng: np.random.Generator, length: int) -> Ints:
-    start = int(rng.integers(0, max(1, len(items) - length + 1)))
-    return items[start : start + length]
+    end = int(rng.integers(2, len(items) + 1))
+    return items[max(0, end - length) : end]
 
 
 def _left_padded(sequences: Sequence[Ints], length: int | None) -> Tensor:
