@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from warmprompt.errors import IntegrityError
 from warmprompt.evaluation.metrics import METRICS
@@ -17,6 +18,7 @@ from warmprompt.evidence.gathering import further, gather, headline, is_blend, r
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
 from warmprompt.evidence.pages import _finite, _read_gain, mean_gains, write_pages
 from warmprompt.evidence.plan import read_plan
+from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
 
 
@@ -179,3 +181,20 @@ def test_a_blend_of_many_is_not_the_best_single_baseline(told):
     plan = read_plan(told)
     blends = [spec.name for spec in plan.tables[0].models if is_blend(plan, spec)]
     assert blends == ["blend", "blend-tfidf"]
+
+
+def test_a_table_of_one_k_is_drawn_as_a_line_per_model(told, tmp_path):
+    told["product"], told["blend"] = "ease", "toppop"
+    told["tables"][0] |= {"models": ["ease", "toppop"], "seeds": [0]}
+    pictures = []
+    for ks in ([1], [1, 3]):
+        told["tables"][0]["ks"] = ks
+        plan = read_plan(told)
+        for job in missing_jobs(plan, tmp_path / "cells"):
+            do_job(job, tmp_path)
+        one = gather(plan, plan.tables[0], tmp_path / "cells")
+        plot_metrics_over_k(one, rows(one, num_resamples=50), "ease", tmp_path / "one.png")
+        pictures.append(imread(tmp_path / "one.png"))
+    # Two lines of models need less height than an axis of values.
+    assert pictures[0].shape[0] < 0.6 * pictures[1].shape[0]
+    assert pictures[0].std() > 0

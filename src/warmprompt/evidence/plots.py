@@ -26,8 +26,11 @@ _TIMED_K = 10
 def plot_metrics_over_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
     """Write a PNG with a panel per metric: the product and the five best others in colour, the rest in grey.
 
-    Bands are 95 % intervals over users.
+    Bands are 95 % intervals over users. A table of a single K has a line per model instead, best first.
     """
+    if len(gathered.ks) == 1:
+        _plot_one_k(gathered, rows, product, path)
+        return
     chosen = _coloured(gathered, rows, product)
     figure = _figure(width=4.8 * len(METRICS), height=4.4)
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
@@ -96,6 +99,30 @@ def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path
     axes.margins(x=0.25)
     _plain(axes)
     _title(figure, gathered, "95 % intervals over users")
+    _save(figure, path)
+
+
+def _plot_one_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
+    """Write a PNG with a panel per metric: every model's value and its interval, best NDCG@10 on top."""
+    found = {(row.model, row.metric): row for row in rows}
+    present = [model for model in gathered.models if (model, _NDCG) in found]
+    ordered = sorted(present, key=lambda model: found[model, _NDCG].value)
+    figure = _figure(width=3.6 * len(METRICS) + 1.6, height=0.9 + 0.34 * len(ordered))
+    for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
+        for place, model in enumerate(ordered):
+            row = found[model, metric]
+            colour = COLOURS[0] if model == product else GREY
+            axes.errorbar(
+                row.value, place, xerr=[[row.value - row.low], [row.high - row.value]], color=colour,
+                marker="D" if model == product else "o", markersize=6, elinewidth=1.4,
+            )  # fmt: skip
+        axes.set_yticks(range(len(ordered)), ordered)
+        for label in axes.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() == product else "normal")
+        axes.set_ylim(-0.6, len(ordered) - 0.4)
+        axes.set_title(metric, fontsize=11, loc="left")
+        _plain(axes)
+    _title(figure, gathered, f"K = {gathered.ks[0]}; 95 % intervals over users")
     _save(figure, path)
 
 
