@@ -39,10 +39,11 @@ class SASRec:
     """A causal transformer over the last 50 items; the score is its newest state times the item vectors.
 
     Each epoch takes each training user's history up to a random event, so that short histories are met in
-    training as they are in use: with windows of full length only, they rank worse. The loss is the softmax cross-entropy of
-    every next item against items drawn evenly, the same ones for a whole batch: the original's binary
-    loss with one negative is known to be overconfident and weaker. Events are read in the order given:
-    a support's items come oldest first. Early stopping looks at the next item of validation users.
+    training as they are in use: with windows of full length only, they rank worse. The loss is the softmax
+    cross-entropy of every next item against items drawn evenly, the same ones for a whole batch: the
+    original's binary loss with one negative is known to be overconfident and weaker. Events are read in the
+    order given: a support's items come oldest first. Early stopping looks at the next item of validation
+    users.
 
     Args:
         width: D, a multiple of `num_heads`.
