@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from commits import commit
 from sklearn.metrics import average_precision_score
+from timing import stopwatch
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.files import write_atomic
@@ -78,11 +79,7 @@ def main() -> None:
 
 def run_seeds(chosen: argparse.Namespace) -> None:
     """Score every model on every seed that is not kept yet."""
-    begun = time.perf_counter()
-
-    def say(*words: object) -> None:
-        print(f"{time.perf_counter() - begun:7.1f} s", *words, flush=True)
-
+    say = stopwatch()
     payments = read_payments(chosen.data)
     context = counterparty_context(payments)
     backbone = load_backbone("smollm2-135m", num_layers=LAYERS)

@@ -9,7 +9,6 @@ but `payment_words`: customers, read-out, population model. Prints a table; noth
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from risk_profiles import KS, LAYERS, TEST_DAYS, TRAINING_DAYS, VALIDATION_DAYS
+from timing import stopwatch
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.risk.profile.episodes import build_episodes, draw_cuts
@@ -42,11 +42,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=ProfileSettings().num_sentence_features)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    begun = time.perf_counter()
-
-    def say(*words: object) -> None:
-        print(f"{time.perf_counter() - begun:7.1f} s", *words, flush=True)
-
+    say = stopwatch()
     payments = read_payments(chosen.data)
     context = counterparty_context(payments)
     backbone = load_backbone("smollm2-135m", num_layers=LAYERS)

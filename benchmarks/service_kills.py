@@ -28,7 +28,7 @@ from typing import Any
 
 import httpx
 from commits import commit
-from service_load import write_page
+from service_page import write_page
 
 from store import postgresql
 from warmprompt.assembly.runs import open_run

@@ -2,15 +2,7 @@
 
     python benchmarks/service_load.py runs/demo --rates 10,20,30,40,50 --hold 60 --out docs/results
 
-Open loop: requests begin when the schedule says, whether or not earlier ones have ended, and a latency counts
-from the scheduled moment, so a service that falls behind cannot hide it. The load comes from a process of its
-own; where there are two cores, it takes part of one.
-
-One unit of load is what an application does: POST one event of a user, then GET that user's ranking. Its
-latency is that of both together, and it counts as fresh if the ranking knows the event. A rate is held when
-the p99 of that latency stays under the limit, nothing but 2xx is answered, and no ranking is stale. The
-rankings are asked for with a budget of 5 s, so that none is stale to be in time; under overload they have the
-service's own budget, as an application's would.
+How it is measured, and what counts as held, stands on the page that it writes: see `service_page`.
 """
 
 from __future__ import annotations
@@ -30,9 +22,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from commits import commit
+from service_page import write_page
 
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
@@ -276,93 +268,6 @@ def scheduling() -> str:
     """Return how the system shares the processor out to this process and to the service that it starts."""
     names = {os.SCHED_RR: "real-time round-robin", os.SCHED_FIFO: "real-time first-in first-out"}
     return names.get(os.sched_getscheduler(0), f"nice {os.nice(0)}")
-
-
-def write_page(out: Path) -> None:
-    """Renew the page from all results in a folder."""
-    reports = [json.loads(file.read_text()) for file in sorted(out.glob("service-load*.json"))]
-    kills = out / "service-kills.json"
-    told = json.loads(kills.read_text()) if kills.is_file() else None
-    write_atomic(out / "service-load.md", page(reports, told).encode())
-
-
-def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str:
-    """Return the page of results, one part a report, then the kills."""
-    lines = ["# The service under load", "", *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines()]
-    for report in reports:
-        held = [one["rate"] for one in report["phases"] if one["held"] and one["phase"].startswith("event")]
-        best = f"{max(held):g} a second" if held else "none of these"
-        machine = report["machine"]
-        scope = (
-            f"SmolLM2-135M, batches of up to {report['max_batch']}, a queue of {report['queue']}, users "
-            f"drawn from {report['users']:,}; ready to answer in {report['ready_s']} s. "
-            f"Highest rate held: **{best}**."
-        )
-        place = (
-            f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; both "
-            f"scheduled as {report['scheduling']}{_company(report)}; commit `{report['commit']}`; "
-            f"`{report['command']}`. {report['note']}".strip()
-        )
-        lines += [
-            "",
-            f"## {report['store']}",
-            "",
-            scope,
-            "",
-            "| phase | rate | for, s | done, per s | p50, ms | p95, ms | p99, ms | stale | answers | held |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-            *(_row(one) for one in report["phases"] if one["phase"] != "warm-up"),
-            "",
-            place,
-        ]
-    return "\n".join([*lines, *_kills_part(kills), ""])
-
-
-_KILLS = """
-In each round six clients send events of five users and ask for rankings, and the service is killed with
-SIGKILL 0.2 to 1.5 s later; on PostgreSQL the server crashes first in every second round. Requests without an
-answer are sent again in the next round under the same key. After each round every acknowledged event is in
-its place, every log consists of its keyed requests, each once and whole, and every state in the store equals
-its rebuild from the log bit for bit. The benchmark would stop at the first breach; there was none.
-"""
-
-
-def _kills_part(kills: dict[str, Any] | None) -> list[str]:
-    if kills is None:
-        return ["", "Not measured here: `benchmarks/service_kills.py`."]
-    machine = kills["machine"]
-    lines = [
-        "",
-        "## Kills",
-        "",
-        *_KILLS.strip().splitlines(),
-        "",
-        "| database | rounds | server crashes | requests acknowledged | events | in the logs | rankings |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    names = ("rounds", "server_crashes", "acknowledged", "acknowledged_events", "entries", "rankings")
-    for database, found in kills["databases"].items():
-        lines.append(f"| {database} | {' | '.join(f'{found[name]:,}' for name in names)} |")
-    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
-    more = "Events in the logs beyond those acknowledged were on the disk when the service was killed."
-    return [*lines, "", more, "", f"{where}; `benchmarks/service_kills.py`, commit `{kills['commit']}`."]
-
-
-def _company(report: dict[str, Any]) -> str:
-    if report.get("alone"):
-        return ", the machine's other jobs at rest"
-    return f" beside other jobs, load average {report['load_average']} at the beginning"
-
-
-def _row(told: dict[str, Any]) -> str:
-    answers = ", ".join(f"{status}: {num}" for status, num in told["statuses"].items())
-    answers += f", none: {told['failed']}" if told["failed"] else ""
-    rate = f"{told['rate']:g}/s" if told["rate"] else "32 clients"
-    held = ("yes" if told["held"] else "no") if told["rate"] and told["phase"] != "overload" else ""
-    return (
-        f"| {told['phase']} | {rate} | {told['seconds']:g} | {told['per_s']:g} | {told['p50_ms']} "
-        f"| {told['p95_ms']} | {told['p99_ms']} | {told['stale']} | {answers} | {held} |"
-    )
 
 
 def _told(phase: str, count: Count, *, rate: float, seconds: float, spent_s: float) -> Told:

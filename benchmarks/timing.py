@@ -21,3 +21,13 @@ def timed(work: Callable[..., object], over: range) -> list[float]:
 def quantiles(values: list[float]) -> dict[str, float]:
     """Return the median and the 99th percentile."""
     return {"p50": float(np.quantile(values, 0.5)), "p99": float(np.quantile(values, 0.99))}
+
+
+def stopwatch() -> Callable[..., None]:
+    """Return a function that prints its words after the seconds since now."""
+    begun = time.perf_counter()
+
+    def say(*words: object) -> None:
+        print(f"{time.perf_counter() - begun:7.1f} s", *words, flush=True)
+
+    return say

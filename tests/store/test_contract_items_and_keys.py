@@ -1,0 +1,94 @@
+"""What every store keeps of items and API keys, on SQLite and on a real PostgreSQL."""
+
+import pytest
+
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.store.contract import ApiKey, Item, ItemChanges
+
+
+def test_items_are_readable_since_a_version(store):
+    one, two, other = Item(id="1", body="a"), Item(id="2", body="b"), Item(id="1", body="c")
+    assert store.items() == ItemChanges(version=0, items=())
+    assert store.put_items([two, one]) == 1
+    assert store.items() == ItemChanges(version=1, items=(one, two))
+    assert store.put_items([one]) == 1
+    assert store.put_items([two, other]) == 2
+    assert store.items(since=1) == ItemChanges(version=2, items=(other,))
+    assert store.items(since=2) == ItemChanges(version=2, items=())
+    assert store.items().items == (two, other)
+
+
+def test_many_items_can_be_put_at_once(store):
+    many = [Item(id=f"{number:04}", body=str(number)) for number in range(1201)]
+    assert store.put_items(many) == 1
+    assert store.items().items == tuple(many)
+    assert store.put_items(many) == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "field"),
+    [
+        ([], "items"),
+        ([Item(id="", body="")], "id of item 0"),
+        ([Item(id="1", body="\0")], "body of item 0"),
+        ([Item(id="1", body=""), Item(id="1", body="")], "id of item 1"),
+    ],
+)
+def test_impossible_items_are_refused(store, items, field):
+    with pytest.raises(BadInputError) as caught:
+        store.put_items(items)
+    assert caught.value.field == field
+    assert store.items().version == 0
+
+
+def key(name, *, key_hash="h", scopes=("read", "write")):
+    return ApiKey(name=name, key_hash=key_hash, scopes=frozenset(scopes), created_s=5)
+
+
+def test_api_keys_are_found_by_hash_and_listed_by_name(store):
+    keys = [key("web", key_hash="h1"), key("admin", key_hash="h2", scopes=["admin"]), key("none", scopes=[])]
+    for one in keys:
+        store.add_api_key(one)
+    assert store.find_api_key("h2") == keys[1]
+    assert store.find_api_key("web") is None
+    assert store.api_keys() == (keys[1], keys[2], keys[0])
+
+
+def test_a_key_cannot_take_anothers_name_or_hash(store):
+    store.add_api_key(key("web", key_hash="h"))
+    for same in (key("web", key_hash="other"), key("other", key_hash="h")):
+        with pytest.raises(BadInputError, match="name or hash is there"):
+            store.add_api_key(same)
+    assert store.api_keys() == (key("web", key_hash="h"),)
+
+
+def test_a_revoked_key_stays_revoked_since_then(store):
+    store.add_api_key(key("web"))
+    revoked = store.revoke_api_key("web")
+    assert revoked.revoked_s == 1_700_000_000
+    assert store.revoke_api_key("web") == store.find_api_key("h") == revoked
+
+
+def test_revoking_an_unknown_key_names_the_known_ones(store):
+    store.add_api_key(key("web"))
+    with pytest.raises(UnknownNameError, match=r"API key: 'wob'\. Keys there are: web"):
+        store.revoke_api_key("wob")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (key(""), "name of the key"),
+        (key("web", key_hash=""), "hash of the key"),
+        (key("web", scopes=["read write"]), "scope of the key"),
+        (ApiKey(name="web", key_hash="h", scopes=frozenset(), created_s=-1), "creation of the key"),
+        (
+            ApiKey(name="web", key_hash="h", scopes=frozenset(), created_s=1, revoked_s=-1),
+            "revocation of the key",
+        ),
+    ],
+)
+def test_an_impossible_key_is_refused(store, wrong, field):
+    with pytest.raises(BadInputError) as caught:
+        store.add_api_key(wrong)
+    assert caught.value.field == field
