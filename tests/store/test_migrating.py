@@ -1,6 +1,7 @@
 """The tables that the migrations make are those the code uses, and no other version's are touched."""
 
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
@@ -100,6 +101,23 @@ def test_several_may_open_a_new_database_at_once(bare):
         list(pool.map(open_and_write, range(6)))
     with open_store(url) as store:
         assert sorted(entry.body for entry in store.entries("ada")) == list("012345")
+
+
+def test_a_file_being_written_without_a_log_yet_is_waited_for(tmp_path):
+    file = tmp_path / "users.db"
+    writer = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE notes (line TEXT)")
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO notes VALUES ('kept')")
+    ends = threading.Timer(0.3, writer.execute, ["COMMIT"])
+    ends.start()
+    open_store(f"sqlite:///{file}").close()
+    ends.join()
+    writer.close()
+    held = sqlite3.connect(file)
+    assert held.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert held.execute("SELECT line FROM notes").fetchall() == [("kept",)]
+    held.close()
 
 
 def test_a_file_that_is_no_database_is_told_apart(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from warmprompt.store.turns import Turns
 
 _ANSWER_WITHIN_S = 5
 _ATTEMPTS = 3
+_SWITCH_AGAIN_S = 0.01
 Result = TypeVar("Result")
 
 
@@ -130,10 +132,24 @@ def _make_private(file: Path) -> None:
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     # sqlite3 must begin no transactions by itself: `_begin_sqlite` says which kind.
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log, waiting for who writes meanwhile: SQLite itself does not wait at the switch."""
+    (busy_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    deadline = time.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+        time.sleep(_SWITCH_AGAIN_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:
