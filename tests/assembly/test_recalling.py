@@ -12,8 +12,10 @@ from warmprompt.assembly.training import train_run
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
+from warmprompt.data.verbalise import item_texts
 from warmprompt.meta.checkpoint import load_trained
 from warmprompt.scoring.memory import RecallWeights, recalled, remember
+from warmprompt.scoring.words import read_words
 from warmprompt.settings import ModelSettings, load_settings
 
 
@@ -64,8 +66,20 @@ def test_a_run_keeps_what_it_remembers_and_ranks_with_it(world, tmp_path):
         np.testing.assert_array_equal(getattr(trained.memory, name), getattr(expected, name))
 
 
+def test_a_run_recalls_words_where_it_has_texts(world, tmp_path):
+    told = ("backbone.item_text=tiny-encoder", "model.words_weight=2", "model.alike_share=0.1")
+    train_run(_settings(*told), tmp_path / "words", dataset=world)
+    trained = load_trained(tmp_path / "words")
+    assert trained.recall.words == 2.0
+    assert trained.memory.alike_share == 0.1
+    expected = read_words(item_texts(world, untitled=""))
+    np.testing.assert_array_equal(trained.memory.words.cosines(3), expected.cosines(3))
+    train_run(_settings("model.words_weight=2"), tmp_path / "bare", dataset=world)
+    assert load_trained(tmp_path / "bare").memory.words is None
+
+
 def test_a_run_that_is_to_remember_nothing_keeps_nothing(world, tmp_path):
-    none = ("neighbours", "together", "text")
+    none = ("neighbours", "together", "words", "text")
     settings = _settings(*(f"model.{kind}_weight=0" for kind in none))
     train_run(settings, tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")

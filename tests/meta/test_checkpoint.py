@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmprompt.data.synthetic import planted_world
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, StorageError, UnknownNameError
 from warmprompt.files import write_atomic
 from warmprompt.meta.checkpoint import (
@@ -31,6 +33,8 @@ from warmprompt.meta.checkpoint import (
     save_state,
     save_trained,
 )
+from warmprompt.scoring.memory import RecallWeights, recall, remember
+from warmprompt.types import Support
 
 IDENTITY = {"settings": {"train": {"seed": 0, "lr": 1e-3}, "evaluate": {"k": [0, 1]}}, "data": "d" * 64}
 
@@ -80,6 +84,31 @@ def test_a_run_comes_back_bit_for_bit(tmp_path, trained, ids, scale):
     assert (back.item_ids, back.titles, back.rating_scale) == (ids, written.titles, scale)
     assert back.learner == "fomaml"
     assert {**back.manifest, **written.manifest} == back.manifest
+
+
+def test_memory_comes_back_with_its_words_or_without_any(tmp_path, trained):
+    world = planted_world(num_users=20, num_items=40, num_tastes=2, seed=0).dataset
+    texts = [f"thing {item % 3}" for item in range(40)]
+    supports = [Support(user="u", items_K=np.array([2], np.int32), ratings_K=np.array([5.0], np.float32))]
+    weights = RecallWeights(neighbours=2.0, together=1.0, words=3.0)
+    text_VX = np.ones((40, 1), np.float32)
+    for number, told in enumerate(({}, {"texts": texts}, {"texts": texts, "alike_share": 0.1})):
+        memory = remember(world, num_neighbours=4, **told)
+        save_trained(tmp_path / str(number), replace(trained, memory=memory, recall=weights))
+        back = load_trained(tmp_path / str(number))
+        assert back.recall == weights
+        assert back.memory.alike_share == told.get("alike_share", 0.0)
+        assert (back.memory.words is None) == (not told)
+        expected, found = (recall(one, weights, supports, text_VX=text_VX) for one in (memory, back.memory))
+        assert found.any()
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_run_of_the_format_before_words_is_read(stored):
+    manifest = json.loads((stored / MANIFEST).read_text()) | {"format": 3}
+    manifest["recall"].pop("words")
+    (stored / MANIFEST).write_text(json.dumps(manifest))
+    assert load_trained(stored).recall == RecallWeights()
 
 
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):

@@ -5,7 +5,8 @@ import pytest
 
 from warmprompt.data.dataset import take_users
 from warmprompt.data.synthetic import planted_world
-from warmprompt.scoring.memory import KINDS, NOTHING, RecallWeights, recall, recalled, remember
+from warmprompt.scoring.memory import KINDS, NOTHING, RecallWeights, recall, recalled, remember, with_words
+from warmprompt.scoring.words import read_words
 from warmprompt.types import Support
 
 TEXT_VX = np.eye(6, 4, dtype=np.float32)
@@ -61,10 +62,53 @@ def test_text_is_the_cosine_with_the_mean_of_the_users_items(world):
     np.testing.assert_allclose(found_BV[0], (text_VX @ text_VX[1] + text_VX @ text_VX[4]) / 2, rtol=1e-5)
 
 
-def test_all_kinds_are_added_with_their_weights(world):
-    memory = remember(world, num_neighbours=5)
+def _texts(dataset):
+    return [f"{'red' if item % 3 else 'blue'} thing of make {item % 7}" for item in range(dataset.num_items)]
+
+
+def test_words_are_the_mean_cosine_and_nothing_where_none_are_kept(world):
     text_VX = np.ones((world.num_items, 1), dtype=np.float32)
-    weights = RecallWeights(neighbours=3.0, together=2.0, text=0.5)
+    memory = remember(world, num_neighbours=5, texts=_texts(world))
+    found_BV = recalled(memory, "words", [_support(1, 4)], text_VX=text_VX)
+    np.testing.assert_array_equal(found_BV[0], read_words(_texts(world)).nearness(np.array([1, 4])))
+    bare = remember(world, num_neighbours=5)
+    assert not recalled(bare, "words", [_support(1, 4)], text_VX=text_VX).any()
+
+
+def test_who_has_an_item_with_alike_words_is_a_neighbour_too(world):
+    share = 0.25
+    seen_UV, words = _matrix(world), read_words(_texts(world))
+    share_V = np.maximum(seen_UV.sum(0), 1) / world.num_users
+    wanted_V = np.zeros(world.num_items)
+    for item in (1, 4):
+        near_V = words.cosines(item).copy()
+        near_V[item] = 0
+        wanted_V += share * near_V  # all 30 items are among the most alike
+        wanted_V[item] += 1
+    nearness_U = (seen_UV * wanted_V * share_V**-0.5).sum(1) * seen_UV.sum(1) ** -0.25
+    nearest = sorted(range(world.num_users), key=lambda user: (-nearness_U[user], user))[:5]
+    expected_V = nearness_U[nearest] @ seen_UV[nearest] / nearness_U[nearest].sum()
+    memory = remember(world, num_neighbours=5, texts=_texts(world), alike_share=share)
+    np.testing.assert_allclose(memory.neighbours(np.array([1, 4])), expected_V, rtol=1e-4)
+
+
+def test_an_item_added_later_finds_neighbours_and_words_by_its_text(world):
+    memory = remember(world, num_neighbours=5, texts=_texts(world), alike_share=0.1)
+    longer = with_words(memory, ["blue thing of make 0"])
+    new = world.num_items
+    text_VX = np.ones((new + 1, 1), dtype=np.float32)
+    found = {kind: recalled(longer, kind, [_support(new)], text_VX=text_VX)[0] for kind in KINDS}
+    assert found["words"][new] == pytest.approx(1.0, abs=1e-6)
+    assert found["words"][0] == pytest.approx(1.0, abs=1e-6)
+    assert found["neighbours"].any()
+    assert not found["together"].any()
+    assert with_words(remember(world, num_neighbours=5), ["blue"]).words is None
+
+
+def test_all_kinds_are_added_with_their_weights(world):
+    memory = remember(world, num_neighbours=5, texts=_texts(world))
+    text_VX = np.ones((world.num_items, 1), dtype=np.float32)
+    weights = RecallWeights(neighbours=3.0, together=2.0, words=4.0, text=0.5)
     supports = [_support(1, 4), _support(), _support(9)]
     expected_BV = sum(weights.of(kind) * recalled(memory, kind, supports, text_VX=text_VX) for kind in KINDS)
     found_BV = recall(memory, weights, supports, text_VX=text_VX)

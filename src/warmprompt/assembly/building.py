@@ -44,6 +44,7 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
+_LATER = ("words_weight", "alike_share")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,10 +198,13 @@ def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
     values = to_mapping(settings)
     train = {key: value for key, value in values["train"].items() if key not in {"save_every", "threads"}}
     device = {key: value for key, value in values["backbone"].items() if key != "device"}
+    # At 0 they change nothing, and runs from before they existed stay what they are.
+    model = {key: value for key, value in values["model"].items() if key not in _LATER or value != 0}
     left_out = {"data", "evaluate"}
     return {key: value for key, value in values.items() if key not in left_out} | {
         "train": train,
         "backbone": device,
+        "model": model,
     }
 
 

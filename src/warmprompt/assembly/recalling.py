@@ -1,4 +1,4 @@
-"""How much memory should weigh: three numbers, found on validation users after training.
+"""How much memory should weigh: one number per kind, found on validation users after training.
 
 The user vectors of this search take the inner steps themselves (`meta.predict.adapt_linearly`), so it costs
 no pass of the language model. B is users, V items, D factors, E episodes.
@@ -77,6 +77,8 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     open_kinds = [kind for kind in KINDS if kind not in given]
     if not bool(trained.constants.item_text_VX.any()):
         open_kinds = [kind for kind in open_kinds if kind != "text"]
+    if memory.words is None:
+        open_kinds = [kind for kind in open_kinds if kind != "words"]
     probe = draw_probe(training, validation, seed=seed, order=order, max_users=_MAX_USERS)
     if not open_kinds or not probe.supports:
         return weights

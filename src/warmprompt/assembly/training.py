@@ -31,6 +31,7 @@ from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.splits import split_users
 from warmprompt.data.tables import open_dataset
+from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError, IntegrityError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.checkpoint import (
@@ -145,7 +146,12 @@ def fit_run(
         },
     )
     watch("weighing what memory adds on validation users")
-    memory = remember(training, num_neighbours=settings.model.num_neighbours)
+    memory = remember(
+        training,
+        num_neighbours=settings.model.num_neighbours,
+        texts=item_texts(training, untitled="") if _recalls_words(settings) else None,
+        alike_share=settings.model.alike_share,
+    )
     recall = choose_weights(
         trained,
         memory,
@@ -157,6 +163,8 @@ def fit_run(
         order=settings.train.order,
     )
     if recall != NOTHING:
+        if not recall.words and not memory.alike_share:
+            memory = replace(memory, words=None)
         trained = replace(trained, memory=memory, recall=recall)
     save_trained(folder, trained)
     shutil.rmtree(folder / "training", ignore_errors=True)
@@ -184,6 +192,12 @@ def _identity(settings: Settings, training: Dataset, validation: Dataset) -> dic
         "backbone": weights_hash_of(settings.backbone.name),
         "user_text": _encoder_hash(settings),
     }
+
+
+def _recalls_words(settings: Settings) -> bool:
+    """Tell whether words of item texts may be recalled; a run without item texts knows none."""
+    model = settings.model
+    return settings.backbone.item_text is not None and (model.words_weight != 0 or model.alike_share > 0)
 
 
 def _prepare(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Trained | None:

@@ -161,22 +161,24 @@ def favourite_genres(
     return tuple(table.names[genre] for genre in above[:top])
 
 
-def item_texts(dataset: Dataset, *, leave_out: Sequence[str] = _LONG_TEXTS) -> list[str]:
+def item_texts(
+    dataset: Dataset, *, leave_out: Sequence[str] = _LONG_TEXTS, untitled: str = "Untitled."
+) -> list[str]:
     """Return one line per item.
 
     "Toy Story (1995). Animation, Children's, Comedy.": title, then lists of names, then other
     attributes as "key: value". A year stands in brackets behind a title that does not end with it.
-    An item without any text reads "Untitled."
 
     Args:
         dataset: Its `items` table is read.
         leave_out: Columns not to mention; descriptions by default, as they make embedding slow.
+        untitled: What an item without any text reads.
     """
     named = [name for name in dataset.items.columns if name not in {"title", "year", "item", *leave_out}]
     lists = [name for name in named if dataset.items.schema[name] == pl.List(pl.String)]
     plain = [name for name in named if name not in lists]
     return [
-        " ".join(f"{part}." for part in _item_parts(row, lists, plain)) or "Untitled."
+        " ".join(f"{part}." for part in _item_parts(row, lists, plain)) or untitled
         for row in dataset.items.iter_rows(named=True)
     ]
 

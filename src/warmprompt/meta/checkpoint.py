@@ -1,7 +1,8 @@
 """A trained model as a folder, and unfinished training as one file; both are there whole or not at all.
 
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
-    model.safetensors           "params.*", "constants.*", "read.*", "memory.*"
+    model.safetensors           "params.*", "constants.*", "read.*", "memory.*",
+                                "words.*"
     items.parquet               item (its id, type kept), title, in index order
     training/state.safetensors  where training is: tensors, the rest as JSON in the header
 
@@ -35,9 +36,12 @@ from warmprompt.meta.learner import LearnerState
 from warmprompt.meta.model import PUSHING_SHARE, Constants
 from warmprompt.meta.trainer import TrainState
 from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
+from warmprompt.scoring.words import Words
 from warmprompt.types import ItemId
 
-FORMAT = 3
+FORMAT = 4
+# Format 3 knows no words.
+_READABLE = (3, FORMAT)
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"
@@ -236,16 +240,39 @@ def _record(kind: type[_Record], prefix: str, tensors: Mapping[str, Tensor]) -> 
 def _memory_tensors(memory: Memory | None) -> dict[str, Tensor]:
     if memory is None:
         return {}
-    values = {field.name: getattr(memory, field.name) for field in dataclasses.fields(memory)}
-    return {f"memory.{name}": torch.as_tensor(value) for name, value in values.items()}
+    values = {f"memory.{field.name}": getattr(memory, field.name) for field in dataclasses.fields(memory)}
+    words = values.pop("memory.words")
+    if words is not None:
+        values |= {f"words.{field.name}": getattr(words, field.name) for field in dataclasses.fields(words)}
+    return {
+        name: torch.tensor(value, dtype=torch.float64) if isinstance(value, float) else torch.as_tensor(value)
+        for name, value in values.items()
+    }
 
 
 def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
-    names = [field.name for field in dataclasses.fields(Memory)]
-    if f"memory.{names[0]}" not in tensors:
+    held: dict[str, Any] = _arrays("memory", tensors)
+    if not held:
         return None
-    values: dict[str, Any] = {name: tensors[f"memory.{name}"].cpu().numpy() for name in names}
-    return Memory(**{**values, "num_neighbours": int(values["num_neighbours"])})
+    words = _arrays("words", tensors)
+    return Memory(
+        **{
+            **held,
+            "num_neighbours": int(held["num_neighbours"]),
+            "alike_share": float(held.get("alike_share", 0.0)),
+            "words": Words(**words) if words else None,
+        }
+    )
+
+
+def _arrays(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the arrays whose names begin with `prefix` and a dot, by the rest of their names."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): value.cpu().numpy()
+        for name, value in tensors.items()
+        if name.startswith(start)
+    }
 
 
 def _pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
@@ -278,11 +305,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not {"format", "learner", "rating_scale", "files"} <= set(manifest):
         remedy = f"Name a folder that training wrote: {MANIFEST} is of something else."
         raise BadInputError(field="run", value=folder, remedy=remedy)
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in _READABLE:
         raise BadInputError(
             field=f"format of run {folder.name}",
             value=manifest["format"],
-            remedy=f"This version reads format {FORMAT}; use the version that wrote it, or train again.",
+            remedy=f"This version reads formats {_READABLE[0]} to {FORMAT}; use the version that wrote it, "
+            "or train again.",
         )
     missing = sorted({"settings", "backbone", "user_text", "data", "identity", "recall"} - set(manifest))
     if missing:

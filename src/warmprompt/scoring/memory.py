@@ -1,10 +1,12 @@
 """What training users leave behind beside learned parameters, and what of it a few events recall.
 
-    neighbours   the share of the nearest training users who have an event with the item
+    neighbours   the share of the nearest training users who have an event with the item; near are those who
+                 share items with the user, or have items with alike words
     together     how often the item comes with the user's items, by cosine
-    text         the cosine of the item's text and the mean of the user's items' texts
+    words        the mean cosine of the item's words and those of the user's items, by TF-IDF
+    text         the cosine of the item's text and the mean of the user's items' texts, by a frozen model
 
-Nothing here is trained: the three are counted, and a model adds them to its scores with one weight each.
+Nothing here is trained: all four are counted, and a model adds them to its scores with one weight each.
 A user vector generalises and cannot hold every pair of items; counts remember pairs and do not generalise.
 Rows are computed one by one, so a score does not depend on who else is in a batch.
 
@@ -14,7 +16,7 @@ U is training users, V items, B users, K support events, X width of text vectors
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,15 +25,17 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.factors import user_item_matrix
+from warmprompt.scoring.words import Words, read_words
 from warmprompt.types import Floats, Ints, Support
 
-KINDS = ("neighbours", "together", "text")
+KINDS = ("neighbours", "together", "words", "text")
 
 # Histories count by length^-damping; an item shared counts by popularity^-rarity.
 _DAMPING = 0.25
 _RARITY = 0.5
 _SHRINKAGE = 10.0
 _KEPT_ITEMS = 200
+_ALIKE_ITEMS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class RecallWeights:
 
     neighbours: float = 0.0
     together: float = 0.0
+    words: float = 0.0
     text: float = 0.0
 
     def of(self, kind: str) -> float:
@@ -61,6 +66,8 @@ class Memory:
         near_offsets_V: Where each item's nearest items begin, (V + 1,) int64.
         near_items: Those items, int32.
         near_shares: Their cosines, float32.
+        words: Of the items' texts, those added later too; None where they are not recalled.
+        alike_share: What an item with alike words counts of one that is shared, times their cosine.
     """
 
     num_neighbours: int
@@ -69,10 +76,12 @@ class Memory:
     near_offsets_V: NDArray[np.int64]
     near_items: Ints
     near_shares: Floats
+    words: Words | None = None
+    alike_share: float = 0.0
 
     @property
     def num_items(self) -> int:
-        """V of the training data; items added later are in nobody's memory."""
+        """V of the training data; what items added later did is in nobody's memory."""
         return len(self.near_offsets_V) - 1
 
     @cached_property
@@ -100,11 +109,15 @@ class Memory:
 
         Source: user-based nearest neighbours for implicit feedback (Herlocker et al. 1999), with rare
         items weighing more and long histories less.
+
+        Args:
+            items_K: The user's items; one added later counts through those with alike words.
         """
         starts, users = self._users_of
+        shared_V = self._shared(items_K)
         nearness_U = np.zeros(len(self._damping_U), dtype=np.float32)
-        for item in items_K:
-            nearness_U[users[starts[item] : starts[item + 1]]] += self._rarity_V[item]
+        for item in np.flatnonzero(shared_V):
+            nearness_U[users[starts[item] : starts[item + 1]]] += shared_V[item] * self._rarity_V[item]
         nearness_U *= self._damping_U
         nearest = _largest(nearness_U, self.num_neighbours)
         shares_V = np.zeros(self.num_items, dtype=np.float32)
@@ -113,6 +126,19 @@ class Memory:
             for user, vote in zip(nearest, votes, strict=True):
                 shares_V[self.items[self.offsets_U[user] : self.offsets_U[user + 1]]] += vote
         return shares_V
+
+    def _shared(self, items_K: Ints) -> Floats:
+        """Return how much of each item a training user shares who has it, (V,)."""
+        shared_V = np.zeros(self.num_items, dtype=np.float32)
+        shared_V[items_K[items_K < self.num_items]] = 1
+        if self.words is None or not self.alike_share:
+            return shared_V
+        for item in items_K:
+            near_V = self.words.cosines(item)[: self.num_items]
+            near_V[item : item + 1] = 0
+            alike = _largest(near_V, _ALIKE_ITEMS)
+            shared_V[alike] += np.float32(self.alike_share) * near_V[alike]
+        return shared_V
 
     def together(self, items_K: Ints) -> Floats:
         """Return the summed cosines with the user's items over sqrt(K), (V,).
@@ -126,12 +152,20 @@ class Memory:
         return sums_V / np.float32(np.sqrt(max(1, len(items_K))))
 
 
-def remember(training: Dataset, *, num_neighbours: int) -> Memory:
+def remember(
+    training: Dataset,
+    *,
+    num_neighbours: int,
+    texts: Sequence[str] | None = None,
+    alike_share: float = 0.0,
+) -> Memory:
     """Keep what training users did, and count which items come together.
 
     Args:
         training: Events of training users.
         num_neighbours: Nearest training users to ask, at least 1.
+        texts: One line per item, to recall by words; None does without.
+        alike_share: What an item with alike words counts of one that is shared, 0 to 1; needs `texts`.
     """
     seen_UV = user_item_matrix(training)
     near_VV = _near_items(seen_UV)
@@ -142,7 +176,16 @@ def remember(training: Dataset, *, num_neighbours: int) -> Memory:
         near_offsets_V=near_VV.indptr.astype(np.int64),
         near_items=near_VV.indices.astype(np.int32),
         near_shares=near_VV.data.astype(np.float32),
+        words=None if texts is None else read_words(texts),
+        alike_share=alike_share,
     )
+
+
+def with_words(memory: Memory | None, texts: Sequence[str]) -> Memory | None:
+    """Return the same memory with the words of items added later, one line each, where it recalls words."""
+    if memory is None or memory.words is None:
+        return memory
+    return replace(memory, words=memory.words.with_texts(texts))
 
 
 def recall(
@@ -195,9 +238,13 @@ def _recalled(
         if len(items_K):
             full_V += text_VX @ text_VX[items_K].mean(axis=0)
         return full_V
+    if kind == "words":
+        if memory.words is not None:
+            full_V[: memory.words.num_items] = memory.words.nearness(items_K)
+        return full_V
     known_K = items_K[items_K < memory.num_items]
     full_V[: memory.num_items] = (
-        memory.neighbours(known_K) if kind == "neighbours" else memory.together(known_K)
+        memory.neighbours(items_K) if kind == "neighbours" else memory.together(known_K)
     )
     return full_V
 

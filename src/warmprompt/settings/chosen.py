@@ -26,6 +26,7 @@ _SPARSE: Chosen = {
     "model.factor_alpha": 20.0,
     "train.batch_size": 256,
     "train.tangent_lr": 0.002,
+    "model.alike_share": 0.1,
 }
 
 LEARNERS: Mapping[str, Chosen] = dict.fromkeys(
@@ -39,7 +40,9 @@ DATA: Mapping[tuple[str, str], Chosen] = {
         "model.factor_regularization": 100.0,
         "train.batch_size": 256,
         "train.patience": 5,
+        "model.words_weight": 0.0,
     },
+    ("learned-target", "ml-100k"): {"model.words_weight": 0.0},
     ("learned-target", "amazon-beauty-2014"): _SPARSE,
     ("learned-target", "amazon-video-games-2018"): _SPARSE,
 }

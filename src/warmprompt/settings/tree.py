@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Counts = Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,11 @@ class ModelSettings:
         reach: Share of the prompt's norm travelled per unit of displacement.
         wordings: Sentences written per training user and kind of text.
         num_neighbours: Training users that memory asks for a user's events.
+        alike_share: What an item with alike words counts of one that both have, when those users are sought.
         neighbours_weight: Added to a score per share of those users who have the item; without it chosen on
             validation users, 0 leaves it out.
         together_weight: Added per cosine with the user's items, by who has events with both; likewise.
+        words_weight: Added per cosine of the item's words with those of the user's items; likewise.
         text_weight: Added per cosine of the item's text with those of the user's items; likewise.
     """
 
@@ -98,8 +101,10 @@ class ModelSettings:
     reach: Positive = 0.0025
     wordings: Count = 4
     num_neighbours: Count = 50
+    alike_share: Share = 0.0
     neighbours_weight: PositiveOrZero | None = None
     together_weight: PositiveOrZero | None = None
+    words_weight: PositiveOrZero | None = None
     text_weight: PositiveOrZero | None = None
 
 

@@ -24,6 +24,7 @@ from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import MismatchError
 from warmprompt.meta.model import Constants, catalogue_vectors, popularity_scores
+from warmprompt.scoring.memory import with_words
 from warmprompt.types import Floats, ItemId
 
 _PER_ITEM = ("items.learned", "items.support_offset", "items.bias")
@@ -83,8 +84,9 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, pl
     popularity_C[rows] = torch.from_numpy(predicted_popularity(constants, texts_NX)).to(popularity_C)
     filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
     trained = engine.trained
+    trained = replace(trained, memory=with_words(trained.memory, [item.words for item in items]))
     ids, titles = (*trained.item_ids, *(i.id for i in items)), (*trained.titles, *(i.title for i in items))
-    return _engine(engine, trained.params, filled, ids, titles)
+    return _engine(replace(engine, trained=trained), trained.params, filled, ids, titles)
 
 
 @torch.no_grad()
