@@ -251,11 +251,10 @@ def _recalled(
 
 def _largest(values_U: Floats, num_kept: int) -> NDArray[np.int64]:
     """Return the places of the largest values above 0, largest first; of equal ones the lowest places."""
-    if num_kept < len(values_U):
-        least = np.partition(values_U, -num_kept)[-num_kept]
-        reaching = np.flatnonzero((values_U >= least) & (values_U > 0))
-    else:
-        reaching = np.flatnonzero(values_U > 0)
+    reaching = np.flatnonzero(values_U > 0)
+    if num_kept < len(reaching):
+        least = np.partition(values_U[reaching], -num_kept)[-num_kept]
+        reaching = reaching[values_U[reaching] >= least]
     return reaching[np.argsort(-values_U[reaching], kind="stable")[:num_kept]]
 
 
