@@ -23,6 +23,7 @@ from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import user_item_matrix
 from warmprompt.data.verbalise import describe_tastes, favourite_genres, genre_table
 from warmprompt.errors import BadInputError
+from warmprompt.evidence.newcomers import ItemRidge
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Floats, Ranker, Support
@@ -105,9 +106,16 @@ class SentenceRidge:
         return scaled_BV
 
 
+ITEM_CONTROLS: Mapping[str, Callable[..., Ranker]] = {
+    f"item-{features}": partial(ItemRidge, features=features)
+    for features in ("vectors", "tfidf", "genres", "random")
+}
 CONTROLS: Mapping[str, Callable[..., Ranker]] = {
-    f"sentence-{features}": partial(SentenceRidge, features=features)
-    for features in ("tfidf", "vectors", "random")
+    **{
+        f"sentence-{features}": partial(SentenceRidge, features=features)
+        for features in ("tfidf", "vectors", "random")
+    },
+    **ITEM_CONTROLS,
 }
 """Name to factory; a plan names them like baselines."""
 

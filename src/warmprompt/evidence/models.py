@@ -22,7 +22,7 @@ from warmprompt.baselines.tuned import tuned_settings
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.evidence.cells import Wanted
-from warmprompt.evidence.controls import CONTROLS
+from warmprompt.evidence.controls import CONTROLS, ITEM_CONTROLS
 from warmprompt.evidence.plan import ModelSpec, slug
 from warmprompt.evidence.product import Product, describe_product, product_settings
 from warmprompt.types import Floats, Ranker, Support
@@ -169,6 +169,9 @@ def _same(ranker: Ranker) -> Ranker:
 
 def _factory(spec: ModelSpec, dataset: str, given: Mapping[str, Any]) -> Callable[[], Ranker]:
     assert spec.baseline is not None
+    if spec.baseline in ITEM_CONTROLS:
+        factors = {**tuned_settings(dataset, "ials"), **spec.settings}
+        return partial(ITEM_CONTROLS[spec.baseline], **factors)
     if spec.baseline in CONTROLS:
         return partial(CONTROLS[spec.baseline], **spec.settings)
     return baseline(spec.baseline, **{**tuned_settings(dataset, spec.baseline), **spec.settings, **given})
