@@ -78,7 +78,8 @@ class Cell:
     """What was measured.
 
     Attributes:
-        tested, validation: Per K, each user's metrics in the order of `METRICS`.
+        tested: Per K, each user's metrics in the order of `METRICS`.
+        validation: Likewise for validation users, of baselines alone: one of them is chosen by it.
         cost: Parameters, training time, time per user, memory.
         counts: Who was left out.
         users_hash: SHA-256 of who trained and validated, on which events.

@@ -31,7 +31,7 @@ from warmprompt.evaluation.machine import describe_machine
 from warmprompt.evaluation.protocols import Task, build_task
 from warmprompt.evaluation.results import SeedCounts
 from warmprompt.evaluation.runner import measure_cost, score_cases
-from warmprompt.evidence.cells import Cell, PerK, save_cell
+from warmprompt.evidence.cells import Cell, PerK, Wanted, save_cell
 from warmprompt.evidence.jobs import Job, job_from_json
 from warmprompt.evidence.models import build_model
 from warmprompt.types import Ranker
@@ -83,10 +83,9 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: Watch = ignore) -> 
         watch(f"{wanted.protocol.label}: ranking")
         start, start_cpu = time.perf_counter(), time.process_time()
         tested = _scored(fitted.ranker, task, wanted.model)
-        selection = build_task(
-            dataset, replace(wanted.protocol, users="validation", ks=tuple(task.cases)), seed=wanted.seed
-        )
-        validation = _scored(fitted.ranker, selection, wanted.model)
+        # They choose the best baseline, and nothing of the product.
+        is_baseline = job.spec.baseline is not None
+        validation = _on_validation(fitted.ranker, dataset, task, wanted) if is_baseline else {}
         cost = measure_cost(fitted.ranker, task, label=wanted.model, fit_s=fitted.fit_s)
         cell = Cell(
             tested=tested,
@@ -106,6 +105,11 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: Watch = ignore) -> 
             cpu_seconds=time.process_time() - start_cpu,
         )
         save_cell(root / "cells", wanted, cell)
+
+
+def _on_validation(ranker: Ranker, dataset: Dataset, task: Task, wanted: Wanted) -> PerK:
+    protocol = replace(wanted.protocol, users="validation", ks=tuple(task.cases))
+    return _scored(ranker, build_task(dataset, protocol, seed=wanted.seed), wanted.model)
 
 
 def main() -> int:
