@@ -30,6 +30,7 @@ Params = Mapping[str, Tensor]
 # to watch, and go on to watch more like it.
 PUSHING_SHARE = 0.25
 LEAST_DISLIKE = 0.3
+_TEXT_PART = "items.text_part"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,13 +81,23 @@ def to_events(batch: EventBatch, constants: Constants) -> Events:
 def support_vectors(params: Params, constants: Constants) -> Tensor:
     """Return the vectors that a user's events push along, (V, D)."""
     learned = params["items.learned"] + params["items.support_offset"]
-    return learned * constants.warm_V[:, None] + constants.item_text_VX @ params["items.text_map"]
+    return learned * constants.warm_V[:, None] + _text_part(params, constants)
 
 
 def catalogue_vectors(params: Params, constants: Constants) -> Tensor:
     """Return the vectors that are ranked, (V, D)."""
     learned = params["items.learned"] * constants.warm_V[:, None]
-    return learned + constants.item_text_VX @ params["items.text_map"]
+    return learned + _text_part(params, constants)
+
+
+def with_text_part(params: Params, constants: Constants) -> dict[str, Tensor]:
+    """Return the parameters and what texts give the item vectors, which both sides then need not compute."""
+    return {**params, _TEXT_PART: constants.item_text_VX @ params["items.text_map"]}
+
+
+def _text_part(params: Params, constants: Constants) -> Tensor:
+    known_VD = params.get(_TEXT_PART)
+    return constants.item_text_VX @ params["items.text_map"] if known_VD is None else known_VD
 
 
 def popularity_scores(params: Params, constants: Constants) -> Tensor:

@@ -21,7 +21,15 @@ from warmprompt.backbone.forward import TextPrefix, read_out
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut, displacement, prompts_at
 from warmprompt.errors import BadInputError
-from warmprompt.meta.model import Constants, Events, Params, query_loss, ridge_users, support_loss
+from warmprompt.meta.model import (
+    Constants,
+    Events,
+    Params,
+    query_loss,
+    ridge_users,
+    support_loss,
+    with_text_part,
+)
 from warmprompt.meta.target import target_displacement
 
 
@@ -107,8 +115,9 @@ class _Evidence(ABC):
 
     def target_query_loss(self, params: Params, prompts: Tensor) -> Tensor:
         """See `TargetTask`."""
-        moved_BD = target_displacement(params, self.constants, self.support)
-        return self._query_loss(params, self.users(params, prompts) + moved_BD - moved_BD.detach())
+        whole = with_text_part(params, self.constants)
+        moved_BD = target_displacement(whole, self.constants, self.support)
+        return self._query_loss(whole, self.users(params, prompts) + moved_BD - moved_BD.detach())
 
     def _query_loss(self, params: Params, users_BD: Tensor) -> Tensor:
         kept_BD = users_BD if self.keep_BD is None else users_BD * self.keep_BD
