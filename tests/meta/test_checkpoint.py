@@ -92,12 +92,13 @@ def test_memory_comes_back_with_its_words_or_without_any(tmp_path, trained):
     supports = [Support(user="u", items_K=np.array([2], np.int32), ratings_K=np.array([5.0], np.float32))]
     weights = RecallWeights(neighbours=2.0, together=1.0, words=3.0)
     text_VX = np.ones((40, 1), np.float32)
-    for number, told in enumerate(({}, {"texts": texts}, {"texts": texts, "alike_share": 0.1})):
+    for number, told in enumerate(({}, {"texts": texts}, {"texts": texts, "alike_share": 0.1, "kappa": 1.5})):
         memory = remember(world, num_neighbours=4, **told)
         save_trained(tmp_path / str(number), replace(trained, memory=memory, recall=weights))
         back = load_trained(tmp_path / str(number))
         assert back.recall == weights
         assert back.memory.alike_share == told.get("alike_share", 0.0)
+        assert back.memory.kappa == told.get("kappa", 0.0)
         assert (back.memory.words is None) == (not told)
         expected, found = (recall(one, weights, supports, text_VX=text_VX) for one in (memory, back.memory))
         assert found.any()

@@ -105,6 +105,20 @@ def test_an_item_added_later_finds_neighbours_and_words_by_its_text(world):
     assert with_words(remember(world, num_neighbours=5), ["blue"]).words is None
 
 
+def test_kappa_is_the_number_of_events_at_which_memory_weighs_half(world):
+    plain, shrunk = (
+        remember(world, num_neighbours=5, texts=_texts(world), kappa=kappa) for kappa in (0.0, 2.0)
+    )
+    text_VX = np.ones((world.num_items, 1), dtype=np.float32)
+    for items in ((1, 4), (1, 4, 9, 12, 20, 25)):
+        for kind in KINDS:
+            whole, less = (
+                recalled(one, kind, [_support(*items, items[0])], text_VX=text_VX) for one in (plain, shrunk)
+            )
+            assert whole.any()
+            np.testing.assert_allclose(less, whole * len(items) / (len(items) + 2), rtol=1e-6)
+
+
 def test_all_kinds_are_added_with_their_weights(world):
     memory = remember(world, num_neighbours=5, texts=_texts(world))
     text_VX = np.ones((world.num_items, 1), dtype=np.float32)

@@ -44,7 +44,7 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
-_LATER = ("words_weight", "alike_share")
+_LATER = ("words_weight", "alike_share", "memory_kappa")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

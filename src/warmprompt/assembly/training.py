@@ -151,6 +151,7 @@ def fit_run(
         num_neighbours=settings.model.num_neighbours,
         texts=item_texts(training, untitled="") if _recalls_words(settings) else None,
         alike_share=settings.model.alike_share,
+        kappa=settings.model.memory_kappa,
     )
     recall = choose_weights(
         trained,

@@ -260,6 +260,7 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
             **held,
             "num_neighbours": int(held["num_neighbours"]),
             "alike_share": float(held.get("alike_share", 0.0)),
+            "kappa": float(held.get("kappa", 0.0)),
             "words": Words(**words) if words else None,
         }
     )

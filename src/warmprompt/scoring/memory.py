@@ -68,6 +68,7 @@ class Memory:
         near_shares: Their cosines, float32.
         words: Of the items' texts, those added later too; None where they are not recalled.
         alike_share: What an item with alike words counts of one that is shared, times their cosine.
+        kappa: Number of events at which memory weighs half of what it weighs after many.
     """
 
     num_neighbours: int
@@ -78,6 +79,7 @@ class Memory:
     near_shares: Floats
     words: Words | None = None
     alike_share: float = 0.0
+    kappa: float = 0.0
 
     @property
     def num_items(self) -> int:
@@ -158,6 +160,7 @@ def remember(
     num_neighbours: int,
     texts: Sequence[str] | None = None,
     alike_share: float = 0.0,
+    kappa: float = 0.0,
 ) -> Memory:
     """Keep what training users did, and count which items come together.
 
@@ -166,6 +169,7 @@ def remember(
         num_neighbours: Nearest training users to ask, at least 1.
         texts: One line per item, to recall by words; None does without.
         alike_share: What an item with alike words counts of one that is shared, 0 to 1; needs `texts`.
+        kappa: Number of events at which memory weighs half, 0 or more.
     """
     seen_UV = user_item_matrix(training)
     near_VV = _near_items(seen_UV)
@@ -178,6 +182,7 @@ def remember(
         near_shares=near_VV.data.astype(np.float32),
         words=None if texts is None else read_words(texts),
         alike_share=alike_share,
+        kappa=kappa,
     )
 
 
@@ -234,19 +239,18 @@ def _recalled(
         items_K = items_K[~(support.ratings_K < least_rating)]
     items_K = np.unique(items_K).astype(np.int32)
     full_V = np.zeros(len(text_VX), dtype=np.float32)
-    if kind == "text":
-        if len(items_K):
-            full_V += text_VX @ text_VX[items_K].mean(axis=0)
+    if not len(items_K):
         return full_V
-    if kind == "words":
+    if kind == "text":
+        full_V += text_VX @ text_VX[items_K].mean(axis=0)
+    elif kind == "words":
         if memory.words is not None:
             full_V[: memory.words.num_items] = memory.words.nearness(items_K)
-        return full_V
-    known_K = items_K[items_K < memory.num_items]
-    full_V[: memory.num_items] = (
-        memory.neighbours(items_K) if kind == "neighbours" else memory.together(known_K)
-    )
-    return full_V
+    elif kind == "neighbours":
+        full_V[: memory.num_items] = memory.neighbours(items_K)
+    else:
+        full_V[: memory.num_items] = memory.together(items_K[items_K < memory.num_items])
+    return full_V * np.float32(len(items_K) / (len(items_K) + memory.kappa)) if memory.kappa else full_V
 
 
 def _largest(values_U: Floats, num_kept: int) -> NDArray[np.int64]:

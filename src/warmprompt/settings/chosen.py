@@ -27,6 +27,7 @@ _SPARSE: Chosen = {
     "train.batch_size": 256,
     "train.tangent_lr": 0.002,
     "model.alike_share": 0.1,
+    "model.memory_kappa": 2.0,
 }
 
 LEARNERS: Mapping[str, Chosen] = dict.fromkeys(

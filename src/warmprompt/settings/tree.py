@@ -85,6 +85,7 @@ class ModelSettings:
         wordings: Sentences written per training user and kind of text.
         num_neighbours: Training users that memory asks for a user's events.
         alike_share: What an item with alike words counts of one that both have, when those users are sought.
+        memory_kappa: Events of a user at which memory weighs half of what it weighs after many.
         neighbours_weight: Added to a score per share of those users who have the item; without it chosen on
             validation users, 0 leaves it out.
         together_weight: Added per cosine with the user's items, by who has events with both; likewise.
@@ -102,6 +103,7 @@ class ModelSettings:
     wordings: Count = 4
     num_neighbours: Count = 50
     alike_share: Share = 0.0
+    memory_kappa: PositiveOrZero = 0.0
     neighbours_weight: PositiveOrZero | None = None
     together_weight: PositiveOrZero | None = None
     words_weight: PositiveOrZero | None = None
