@@ -14,9 +14,9 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.significance import holm
 from warmprompt.evidence.cells import save_cell
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.gathering import further, gather, headline, is_blend, rows
+from warmprompt.evidence.gathering import Gain, further, gather, headline, is_blend, rows
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
-from warmprompt.evidence.pages import _finite, _read_gain, mean_gains, write_pages
+from warmprompt.evidence.pages import _finite, _percent, _read_gain, mean_gains, write_pages
 from warmprompt.evidence.plan import read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
@@ -198,3 +198,15 @@ def test_a_table_of_one_k_is_drawn_as_a_line_per_model(told, tmp_path):
     # Two lines of models need less height than an axis of values.
     assert pictures[0].shape[0] < 0.6 * pictures[1].shape[0]
     assert pictures[0].std() > 0
+
+
+def test_a_gain_over_next_to_nothing_is_a_dash():
+    gain = Gain(
+        role="blend", other="blend", k=1, metric="MRR", product_value=0.25, other_value=0.1, value=0.15,
+        low=0.1, high=0.2, percent=150.0, percent_low=140.0, percent_high=160.0, p=0.01, p_holm=0.02,
+        num_users=9, seeds=(0,),
+    )  # fmt: skip
+    assert _percent(gain) == "+150.0 %"
+    assert _percent(gain, interval=True) == "+150.0 [+140.0, +160.0]"
+    for nothing in (0.0, 0.004):
+        assert _percent(replace(gain, other_value=nothing, percent=float("inf")), interval=True) == "-"

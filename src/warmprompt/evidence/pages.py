@@ -23,6 +23,7 @@ from warmprompt.files import write_atomic
 
 AVERAGED_KS = (1, 3, 5, 10)
 _NDCG = "NDCG@10"
+_NEXT_TO_NOTHING = 0.02
 
 
 def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None = None) -> list[str]:
@@ -147,7 +148,7 @@ def _gain_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
             f"{one.product_value:.4f}",
             f"{one.other_value:.4f}",
             f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]",
-            f"{one.percent:+.1f} [{one.percent_low:+.1f}, {one.percent_high:+.1f}]",
+            _percent(one, interval=True),
             p_text(one.p),
             f"**{p_text(one.p_holm)}**" if one.p_holm < 0.05 else p_text(one.p_holm),
             str(one.num_users),
@@ -169,6 +170,15 @@ def _gain_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
         "Paired by user; p by permutation of signs, corrected by Holm over all rows of this table, "
         "bold below .05.\n\n" + markdown_table(head, body)
     )
+
+
+def _percent(one: Gain, *, interval: bool = False) -> str:
+    """Return the gain in percent, or a dash over a model that finds next to nothing: a ratio says nothing."""
+    if one.other_value < _NEXT_TO_NOTHING * one.product_value:
+        return "-"
+    if interval:
+        return f"{one.percent:+.1f} [{one.percent_low:+.1f}, {one.percent_high:+.1f}]"
+    return f"{one.percent:+.1f} %"
 
 
 def mean_gains(gains: Sequence[Gain]) -> dict[str, float]:
@@ -218,7 +228,7 @@ def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
     for one in gains:
         mark = "\\*" if one.p_holm < 0.05 else ""
         cells.setdefault((one.other, one.metric), {})[one.k] = (
-            f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}] ({one.percent:+.1f} %){mark}"
+            f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}] ({_percent(one)}){mark}"
         )
     ks = sorted({one.k for one in gains})
     body = [[other, metric, *(of_k.get(k, "") for k in ks)] for (other, metric), of_k in cells.items()]
