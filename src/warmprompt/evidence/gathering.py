@@ -30,6 +30,7 @@ from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
 from warmprompt.rng import derive
 
 _PAIR = 2
+_NEXT_TO_NOTHING = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +99,11 @@ class Gain:
     p_holm: float
     num_users: int
     seeds: tuple[int, ...]
+
+    @property
+    def has_ratio(self) -> bool:
+        """Whether the gain in percent says anything: over a model that finds next to nothing it does not."""
+        return self.other_value >= _NEXT_TO_NOTHING * self.product_value
 
 
 def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:

@@ -23,7 +23,6 @@ from warmprompt.files import write_atomic
 
 AVERAGED_KS = (1, 3, 5, 10)
 _NDCG = "NDCG@10"
-_NEXT_TO_NOTHING = 0.02
 
 
 def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None = None) -> list[str]:
@@ -173,8 +172,8 @@ def _gain_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
 
 
 def _percent(one: Gain, *, interval: bool = False) -> str:
-    """Return the gain in percent, or a dash over a model that finds next to nothing: a ratio says nothing."""
-    if one.other_value < _NEXT_TO_NOTHING * one.product_value:
+    """Return the gain in percent, or a dash where it says nothing."""
+    if not one.has_ratio:
         return "-"
     if interval:
         return f"{one.percent:+.1f} [{one.percent_low:+.1f}, {one.percent_high:+.1f}]"

@@ -51,7 +51,9 @@ def plot_gains(gathered: Gathered, gains: Sequence[Gain], product: str, path: Pa
             own = [
                 one
                 for one in gains
-                if (one.role, one.metric) == (role, metric) and np.isfinite(one.percent_high)
+                if (one.role, one.metric) == (role, metric)
+                and one.has_ratio
+                and np.isfinite(one.percent_high)
             ]
             if not own:
                 continue
