@@ -31,7 +31,7 @@ class Standing:
         version: Of the model.
         users: Users in the store.
         current: Users whose state knows their whole log.
-        running: Whether states are being brought up to date.
+        running: Whether states are being brought up to date, or those of former models deleted.
     """
 
     version: str
@@ -95,11 +95,12 @@ class CatchUp:
             return
         self._entities = entities
         await users.writer.drained()
-        await self._count(version, running=False)
         users.former = None
         if not users.settings.shared:  # another process may still serve the former model
             while await users.ask(users.store.drop_states, keep=[version, *self._keep]):
                 await asyncio.sleep(_POLITE_S)
+        # Last of all: who is told that nothing runs may count on it.
+        await self._count(version, running=False)
         if done:
             note("states are up to date", users=done)
 
