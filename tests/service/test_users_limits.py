@@ -203,11 +203,12 @@ def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser,
 def test_a_model_of_another_version_takes_over_and_states_follow(
     store, personaliser, settings, tiny_model, monkeypatch
 ):
-    drop = type(store).drop_states
+    drop, left = type(store).drop_states, []
 
     def slowly(self, **told):
         time.sleep(0.2)
-        return drop(self, **told)
+        left.append(drop(self, **told))
+        return left[-1]
 
     # What readiness says is true of the deleted states too, however long that takes.
     monkeypatch.setattr(type(store), "drop_states", slowly)
@@ -221,6 +222,7 @@ def test_a_model_of_another_version_takes_over_and_states_follow(
             await client.get(path(f"u{number}", "/recommendations"))
         before = (await client.get(path("u0", "/recommendations"))).json()
         await written(service)
+        left.clear()
         service.users.use(other := make_model(personaliser, room=16, largest_batch=8))
         service.catch_up.wake()
         after = (await client.get(path("u0", "/recommendations"))).json()
@@ -228,6 +230,7 @@ def test_a_model_of_another_version_takes_over_and_states_follow(
             ready = (await client.get("/readyz")).json()
             current = ready["readaptation"]
             if current and (current["users"], current["current"]) == (6, 6) and not current["running"]:
+                assert left[-1:] == [0]
                 break
             await asyncio.sleep(0.05)
         return before, after, ready, other
