@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from warmprompt.data.synthetic import planted_world
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, StorageError, UnknownNameError
 from warmprompt.files import write_atomic
+from warmprompt.meta import checkpoint
 from warmprompt.meta.checkpoint import (
     ITEMS,
     MANIFEST,
@@ -105,11 +106,24 @@ def test_memory_comes_back_with_its_words_or_without_any(tmp_path, trained):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_run_of_the_format_before_words_is_read(stored):
-    manifest = json.loads((stored / MANIFEST).read_text()) | {"format": 3}
+def test_a_run_of_the_format_before_words_is_read(tmp_path, trained, monkeypatch):
+    world = planted_world(num_users=20, num_items=40, num_tastes=2, seed=0).dataset
+    memory = remember(world, num_neighbours=4)
+    whole = checkpoint._memory_tensors
+    later = ("memory.alike_share", "memory.kappa")
+    monkeypatch.setattr(
+        checkpoint,
+        "_memory_tensors",
+        lambda one: {name: value for name, value in whole(one).items() if name not in later},
+    )
+    save_trained(tmp_path / "run", replace(trained, memory=memory, recall=RecallWeights(neighbours=2.0)))
+    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text()) | {"format": 3}
     manifest["recall"].pop("words")
-    (stored / MANIFEST).write_text(json.dumps(manifest))
-    assert load_trained(stored).recall == RecallWeights()
+    (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
+    back = load_trained(tmp_path / "run")
+    assert back.recall == RecallWeights(neighbours=2.0)
+    assert (back.memory.words, back.memory.alike_share, back.memory.kappa) == (None, 0.0, 0.0)
+    np.testing.assert_array_equal(back.memory.neighbours(np.array([2])), memory.neighbours(np.array([2])))
 
 
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):

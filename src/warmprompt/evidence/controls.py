@@ -23,14 +23,13 @@ from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import user_item_matrix
 from warmprompt.data.verbalise import describe_tastes, favourite_genres, genre_table
 from warmprompt.errors import BadInputError
-from warmprompt.evidence.newcomers import ItemRidge
+from warmprompt.evidence.newcomers import ItemRidge, random_features
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Floats, Ranker, Support
 
 _WORDINGS = 4
 _RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
-_NUM_RANDOM = 64
 _NUM_TERMS = 2000
 
 Doubles = NDArray[np.float64]
@@ -161,7 +160,7 @@ def _encoder(features: str, texts: Sequence[str], *, seed: int) -> Callable[[Seq
     elif features == "vectors":
         read = embed_texts
     elif features == "random":
-        read = partial(_random, seed)
+        read = partial(random_features, seed)
     else:
         raise BadInputError(field="features", value=features, remedy="Choose tfidf, vectors or random.")
     return partial(_with_one, read)
@@ -176,12 +175,6 @@ def _with_one(read: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Dou
 
 def _tfidf(vectorizer: Any, texts: Sequence[str]) -> Doubles:
     return np.asarray(vectorizer.transform(texts).toarray(), dtype=np.float64)
-
-
-def _random(seed: int, texts: Sequence[str]) -> Doubles:
-    rows = [derive(seed, "random features", text).normal(size=_NUM_RANDOM) for text in texts]
-    values_NX: Doubles = np.array(rows) / _NUM_RANDOM**0.5
-    return values_NX
 
 
 def _ndcg(scores_NV: Doubles, wanted_NV: csr_matrix, candidates_V: NDArray[np.bool_]) -> float:

@@ -131,11 +131,9 @@ class ItemRidge:
 
 def _predicted(inputs_VX: Doubles, own_VD: Doubles, told_V: NDArray[np.bool_], l2: float) -> Doubles:
     """Return what a ridge regression over the told items says of every item, (V, D)."""
-    mean_X, mean_D = inputs_VX[told_V].mean(axis=0), own_VD[told_V].mean(axis=0)
-    known_NX = inputs_VX[told_V] - mean_X
-    gram_XX = known_NX.T @ known_NX + l2 * np.eye(known_NX.shape[1])
-    map_XD = np.linalg.solve(gram_XX, known_NX.T @ (own_VD[told_V] - mean_D))
-    predicted_VD: Doubles = (inputs_VX - mean_X) @ map_XD + mean_D
+    from sklearn.linear_model import Ridge
+
+    predicted_VD: Doubles = Ridge(alpha=l2).fit(inputs_VX[told_V], own_VD[told_V]).predict(inputs_VX)
     return predicted_VD
 
 
@@ -152,10 +150,15 @@ def _features(features: str, training: Dataset, *, seed: int) -> Doubles:
     if features == "genres":
         return _genres(training)
     if features == "random":
-        rows = [derive(seed, "random features", text).normal(size=_NUM_RANDOM) for text in texts]
-        drawn_VX: Doubles = np.array(rows) / _NUM_RANDOM**0.5
-        return drawn_VX
+        return random_features(seed, texts)
     raise BadInputError(field="features", value=features, remedy="Choose vectors, tfidf, genres or random.")
+
+
+def random_features(seed: int, texts: Sequence[str]) -> Doubles:
+    """Return numbers drawn for each distinct text, (N, 64)."""
+    rows = [derive(seed, "random features", text).normal(size=_NUM_RANDOM) for text in texts]
+    drawn_NX: Doubles = np.array(rows) / _NUM_RANDOM**0.5
+    return drawn_NX
 
 
 def _genres(training: Dataset) -> Doubles:
