@@ -44,7 +44,8 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
-_LATER = ("words_weight", "alike_share", "memory_kappa")
+# Settings that came later, and the values at which runs from before they existed stay what they are.
+_LATER = {"words_weight": 0, "alike_share": 0, "memory_kappa": 0, "new_item_passes": None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -198,14 +199,17 @@ def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
     values = to_mapping(settings)
     train = {key: value for key, value in values["train"].items() if key not in {"save_every", "threads"}}
     device = {key: value for key, value in values["backbone"].items() if key != "device"}
-    # At 0 they change nothing, and runs from before they existed stay what they are.
-    model = {key: value for key, value in values["model"].items() if key not in _LATER or value != 0}
+    model = {key: value for key, value in values["model"].items() if not _is_as_before(key, value)}
     left_out = {"data", "evaluate"}
     return {key: value for key, value in values.items() if key not in left_out} | {
         "train": train,
         "backbone": device,
         "model": model,
     }
+
+
+def _is_as_before(key: str, value: object) -> bool:
+    return key in _LATER and value == _LATER[key]
 
 
 def users_hash(training: Dataset, validation: Dataset) -> str:

@@ -23,6 +23,7 @@ from warmprompt.assembly.building import (
     settings_that_matter,
     users_hash,
 )
+from warmprompt.assembly.newcomers import place_new_items
 from warmprompt.assembly.recalling import choose_weights, given_weights
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.load import Backbone, weights_hash_of
@@ -141,10 +142,19 @@ def fit_run(
             **_manifest(settings, start.material.backbone, training, validation),
             "identity": identity,
             "history": [list(entry) for entry in state.history],
-            "train_s": elapsed_s + time.monotonic() - begun_s,
-            "peak_memory_mb": peak_memory_mb(),
         },
     )
+    watch("learning where new items go")
+    new_items = place_new_items(
+        trained,
+        training,
+        validation,
+        passes=settings.model.new_item_passes,
+        no_text_T=start.material.features[""],
+        seed=settings.train.seed,
+        order=settings.train.order,
+    )
+    trained = replace(trained, params={**trained.params, **new_items})
     watch("weighing what memory adds on validation users")
     memory = remember(
         training,
@@ -167,7 +177,8 @@ def fit_run(
         if not recall.words and not memory.alike_share:
             memory = replace(memory, words=None)
         trained = replace(trained, memory=memory, recall=recall)
-    save_trained(folder, trained)
+    spent = {"train_s": elapsed_s + time.monotonic() - begun_s, "peak_memory_mb": peak_memory_mb()}
+    save_trained(folder, replace(trained, manifest={**trained.manifest, **spent}))
     shutil.rmtree(folder / "training", ignore_errors=True)
     return load_trained(folder, device=device)
 

@@ -26,6 +26,8 @@ def described(about: Mapping[str, Any]) -> str:
         parts.append(", ".join(changed) or "the defaults")
         if not about["adapted"]:
             parts.append("prompts left at the learned start")
+        if about.get("new_items"):
+            parts.append(f"new items placed by {about['new_items']} features")
         if about.get("linear"):
             parts.append("adapted in the linear response, the language model not run")
     if about.get("shuffle"):

@@ -17,7 +17,7 @@ from warmprompt.evidence.models import describe_model
 from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
 
 _OWN_VIEWS = ("temporal", "cold-item")
-_AFTER_THE_FIT = ("adapted", "linear", "shuffle")
+_AFTER_THE_FIT = ("adapted", "linear", "shuffle", "new_items")
 _FILTERS = ("table", "dataset", "protocol", "seed", "model")
 
 

@@ -45,6 +45,7 @@ def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any
     else:
         built = _factory(spec, dataset, _placeholder(spec))()
         about = {"baseline": spec.baseline, "settings": _plain_fields(built)}
+    about |= {"new_items": spec.new_items} if spec.new_items else {}
     about |= {"shuffle": spec.shuffle} if spec.shuffle else {}
     return about | ({"without": spec.without} if spec.without else {})
 
@@ -74,6 +75,7 @@ def build_model(
             dataset=dataset,
             adapted=spec.adapted,
             linear=spec.linear,
+            new_items=spec.new_items,
             watch=watch,
         )
         build = partial(_same, product)

@@ -85,7 +85,7 @@ class ItemRidge:
             num_iterations=15,
             seed=seed,
         )
-        inputs_VX = _features(self.features, training, seed=seed)
+        inputs_VX = item_features(self.features, training, seed=seed)
         counts_V = popularity(training)
         warm_V = counts_V > 0
         own_VD = np.hstack([model.item_factors, np.log1p(counts_V)[:, None]]).astype(np.float64)
@@ -137,8 +137,12 @@ def _predicted(inputs_VX: Doubles, own_VD: Doubles, told_V: NDArray[np.bool_], l
     return predicted_VD
 
 
-def _features(features: str, training: Dataset, *, seed: int) -> Doubles:
-    """Return features of every item's text, (V, X)."""
+def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
+    """Return features of every item's text, (V, X): "vectors", "tfidf", "genres" or "random".
+
+    Raises:
+        BadInputError: No such features, or no item has a genre where genres are asked for.
+    """
     texts = item_texts(training)
     if features == "vectors":
         return np.asarray(embed_texts(texts), dtype=np.float64)

@@ -36,6 +36,7 @@ from warmprompt.evidence.controls import CONTROLS
 
 SHUFFLES = ("", "supports", "attributes")
 WITHOUT = ("", "ratings")
+NEW_ITEMS = ("", "tfidf", "genres", "random")
 _EVERYWHERE = "*"
 
 
@@ -52,6 +53,8 @@ class ModelSpec:
         linear: True adapts the product in the language model's linear response, without running it.
         shuffle: A control: "supports" or "attributes" gives every user those of another user.
         without: A control: "ratings" hides them, in training too.
+        new_items: A control: the product's items without events are placed by "tfidf", "genres" or "random"
+            features instead of the vectors of a language model.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ModelSpec:
     linear: bool = False
     shuffle: str = ""
     without: str = ""
+    new_items: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,7 @@ def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
     for entry in told.get("models", ()):
         _only(
             entry,
-            ("name", "baseline", "settings", "set", "adapted", "linear", "shuffle", "without"),
+            ("name", "baseline", "settings", "set", "adapted", "linear", "shuffle", "without", "new_items"),
             "[[models]]",
         )
         described[_text(entry, "name", "[[models]]")] = entry
@@ -200,6 +204,10 @@ class _Reading:
         without = told.get("without", "")
         if without not in WITHOUT:
             raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings.")
+        new_items = told.get("new_items", "")
+        if new_items not in NEW_ITEMS:
+            remedy = "Choose tfidf, genres or random."
+            raise UnknownNameError(field=f"{name} new_items", value=new_items, remedy=remedy)
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(
             name=name,
@@ -210,6 +218,7 @@ class _Reading:
             linear=bool(told.get("linear", False)),
             shuffle=shuffle,
             without=without,
+            new_items=new_items,
         )
 
 

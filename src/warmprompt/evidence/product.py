@@ -10,14 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from warmprompt.assembly.building import settings_that_matter
+from warmprompt.assembly.newcomers import place_new_items
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.runs import open_engine
-from warmprompt.assembly.training import fit_run
+from warmprompt.assembly.training import fit_run, settings_of
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
+from warmprompt.evidence.newcomers import item_features
 from warmprompt.evidence.plan import ModelSpec
+from warmprompt.meta.checkpoint import Trained
+from warmprompt.meta.newcomers import with_other_texts
 from warmprompt.settings import Settings, load_settings
 from warmprompt.types import Floats, Support
 
@@ -32,6 +39,7 @@ class Product:
         dataset: The whole data set.
         adapted: False leaves every prompt at its learned start.
         linear: True adapts in the linear response of the language model, without running it.
+        new_items: Not empty places items without events by other features of their texts (`item_features`).
         watch: Told how training goes.
         ranker: The trained model; None before `fit`.
         train_s: Seconds that training took, then or earlier.
@@ -43,6 +51,7 @@ class Product:
     dataset: Dataset
     adapted: bool = True
     linear: bool = False
+    new_items: str = ""
     watch: Watch = ignore
     ranker: PromptRanker | None = None
     train_s: float = 0.0
@@ -62,13 +71,14 @@ class Product:
         """Train on exactly these users, or open the model that was; errors as `assembly.train_run`."""
         settings = replace(self.settings, train=replace(self.settings.train, seed=seed))
         trained = fit_run(settings, training, validation, self.folder, watch=self.watch)
+        placed = _placed_by(self.new_items, trained, training, validation) if self.new_items else trained
         ranker = PromptRanker(
             folder=self.folder,
             settings=settings,
             dataset=self.dataset,
             adapted=self.adapted,
             linear=self.linear,
-            engine=open_engine(trained, adapts_by=None if self.adapted else "nothing"),
+            engine=open_engine(placed, adapts_by=None if self.adapted else "nothing"),
         )
         return replace(
             self,
@@ -85,6 +95,27 @@ class Product:
         if self.ranker is None:
             raise BadInputError(field="ranker", value=self.name, remedy="Call fit first.")
         return self.ranker
+
+
+def _placed_by(features: str, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
+    """Return the same model with the map for new items learned over other features of the same texts."""
+    settings = settings_of(trained)
+    seed = settings.train.seed
+    inputs_VX = item_features(features, training, seed=seed)
+    lengths_V1 = np.linalg.norm(inputs_VX, axis=1, keepdims=True)
+    text_VX = torch.from_numpy((inputs_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
+    params, constants = with_other_texts(trained.params, trained.constants, text_VX)
+    other = replace(trained, params=params, constants=constants)
+    new_items = place_new_items(
+        other,
+        training,
+        validation,
+        passes=settings.model.new_item_passes,
+        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        seed=seed,
+        order=settings.train.order,
+    )
+    return replace(other, params={**params, **new_items})
 
 
 def product_settings(spec: ModelSpec, *, dataset: str, seed: int) -> Settings:

@@ -39,9 +39,9 @@ from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.scoring.words import Words
 from warmprompt.types import ItemId
 
-FORMAT = 4
-# Format 3 knows no words.
-_READABLE = (3, FORMAT)
+FORMAT = 5
+# Format 3 knows no words, format 4 no map for new items.
+_READABLE = (3, 4, FORMAT)
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"

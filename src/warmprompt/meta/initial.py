@@ -72,8 +72,8 @@ def initial_items(
     vectors_VD = _stretched_factors(training, warm_V, start, seed)
     text_VX = np.zeros((training.num_items, 1), dtype=np.float32) if item_text_VX is None else item_text_VX
     log_counts_V = np.log1p(counts_V).astype(np.float32)
-    text_map_XD, _ = _ridge(text_VX[warm_V], vectors_VD[warm_V], center=False)
-    popular_X1, mean_1 = _ridge(text_VX[warm_V], log_counts_V[warm_V, None], center=True)
+    text_map_XD, _ = ridge(text_VX[warm_V], vectors_VD[warm_V], center=False)
+    popular_X1, mean_1 = ridge(text_VX[warm_V], log_counts_V[warm_V, None], center=True)
     predicted_V = np.clip((text_VX @ popular_X1)[:, 0] + mean_1[0], 0.0, log_counts_V.max())
     levels_R, rating_range = _rating_levels(training)
     params = {
@@ -141,7 +141,7 @@ def read_prior(
     # All texts of a user weigh as much as one.
     weights_M1 = torch.bincount(users_M)[users_M].rsqrt()[:, None]
     wanted_MD = (led_ND[users_M] - start_D) * weights_M1
-    head_TD, _ = _ridge(
+    head_TD, _ = ridge(
         (features_MT * weights_M1).numpy(), wanted_MD.numpy(), center=False, weight=_USER_RIDGE
     )
     return {"prior.start": start_D, "prior.text_head": torch.from_numpy(head_TD)}
@@ -181,7 +181,7 @@ def _stretched_factors(training: Dataset, warm_V: np.ndarray, start: ItemStart, 
     return vectors_VD
 
 
-def _ridge(
+def ridge(
     inputs: np.ndarray, targets: np.ndarray, *, center: bool, weight: float = _TEXT_RIDGE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ridge weights and, where centred, the mean of the targets (else zeros)."""

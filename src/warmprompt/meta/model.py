@@ -3,6 +3,7 @@
     user vector  z = start + text_head features(text) + displacement(prompt)
     item vector  v = learned + text_map text        (support side and catalogue side)
     score        z . v + popularity
+    item without events:   v = new_map text,  popularity = new_popularity . text + new_level
 
 Parameters are a flat dictionary of tensors, passed in and returned, so that learners are
 functions and checkpoints are dictionaries.
@@ -31,6 +32,10 @@ Params = Mapping[str, Tensor]
 PUSHING_SHARE = 0.25
 LEAST_DISLIKE = 0.3
 _TEXT_PART = "items.text_part"
+# Of items without events; models trained without item texts, or by earlier versions, have none of them.
+NEW_MAP = "items.new_map"
+NEW_POPULARITY = "items.new_popularity"
+NEW_LEVEL = "items.new_level"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +90,12 @@ def support_vectors(params: Params, constants: Constants) -> Tensor:
 
 
 def catalogue_vectors(params: Params, constants: Constants) -> Tensor:
-    """Return the vectors that are ranked, (V, D)."""
+    """Return the vectors that are ranked, (V, D); where there is a map for new items, they go by it."""
     learned = params["items.learned"] * constants.warm_V[:, None]
-    return learned + _text_part(params, constants)
+    vectors_VD = learned + _text_part(params, constants)
+    if NEW_MAP not in params:
+        return vectors_VD
+    return torch.where(constants.warm_V[:, None] > 0, vectors_VD, constants.item_text_VX @ params[NEW_MAP])
 
 
 def with_text_part(params: Params, constants: Constants) -> dict[str, Tensor]:
@@ -103,7 +111,11 @@ def _text_part(params: Params, constants: Constants) -> Tensor:
 def popularity_scores(params: Params, constants: Constants) -> Tensor:
     """Return the part of the scores that is the same for everybody, (V,)."""
     learned_V = params["items.bias"] * constants.warm_V
-    return params["popularity.weight"] * constants.log_popularity_V + learned_V
+    scores_V = params["popularity.weight"] * constants.log_popularity_V + learned_V
+    if NEW_POPULARITY not in params:
+        return scores_V
+    new_V = constants.item_text_VX @ params[NEW_POPULARITY] + params[NEW_LEVEL]
+    return torch.where(constants.warm_V > 0, scores_V, new_V)
 
 
 def score_catalogue(params: Params, constants: Constants, users_BD: Tensor) -> Tensor:

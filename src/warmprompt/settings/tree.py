@@ -91,6 +91,8 @@ class ModelSettings:
         together_weight: Added per cosine with the user's items, by who has events with both; likewise.
         words_weight: Added per cosine of the item's words with those of the user's items; likewise.
         text_weight: Added per cosine of the item's text with those of the user's items; likewise.
+        new_item_passes: Passes over episodes in which new items' places are learned from texts; without it
+            chosen on validation users, 0 leaves them where the item texts of training put them.
     """
 
     num_factors: Count = 32
@@ -108,6 +110,7 @@ class ModelSettings:
     together_weight: PositiveOrZero | None = None
     words_weight: PositiveOrZero | None = None
     text_weight: PositiveOrZero | None = None
+    new_item_passes: CountOrZero | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

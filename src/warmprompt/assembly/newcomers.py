@@ -1,0 +1,111 @@
+"""How long the map for new items learns: found on validation users, with items left out that it never saw.
+
+The user vectors of this search take the inner steps themselves, so it costs no pass of the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from warmprompt.baselines.probe import Probe, draw_probe, ndcg_of
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import Order, batch_supports
+from warmprompt.meta.checkpoint import Trained
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params
+from warmprompt.meta.newcomers import draw_told, fit_new_items
+from warmprompt.meta.predict import adapt_linearly
+from warmprompt.rng import derive
+from warmprompt.scoring.ranking import ranks
+from warmprompt.types import Ints, Support
+
+MAX_PASSES = 4
+_LEFT_OUT = 0.2
+_FEWEST_ITEMS = 50
+_MAX_USERS = 2000
+
+
+def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by keyword
+    trained: Trained,
+    training: Dataset,
+    validation: Dataset,
+    *,
+    passes: int | None,
+    no_text_T: Tensor,
+    seed: int,
+    order: Order,
+) -> dict[str, Tensor]:
+    """Return the parameters by which items without events are ranked; empty where texts say nothing.
+
+    Args:
+        trained: The model.
+        training: Its users.
+        validation: Whose episodes judge, by NDCG@10 among a fifth of the items, which the map has not seen.
+        passes: Over the episodes; None finds the best number up to `MAX_PASSES`, where none means the ridge
+            regression that the map starts from; 0 fits nothing at all.
+        no_text_T: Text features of the empty text.
+        seed: The run's seed.
+        order: How episodes are drawn.
+    """
+    params, constants = trained.params, trained.constants
+    if passes == 0 or constants.num_warm < _FEWEST_ITEMS or not bool(constants.item_text_VX.any()):
+        return {}
+    told = draw_told(
+        params,
+        constants,
+        training,
+        features_T=no_text_T,
+        adapts_by=learner_of(trained.learner).adapts_by,
+        seed=seed,
+        order=order,
+    )
+    if passes is None:
+        left_out_V = derive(seed, "new items left out").random(len(constants.warm_V)) < _LEFT_OUT
+        left_out_V &= constants.warm_V.cpu().numpy() > 0
+        known_V = torch.from_numpy(~left_out_V).to(constants.warm_V.device)
+        probe = draw_probe(training, validation, seed=seed, order=order, max_users=_MAX_USERS)
+        users = [_users(trained, supports, no_text_T) for supports in probe.supports.values()]
+        tried = islice(fit_new_items(params, constants, told, seed=seed, known_V=known_V), MAX_PASSES + 1)
+        found = [_ndcg(trained, one, probe, users, left_out_V) for one in tried]
+        passes = int(np.argmax(found))
+    return next(islice(fit_new_items(params, constants, told, seed=seed), passes, None))
+
+
+def _users(trained: Trained, supports: Sequence[Support], no_text_T: Tensor) -> Tensor:
+    return adapt_linearly(
+        trained.params,
+        trained.constants,
+        features_BT=no_text_T.expand(len(supports), -1),
+        events=batch_supports(supports),
+        adapts_by=learner_of(trained.learner).adapts_by,
+    )
+
+
+@torch.no_grad()
+def _ndcg(
+    trained: Trained, new: Params, probe: Probe, users: Sequence[Tensor], left_out_V: NDArray[np.bool_]
+) -> float:
+    """Return NDCG@10 among the items left out, averaged over users and then over K; 0 without episodes."""
+    texts_VX = trained.constants.item_text_VX
+    vectors_VD = texts_VX @ new[NEW_MAP]
+    popularity_V = texts_VX @ new[NEW_POPULARITY] + new[NEW_LEVEL]
+    values = []
+    for (k, supports), users_BD in zip(probe.supports.items(), users, strict=True):
+        queries: list[Ints] = [query[left_out_V[query]] for query in probe.queries[k]]
+        rows = [row for row, query in enumerate(queries) if len(query)]
+        if rows:
+            scores_BV = (users_BD[rows] @ vectors_VD.T + popularity_V).cpu().numpy()
+            found = ranks(
+                scores_BV,
+                [queries[row] for row in rows],
+                excluded=[supports[row].items_K for row in rows],
+                candidates=left_out_V,
+            )
+            values.append(float(ndcg_of(found).mean()))
+    return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,215 @@
+"""Where items without events go: a map of their own, from text to vector and popularity.
+
+While a model is trained, an item's text and its learned vector share what they explain, so text alone is
+never asked to rank. Afterwards this map is: at each step half of the items, drawn anew, are ranked by their
+text alone against the others where they are. Everything but the map stays as it was, so items with
+events rank exactly as before.
+
+Source: withholding learned vectors in training is DropoutNet's idea (Volkovs, Yu & Poutanen 2017); here the
+map alone learns, for users whose vectors are already adapted.
+
+N is episodes, V items, X width of item text vectors, D factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import Order, batch_episodes, draw_episode
+from warmprompt.meta.initial import ridge
+from warmprompt.meta.model import (
+    NEW_LEVEL,
+    NEW_MAP,
+    NEW_POPULARITY,
+    Constants,
+    Events,
+    Params,
+    catalogue_vectors,
+    popularity_scores,
+    to_events,
+)
+from warmprompt.meta.predict import adapt_linearly
+from warmprompt.rng import derive, derive_seed
+
+_KS = (0, 1, 3, 5, 10, 20)
+_NUM_EPISODES = 24_000
+_NUM_QUERY = 50
+_ROUND = -3
+_BATCH = 256
+_RATE = 0.002
+_VECTOR_RIDGE = 0.3
+_POPULARITY_RIDGE = 1.0
+_WITHHELD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Told:
+    """Training users after some of their events, and what else they chose.
+
+    Attributes:
+        users_ND: User vectors, adapted to the supports.
+        support: Never ranked.
+        query: To be found.
+    """
+
+    users_ND: Tensor
+    support: Events
+    query: Events
+
+
+def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are drawn, by keyword
+    params: Params,
+    constants: Constants,
+    training: Dataset,
+    *,
+    features_T: Tensor,
+    adapts_by: str,
+    seed: int,
+    order: Order = "random",
+    num_episodes: int = _NUM_EPISODES,
+) -> Told:
+    """Draw episodes of every K, and adapt to their supports in the linear response.
+
+    Args:
+        params: Learned.
+        constants: Of the item side.
+        training: Events of training users.
+        features_T: Text features of the empty text.
+        adapts_by: As `meta.predict.adapt_users`.
+        seed: The run's seed.
+        order: How episodes are drawn.
+        num_episodes: In all, about; users are drawn anew for each K.
+    """
+    eligible = np.flatnonzero(np.diff(training.interactions.offsets) >= 2)
+    per_k = max(1, num_episodes // len(_KS))
+    episodes = []
+    for index, k in enumerate(_KS):
+        rounds = -(-per_k // len(eligible))
+        rng = derive(seed, "new items", k)
+        drawn = np.concatenate([rng.permutation(eligible) for _ in range(rounds)])[:per_k]
+        for place, user in enumerate(drawn.tolist()):
+            episode = draw_episode(
+                training,
+                user,
+                seed=seed,
+                # One user may be drawn several times; each time is a round of its own.
+                round_index=_ROUND - index - len(_KS) * (place // len(eligible)),
+                max_support=k,
+                num_support=k,
+                order=order,
+                num_query=_NUM_QUERY,
+            )
+            if len(episode.support) == k:
+                episodes.append(episode)
+    batch = batch_episodes(training, episodes)
+    support, query = to_events(batch.support, constants), to_events(batch.query, constants)
+    supports = (
+        batch_episodes(training, episodes[begin : begin + _BATCH]).support
+        for begin in range(0, len(episodes), _BATCH)
+    )
+    users = [
+        adapt_linearly(
+            params,
+            constants,
+            features_BT=features_T.expand(one.num_users, -1),
+            events=one,
+            adapts_by=adapts_by,
+        )
+        for one in supports
+    ]
+    return Told(users_ND=torch.cat(users).detach(), support=support, query=query)
+
+
+def fit_new_items(
+    params: Params, constants: Constants, told: Told, *, seed: int, known_V: Tensor | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the map before the first pass over the episodes, and after each; the caller stops it.
+
+    The start is the ridge regression of the items' vectors and popularity scores on their texts. The loss
+    is the negative log-likelihood of query items in a softmax over the known items less the support.
+
+    Args:
+        params: Learned; stay as they are.
+        constants: Of the item side.
+        told: From `draw_told`.
+        seed: The run's seed.
+        known_V: Items that may be looked at, boolean; None takes all with events.
+    """
+    warm_V = constants.warm_V > 0
+    items_I = torch.nonzero(warm_V if known_V is None else warm_V & known_V)[:, 0]
+    texts_IX = constants.item_text_VX[items_I]
+    with torch.no_grad():
+        own_ID = catalogue_vectors(params, constants)[items_I]
+        own_I = popularity_scores(params, constants)[items_I]
+    map_XD, popular_X, level = (one.clone().requires_grad_() for one in _start(texts_IX, own_ID, own_I))
+    place_V = torch.full((len(warm_V),), -1, dtype=torch.long, device=items_I.device)
+    place_V[items_I] = torch.arange(len(items_I), device=items_I.device)
+    rng = torch.Generator().manual_seed(derive_seed(seed, "new items"))
+    learned = [map_XD, popular_X, level]
+    optimizer = torch.optim.Adam(learned, lr=_RATE)
+    while True:
+        yield {
+            name: one.detach().clone()
+            for name, one in zip((NEW_MAP, NEW_POPULARITY, NEW_LEVEL), learned, strict=True)
+        }
+        order_N = torch.randperm(len(told.users_ND), generator=rng)
+        for begin in range(0, len(order_N), _BATCH):
+            rows = order_N[begin : begin + _BATCH].to(items_I.device)
+            withheld = torch.nonzero(torch.rand(len(items_I), generator=rng) < _WITHHELD)[:, 0]
+            withheld = withheld.to(items_I.device)
+            texts_WX = texts_IX[withheld]
+            vectors_ID = own_ID.index_copy(0, withheld, texts_WX @ map_XD)
+            popularity_I = own_I.index_copy(0, withheld, texts_WX @ popular_X + level)
+            scores_BI = told.users_ND[rows] @ vectors_ID.T + popularity_I
+            loss = _loss(scores_BI, place_V, told, rows)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+
+@torch.no_grad()
+def with_other_texts(
+    params: Params, constants: Constants, text_VX: Tensor
+) -> tuple[dict[str, Tensor], Constants]:
+    """Return the same model over other features of the items' texts, with no map for new items yet.
+
+    Items with events keep their vectors, with what the former texts gave them; others have none.
+    """
+    learned_VD = params["items.learned"] + constants.item_text_VX @ params["items.text_map"]
+    kept = {name: value for name, value in params.items() if name not in (NEW_MAP, NEW_POPULARITY, NEW_LEVEL)}
+    no_map_XD = learned_VD.new_zeros(text_VX.shape[1], learned_VD.shape[1])
+    other = {**kept, "items.learned": learned_VD, "items.text_map": no_map_XD}
+    return other, replace(constants, item_text_VX=text_VX.to(constants.item_text_VX))
+
+
+def _start(texts_IX: Tensor, own_ID: Tensor, own_I: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    texts, vectors, popular = (one.cpu().numpy() for one in (texts_IX, own_ID, own_I[:, None]))
+    map_XD, _ = ridge(texts, vectors, center=False, weight=_VECTOR_RIDGE)
+    popular_X1, mean_1 = ridge(texts, popular, center=True, weight=_POPULARITY_RIDGE)
+    found = (map_XD, popular_X1[:, 0], mean_1[0])
+    on_cpu = (torch.as_tensor(one, dtype=torch.float32) for one in found)
+    first, second, third = (one.to(texts_IX.device) for one in on_cpu)
+    return first, second, third
+
+
+def _loss(scores_BI: Tensor, place_V: Tensor, told: Told, rows: Tensor) -> Tensor:
+    """Return the mean over users of the mean negative log-likelihood of their query items, in nats."""
+    shown_BK = place_V[told.support.items_BK[rows]]
+    hidden_BK = told.support.mask_BK[rows] & (shown_BK >= 0)
+    hidden_BI = torch.zeros_like(scores_BI, dtype=torch.bool)
+    row_B1 = torch.arange(len(rows), device=scores_BI.device)[:, None]
+    hidden_BI[row_B1.expand_as(shown_BK)[hidden_BK], shown_BK[hidden_BK]] = True
+    log_p_BI = torch.log_softmax(scores_BI.masked_fill(hidden_BI, -torch.inf), dim=1)
+    wanted_BQ = place_V[told.query.items_BK[rows]]
+    counts_BQ = told.query.mask_BK[rows] & (wanted_BQ >= 0)
+    wanted_BQ = wanted_BQ.clamp(min=0)
+    counts_BQ = counts_BQ & ~hidden_BI.gather(1, wanted_BQ)
+    found_BQ = log_p_BI.gather(1, wanted_BQ).masked_fill(~counts_BQ, 0.0)
+    loss_B = -found_BQ.sum(1) / counts_BQ.sum(1).clamp(min=1)
+    return loss_B.mean()

@@ -1,0 +1,105 @@
+"""The map for new items in a run: learned where texts say something, for as long as validation users gain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from warmprompt.assembly import newcomers
+from warmprompt.assembly.newcomers import MAX_PASSES, place_new_items
+from warmprompt.assembly.training import train_run
+from warmprompt.data.dataset import take_users
+from warmprompt.data.splits import split_users
+from warmprompt.data.synthetic import planted_world
+from warmprompt.meta.checkpoint import load_trained
+from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY
+from warmprompt.settings import load_settings
+
+NEW = {NEW_MAP, NEW_POPULARITY, NEW_LEVEL}
+
+
+def _settings(*more):
+    return load_settings(
+        assignments=[
+            "backbone.name=tiny",
+            "backbone.num_layers=",
+            "backbone.item_text=tiny-encoder",
+            "backbone.user_text=",
+            "model.num_factors=4",
+            "model.factor_regularization=5",
+            "train.tangent_epochs=2",
+            "train.threads=1",
+            *more,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world(num_users=120, num_items=60, num_tastes=3, seed=0).dataset
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train_run(_settings("model.new_item_passes=1"), folder / "run", dataset=world)
+    return load_trained(folder / "run")
+
+
+def test_a_run_keeps_its_map_and_none_where_it_is_switched_off_or_there_are_no_texts(
+    world, trained, tmp_path
+):
+    assert set(trained.params) >= NEW
+    assert trained.params[NEW_MAP].shape == (trained.constants.item_text_VX.shape[1], 4)
+    for name, told in (("off", "model.new_item_passes=0"), ("bare", "backbone.item_text=")):
+        train_run(_settings(told), tmp_path / name, dataset=world)
+        assert not set(load_trained(tmp_path / name).params) & NEW
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"), [([0.1, 0.3, 0.2, 0.2, 0.1], 1), ([0.3, 0.2, 0.2, 0.1, 0.1], 0)]
+)
+def test_the_number_of_passes_is_the_best_on_items_left_out(world, trained, monkeypatch, found, wanted):
+    values = iter(found)
+    seen = []
+
+    def told(_trained, _new, _probe, _users, left_out_V):
+        seen.append(left_out_V)
+        return next(values)
+
+    monkeypatch.setattr(newcomers, "_ndcg", told)
+    chosen = _place(world, trained, passes=None)
+    assert len(seen) == MAX_PASSES + 1
+    assert 0 < seen[0].sum() < 30
+    given = _place(world, trained, passes=1)
+    assert set(chosen) == NEW
+    assert all(torch.equal(chosen[name], given[name]) == (wanted == 1) for name in NEW)
+
+
+def test_what_is_found_on_items_left_out_is_a_metric(world, trained, monkeypatch):
+    kept = []
+    real = newcomers._ndcg
+
+    def told(*given):
+        kept.append(real(*given))
+        return kept[-1]
+
+    monkeypatch.setattr(newcomers, "_ndcg", told)
+    _place(world, trained, passes=None)
+    assert all(0 < value < 1 for value in kept)
+    assert len(np.unique(kept)) > 1
+
+
+def _place(world, trained, *, passes):
+    split = split_users(world.num_users, seed=0)
+    bare = {name: value for name, value in trained.params.items() if name not in NEW}
+    return place_new_items(
+        replace(trained, params=bare),
+        take_users(world, split.train),
+        take_users(world, split.validation),
+        passes=passes,
+        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        seed=0,
+        order="random",
+    )

@@ -1,0 +1,112 @@
+"""New items: text alone learns to rank, and whoever has events stays where they were."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from tests.meta.worlds import ready_world
+
+from warmprompt.data.dataset import keep_events
+from warmprompt.data.episodes import batch_supports
+from warmprompt.meta.initial import ItemStart, initial_items, initial_prior
+from warmprompt.meta.model import (
+    NEW_LEVEL,
+    NEW_MAP,
+    NEW_POPULARITY,
+    catalogue_vectors,
+    popularity_scores,
+    score_catalogue,
+)
+from warmprompt.meta.newcomers import draw_told, fit_new_items
+from warmprompt.meta.predict import adapt_linearly
+from warmprompt.types import Support
+
+
+@pytest.fixture(scope="module")
+def case():
+    """A world of three tastes that item texts tell, dimly; every fifth item is unseen in training."""
+    world = ready_world(num_users=200, num_items=60)
+    tastes = np.asarray(world.planted.item_tastes)
+    rng = np.random.default_rng(0)
+    text = np.eye(3, dtype=np.float32)[tastes] + 0.5 * rng.standard_normal((60, 3)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    whole = world.material.training
+    training = keep_events(whole, whole.interactions.items % 5 != 0)
+    params, constants = initial_items(training, text, ItemStart(num_factors=8, regularization=5.0), seed=0)
+    params |= initial_prior(num_factors=8, num_text_features=2, num_steps=1, rate=1.0)
+    told = draw_told(
+        params,
+        constants,
+        training,
+        features_T=torch.zeros(2),
+        adapts_by="gradient",
+        seed=0,
+        num_episodes=1200,
+    )
+    return whole, params, constants, told
+
+
+def _loss(params, constants, told):
+    """Return the mean negative log-likelihood of query items among those with events, by texts alone."""
+    nobody = replace(constants, warm_V=torch.zeros_like(constants.warm_V))
+    scores = score_catalogue(params, nobody, told.users_ND)
+    log_p = torch.log_softmax(scores.masked_fill(constants.warm_V == 0, -torch.inf), dim=1)
+    return float(-log_p.gather(1, told.query.items_BK)[told.query.mask_BK].mean())
+
+
+def _passes(case, count, **told_about):
+    _, params, constants, told = case
+    return next(islice(fit_new_items(params, constants, told, seed=0, **told_about), count, None))
+
+
+def test_items_with_events_keep_vector_and_popularity_to_the_bit(case):
+    _, params, constants, _ = case
+    new = {**params, **_passes(case, 2)}
+    warm = constants.warm_V > 0
+    assert warm.sum() == 48
+    for of in (catalogue_vectors, popularity_scores):
+        before, after = of(params, constants), of(new, constants)
+        assert torch.equal(before[warm], after[warm])
+        assert not torch.equal(before[~warm], after[~warm])
+
+
+def test_text_alone_explains_more_the_longer_it_learns(case):
+    _, params, constants, told = case
+    losses = [_loss({**params, **_passes(case, count)}, constants, told) for count in (0, 10, 40)]
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_unseen_items_rank_higher_for_those_who_went_on_to_choose_them(case):
+    whole, params, constants, _ = case
+    events = whole.interactions
+    owners = np.repeat(np.arange(whole.num_users), np.diff(events.offsets))
+    unseen = events.items % 5 == 0
+    supports = [
+        Support(
+            user=str(user),
+            items_K=events.items[(owners == user) & ~unseen],
+            ratings_K=events.ratings[(owners == user) & ~unseen],
+        )
+        for user in range(whole.num_users)
+    ]
+    users = adapt_linearly(
+        params, constants, features_BT=torch.zeros(len(supports), 2), events=batch_supports(supports)
+    )
+    scores = score_catalogue({**params, **_passes(case, 10)}, constants, users).numpy()[:, ::5]
+    chosen = np.zeros((whole.num_users, 60), dtype=bool)
+    chosen[owners[unseen], events.items[unseen]] = True
+    above = scores - scores.mean(1, keepdims=True)
+    assert above[chosen[:, ::5]].mean() > above.std() / 5
+
+
+def test_items_that_may_not_be_looked_at_change_nothing(case):
+    _, params, constants, told = case
+    known = torch.arange(60) % 3 != 1
+    learned = torch.where(known[:, None], params["items.learned"], 7.0)
+    other = {**params, "items.learned": learned}
+    one = _passes(case, 2, known_V=known)
+    again = next(islice(fit_new_items(other, constants, told, seed=0, known_V=known), 2, None))
+    assert all(torch.equal(one[name], again[name]) for name in (NEW_MAP, NEW_POPULARITY, NEW_LEVEL))
+    assert not torch.equal(one[NEW_MAP], _passes(case, 2)[NEW_MAP])
