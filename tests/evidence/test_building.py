@@ -239,20 +239,22 @@ def test_damage_is_told(plan, build, tmp_path):
     assert not is_there(tmp_path / "cells", wanted)
 
 
+TINY = (
+    "backbone.name=tiny",
+    "backbone.num_layers=2",
+    "backbone.item_text=tiny-encoder",
+    "backbone.user_text=tiny-encoder",
+    "model.num_factors=8",
+    "model.wordings=1",
+    "train.tangent_epochs=2",
+    "train.prompt_epochs=1",
+    "train.max_support=10",
+    "train.threads=1",
+)
+
+
 def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_settings, build, tmp_path):
-    chosen = {
-        "backbone.name": "tiny",
-        "backbone.num_layers": "2",
-        "backbone.item_text": "tiny-encoder",
-        "backbone.user_text": "tiny-encoder",
-        "model.num_factors": "8",
-        "model.wordings": "1",
-        "train.tangent_epochs": "2",
-        "train.prompt_epochs": "1",
-        "train.max_support": "10",
-        "train.threads": "1",
-    }
-    told["settings"] = {"*": [f"{name}={value}" for name, value in chosen.items()]}
+    told["settings"] = {"*": TINY}
     told["models"] = [
         {"name": "ours"},
         {"name": "ours, not adapted", "adapted": False},
@@ -283,6 +285,27 @@ def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_setti
         (one != other).any()
         for one, other in zip(linear.tested[5].values(), plain.tested[5].values(), strict=True)
     )
+
+
+def test_new_items_are_placed_by_other_features_with_the_same_fit(told, tiny_settings, build, tmp_path):
+    told["settings"] = {"*": TINY}
+    told["models"] = [{"name": "ours"}, {"name": "by random numbers", "new_items": "random"}]
+    rows = [entry["name"] for entry in told["models"]]
+    told["tables"] = [
+        told["tables"][0] | {"models": rows, "seeds": [1], "compare": [], "ks": [5], "protocol": "cold-item",
+                             "reading": reading}
+        for reading in ("new-only", "mixed")
+    ]  # fmt: skip
+    outcome, _ = build(read_plan(told))
+    assert (outcome.done, outcome.failed) == (4, ())
+    assert len(list((tmp_path / "fits" / "planted").iterdir())) == 1
+    found = {
+        (spec.name, table.protocol.reading): load_cell(tmp_path / "cells", wanted)
+        for table, spec, wanted in wanted_cells(read_plan(told))
+    }
+    ours, other = (found[name, "new-only"].tested[5] for name in rows)
+    assert list(ours) == list(other)
+    assert any((ours[user] != other[user]).any() for user in ours)
 
 
 def test_ratings_that_are_hidden_are_hidden_from_training_and_supports(data_name):

@@ -66,6 +66,14 @@ def test_wrong_tables_are_refused(told, change, error, words):
         read_plan(told)
 
 
+@pytest.mark.parametrize("key", ["shuffle", "without", "new_items"])
+def test_a_control_that_is_not_known_is_refused(told, key):
+    told["models"] = [{"name": "odd", key: "nothing"}]
+    told["tables"][0]["models"] = ["odd"]
+    with pytest.raises(UnknownNameError, match=key):
+        read_plan(told)
+
+
 def test_a_plan_without_tables_and_a_file_that_is_no_toml_are_refused(told, tmp_path):
     with pytest.raises(BadInputError, match="tables"):
         read_plan({**told, "tables": []})

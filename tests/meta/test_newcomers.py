@@ -19,7 +19,7 @@ from warmprompt.meta.model import (
     popularity_scores,
     score_catalogue,
 )
-from warmprompt.meta.newcomers import draw_told, fit_new_items
+from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.types import Support
 
@@ -110,3 +110,17 @@ def test_items_that_may_not_be_looked_at_change_nothing(case):
     again = next(islice(fit_new_items(other, constants, told, seed=0, known_V=known), 2, None))
     assert all(torch.equal(one[name], again[name]) for name in (NEW_MAP, NEW_POPULARITY, NEW_LEVEL))
     assert not torch.equal(one[NEW_MAP], _passes(case, 2)[NEW_MAP])
+
+
+def test_the_same_model_over_other_features_keeps_items_with_events_and_asks_the_map_of_the_rest(case):
+    _, params, constants, told = case
+    other_text = torch.nn.functional.normalize(torch.randn(60, 5, generator=torch.Generator().manual_seed(1)))
+    whole = {**params, **_passes(case, 1)}
+    other, seen = with_other_texts(whole, constants, other_text)
+    warm = constants.warm_V > 0
+    before, after = catalogue_vectors(whole, constants), catalogue_vectors(other, seen)
+    torch.testing.assert_close(after[warm], before[warm])
+    assert not after[~warm].any()
+    placed = {**other, **next(fit_new_items(other, seen, told, seed=0))}
+    assert placed[NEW_MAP].shape == (5, 8)
+    assert catalogue_vectors(placed, seen)[~warm].any(1).all()
