@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.assembly.small import small_settings
 
 from warmprompt.assembly import newcomers
 from warmprompt.assembly.newcomers import MAX_PASSES, place_new_items
@@ -14,25 +15,9 @@ from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.meta.checkpoint import load_trained
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY
-from warmprompt.settings import load_settings
 
+TEXTS = "backbone.item_text=tiny-encoder"
 NEW = {NEW_MAP, NEW_POPULARITY, NEW_LEVEL}
-
-
-def _settings(*more):
-    return load_settings(
-        assignments=[
-            "backbone.name=tiny",
-            "backbone.num_layers=",
-            "backbone.item_text=tiny-encoder",
-            "backbone.user_text=",
-            "model.num_factors=4",
-            "model.factor_regularization=5",
-            "train.tangent_epochs=2",
-            "train.threads=1",
-            *more,
-        ]
-    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +28,7 @@ def world():
 @pytest.fixture(scope="module")
 def trained(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    train_run(_settings("model.new_item_passes=1"), folder / "run", dataset=world)
+    train_run(small_settings(TEXTS, "model.new_item_passes=1"), folder / "run", dataset=world)
     return load_trained(folder / "run")
 
 
@@ -53,7 +38,7 @@ def test_a_run_keeps_its_map_and_none_where_it_is_switched_off_or_there_are_no_t
     assert set(trained.params) >= NEW
     assert trained.params[NEW_MAP].shape == (trained.constants.item_text_VX.shape[1], 4)
     for name, told in (("off", "model.new_item_passes=0"), ("bare", "backbone.item_text=")):
-        train_run(_settings(told), tmp_path / name, dataset=world)
+        train_run(small_settings(TEXTS, told), tmp_path / name, dataset=world)
         assert not set(load_trained(tmp_path / name).params) & NEW
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.assembly.small import small_settings
 
 from warmprompt.assembly import recalling
 from warmprompt.assembly.recalling import START, choose_weights, given_weights
@@ -16,23 +17,7 @@ from warmprompt.data.verbalise import item_texts
 from warmprompt.meta.checkpoint import load_trained
 from warmprompt.scoring.memory import RecallWeights, recalled, remember
 from warmprompt.scoring.words import read_words
-from warmprompt.settings import ModelSettings, load_settings
-
-
-def _settings(*more):
-    return load_settings(
-        assignments=[
-            "backbone.name=tiny",
-            "backbone.num_layers=",
-            "backbone.item_text=",
-            "backbone.user_text=",
-            "model.num_factors=4",
-            "model.factor_regularization=5",
-            "train.tangent_epochs=2",
-            "train.threads=1",
-            *more,
-        ]
-    )
+from warmprompt.settings import ModelSettings
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +41,7 @@ def _choose(world, trained, *, given):
 
 
 def test_a_run_keeps_what_it_remembers_and_ranks_with_it(world, tmp_path):
-    train_run(_settings("model.neighbours_weight=5"), tmp_path / "run", dataset=world)
+    train_run(small_settings("model.neighbours_weight=5"), tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")
     assert trained.recall.neighbours == 5.0
     assert trained.recall.text == 0.0  # there are no texts
@@ -68,19 +53,19 @@ def test_a_run_keeps_what_it_remembers_and_ranks_with_it(world, tmp_path):
 
 def test_a_run_recalls_words_where_it_has_texts(world, tmp_path):
     told = ("backbone.item_text=tiny-encoder", "model.words_weight=2", "model.alike_share=0.1")
-    train_run(_settings(*told), tmp_path / "words", dataset=world)
+    train_run(small_settings(*told), tmp_path / "words", dataset=world)
     trained = load_trained(tmp_path / "words")
     assert trained.recall.words == 2.0
     assert trained.memory.alike_share == 0.1
     expected = read_words(item_texts(world, untitled=""))
     np.testing.assert_array_equal(trained.memory.words.cosines(3), expected.cosines(3))
-    train_run(_settings("model.words_weight=2"), tmp_path / "bare", dataset=world)
+    train_run(small_settings("model.words_weight=2"), tmp_path / "bare", dataset=world)
     assert load_trained(tmp_path / "bare").memory.words is None
 
 
 def test_a_run_that_is_to_remember_nothing_keeps_nothing(world, tmp_path):
     none = ("neighbours", "together", "words", "text")
-    settings = _settings(*(f"model.{kind}_weight=0" for kind in none))
+    settings = small_settings(*(f"model.{kind}_weight=0" for kind in none))
     train_run(settings, tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")
     assert trained.memory is None
@@ -88,7 +73,7 @@ def test_a_run_that_is_to_remember_nothing_keeps_nothing(world, tmp_path):
 
 
 def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monkeypatch):
-    train_run(_settings("model.neighbours_weight=0"), tmp_path / "run", dataset=world)
+    train_run(small_settings("model.neighbours_weight=0"), tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")
     # A model that knows nothing: whatever memory says is a gain.
     blank = {name: torch.zeros_like(value) for name, value in trained.params.items()}
