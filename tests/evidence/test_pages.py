@@ -14,9 +14,19 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.significance import holm
 from warmprompt.evidence.cells import save_cell
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.gathering import Gain, further, gather, headline, is_blend, rows
+from warmprompt.evidence.gathering import (
+    Gain,
+    _corrected,
+    chosen_at,
+    further,
+    gather,
+    headline,
+    is_blend,
+    mean_gains,
+    rows,
+)
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
-from warmprompt.evidence.pages import _finite, _percent, _read_gain, mean_gains, write_pages
+from warmprompt.evidence.pages import _finite, _percent, write_pages
 from warmprompt.evidence.plan import read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
@@ -93,9 +103,33 @@ def test_a_gain_is_the_difference_of_the_means_and_its_percentage(plan, gathered
         assert (one.low > 0) == (one.percent_low > 0)
 
 
-def test_holm_corrects_over_all_rows_of_the_headline(plan, gathered):
+def test_holm_corrects_over_all_hypotheses_of_the_headline_each_once(plan, gathered):
     gains = headline(plan, gathered, num_resamples=200)
-    assert [one.p_holm for one in gains] == pytest.approx(list(holm(np.array([one.p for one in gains]))))
+    # Without events every model here is popularity: nothing to test.
+    same = [one for one in gains if one.k == 0]
+    assert all((one.value, one.p_holm) == (0, 1) for one in same)
+    told = {(one.k, one.metric, one.other_value, one.value, one.low, one.high): one for one in gains}
+    rest = [one for one in told.values() if one.value or one.low or one.high]
+    assert 6 < len(rest) < 12
+    expected = holm(np.array([one.p for one in rest]))
+    assert [one.p_holm for one in rest] == pytest.approx(list(expected))
+    twice = _corrected([*rest, *(replace(one, role="other") for one in rest)])
+    assert [one.p_holm for one in twice] == pytest.approx([*expected, *expected])
+
+
+def test_where_validation_users_do_not_carry_a_k_the_next_smaller_chooses(plan, gathered):
+    known = {place: value for place, value in gathered.on_validation.items() if place[1] != 5}
+    short = replace(gathered, on_validation=known)
+    assert [chosen_at(plan, gathered, k) for k in (0, 2, 5)] == [0, 2, 5]
+    assert [chosen_at(plan, short, k) for k in (0, 2, 5)] == [0, 2, 2]
+    best = {
+        (one.k, one.metric): one.other
+        for one in headline(plan, short, num_resamples=20)
+        if one.role == "best"
+    }
+    assert all(best[5, metric] == best[2, metric] for metric in METRICS)
+    empty = replace(gathered, on_validation={})
+    assert {one.role for one in headline(plan, empty, num_resamples=20)} == {"blend"}
 
 
 def test_rows_with_other_seeds_are_compared_on_the_seeds_in_common(plan, gathered):
@@ -112,7 +146,18 @@ def test_the_mean_gain_is_that_of_ndcg_over_one_to_ten(plan, gathered):
     gains = headline(plan, gathered, num_resamples=50)
     # Of this table's K, 0 does not count, 2 is none of 1, 3, 5, 10.
     (percent,) = [one.percent for one in gains if (one.role, one.metric, one.k) == ("best", "NDCG@10", 5)]
-    assert mean_gains(gains)["best"] == pytest.approx(percent)
+    (best, blend) = mean_gains(plan, gathered, gains, num_resamples=200)
+    assert (best.role, best.ks, blend.role) == ("best", (5,), "blend")
+    assert best.percent == pytest.approx(percent)
+
+
+def test_the_interval_of_the_mean_gain_is_that_of_a_single_k_where_there_is_but_one(plan, gathered):
+    gains = headline(plan, gathered, num_resamples=4000)
+    (one,) = [one for one in gains if (one.role, one.metric, one.k) == ("best", "NDCG@10", 5)]
+    (best, _) = mean_gains(plan, gathered, gains, num_resamples=4000)
+    assert best.low < best.percent < best.high
+    width = one.percent_high - one.percent_low
+    assert (best.low, best.high) == pytest.approx((one.percent_low, one.percent_high), abs=0.1 * width)
 
 
 def test_a_gain_over_nothing_is_infinite_and_kept_as_null(plan, gathered):
@@ -120,8 +165,7 @@ def test_a_gain_over_nothing_is_infinite_and_kept_as_null(plan, gathered):
     infinite = replace(one, percent=float("inf"), percent_high=float("inf"))
     kept = json.loads(json.dumps(_finite(asdict(infinite)), allow_nan=False))
     assert kept["percent"] is None
-    assert _read_gain(kept) == infinite
-    assert mean_gains([replace(infinite, k=1, metric="NDCG@10")]) == {}
+    assert mean_gains(plan, gathered, [replace(infinite, k=1, metric="NDCG@10")]) == ()
 
 
 def test_a_page_shows_every_model_what_is_missing_and_how_to_rerun_it(plan, root, tmp_path):

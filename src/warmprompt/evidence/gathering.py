@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from warmprompt.evaluation.results import PerUser, Row
 from warmprompt.evaluation.significance import (
     NUM_RESAMPLES,
     Doubles,
+    average_within_user,
     bootstrap_means,
     holm,
     permutation_p_values,
@@ -29,6 +31,8 @@ from warmprompt.evidence.jobs import wanted_cells
 from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
 from warmprompt.rng import derive
 
+AVERAGED_KS = (1, 3, 5, 10)
+_AVERAGED = "NDCG@10"
 _PAIR = 2
 _NEXT_TO_NOTHING = 0.02
 
@@ -79,7 +83,7 @@ class Gain:
         value, low, high: Difference of the means and its 95 % bootstrap interval.
         percent, percent_low, percent_high: The same of the gain over the other's mean, in percent.
         p: Two-sided paired permutation p-value.
-        p_holm: Corrected over all rows of the same table of gains.
+        p_holm: Corrected over the hypotheses of the same table of gains; rows that say the same count once.
         seeds: The seeds that both have.
     """
 
@@ -104,6 +108,24 @@ class Gain:
     def has_ratio(self) -> bool:
         """Whether the gain in percent says anything: over a model that finds next to nothing it does not."""
         return self.other_value >= _NEXT_TO_NOTHING * self.product_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanGain:
+    """The product's gain in NDCG@10 over the best baselines, or over the blend, averaged over K = 1 to 10.
+
+    Attributes:
+        role: "best" or "blend".
+        ks: The K averaged over.
+        percent, low, high: Mean of the gains in percent and its 95 % bootstrap interval, over users who are
+            drawn once for all K.
+    """
+
+    role: str
+    ks: tuple[int, ...]
+    percent: float
+    low: float
+    high: float
 
 
 def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:
@@ -161,19 +183,17 @@ def headline(
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the best baseline of each cell, and over the blend.
 
-    The best is chosen per K and metric on validation users, among the baselines that have all the
-    product's seeds and are no blend of many (that of EASE and iALS counts as one model). Holm corrects
+    The best is chosen per K and metric on validation users (`chosen_at`), among `candidates`. Holm corrects
     over all rows that are returned.
     """
-    seeds = gathered.seeds_of(plan.product)
-    if not seeds:
-        return ()
-    candidates = [
-        spec.name for spec in _baselines(plan, gathered) if set(seeds) <= set(gathered.seeds_of(spec.name))
-    ]
     found = []
     for k in gathered.ks:
-        best = best_on_validation(gathered.on_validation, candidates, k)
+        told = chosen_at(plan, gathered, k)
+        best = (
+            {}
+            if told is None
+            else best_on_validation(gathered.on_validation, candidates(plan, gathered), told)
+        )
         pairs = [("best", best[metric], metric) for metric in METRICS if metric in best]
         if gathered.seeds_of(plan.blend):
             pairs += [("blend", plan.blend, metric) for metric in METRICS]
@@ -195,6 +215,69 @@ def further(
         pairs = [("other", name, metric) for name in others for metric in METRICS]
         found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
     return _corrected(found)
+
+
+def candidates(plan: EvidencePlan, gathered: Gathered) -> list[str]:
+    """Return the baselines that the best is chosen from.
+
+    They have all the product's seeds and are no blend of many (that of EASE and iALS counts as one model).
+    """
+    seeds = set(gathered.seeds_of(plan.product))
+    return [
+        spec.name
+        for spec in _baselines(plan, gathered)
+        if seeds and seeds <= set(gathered.seeds_of(spec.name))
+    ]
+
+
+def chosen_at(plan: EvidencePlan, gathered: Gathered, k: int) -> int | None:
+    """Return the K at which validation users choose the best baseline for K: itself, or the next smaller.
+
+    Where histories are short, fewer validation than tested users carry a large K. None: there is no choice.
+    """
+    names = candidates(plan, gathered)
+    known = [at for name, at in gathered.on_validation if name in names and at <= k]
+    return max(known, default=None)
+
+
+def mean_gains(
+    plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain], *, num_resamples: int = NUM_RESAMPLES
+) -> tuple[MeanGain, ...]:
+    """Return the mean gains of the headline, as far as the table carries K = 1, 3, 5 and 10."""
+    found = []
+    for role in ("best", "blend"):
+        chosen = [
+            one
+            for one in gains
+            if (one.role, one.metric) == (role, _AVERAGED) and one.k in AVERAGED_KS and isfinite(one.percent)
+        ]
+        if chosen:
+            means_R2K = bootstrap_means(
+                _side_by_side(plan, gathered, chosen),
+                derive(0, "mean gain", role),
+                num_resamples=num_resamples,
+            )
+            percent_R = 100 * (means_R2K[:, 0::2] / means_R2K[:, 1::2] - 1).mean(axis=1)
+            low, high = np.quantile(percent_R, [0.025, 0.975])
+            percent = sum(one.percent for one in chosen) / len(chosen)
+            ks = tuple(one.k for one in chosen)
+            found.append(MeanGain(role=role, ks=ks, percent=percent, low=float(low), high=float(high)))
+    return tuple(found)
+
+
+def _side_by_side(plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain]) -> Doubles:
+    """Return each user's value of the product and of the other, gain after gain, (U, 2 G); 0 where none."""
+    columns = [
+        average_within_user([gathered.per_user[model, seed, one.k] for seed in one.seeds])
+        for one in gains
+        for model in (plan.product, one.other)
+    ]
+    users = {user: row for row, user in enumerate(dict.fromkeys(user for of in columns for user in of))}
+    values_U2G = np.zeros((len(users), len(columns)))
+    metric = METRICS.index(_AVERAGED)
+    for place, of in enumerate(columns):
+        values_U2G[[users[user] for user in of], place] = [values[metric] for values in of.values()]
+    return values_U2G
 
 
 def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
@@ -278,8 +361,21 @@ def _test(values_U2M: Doubles, k: int, num_resamples: int) -> list[Gain]:
 
 
 def _corrected(gains: Sequence[Gain]) -> tuple[Gain, ...]:
-    adjusted = holm(np.array([one.p for one in gains]))
-    return tuple(replace(one, p_holm=float(p)) for one, p in zip(gains, adjusted, strict=True))
+    """Return the gains with Holm's p-values; what cannot differ is no hypothesis, and equal rows are one.
+
+    Without events several baselines are popularity, and the product is the same adapted or not.
+    """
+    told = [(one.k, one.metric, one.other_value, one.value, one.low, one.high) for one in gains]
+    family = list(dict.fromkeys(key for key, one in zip(told, gains, strict=True) if _may_differ(one)))
+    p_of = dict(zip(told, (one.p for one in gains), strict=True))
+    adjusted = dict(zip(family, holm(np.array([p_of[key] for key in family])), strict=True))
+    return tuple(
+        replace(one, p_holm=float(adjusted.get(key, 1.0))) for key, one in zip(told, gains, strict=True)
+    )
+
+
+def _may_differ(gain: Gain) -> bool:
+    return any((gain.value, gain.low, gain.high))
 
 
 def _check_users(cells: Mapping[tuple[str, int], Cell]) -> None:

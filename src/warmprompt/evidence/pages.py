@@ -14,15 +14,24 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
 from warmprompt.evaluation.results import Row, SeedCounts
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.gathering import Gain, Gathered, further, gather, headline, rows
+from warmprompt.evidence.gathering import (
+    AVERAGED_KS,
+    Gain,
+    Gathered,
+    MeanGain,
+    candidates,
+    chosen_at,
+    further,
+    gather,
+    headline,
+    mean_gains,
+    rows,
+)
 from warmprompt.evidence.jobs import Only
-from warmprompt.evidence.plan import EvidencePlan
+from warmprompt.evidence.plan import EvidencePlan, Table
 from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times
 from warmprompt.evidence.tuning import tuning_page
 from warmprompt.files import write_atomic
-
-AVERAGED_KS = (1, 3, 5, 10)
-_NDCG = "NDCG@10"
 
 
 def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None = None) -> list[str]:
@@ -66,6 +75,7 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
     name = gathered.table.name
     values = rows(gathered)
     best, others = headline(plan, gathered), further(plan, gathered)
+    average = () if _is_ablation(gathered.table) else mean_gains(plan, gathered, best)
     machines = {json.dumps(dict(cell.machine), sort_keys=True) for cell in gathered.cells.values()}
     kept = {
         "table": name,
@@ -75,6 +85,8 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
         "commits": _commits(gathered),
         "machines": [json.loads(one) for one in sorted(machines)],
         "rows": [asdict(row) for row in values],
+        "mean_gains": [asdict(one) for one in average],
+        "candidates": candidates(plan, gathered),
         "headline": [_finite(asdict(one)) for one in best],
         "further": [_finite(asdict(one)) for one in others],
         "costs": [asdict(cell.cost) for cell in gathered.cells.values()],
@@ -90,7 +102,7 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
     pictures.append(f"![{name}: accuracy against adaptation time]({name}-time.png)\n")
     parts = [
         _head(plan, gathered),
-        _gain_section(plan, best),
+        _gain_section(plan, gathered, best, average),
         pictures[0],
         *(_metric_section(gathered, values, metric) for metric in METRICS),
         _further_section(plan, others),
@@ -123,7 +135,9 @@ def _head(plan: EvidencePlan, gathered: Gathered) -> str:
     return "\n".join(lines)
 
 
-def _gain_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
+def _gain_section(
+    plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain], average: Sequence[MeanGain]
+) -> str:
     if not gains:
         return ""
     head = [
@@ -155,20 +169,36 @@ def _gain_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
         ]
         for one in gains
     ]
-    average = mean_gains(gains)
     told = "; ".join(
-        f"{value:+.1f} % over the {'best baseline' if role == 'best' else role}"
-        for role, value in average.items()
+        f"{_mean_text(one)} over the {'best baseline' if one.role == 'best' else one.role} "
+        f"(K = {listed(one.ks)})"
+        for one in average
     )
-    ks = listed(sorted({one.k for one in gains if one.k in AVERAGED_KS}))
-    summary = f"Mean gain in {_NDCG} over K = {ks}: {told}.\n\n" if told else ""
+    summary = f"Mean gain in NDCG@10: {told}.\n\n" if told else ""
     return (
         f"## {plan.product} against the best baseline and the blend\n\n{summary}"
         "The best baseline is chosen per K and metric on validation users (mean over each seed's "
-        "own), the blend aside. "
-        "Paired by user; p by permutation of signs, corrected by Holm over all rows of this table, "
-        "bold below .05.\n\n" + markdown_table(head, body)
+        f"own), the blend aside, among {listed(candidates(plan, gathered))}. {_choice_text(plan, gathered)}"
+        "Paired by user; p by permutation of signs, corrected by Holm over all rows of this table "
+        "(rows that compare the same count once), bold below .05.\n\n" + markdown_table(head, body)
     )
+
+
+def _choice_text(plan: EvidencePlan, gathered: Gathered) -> str:
+    """Say where the best baseline of a K was chosen at a smaller one."""
+    moved = [(k, at) for k in gathered.ks if (at := chosen_at(plan, gathered, k)) not in (None, k)]
+    return "".join(
+        f"Too few validation users carry K = {k}: its best is chosen at K = {at}. " for k, at in moved
+    )
+
+
+def _mean_text(one: MeanGain) -> str:
+    return f"{one.percent:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]"
+
+
+def _is_ablation(table: Table) -> bool:
+    """Tell whether a table compares the product with parts of itself: its few baselines are no field."""
+    return "all" in table.compare
 
 
 def _percent(one: Gain, *, interval: bool = False) -> str:
@@ -178,20 +208,6 @@ def _percent(one: Gain, *, interval: bool = False) -> str:
     if interval:
         return f"{one.percent:+.1f} [{one.percent_low:+.1f}, {one.percent_high:+.1f}]"
     return f"{one.percent:+.1f} %"
-
-
-def mean_gains(gains: Sequence[Gain]) -> dict[str, float]:
-    """Return the mean gain in NDCG@10 over K = 1 to 10, in percent, per role."""
-    found = {}
-    for role in ("best", "blend"):
-        values = [
-            one.percent
-            for one in gains
-            if (one.role, one.metric) == (role, _NDCG) and one.k in AVERAGED_KS and isfinite(one.percent)
-        ]
-        if values:
-            found[role] = sum(values) / len(values)
-    return found
 
 
 def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> str:
@@ -336,11 +352,6 @@ def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_gain(told: Mapping[str, Any]) -> Gain:
-    values: dict[str, Any] = {name: float("inf") if value is None else value for name, value in told.items()}
-    return Gain(**{**values, "seeds": tuple(told["seeds"])})
-
-
 def _compact(kept: Mapping[str, object]) -> str:
     """Return JSON with one row per line."""
     lines = []
@@ -359,23 +370,26 @@ def _index(plan: EvidencePlan, out: Path) -> str:
     for table in plan.tables:
         file = out / f"{table.name}.json"
         if not file.is_file():
-            body.append([table.name, "not measured yet", "", ""])
+            body.append([table.name, "not measured yet", "", "", ""])
             continue
         told = json.loads(file.read_text(encoding="utf-8"))
-        average = mean_gains([_read_gain(one) for one in told["headline"]])
+        average = {one["role"]: MeanGain(**one) for one in told.get("mean_gains", ())}
         models = len({row["model"] for row in told["rows"]})
         missing = sum(map(len, told["missing"].values()))
+        seeds = {seed for one in told["headline"] for seed in one["seeds"]}
         body.append(
             [
                 f"[{table.name}]({table.name}.md)",
                 f"{models} models, {missing} cells missing",
-                *(f"{average[role]:+.1f} %" if role in average else "" for role in ("best", "blend")),
+                listed(sorted(seeds)),
+                *(_mean_text(average[role]) if role in average else "" for role in ("best", "blend")),
             ]
         )
     return (
         "# The evidence, table by table\n\nEvery page is made by `make evidence` from cells (data "
         "set, protocol, seed, model) "
-        f"that are measured once and kept. The gains are {plan.product}'s mean gains in {_NDCG} over K = "
-        f"{listed(AVERAGED_KS)}, as far as the table carries them.\n\n"
-        + markdown_table(["table", "state", "over the best baseline", "over the blend"], body)
+        f"that are measured once and kept. The gains are {plan.product}'s mean gains in NDCG@10 over K = "
+        f"{listed(AVERAGED_KS)}, as far as the table carries them, with 95 % intervals over users; not of "
+        "tables that compare the product with its own parts.\n\n"
+        + markdown_table(["table", "state", "seeds", "over the best baseline", "over the blend"], body)
     )
