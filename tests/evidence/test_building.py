@@ -27,7 +27,7 @@ from warmprompt.evidence.jobs import (
     view_of,
     wanted_cells,
 )
-from warmprompt.evidence.models import Shuffled, WithoutRatings
+from warmprompt.evidence.models import Shuffled, WithoutRatings, WithoutText
 from warmprompt.evidence.plan import read_plan
 from warmprompt.evidence.running import Pace, last_line, run_jobs, start_process
 from warmprompt.evidence.work import do_job
@@ -326,6 +326,28 @@ def test_ratings_that_are_hidden_are_hidden_from_training_and_supports(data_name
     assert fitted.inner.seen == (None, None)
     one = Support(user=0, items_K=np.zeros(2, dtype=np.int32), ratings_K=np.ones(2, dtype=np.float32))
     assert np.isnan(fitted.score([one])).all()
+
+
+def test_texts_that_are_hidden_are_hidden_from_supports_and_not_from_the_fit(told, data_name, tmp_path):
+    class Echo:
+        name, num_parameters = "echo", 0
+
+        def score(self, supports):
+            return np.array([[len(one.attributes), one.about is None, len(one.items_K)] for one in supports])
+
+    one = Support(
+        user=0,
+        items_K=np.zeros(2, dtype=np.int32),
+        ratings_K=np.ones(2, dtype=np.float32),
+        attributes={"age": "25"},
+        about="I like dramas.",
+    )
+    assert WithoutText(inner=Echo()).score([one]).tolist() == [[0, 1, 2]]
+    told["models"] = [{"name": "ours"}, {"name": "ours, no text", "without": "text"}]
+    told["tables"][0] |= {"models": ["ours", "ours, no text"], "seeds": [0], "compare": []}
+    with_text, without = missing_jobs(read_plan(told), tmp_path)
+    assert with_text.cells[0].key != without.cells[0].key
+    assert with_text.fit == without.fit
 
 
 def test_a_shuffled_support_is_another_users():

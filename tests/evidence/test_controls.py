@@ -11,7 +11,7 @@ from warmprompt.errors import BadInputError
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
-from warmprompt.evidence.controls import CONTROLS, SentenceRidge
+from warmprompt.evidence.controls import CONTROLS, SentenceRidge, _named, _one_hot
 
 NDCG = METRICS.index("NDCG@10")
 
@@ -38,6 +38,25 @@ def test_a_taste_is_read_from_a_sentence_and_misread_from_anothers(data):
     assert found["genres"] > 2 * popular
     assert found[""] == pytest.approx(popular)
     assert found["unseen-shuffled"] < 1.5 * popular
+
+
+def test_one_hot_genres_are_read_where_a_known_word_names_them():
+    films = [_named(genre) for genre in ("Sci-Fi", "Children's", "Drama")]
+    texts = [
+        "I love classic science fiction and serious dramas.",
+        "Sci-Fi, Drama",
+        "spaceships",
+        "melodramas",
+    ]
+    assert _one_hot(films, texts).tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert _one_hot(films, ["Show me kids' movies."]).tolist() == [[0, 1, 0]]
+
+
+def test_a_taste_is_read_off_the_genre_that_a_sentence_names(data):
+    task = build_task(data, ProtocolSettings(ks=(0,), sentences="known"), seed=0)
+    ranker = CONTROLS["sentence-genres"]().fit(task.training, task.validation, seed=0)
+    popular = value(baseline("toppop")().fit(task.training, task.validation, seed=0), task)
+    assert value(ranker, task) > 2 * popular
 
 
 def test_random_features_of_unseen_texts_tell_nothing(data):

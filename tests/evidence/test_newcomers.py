@@ -13,6 +13,7 @@ from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.evidence.controls import CONTROLS
 from warmprompt.evidence.newcomers import ItemRidge, _predicted
+from warmprompt.types import Support
 
 NDCG = METRICS.index("NDCG@10")
 SIZES = {"num_factors": 8, "regularization": 5.0, "alpha": 10.0}
@@ -37,6 +38,16 @@ def test_genres_and_words_place_new_items_and_random_numbers_do_not(task):
     popular = value(baseline("toppop")().fit(task.training, task.validation, seed=0), task)
     assert found["item-genres"] > 1.5 * max(found["item-random"], popular)
     assert found["item-tfidf"] > 1.5 * max(found["item-random"], popular)
+
+
+def test_without_events_new_items_are_ranked_by_predicted_popularity_alone(task):
+    ranker = CONTROLS["item-genres"](**SIZES).fit(task.training, task.validation, seed=0)
+    nobody = Support(user="n", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
+    someone = task.cases[5][0].support
+    scores = ranker.score([nobody, someone])
+    order = np.argsort(-scores[0], kind="stable")
+    assert (np.diff(ranker.popular_V[order]) <= 1e-6).all()
+    np.testing.assert_allclose(scores[1], ranker.score([someone])[0], rtol=1e-4)
 
 
 def test_items_that_were_met_keep_their_own_vectors(task):

@@ -1,12 +1,13 @@
 """Controls for what a sentence is worth without history: ridge regression from text features to items.
 
 The product reads a sentence with a language model. These read the same sentence as TF-IDF of its words, as a
-sentence encoder's vector, or as random numbers, and know nothing else; what the product's prompt is worth at
-K = 0 is its gain over the best of them. N is sentences, X features, V items.
+sentence encoder's vector, as the genres it names, or as random numbers, and know nothing else; what the
+product's prompt is worth at K = 0 is its gain over the best of them. N is sentences, X features, V items.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,8 @@ from warmprompt.baselines.common import fitted, popularity_share
 from warmprompt.baselines.probe import ndcg_of
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import user_item_matrix
-from warmprompt.data.verbalise import describe_tastes, favourite_genres, genre_table
+from warmprompt.data.phrasing import FILM_GENRES
+from warmprompt.data.verbalise import describe_tastes, favourite_genres, genre_key, genre_table
 from warmprompt.errors import BadInputError
 from warmprompt.evidence.newcomers import ItemRidge, random_features
 from warmprompt.rng import derive
@@ -45,7 +47,9 @@ class SentenceRidge:
     validation users' sentences. Events of the support are not read.
 
     Args:
-        features: "tfidf", "vectors" (all-MiniLM-L6-v2) or "random" (numbers drawn for each distinct text).
+        features: "tfidf", "vectors" (all-MiniLM-L6-v2), "genres" (one-hot of the genres that are named by a
+            word of the training phrasings or as the data set spells them) or "random" (numbers drawn for
+            each distinct text).
     """
 
     features: str
@@ -75,7 +79,7 @@ class SentenceRidge:
         if not texts:
             raise BadInputError(field="data set", value=training.name, remedy="Its items have no genres.")
         share_V = popularity_share(training).astype(np.float64)
-        encode = _encoder(self.features, texts, seed=seed)
+        encode = _encoder(self.features, texts, genre_table(training).names, seed=seed)
         x_NX, check_NX = encode(texts), encode(checks) if checks else np.zeros((0, 0))
         popular_V = popularity(training) / max(1, len(training.interactions))
         # X'(Y - P) without the dense residual: Y is sparse, and P is the same row for all.
@@ -112,7 +116,7 @@ ITEM_CONTROLS: Mapping[str, Callable[..., Ranker]] = {
 CONTROLS: Mapping[str, Callable[..., Ranker]] = {
     **{
         f"sentence-{features}": partial(SentenceRidge, features=features)
-        for features in ("tfidf", "vectors", "random")
+        for features in ("tfidf", "vectors", "genres", "random")
     },
     **ITEM_CONTROLS,
 }
@@ -147,7 +151,9 @@ def _sentences(dataset: Dataset, *, seed: int) -> tuple[list[str], csr_matrix]:
     return texts, csr_matrix((data, indices, offsets), shape=(len(texts), dataset.num_items))
 
 
-def _encoder(features: str, texts: Sequence[str], *, seed: int) -> Callable[[Sequence[str]], Doubles]:
+def _encoder(
+    features: str, texts: Sequence[str], genres: Sequence[str], *, seed: int
+) -> Callable[[Sequence[str]], Doubles]:
     """Return what turns texts into features, (N, X), the last of them 1 for the mean."""
     read: Callable[[Sequence[str]], Any]
     if features == "tfidf":
@@ -159,10 +165,13 @@ def _encoder(features: str, texts: Sequence[str], *, seed: int) -> Callable[[Seq
         read = partial(_tfidf, vectorizer)
     elif features == "vectors":
         read = embed_texts
+    elif features == "genres":
+        read = partial(_one_hot, [_named(genre) for genre in genres])
     elif features == "random":
         read = partial(random_features, seed)
     else:
-        raise BadInputError(field="features", value=features, remedy="Choose tfidf, vectors or random.")
+        remedy = "Choose tfidf, vectors, genres or random."
+        raise BadInputError(field="features", value=features, remedy=remedy)
     return partial(_with_one, read)
 
 
@@ -171,6 +180,17 @@ def _with_one(read: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Dou
     place = {text: row for row, text in enumerate(distinct)}
     values = np.asarray(read(distinct), dtype=np.float64)[[place[text] for text in texts]]
     return np.hstack([values, np.ones((len(texts), 1))])
+
+
+def _named(genre: str) -> re.Pattern[str]:
+    """Return what finds a genre in a text, by a word of the training phrasings or its own name."""
+    words, _ = FILM_GENRES.get(genre_key(genre), ((), ()))
+    names = "|".join(re.escape(word) for word in (*words, genre))
+    return re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+
+
+def _one_hot(genres: Sequence[re.Pattern[str]], texts: Sequence[str]) -> Doubles:
+    return np.array([[float(bool(genre.search(text))) for genre in genres] for text in texts])
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[str]) -> Doubles:

@@ -32,7 +32,9 @@ def described(about: Mapping[str, Any]) -> str:
             parts.append("adapted in the linear response, the language model not run")
     if about.get("shuffle"):
         parts.append(f"{about['shuffle']} of another user")
-    if about.get("without"):
+    if about.get("without") == "text":
+        parts.append("texts of tested users hidden")
+    elif about.get("without"):
         parts.append(f"{about['without']} hidden, in training too")
     return "; ".join(parts)
 

@@ -40,6 +40,8 @@ class Job:
         """Names what is trained: two jobs of one fit must not run at once: they keep it in one place."""
         first = self.cells[0]
         told = {name: value for name, value in first.about.items() if name not in _AFTER_THE_FIT}
+        if told.get("without") == "text":
+            del told["without"]
         return json.dumps([first.dataset, first.seed, self.view, told], sort_keys=True)
 
     @property

@@ -68,7 +68,7 @@ def build_model(
         settings = product_settings(spec, dataset=wanted.dataset, seed=wanted.seed)
         about = json.dumps(describe_product(spec, dataset=wanted.dataset, seed=wanted.seed), sort_keys=True)
         own = hashlib.sha256(f"{dataset.content_hash} {about}".encode()).hexdigest()[:12]
-        seen = f"{view}-no-{spec.without}" if spec.without else view
+        seen = f"{view}-no-ratings" if spec.without == "ratings" else view
         product = Product(
             settings=settings,
             folder=fits / slug(wanted.dataset) / f"{own}-seed-{wanted.seed}-{seen}",
@@ -82,8 +82,10 @@ def build_model(
     else:
         vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
         build = _factory(spec, wanted.dataset, vectors)
-    if spec.without:
+    if spec.without == "ratings":
         build = partial(_without_ratings, build)
+    if spec.without == "text":
+        build = partial(_without_text, build)
     if not spec.shuffle:
         return build
     return lambda: Shuffled(inner=build(), what=spec.shuffle)
@@ -159,6 +161,35 @@ class WithoutRatings:
         return self.inner.score(
             [replace(one, ratings_K=np.full_like(one.ratings_K, np.nan)) for one in supports]
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WithoutText:
+    """A control: nothing is said of the tested users, whatever texts the model was trained with."""
+
+    inner: Ranker
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return f"{self.inner.name}, no text"
+
+    @property
+    def num_parameters(self) -> int:
+        """The model's."""
+        return self.inner.num_parameters
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> WithoutText:
+        """Fit the model as ever."""
+        return replace(self, inner=self.inner.fit(training, validation, seed=seed))
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item for each user, (B, V), by events alone."""
+        return self.inner.score([replace(one, attributes={}, about=None) for one in supports])
+
+
+def _without_text(build: Callable[[], Ranker]) -> Ranker:
+    return WithoutText(inner=build())
 
 
 def _without_ratings(build: Callable[[], Ranker]) -> Ranker:

@@ -41,7 +41,8 @@ class ItemRidge:
     The map from features to factors and to log(1 + events) is a ridge regression over the items that
     training users met. Its penalty, and what a unit of log popularity adds to a score, have the best
     NDCG@10 on validation users with every item predicted by a map that was fitted without it (five folds).
-    Items that training users met keep their own vectors.
+    Items that training users met keep their own vectors. Users without events get predicted popularity alone,
+    whose penalty is found for them in the same way.
 
     Args:
         features: "vectors" (all-MiniLM-L6-v2), "tfidf", "genres" (one-hot, with years) or "random".
@@ -60,6 +61,7 @@ class ItemRidge:
     vectors_VD: Floats | None = None
     offset_V: Floats | None = None
     share_V: Floats | None = None
+    popular_V: Floats | None = None
 
     @property
     def name(self) -> str:
@@ -94,12 +96,17 @@ class ItemRidge:
         # Equal scores go by popularity, those of new items by a draw: all items of a genre would tie.
         draw_V = derive(seed, "item-ridge ties").random(training.num_items)
         tie_V = np.where(warm_V, popularity_share(training), draw_V).astype(np.float32)
+        nobody = draw_probe(training, validation, seed=seed, ks=(0,), max_users=_MAX_USERS)
         best: tuple[float, float, float] = (-1.0, _RIDGES[0], 0.0)
+        best_popular: tuple[float, float] = (-1.0, _RIDGES[0])
         for l2 in _RIDGES:
             blind_VD = own_VD.copy()
             for fold in range(_NUM_FOLDS):
                 left_out = warm_V & (fold_V == fold)
                 blind_VD[left_out] = _predicted(inputs_VX, own_VD, warm_V & ~left_out, l2)[left_out]
+            found = mean_ndcg(self._with(model, blind_VD, 0.0, tie_V).score, nobody)
+            if found > best_popular[0]:
+                best_popular = (found, l2)
             for weight in _POPULARITIES:
                 tried = self._with(model, blind_VD, weight, tie_V)
                 found = mean_ndcg(tried.score, probe)
@@ -107,7 +114,10 @@ class ItemRidge:
                     best = (found, l2, weight)
         _, l2, weight = best
         final_VD = np.where(warm_V[:, None], own_VD, _predicted(inputs_VX, own_VD, warm_V, l2))
-        return replace(self._with(model, final_VD, weight, tie_V), l2=l2, popularity=weight)
+        popular_VD = np.where(warm_V[:, None], own_VD, _predicted(inputs_VX, own_VD, warm_V, best_popular[1]))
+        popular_V = popular_VD[:, -1].astype(np.float32)
+        found_best = self._with(model, final_VD, weight, tie_V)
+        return replace(found_best, l2=l2, popularity=weight, popular_V=popular_V)
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the folded-in user vectors times the item vectors, plus popularity, (B, V)."""
@@ -117,7 +127,10 @@ class ItemRidge:
         users_BD = self.model.recalculate_user(
             np.arange(len(supports)), support_matrix(supports, len(share_V))
         )
-        return break_ties(users_BD @ vectors_VD.T + fitted(self.offset_V, self.name), share_V)
+        scores_BV = users_BD @ vectors_VD.T + fitted(self.offset_V, self.name)
+        unknown_B = np.array([not len(support.items_K) for support in supports])
+        scores_BV[unknown_B] = fitted(self.popular_V, self.name)
+        return break_ties(scores_BV, share_V)
 
     def _with(self, model: Any, values_VD: Doubles, weight: float, tie_V: Floats) -> ItemRidge:
         return replace(
@@ -125,6 +138,7 @@ class ItemRidge:
             model=model,
             vectors_VD=values_VD[:, :-1].astype(np.float32),
             offset_V=(weight * values_VD[:, -1]).astype(np.float32),
+            popular_V=values_VD[:, -1].astype(np.float32),
             share_V=tie_V,
         )
 

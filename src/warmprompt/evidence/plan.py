@@ -35,8 +35,8 @@ from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.controls import CONTROLS
 
 SHUFFLES = ("", "supports", "attributes")
-WITHOUT = ("", "ratings")
-NEW_ITEMS = ("", "tfidf", "genres", "random")
+WITHOUT = ("", "ratings", "text")
+NEW_ITEMS = ("", "vectors", "tfidf", "genres", "random")
 _EVERYWHERE = "*"
 
 
@@ -52,9 +52,10 @@ class ModelSpec:
         adapted: False leaves the product's prompt at its learned start.
         linear: True adapts the product in the language model's linear response, without running it.
         shuffle: A control: "supports" or "attributes" gives every user those of another user.
-        without: A control: "ratings" hides them, in training too.
-        new_items: A control: the product's items without events are placed by "tfidf", "genres" or "random"
-            features instead of the vectors of a language model.
+        without: A control: "ratings" hides them, in training too; "text" hides attributes and sentences of
+            the tested users from a model that was trained with such texts.
+        new_items: A control: the product's items without events are placed by these features of their texts,
+            words not recalled: "vectors" of a language model, "tfidf", "genres" or "random".
     """
 
     name: str
@@ -176,7 +177,7 @@ class _Reading:
             protocol=protocol,
             seeds=seeds,
             models=tuple(self._spec(name, dataset) for name in self._members(told.get("models", ()))),
-            compare=tuple(told.get("compare", self.compare)),
+            compare=tuple(self._members(told.get("compare", self.compare))),
             title=told.get("title", ""),
         )
 
@@ -203,10 +204,10 @@ class _Reading:
             )
         without = told.get("without", "")
         if without not in WITHOUT:
-            raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings.")
+            raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings or text.")
         new_items = told.get("new_items", "")
         if new_items not in NEW_ITEMS:
-            remedy = "Choose tfidf, genres or random."
+            remedy = "Choose vectors, tfidf, genres or random."
             raise UnknownNameError(field=f"{name} new_items", value=new_items, remedy=remedy)
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(

@@ -98,14 +98,19 @@ class Product:
 
 
 def _placed_by(features: str, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
-    """Return the same model with the map for new items learned over other features of the same texts."""
+    """Return the same model with the map for new items learned over these features of the same texts.
+
+    Words of titles are not recalled, which would tell of new items what the features do not.
+    """
     settings = settings_of(trained)
     seed = settings.train.seed
     inputs_VX = item_features(features, training, seed=seed)
     lengths_V1 = np.linalg.norm(inputs_VX, axis=1, keepdims=True)
     text_VX = torch.from_numpy((inputs_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
     params, constants = with_other_texts(trained.params, trained.constants, text_VX)
-    other = replace(trained, params=params, constants=constants)
+    memory = None if trained.memory is None else replace(trained.memory, words=None)
+    recall = replace(trained.recall, words=0.0)
+    other = replace(trained, params=params, constants=constants, memory=memory, recall=recall)
     new_items = place_new_items(
         other,
         training,
