@@ -21,6 +21,9 @@ _NDCG = "NDCG@10"
 _NUM_COLOURED = 6
 _PALE = "#BBBBBB"
 _TIMED_K = 10
+_LABEL_SIZE = 8
+# Points right and up from a marker; the first that is free is taken.
+_OFFSETS = tuple((dx, dy) for dy in (2, -10, 13, -21, 24, -32) for dx in (7, -7))
 
 
 def plot_metrics_over_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
@@ -85,15 +88,11 @@ def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path
     times = {model: _median_ms(gathered, model) for model in values}
     figure = _figure(width=7.0, height=4.6)
     axes = figure.subplots()
-    for place, (model, row) in enumerate(values.items()):
-        colour = COLOURS[0] if model == product else COLOURS[1 + place % (len(COLOURS) - 1)]
+    for model, row in values.items():
+        colour = COLOURS[0] if model == product else GREY
         axes.errorbar(
             times[model], row.value, yerr=[[row.value - row.low], [row.high - row.value]], color=colour,
             marker="D" if model == product else "o", markersize=7 if model == product else 5, elinewidth=0.9,
-        )  # fmt: skip
-        axes.annotate(
-            model, (times[model], row.value), xytext=(6, 3), textcoords="offset points", fontsize=8,
-            color=colour, fontweight="bold" if model == product else "normal",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlabel("one user alone: adaptation and scores of the catalogue, p50, ms", color=GREY)
@@ -101,7 +100,43 @@ def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path
     axes.margins(x=0.25)
     _plain(axes)
     _title(figure, gathered, "95 % intervals over users")
+    # Laid out first: where a label fits is known in points only then.
+    figure.canvas.draw()
+    ordered = sorted(values, key=lambda model: (model != product, -values[model].value))
+    _label_points(axes, {model: (times[model], values[model].value) for model in ordered}, product)
     _save(figure, path)
+
+
+def _label_points(axes: Axes, places: Mapping[str, tuple[float, float]], product: str) -> None:
+    """Name each point beside it, in the first of several places that no earlier name takes up."""
+    to_points = 72.0 / axes.figure.dpi
+    points = {name: axes.transData.transform(at) * to_points for name, at in places.items()}
+    taken: list[tuple[float, float, float, float]] = []
+    for name, (x, y) in points.items():
+        width = 0.62 * _LABEL_SIZE * len(name)
+        boxes = [
+            (
+                x + dx - (width if dx < 0 else 0),
+                y + dy,
+                x + dx + (0 if dx < 0 else width),
+                y + dy + _LABEL_SIZE,
+            )
+            for dx, dy in _OFFSETS
+        ]
+        free = [not any(_overlap(box, other) for other in taken) for box in boxes]
+        chosen = free.index(True) if any(free) else 0
+        taken.append(boxes[chosen])
+        dx, dy = _OFFSETS[chosen]
+        axes.annotate(
+            name, places[name], xytext=(dx, dy), textcoords="offset points", fontsize=_LABEL_SIZE,
+            ha="right" if dx < 0 else "left", color=COLOURS[0] if name == product else GREY,
+            fontweight="bold" if name == product else "normal",
+        )  # fmt: skip
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    return not apart
 
 
 def _plot_one_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
