@@ -30,6 +30,8 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "content-tfidf": {"sharpness": 0.5, "popularity": 1.0, "max_words": 2},
         "ease": {"l2": 6000},
         "ials": {"num_factors": 16, "regularization": 30, "alpha": 3},
+        "lightfm": {"width": 64, "own_l2": 10, "rate": 0.03},
+        "multvae": {"num_hidden": 300, "num_latent": 200, "beta": 0.1, "dropout": 0.5, "rate": 0.003},
     },
     "amazon-video-games-2018": {
         "itemknn": {"num_neighbours": 500, "shrinkage": 50},
