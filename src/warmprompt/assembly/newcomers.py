@@ -6,6 +6,7 @@ The user vectors of this search take the inner steps themselves, so it costs no 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -19,11 +20,12 @@ from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params
-from warmprompt.meta.newcomers import draw_told, fit_new_items
+from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ranks
-from warmprompt.types import Ints, Support
+from warmprompt.settings import Settings
+from warmprompt.types import Floats, Ints, Support
 
 MAX_PASSES = 4
 _LEFT_OUT = 0.2
@@ -75,6 +77,39 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         found = [_ndcg(trained, one, probe, users, left_out_V) for one in tried]
         passes = int(np.argmax(found))
     return next(islice(fit_new_items(params, constants, told, seed=seed), passes, None))
+
+
+def place_by_other_texts(
+    trained: Trained, training: Dataset, validation: Dataset, text_VX: Floats, *, settings: Settings
+) -> Trained:
+    """Return the same model with new items placed by other features of the items' texts: a control.
+
+    Items with events rank as before, but that words of titles are not recalled, which would tell of new items
+    what the features do not.
+
+    Args:
+        trained: The model.
+        training: Its users.
+        validation: As `place_new_items`.
+        text_VX: The features; brought to unit length.
+        settings: The model's.
+    """
+    lengths_V1 = np.linalg.norm(text_VX, axis=1, keepdims=True)
+    unit_VX = torch.from_numpy((text_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
+    params, constants = with_other_texts(trained.params, trained.constants, unit_VX)
+    memory = None if trained.memory is None else replace(trained.memory, words=None)
+    recall = replace(trained.recall, words=0.0)
+    other = replace(trained, params=params, constants=constants, memory=memory, recall=recall)
+    new_items = place_new_items(
+        other,
+        training,
+        validation,
+        passes=settings.model.new_item_passes,
+        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        seed=settings.train.seed,
+        order=settings.train.order,
+    )
+    return replace(other, params={**params, **new_items})
 
 
 def _users(trained: Trained, supports: Sequence[Support], no_text_T: Tensor) -> Tensor:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from warmprompt.assembly.building import settings_that_matter
-from warmprompt.assembly.newcomers import place_new_items
+from warmprompt.assembly.newcomers import place_by_other_texts
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import fit_run, settings_of
@@ -24,7 +23,6 @@ from warmprompt.errors import BadInputError
 from warmprompt.evidence.newcomers import item_features
 from warmprompt.evidence.plan import ModelSpec
 from warmprompt.meta.checkpoint import Trained
-from warmprompt.meta.newcomers import with_other_texts
 from warmprompt.settings import Settings, load_settings
 from warmprompt.types import Floats, Support
 
@@ -98,29 +96,12 @@ class Product:
 
 
 def _placed_by(features: str, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
-    """Return the same model with the map for new items learned over these features of the same texts.
-
-    Words of titles are not recalled, which would tell of new items what the features do not.
-    """
+    """Return the same model with the map for new items learned over these features of the same texts."""
     settings = settings_of(trained)
-    seed = settings.train.seed
-    inputs_VX = item_features(features, training, seed=seed)
-    lengths_V1 = np.linalg.norm(inputs_VX, axis=1, keepdims=True)
-    text_VX = torch.from_numpy((inputs_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
-    params, constants = with_other_texts(trained.params, trained.constants, text_VX)
-    memory = None if trained.memory is None else replace(trained.memory, words=None)
-    recall = replace(trained.recall, words=0.0)
-    other = replace(trained, params=params, constants=constants, memory=memory, recall=recall)
-    new_items = place_new_items(
-        other,
-        training,
-        validation,
-        passes=settings.model.new_item_passes,
-        no_text_T=torch.zeros(len(trained.read.text_TX)),
-        seed=seed,
-        order=settings.train.order,
+    inputs_VX = item_features(features, training, seed=settings.train.seed)
+    return place_by_other_texts(
+        trained, training, validation, inputs_VX.astype(np.float32), settings=settings
     )
-    return replace(other, params={**params, **new_items})
 
 
 def product_settings(spec: ModelSpec, *, dataset: str, seed: int) -> Settings:
