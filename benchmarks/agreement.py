@@ -324,8 +324,8 @@ _REMARKS = """\
   rate falls along a cosine, weights are averaged, the best on validation users are kept; there the softmax is
   over the catalogue and training ends after the last epoch. So two trainings are compared, not two
   computations; that the network computes what its paper says is a test of its own
-  (`tests/evaluation/test_agreement.py`). The interval of the paired difference holds 0, which with so few users
-  is no proof of agreement: theirs may well be better.
+  (`tests/evaluation/test_agreement.py`). The interval of the paired difference holds 0, which with so few
+  users is no proof of agreement: theirs may well be better.
 """
 
 
