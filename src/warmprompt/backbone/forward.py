@@ -1,4 +1,4 @@
-"""One pass through the frozen model: [user text][soft prompt][read-out].
+"""One pass through the frozen model: `[user text][soft prompt][read-out]`.
 
 The text comes first, so a decoder computes its keys and values once, without a
 gradient, and every inner step reuses them: only the prompt and the read-out run

@@ -85,7 +85,9 @@ class LoRA:
         vector_rate: Highest learning rate of the item vectors.
         dropout: Share of the user vector's coordinates dropped in training, 0 to below 1.
         item_vectors: 1 adds a map of each event's iALS vector to the end of its line, 0 reads words alone.
-        num_factors, regularization, alpha: Of the iALS that item vectors start from; see `fit_ials`.
+        num_factors: D, of the iALS that item vectors start from; see `fit_ials`.
+        regularization: Of the same.
+        alpha: Of the same.
         num_epochs: Passes over the training users.
         backbone: The language model, a decoder; see `load_backbone`.
         num_layers: Layers kept of it, at most all.

@@ -64,7 +64,8 @@ class SetEncoder:
 
     Args:
         num_factors: D, a multiple of 4.
-        regularization, alpha: Of the iALS that the vectors start from; see `fit_ials`.
+        regularization: Of the iALS that the vectors start from; see `fit_ials`.
+        alpha: Of the same.
         rate: Highest learning rate of the network.
         vector_rate: Highest learning rate of the item vectors.
         dropout: Share of the user vector's coordinates dropped in training, 0 to below 1.

@@ -28,7 +28,7 @@ _EMBEDDINGS = "prompt_embeddings"
 def export_peft(folder: Path, prompt_PH: Tensor, *, base_model: str, overwrite: bool = False) -> None:
     """Write a prompt as a PEFT prompt-tuning adapter, whole or not at all.
 
-    PEFT feeds the whole model [prompt][text], whereas warmprompt reads [text][prompt][read-out] after the
+    PEFT feeds the whole model `[prompt][text]`, whereas warmprompt reads `[text][prompt][read-out]` after the
     first layers: the vectors are the same, what they stand before is not. An exported prompt is for use
     with PEFT, and for moving prompts between programs; it does not reproduce rankings there.
 
