@@ -17,6 +17,7 @@ from warmprompt.evidence.describing import described
 from warmprompt.evidence.gathering import (
     Gain,
     _corrected,
+    candidates,
     chosen_at,
     further,
     gather,
@@ -27,7 +28,7 @@ from warmprompt.evidence.gathering import (
 )
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
 from warmprompt.evidence.pages import _finite, _percent, write_pages
-from warmprompt.evidence.plan import read_plan
+from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
 
@@ -149,6 +150,16 @@ def test_the_mean_gain_is_that_of_ndcg_over_one_to_ten(plan, gathered):
     (best, blend) = mean_gains(plan, gathered, gains, num_resamples=200)
     assert (best.role, best.ks, blend.role) == ("best", (5,), "blend")
     assert best.percent == pytest.approx(percent)
+
+
+def test_a_baseline_shown_again_with_other_settings_is_chosen_as_tuned_or_not_at_all(plan, gathered):
+    again = ModelSpec(name="itemknn, searched", baseline="itemknn", settings={"shrinkage": 1.0})
+    cells = gathered.cells | {("itemknn, searched", seed): gathered.cells["itemknn", seed] for seed in (0, 1)}
+    table = replace(gathered.table, models=(*gathered.table.models, again))
+    assert candidates(plan, replace(gathered, table=table, cells=cells)) == candidates(plan, gathered)
+    alone = replace(table, models=tuple(spec for spec in table.models if spec.name != "itemknn"))
+    found = candidates(plan, replace(gathered, table=alone, cells=cells))
+    assert "itemknn, searched" in found
 
 
 def test_the_interval_of_the_mean_gain_is_that_of_a_single_k_where_there_is_but_one(plan, gathered):

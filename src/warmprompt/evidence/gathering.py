@@ -221,6 +221,8 @@ def candidates(plan: EvidencePlan, gathered: Gathered) -> list[str]:
     """Return the baselines that the best is chosen from.
 
     They have all the product's seeds and are no blend of many (that of EASE and iALS counts as one model).
+    A baseline that is shown again with settings of the plan's own counts once, as tuned: of two that differ
+    by luck, the choice on validation users would often be the worse.
     """
     seeds = set(gathered.seeds_of(plan.product))
     return [
@@ -284,7 +286,10 @@ def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
     return [
         spec
         for spec in gathered.table.models
-        if spec.baseline is not None and not spec.shuffle and not is_blend(plan, spec)
+        if spec.baseline is not None
+        and not spec.shuffle
+        and not is_blend(plan, spec)
+        and not (spec.settings and spec.baseline in {other.name for other in gathered.table.models})
     ]
 
 
