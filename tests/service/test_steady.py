@@ -11,6 +11,7 @@ import torch
 from warmprompt import Event, Known
 from warmprompt.adaptation.engine import score
 from warmprompt.data.synthetic import planted_world
+from warmprompt.meta.model import support_vectors
 from warmprompt.scoring.memory import RecallWeights, remember
 from warmprompt.service.model.catalogue import NewItem, predicted_popularity, with_items, with_room
 from warmprompt.service.model.live import adapt_all, extended, make_model
@@ -90,8 +91,15 @@ def test_a_new_item_is_ranked_and_rated_like_a_cold_one_of_the_run(tiny_model, p
     params = personaliser.engine.trained.params
     text_X = larger.personaliser.engine.trained.constants.item_text_VX[place]
     assert float(text_X.norm()) == pytest.approx(1.0, abs=1e-6)
-    expected = (text_X.double() @ params["items.text_map"].double()).numpy()
-    np.testing.assert_allclose(larger.personaliser.engine.catalogue_VD[place].numpy(), expected, atol=1e-5)
+    # Ranked where the map for new items puts it; as an event it pulls along the text map of training.
+    engine = larger.personaliser.engine
+    expected = (text_X.double() @ params["items.new_map"].double()).numpy()
+    np.testing.assert_allclose(engine.catalogue_VD[place].numpy(), expected, atol=1e-5)
+    popular = float(text_X @ params["items.new_popularity"] + params["items.new_level"])
+    assert float(engine.popularity_V[place]) == pytest.approx(popular, abs=1e-5)
+    pull = (text_X.double() @ params["items.text_map"].double()).numpy()
+    vectors = support_vectors(engine.trained.params, engine.trained.constants)
+    np.testing.assert_allclose(vectors[place].numpy(), pull, atol=1e-5)
     state = adapt_all(larger, [Known(events=[Event(item="new", rating=5.0)])])[0]
     assert bits(state) != bits(larger.start)
     everything = larger.personaliser.rank(larger.start, larger.num_items)
