@@ -1,6 +1,7 @@
 """The map for new items in a run: learned where texts say something, for as long as validation users gain."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.meta.checkpoint import load_trained
+from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY
+from warmprompt.meta.newcomers import draw_told, fit_new_items
 
 TEXTS = "backbone.item_text=tiny-encoder"
 NEW = {NEW_MAP, NEW_POPULARITY, NEW_LEVEL}
@@ -57,9 +60,11 @@ def test_the_number_of_passes_is_the_best_on_items_left_out(world, trained, monk
     chosen = _place(world, trained, passes=None)
     assert len(seen) == MAX_PASSES + 1
     assert 0 < seen[0].sum() < 30
-    given = _place(world, trained, passes=1)
     assert set(chosen) == NEW
-    assert all(torch.equal(chosen[name], given[name]) == (wanted == 1) for name in NEW)
+    expected = _after(world, trained, wanted)
+    assert all(torch.equal(chosen[name], expected[name]) for name in NEW)
+    other = _after(world, trained, wanted + 1)
+    assert not any(torch.equal(chosen[name], other[name]) for name in NEW)
 
 
 def test_what_is_found_on_items_left_out_is_a_metric(world, trained, monkeypatch):
@@ -74,6 +79,21 @@ def test_what_is_found_on_items_left_out_is_a_metric(world, trained, monkeypatch
     _place(world, trained, passes=None)
     assert all(0 < value < 1 for value in kept)
     assert len(np.unique(kept)) > 1
+
+
+def _after(world, trained, passes):
+    """Return the map that has seen every item, after this many passes."""
+    split = split_users(world.num_users, seed=0)
+    bare = {name: value for name, value in trained.params.items() if name not in NEW}
+    told = draw_told(
+        bare,
+        trained.constants,
+        take_users(world, split.train),
+        features_T=torch.zeros(len(trained.read.text_TX)),
+        adapts_by=learner_of(trained.learner).adapts_by,
+        seed=0,
+    )
+    return next(islice(fit_new_items(bare, trained.constants, told, seed=0), passes, None))
 
 
 def _place(world, trained, *, passes):

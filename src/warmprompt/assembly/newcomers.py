@@ -84,8 +84,8 @@ def place_by_other_texts(
 ) -> Trained:
     """Return the same model with new items placed by other features of the items' texts: a control.
 
-    Items with events rank as before, but that words of titles are not recalled, which would tell of new items
-    what the features do not.
+    Items with events keep their vectors and popularity. Memory recalls texts by these features, and words of
+    titles not at all, which would tell of new items what the features do not.
 
     Args:
         trained: The model.
