@@ -27,7 +27,7 @@ from warmprompt.evidence.gathering import (
     rows,
 )
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
-from warmprompt.evidence.pages import _finite, _percent, write_pages
+from warmprompt.evidence.pages import _choice_text, _finite, _percent, write_pages
 from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
@@ -157,6 +157,9 @@ def test_a_baseline_shown_again_with_other_settings_is_chosen_as_tuned_or_not_at
     cells = gathered.cells | {("itemknn, searched", seed): gathered.cells["itemknn", seed] for seed in (0, 1)}
     table = replace(gathered.table, models=(*gathered.table.models, again))
     assert candidates(plan, replace(gathered, table=table, cells=cells)) == candidates(plan, gathered)
+    assert "among toppop, itemknn, userknn" in _choice_text(plan, gathered)
+    bare = replace(gathered.table, models=tuple(s for s in gathered.table.models if s.name == "ease-ials"))
+    assert _choice_text(plan, replace(gathered, table=bare)) == ""
     alone = replace(table, models=tuple(spec for spec in table.models if spec.name != "itemknn"))
     found = candidates(plan, replace(gathered, table=alone, cells=cells))
     assert "itemknn, searched" in found

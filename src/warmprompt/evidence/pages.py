@@ -177,19 +177,26 @@ def _gain_section(
     summary = f"Mean gain in NDCG@10: {told}.\n\n" if told else ""
     return (
         f"## {plan.product} against the best baseline and the blend\n\n{summary}"
-        "The best baseline is chosen per K and metric on validation users (mean over each seed's "
-        f"own), the blend aside, among {listed(candidates(plan, gathered))}. {_choice_text(plan, gathered)}"
+        f"{_choice_text(plan, gathered)}"
         "Paired by user; p by permutation of signs, corrected by Holm over all rows of this table "
         "(rows that compare the same count once), bold below .05.\n\n" + markdown_table(head, body)
     )
 
 
 def _choice_text(plan: EvidencePlan, gathered: Gathered) -> str:
-    """Say where the best baseline of a K was chosen at a smaller one."""
+    """Say among which baselines the best was chosen, and for which K at a smaller one; "" without any."""
+    names = candidates(plan, gathered)
+    if not names:
+        return ""
     moved = [(k, at) for k in gathered.ks if (at := chosen_at(plan, gathered, k)) not in (None, k)]
-    return "".join(
-        f"Too few validation users carry K = {k}: its best is chosen at K = {at}. " for k, at in moved
-    )
+    parts = [
+        (
+            "The best baseline is chosen per K and metric on validation users (mean over each seed's "
+            f"own), the blend aside, among {listed(names)}. "
+        ),
+        *(f"Too few validation users carry K = {k}: its best is chosen at K = {at}. " for k, at in moved),
+    ]
+    return "".join(parts)
 
 
 def _mean_text(one: MeanGain) -> str:
