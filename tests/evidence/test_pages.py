@@ -27,7 +27,8 @@ from warmprompt.evidence.gathering import (
     rows,
 )
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
-from warmprompt.evidence.pages import _choice_text, _finite, _percent, write_pages
+from warmprompt.evidence.kept_rows import finite
+from warmprompt.evidence.pages import _choice_text, _percent, write_pages
 from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
@@ -177,7 +178,7 @@ def test_the_interval_of_the_mean_gain_is_that_of_a_single_k_where_there_is_but_
 def test_a_gain_over_nothing_is_infinite_and_kept_as_null(plan, gathered):
     (one, *_) = headline(plan, gathered, num_resamples=50)
     infinite = replace(one, percent=float("inf"), percent_high=float("inf"))
-    kept = json.loads(json.dumps(_finite(asdict(infinite)), allow_nan=False))
+    kept = json.loads(json.dumps(finite(asdict(infinite)), allow_nan=False))
     assert kept["percent"] is None
     assert mean_gains(plan, gathered, [replace(infinite, k=1, metric="NDCG@10")]) == ()
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
@@ -28,6 +26,7 @@ from warmprompt.evidence.gathering import (
     rows,
 )
 from warmprompt.evidence.jobs import Only
+from warmprompt.evidence.kept_rows import compact, finite
 from warmprompt.evidence.plan import EvidencePlan, Table
 from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times
 from warmprompt.evidence.tuning import tuning_page
@@ -87,12 +86,12 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
         "rows": [asdict(row) for row in values],
         "mean_gains": [asdict(one) for one in average],
         "candidates": candidates(plan, gathered),
-        "headline": [_finite(asdict(one)) for one in best],
-        "further": [_finite(asdict(one)) for one in others],
+        "headline": [finite(asdict(one)) for one in best],
+        "further": [finite(asdict(one)) for one in others],
         "costs": [asdict(cell.cost) for cell in gathered.cells.values()],
         "models": {model: dict(about) for model, about in gathered.about.items()},
     }
-    write_atomic(out / f"{name}.json", (_compact(kept)).encode())
+    write_atomic(out / f"{name}.json", compact(kept).encode())
     plot_metrics_over_k(gathered, values, plan.product, out / f"{name}.png")
     pictures = [f"![{name}: metrics over K]({name}.png)\n"]
     if best:
@@ -349,26 +348,6 @@ def _content_hash(gathered: Gathered) -> str:
 
 def _commits(gathered: Gathered) -> list[str]:
     return sorted({cell.commit or "unknown" for cell in gathered.cells.values()})
-
-
-def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as JSON can hold it: a gain over nothing is infinite, and becomes null."""
-    return {
-        name: None if isinstance(value, float) and not isfinite(value) else value
-        for name, value in told.items()
-    }
-
-
-def _compact(kept: Mapping[str, object]) -> str:
-    """Return JSON with one row per line."""
-    lines = []
-    for name, value in kept.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            inner = ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in value)
-            lines.append(f" {json.dumps(name)}: [\n{inner}\n ]")
-        else:
-            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _index(plan: EvidencePlan, out: Path) -> str:

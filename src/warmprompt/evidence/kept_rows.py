@@ -1,0 +1,28 @@
+"""Rows of a page as JSON: what is kept beside it, one row per line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+
+def finite(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as JSON can hold it: a gain over nothing is infinite, and becomes null."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in told.items()
+    }
+
+
+def compact(kept: Mapping[str, object]) -> str:
+    """Return JSON with one row per line."""
+    lines = []
+    for name, value in kept.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inner = ",\n".join("  " + json.dumps(row, ensure_ascii=False, allow_nan=False) for row in value)
+            lines.append(f" {json.dumps(name)}: [\n{inner}\n ]")
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
