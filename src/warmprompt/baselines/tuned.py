@@ -22,6 +22,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
             "dropout": 0.3,
             "use_ratings": 0,
         },
+        "lightfm": {"width": 16, "own_l2": 30, "rate": 0.03},
     },
     "ml-100k": {
         "toppop-demographic": {"smoothing": 3000, "weight": 1.0},
