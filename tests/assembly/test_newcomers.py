@@ -89,7 +89,7 @@ def _after(world, trained, passes):
         bare,
         trained.constants,
         take_users(world, split.train),
-        features_T=torch.zeros(len(trained.read.text_TX)),
+        features_T=torch.zeros(len(trained.params["prior.text_head"])),
         adapts_by=learner_of(trained.learner).adapts_by,
         seed=0,
     )
@@ -104,7 +104,7 @@ def _place(world, trained, *, passes):
         take_users(world, split.train),
         take_users(world, split.validation),
         passes=passes,
-        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
         seed=0,
         order="random",
     )

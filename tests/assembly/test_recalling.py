@@ -34,7 +34,7 @@ def _choose(world, trained, *, given):
         training,
         validation,
         given=given,
-        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
         seed=0,
         order="random",
     )

@@ -11,7 +11,7 @@ from warmprompt.errors import BadInputError
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
-from warmprompt.evidence.controls import CONTROLS, SentenceRidge, _named, _one_hot
+from warmprompt.evidence.controls import CONTROLS, SentenceRidge
 
 NDCG = METRICS.index("NDCG@10")
 
@@ -38,18 +38,6 @@ def test_a_taste_is_read_from_a_sentence_and_misread_from_anothers(data):
     assert found["genres"] > 2 * popular
     assert found[""] == pytest.approx(popular)
     assert found["unseen-shuffled"] < 1.5 * popular
-
-
-def test_one_hot_genres_are_read_where_a_known_word_names_them():
-    films = [_named(genre) for genre in ("Sci-Fi", "Children's", "Drama")]
-    texts = [
-        "I love classic science fiction and serious dramas.",
-        "Sci-Fi, Drama",
-        "spaceships",
-        "melodramas",
-    ]
-    assert _one_hot(films, texts).tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
-    assert _one_hot(films, ["Show me kids' movies."]).tolist() == [[0, 1, 0]]
 
 
 def test_a_taste_is_read_off_the_genre_that_a_sentence_names(data):

@@ -19,6 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from warmprompt.data.genre_words import GenreWords
 from warmprompt.data.synthetic import planted_world
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, StorageError, UnknownNameError
 from warmprompt.files import write_atomic
@@ -124,6 +125,22 @@ def test_a_run_of_the_format_before_words_is_read(tmp_path, trained, monkeypatch
     assert back.recall == RecallWeights(neighbours=2.0)
     assert (back.memory.words, back.memory.alike_share, back.memory.kappa) == (None, 0.0, 0.0)
     np.testing.assert_array_equal(back.memory.neighbours(np.array([2])), memory.neighbours(np.array([2])))
+
+
+def test_the_dictionary_of_genres_comes_back_or_none(tmp_path, trained):
+    genres = GenreWords(words=(("sci-fi", "Sci-Fi"), ("七人",)))
+    for number, told in enumerate((genres, None)):
+        save_trained(tmp_path / str(number), replace(trained, genres=told))
+        assert load_trained(tmp_path / str(number)).genres == told
+
+
+def test_a_run_of_the_format_before_genres_is_read(tmp_path, trained, monkeypatch):
+    pack = checkpoint._pack
+    monkeypatch.setattr(checkpoint, "_pack", lambda tensors, told: pack(tensors, {"params": told["params"]}))
+    save_trained(tmp_path / "run", trained)
+    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text()) | {"format": 5}
+    (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
+    assert load_trained(tmp_path / "run").genres is None
 
 
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):

@@ -19,6 +19,7 @@ from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import catalogue_vectors, popularity_scores
+from warmprompt.meta.named_genres import widen
 from warmprompt.meta.predict import (
     Adapted,
     ReadTexts,
@@ -86,7 +87,7 @@ def make_engine(
                 remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
             )
     adapts_by = adapts_by or learner_of(trained.learner).adapts_by
-    no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder)
+    no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
     if adapts_by == "target":
         # Most users say nothing of themselves: the first of them should not wait.
         no_text.metrics[0].get()
@@ -106,7 +107,9 @@ def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
     """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
     if not any(texts):
         return repeat(engine.no_text, len(texts))
-    return read_user_texts(engine.backbone, engine.trained.read, texts, encoder=engine.encoder)
+    return read_user_texts(
+        engine.backbone, engine.trained.read, texts, encoder=engine.encoder, genres=engine.trained.genres
+    )
 
 
 def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
@@ -133,7 +136,7 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
         features_BT = read(engine, texts).features_BT
     else:
         states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
-        features_BT = text_features(trained.read, states_BX)
+        features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
     return adapt_linearly(
         trained.params,
         trained.constants,

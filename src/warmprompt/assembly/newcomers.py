@@ -20,6 +20,7 @@ from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params
+from warmprompt.meta.named_genres import HEAD
 from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.rng import derive
@@ -105,7 +106,7 @@ def place_by_other_texts(
         training,
         validation,
         passes=settings.model.new_item_passes,
-        no_text_T=torch.zeros(len(trained.read.text_TX)),
+        no_text_T=torch.zeros(len(trained.params[HEAD])),
         seed=settings.train.seed,
         order=settings.train.order,
     )

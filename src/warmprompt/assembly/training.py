@@ -23,6 +23,7 @@ from warmprompt.assembly.building import (
     settings_that_matter,
     users_hash,
 )
+from warmprompt.assembly.naming import learn_named_genres
 from warmprompt.assembly.newcomers import place_new_items
 from warmprompt.assembly.recalling import choose_weights, given_weights
 from warmprompt.assembly.watching import Watch, ignore
@@ -177,6 +178,9 @@ def fit_run(
         if not recall.words and not memory.alike_share:
             memory = replace(memory, words=None)
         trained = replace(trained, memory=memory, recall=recall)
+    trained = learn_named_genres(
+        trained, training, texts=start.material.texts, features=start.material.features
+    )
     spent = {"train_s": elapsed_s + time.monotonic() - begun_s, "peak_memory_mb": peak_memory_mb()}
     save_trained(folder, replace(trained, manifest={**trained.manifest, **spent}))
     shutil.rmtree(folder / "training", ignore_errors=True)

@@ -7,7 +7,6 @@ product's prompt is worth at K = 0 is its gain over the best of them. N is sente
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,8 +21,8 @@ from warmprompt.baselines.common import fitted, popularity_share
 from warmprompt.baselines.probe import ndcg_of
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import user_item_matrix
-from warmprompt.data.phrasing import FILM_GENRES
-from warmprompt.data.verbalise import describe_tastes, favourite_genres, genre_key, genre_table
+from warmprompt.data.genre_words import genre_words
+from warmprompt.data.verbalise import GenreTable, describe_tastes, favourite_genres, genre_table
 from warmprompt.errors import BadInputError
 from warmprompt.evidence.newcomers import ItemRidge, random_features
 from warmprompt.rng import derive
@@ -79,7 +78,7 @@ class SentenceRidge:
         if not texts:
             raise BadInputError(field="data set", value=training.name, remedy="Its items have no genres.")
         share_V = popularity_share(training).astype(np.float64)
-        encode = _encoder(self.features, texts, genre_table(training).names, seed=seed)
+        encode = _encoder(self.features, texts, genre_table(training), seed=seed)
         x_NX, check_NX = encode(texts), encode(checks) if checks else np.zeros((0, 0))
         popular_V = popularity(training) / max(1, len(training.interactions))
         # X'(Y - P) without the dense residual: Y is sparse, and P is the same row for all.
@@ -152,7 +151,7 @@ def _sentences(dataset: Dataset, *, seed: int) -> tuple[list[str], csr_matrix]:
 
 
 def _encoder(
-    features: str, texts: Sequence[str], genres: Sequence[str], *, seed: int
+    features: str, texts: Sequence[str], genres: GenreTable, *, seed: int
 ) -> Callable[[Sequence[str]], Doubles]:
     """Return what turns texts into features, (N, X), the last of them 1 for the mean."""
     read: Callable[[Sequence[str]], Any]
@@ -166,7 +165,7 @@ def _encoder(
     elif features == "vectors":
         read = embed_texts
     elif features == "genres":
-        read = partial(_one_hot, [_named(genre) for genre in genres])
+        read = genre_words(genres).named_in
     elif features == "random":
         read = partial(random_features, seed)
     else:
@@ -180,17 +179,6 @@ def _with_one(read: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Dou
     place = {text: row for row, text in enumerate(distinct)}
     values = np.asarray(read(distinct), dtype=np.float64)[[place[text] for text in texts]]
     return np.hstack([values, np.ones((len(texts), 1))])
-
-
-def _named(genre: str) -> re.Pattern[str]:
-    """Return what finds a genre in a text, by a word of the training phrasings or its own name."""
-    words, _ = FILM_GENRES.get(genre_key(genre), ((), ()))
-    names = "|".join(re.escape(word) for word in (*words, genre))
-    return re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
-
-
-def _one_hot(genres: Sequence[re.Pattern[str]], texts: Sequence[str]) -> Doubles:
-    return np.array([[float(bool(genre.search(text))) for genre in genres] for text in texts])
 
 
 def _tfidf(vectorizer: Any, texts: Sequence[str]) -> Doubles:

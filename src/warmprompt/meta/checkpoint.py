@@ -2,7 +2,7 @@
 
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
     model.safetensors           "params.*", "constants.*", "read.*", "memory.*",
-                                "words.*"
+                                "words.*"; the genres' names in its header
     items.parquet               item (its id, type kept), title, in index order
     training/state.safetensors  where training is: tensors, the rest as JSON in the header
 
@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from warmprompt.backbone.hashing import hash_tensors
 from warmprompt.backbone.readout import ReadOut
+from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import LearnerState
@@ -39,9 +40,9 @@ from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.scoring.words import Words
 from warmprompt.types import ItemId
 
-FORMAT = 5
-# Format 3 knows no words, format 4 no map for new items.
-_READABLE = (3, 4, FORMAT)
+FORMAT = 6
+# Format 3 knows no words, format 4 no map for new items, format 5 no dictionary of genres.
+_READABLE = (3, 4, 5, FORMAT)
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"
@@ -66,6 +67,7 @@ class Trained:
         manifest: Settings, backbone, data, versions: JSON values only.
         memory: What training users did, or None where nothing of it is recalled.
         recall: What memory adds to scores.
+        genres: By which words a text about a user names a genre, or None where the text head knows none.
     """
 
     params: dict[str, Tensor]
@@ -78,6 +80,7 @@ class Trained:
     manifest: Mapping[str, Any]
     memory: Memory | None = None
     recall: RecallWeights = NOTHING
+    genres: GenreWords | None = None
 
     @property
     def least_rating(self) -> float | None:
@@ -105,7 +108,8 @@ def save_trained(folder: Path, trained: Trained) -> None:
     }
     items = io.BytesIO()
     pl.DataFrame({"item": trained.item_ids, "title": trained.titles}).write_parquet(items)
-    files = {MODEL: _pack(tensors, {"params": list(trained.params)}), ITEMS: items.getvalue()}
+    header = {"params": list(trained.params), "genres": trained.genres and trained.genres.words}
+    files = {MODEL: _pack(tensors, header), ITEMS: items.getvalue()}
     manifest = {
         **trained.manifest,
         "format": FORMAT,
@@ -152,6 +156,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             manifest=manifest,
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
+            genres=_genres_of(header.get("genres")),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise _damaged(folder, f"content: {error}") from error
@@ -264,6 +269,10 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
             "words": Words(**words) if words else None,
         }
     )
+
+
+def _genres_of(words: Sequence[Sequence[str]] | None) -> GenreWords | None:
+    return None if words is None else GenreWords(words=tuple(tuple(own) for own in words))
 
 
 def _arrays(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -124,27 +124,39 @@ def read_prior(
         training: Events of training users.
         texts: (user index, text features (T,)) pairs; a user may have several texts, which share one weight.
     """
-    vectors_VD = support_vectors(params, constants)
-    weights_V = constants.log_popularity_V.expm1() * constants.warm_V
+    led_ND = where_users_lead(params, constants, training)
+    features_MT = torch.stack([features.cpu() for _, features in texts])
+    head_TD = ridge_of_texts(features_MT, torch.tensor([user for user, _ in texts]), led_ND)
+    return {"prior.start": led_ND.mean(0), "prior.text_head": head_TD}
+
+
+def where_users_lead(params: Params, constants: Constants, training: Dataset) -> Tensor:
+    """Return where each training user's whole history leads, (N, D), on the processor; see `read_prior`."""
+    vectors_VD = support_vectors(params, constants).detach().cpu()
+    weights_V = (constants.log_popularity_V.expm1() * constants.warm_V).cpu()
     mean_D = (weights_V @ vectors_VD) / weights_V.sum()
     events = training.interactions
     items = [
         torch.from_numpy(events.items[events.events_of(user)]).long() for user in range(training.num_users)
     ]
-    kappa = params["support.log_kappa"].exp()
-    led_ND = torch.stack(
+    kappa = params["support.log_kappa"].detach().exp().cpu()
+    return torch.stack(
         [(vectors_VD[own] - mean_D).sum(0) * _HISTORY_GAIN / (len(own) + kappa) for own in items]
     )
-    start_D = led_ND.mean(0)
-    features_MT = torch.stack([features.cpu() for _, features in texts])
-    users_M = torch.tensor([user for user, _ in texts])
-    # All texts of a user weigh as much as one.
+
+
+def ridge_of_texts(inputs_MX: Tensor, users_M: Tensor, led_ND: Tensor) -> Tensor:
+    """Return the ridge regression of users, less their mean, on inputs of their texts, (X, D).
+
+    Args:
+        inputs_MX: A row per text.
+        users_M: Whose text it is; all texts of a user weigh as much as one.
+        led_ND: What to predict per user.
+    """
     weights_M1 = torch.bincount(users_M)[users_M].rsqrt()[:, None]
-    wanted_MD = (led_ND[users_M] - start_D) * weights_M1
-    head_TD, _ = ridge(
-        (features_MT * weights_M1).numpy(), wanted_MD.numpy(), center=False, weight=_USER_RIDGE
-    )
-    return {"prior.start": start_D, "prior.text_head": torch.from_numpy(head_TD)}
+    wanted_MD = (led_ND[users_M] - led_ND.mean(0)) * weights_M1
+    head_XD, _ = ridge((inputs_MX * weights_M1).numpy(), wanted_MD.numpy(), center=False, weight=_USER_RIDGE)
+    return torch.from_numpy(head_XD)
 
 
 def initial_prompt_params(read: ReadOut) -> dict[str, Tensor]:

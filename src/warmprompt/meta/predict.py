@@ -21,8 +21,10 @@ from warmprompt.backbone.readout import (
     text_metrics,
 )
 from warmprompt.data.episodes import EventBatch
+from warmprompt.data.genre_words import GenreWords
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
+from warmprompt.meta.named_genres import widen
 from warmprompt.meta.task import PromptTask, TangentTask, inner_loss, start_of
 
 INNER_LOOPS = ("gradient", "target")
@@ -53,7 +55,12 @@ class ReadTexts:
 
 @torch.no_grad()
 def read_user_texts(
-    backbone: Backbone, read: ReadOut, texts: Sequence[str], *, encoder: Backbone | None = None
+    backbone: Backbone,
+    read: ReadOut,
+    texts: Sequence[str],
+    *,
+    encoder: Backbone | None = None,
+    genres: GenreWords | None = None,
 ) -> ReadTexts:
     """Read texts and take their hidden states at the reference prompt: two passes, none of them adapted.
 
@@ -62,6 +69,7 @@ def read_user_texts(
         read: The normalised read-out.
         texts: One per user; may be empty.
         encoder: The sentence encoder that the text features were fitted with, where there is one.
+        genres: The dictionary that the text head was fitted with, where there is one.
     """
     prefix = read_texts(backbone, texts)
     prompts_BPH = read.reference_PH.expand(len(texts), -1, -1)
@@ -70,7 +78,7 @@ def read_user_texts(
     return ReadTexts(
         prefix=prefix,
         reference_BH=reference_BH,
-        features_BT=text_features(read, states_BX),
+        features_BT=widen(text_features(read, states_BX), texts, genres),
         metrics=text_metrics(backbone, read, prefix, texts),
     )
 
@@ -138,7 +146,7 @@ def adapt_linearly(
     Args:
         params: Learned.
         constants: Of the item side.
-        features_BT: Text features of the users' texts.
+        features_BT: Text features of the users' texts, as the text head reads them.
         events: The users' events; may be empty.
         adapts_by: As `adapt_users`.
     """

@@ -1,0 +1,56 @@
+"""A trained run knows what its data set's genres are called, and ranks them for those who name them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.assembly.small import small_settings
+
+from warmprompt.adaptation.engine import adapt, read, score, users_linearly
+from warmprompt.assembly.runs import open_engine
+from warmprompt.assembly.training import train_run
+from warmprompt.data.episodes import batch_supports
+from warmprompt.data.synthetic import planted_world
+from warmprompt.data.verbalise import genre_table
+from warmprompt.meta.checkpoint import load_trained
+from warmprompt.meta.named_genres import HEAD
+from warmprompt.types import Support
+
+NOBODY = Support(user="new", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world(num_users=160, num_items=60, num_tastes=3, seed=0).dataset
+
+
+@pytest.fixture(scope="module")
+def engine(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    train_run(small_settings(), folder, dataset=world)
+    return open_engine(load_trained(folder))
+
+
+def _scores(engine, text):
+    users_BD = adapt(engine, read(engine, [text]), batch_supports([NOBODY])).users_BD
+    np.testing.assert_allclose(users_linearly(engine, [text], [NOBODY]), users_BD, atol=1e-4)
+    return score(engine, users_BD, [NOBODY])[0]
+
+
+def test_whoever_names_a_genre_is_shown_more_of_it(world, engine):
+    table = genre_table(world)
+    assert engine.trained.genres is not None
+    assert len(engine.trained.params[HEAD]) == 2 * len(engine.trained.read.text_TX) + len(table.names)
+    nothing_V = _scores(engine, "")
+    for place, genre in enumerate(table.names):
+        gained_V = _scores(engine, f"Quite fond of {genre.upper()}, thanks.") - nothing_V
+        has_V = table.has_VG[:, place]
+        assert gained_V[has_V].mean() > gained_V[~has_V].mean(), genre
+
+
+def test_a_run_without_genres_has_no_dictionary(world, tmp_path):
+    bare = replace(world, items=world.items.drop("genres"))
+    train_run(small_settings(), tmp_path / "run", dataset=bare)
+    trained = load_trained(tmp_path / "run")
+    assert trained.genres is None
+    assert len(trained.params[HEAD]) == len(trained.read.text_TX)
