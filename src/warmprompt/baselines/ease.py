@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, lapack
 from scipy.sparse import csr_matrix
 
 from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
@@ -57,7 +57,7 @@ class EASE:
         known_W = np.flatnonzero(np.asarray(seen.sum(axis=0)).ravel() > 0)
         gram_WW = (seen.T @ seen).tocsr()[known_W][:, known_W].toarray().astype(np.float64)
         gram_WW[np.diag_indices_from(gram_WW)] += self.l2
-        inverse_WW = cho_solve(cho_factor(gram_WW), np.eye(len(known_W)))
+        inverse_WW = _inverse(gram_WW)
         map_WW = inverse_WW / -np.diag(inverse_WW)
         np.fill_diagonal(map_WW, 0.0)
         # One more row, of zeros, for items that were never seen.
@@ -76,3 +76,18 @@ class EASE:
         scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)
         scores_BV[:, known_W] = history_BU @ map_UW
         return break_ties(scores_BV, share_V)
+
+
+def _inverse(gram_WW: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the inverse of a positive definite matrix: half the work of solving for the identity.
+
+    Raises:
+        LinAlgError: It is not positive definite.
+    """
+    # In Fortran's order the symmetric matrix is its own transpose, so nothing is copied.
+    factor_WW, failed = lapack.dpotrf(gram_WW.T, lower=True, overwrite_a=True)
+    if failed:
+        raise LinAlgError("The Gram matrix is not positive definite.")
+    half_WW, _ = lapack.dpotri(factor_WW, lower=True, overwrite_c=True)
+    lower_WW = np.tril(half_WW)
+    return np.asarray(lower_WW + np.tril(lower_WW, -1).T)
