@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tests.assembly.small import small_settings
 
 from warmprompt.adaptation.engine import adapt, read, score, users_linearly
+from warmprompt.assembly import naming
 from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import train_run
 from warmprompt.data.episodes import batch_supports
@@ -54,3 +56,28 @@ def test_a_run_without_genres_has_no_dictionary(world, tmp_path):
     trained = load_trained(tmp_path / "run")
     assert trained.genres is None
     assert len(trained.params[HEAD]) == len(trained.read.text_TX)
+
+
+@pytest.mark.parametrize(
+    ("found", "gain"), [([0.2, 0.1, 0.1, 0.3, 0.1, 0.1], 1.4), ([0.3, 0.1, 0.2, 0.2, 0.2, 0.2], None)]
+)
+def test_the_gain_is_what_ranks_best_for_validation_users_or_there_is_no_dictionary(
+    world, tmp_path, monkeypatch, found, gain
+):
+    values, heads = iter(found), []
+
+    def told(_trained, head_XD, judged):
+        assert set(judged.users_M) <= set(range(16))
+        heads.append(head_XD)
+        return next(values)
+
+    monkeypatch.setattr(naming, "_ndcg", told)
+    trained = train_run(small_settings(), tmp_path / "run", dataset=world)
+    plain_XD, once_XD = heads[:2]
+    width = len(trained.read.text_TX)
+    if gain is None:
+        assert trained.genres is None
+        assert torch.equal(trained.params[HEAD], plain_XD[:width])
+    else:
+        assert torch.equal(trained.params[HEAD][:width], once_XD[:width])
+        torch.testing.assert_close(trained.params[HEAD][width:], gain * once_XD[width:])

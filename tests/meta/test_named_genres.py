@@ -7,7 +7,7 @@ from tests.meta.worlds import ready_world
 
 from warmprompt.data.genre_words import GenreWords
 from warmprompt.meta.initial import where_users_lead
-from warmprompt.meta.named_genres import HEAD, read_named_genres, widen
+from warmprompt.meta.named_genres import HEAD, both_heads, read_named_genres, widen
 
 WORDS = GenreWords(words=(("comedy", "funny"), ("war",)))
 NUM_TEXT = 3
@@ -27,46 +27,55 @@ def case():
     return training, params, world.material.constants, texts, features, np.array(own)
 
 
-def _head(case):
-    training, params, constants, texts, features, _ = case
-    return read_named_genres(params, constants, training, texts=texts, features=features, genres=WORDS)[HEAD]
+def _leads(case, **other):
+    training, params, constants, texts, _, _ = case
+    return read_named_genres(params, constants, training, **{"texts": texts, "genres": WORDS, **other})
+
+
+def _read(text, features_T, head_XD):
+    return (widen(features_T[None], [text], WORDS) @ head_XD)[0]
 
 
 def test_inputs_stand_left_where_no_genre_is_named_and_right_where_one_is():
     features_BT = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     wide_BX = widen(features_BT, ["tea", "a funny war", ""], WORDS)
-    assert wide_BX.tolist() == [[1, 2, 0, 0, 0, 0], [0, 0, 3, 4, 3, 3], [5, 6, 0, 0, 0, 0]]
+    assert wide_BX.tolist() == [[1, 2, 0, 0, 0, 0], [0, 0, 3, 4, 1, 1], [5, 6, 0, 0, 0, 0]]
     assert widen(features_BT, ["tea", "a funny war", ""], None) is features_BT
 
 
 def test_a_text_without_a_known_word_is_read_as_before_to_the_bit(case):
     _, params, _, _, features, _ = case
-    head_XD = _head(case)
+    head_XD = both_heads(params[HEAD], _leads(case), gain=1.4)
     assert head_XD.shape == (2 * NUM_TEXT + 2, 8)
-    text = "Nothing much."
-    assert torch.equal(
-        widen(features[text][None], [text], WORDS) @ head_XD, features[text][None] @ params[HEAD]
-    )
+    features_T = features["Nothing much."]
+    assert torch.equal(_read("Nothing much.", features_T, head_XD), (features_T[None] @ params[HEAD])[0])
 
 
-def test_a_named_genre_leads_where_its_users_lead(case):
+def test_a_named_genre_leads_where_its_users_lead_and_a_synonym_leads_there_too(case):
     training, params, constants, _, features, own = case
     led_ND = where_users_lead(params, constants, training)
-    head_XD = _head(case)
-    for taste, text in enumerate(("Something funny.", "War.")):
-        told_D = (widen(features[text][None], [text], WORDS) @ head_XD)[0]
+    leads_GD = _leads(case)
+    for taste in (0, 1):
         wanted_D = led_ND[own == taste].mean(0) - led_ND.mean(0)
-        assert torch.cosine_similarity(told_D, wanted_D, dim=0) > 0.95
-        # A synonym that no user has said says the same.
-        if taste == 0:
-            same_D = (widen(features[text][None], ["Comedy!"], WORDS) @ head_XD)[0]
-            assert torch.equal(told_D, same_D)
+        assert torch.cosine_similarity(leads_GD[taste], wanted_D, dim=0) > 0.95
+    features_T = features["Something funny."]
+    head_XD = both_heads(params[HEAD], leads_GD, gain=1.0)
+    said, unsaid = (_read(text, features_T, head_XD) for text in ("Something funny.", "Comedy!"))
+    assert torch.equal(said, unsaid)
 
 
-def test_users_who_name_nothing_leave_the_head_as_it_is(case):
-    training, params, constants, texts, features, _ = case
+def test_both_readers_have_a_share_and_the_gain_is_of_both(case):
+    _, params, _, _, features, _ = case
+    leads_GD, features_T = _leads(case), features["War."]
+    once, twice = (_read("War.", features_T, both_heads(params[HEAD], leads_GD, gain=g)) for g in (1, 2))
+    torch.testing.assert_close(2 * once, twice)
+    encoder_D, genre_D = features_T @ params[HEAD], leads_GD[1]
+    torch.testing.assert_close(once, 0.3 * encoder_D + 0.7 * genre_D)
+
+
+def test_users_who_name_nothing_teach_nothing(case):
+    texts = case[3]
     silent = [(user, "Nothing much.") for user, _ in texts]
-    none = GenreWords(words=())
-    for told, genres in ((silent, WORDS), (texts, none), ([], WORDS)):
-        found = read_named_genres(params, constants, training, texts=told, features=features, genres=genres)
-        assert found == {}
+    assert _leads(case, texts=silent) is None
+    assert _leads(case, texts=[]) is None
+    assert _leads(case, genres=GenreWords(words=())) is None

@@ -178,9 +178,8 @@ def fit_run(
         if not recall.words and not memory.alike_share:
             memory = replace(memory, words=None)
         trained = replace(trained, memory=memory, recall=recall)
-    trained = learn_named_genres(
-        trained, training, texts=start.material.texts, features=start.material.features
-    )
+    watch("learning what genres are called")
+    trained = learn_named_genres(trained, start.material, seed=settings.train.seed)
     spent = {"train_s": elapsed_s + time.monotonic() - begun_s, "peak_memory_mb": peak_memory_mb()}
     save_trained(folder, replace(trained, manifest={**trained.manifest, **spent}))
     shutil.rmtree(folder / "training", ignore_errors=True)
