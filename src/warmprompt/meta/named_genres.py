@@ -2,8 +2,8 @@
 
 A sentence encoder reads wordings that nobody wrote down before, but what a known word says it knows less
 well than a dictionary does. Were both read by one head, the encoder's features would leave to the dictionary
-what unknown words then lack. So a text in which the dictionary finds a genre is read by both, each with a
-head of its own; any other text is read as if there were no dictionary.
+what unknown words then lack. So a text in which the dictionary finds a genre is read by both, each in its
+own share; any other text is read as if there were no dictionary.
 
 B is texts, T text features, G genres, D factors.
 """
