@@ -28,7 +28,7 @@ from warmprompt.evidence.gathering import (
 from warmprompt.evidence.jobs import Only
 from warmprompt.evidence.kept_rows import compact, finite
 from warmprompt.evidence.plan import EvidencePlan, Table
-from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times
+from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times, with_seeds
 from warmprompt.evidence.tuning import tuning_page
 from warmprompt.files import write_atomic
 
@@ -227,18 +227,14 @@ def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> s
         value = f"**{row.value:.4f}**" if row.value == best[k] else f"{row.value:.4f}"
         return f"{value} [{row.low:.4f}, {row.high:.4f}]"
 
-    body = [[_named(gathered, model), *(cell(model, k) for k in gathered.ks)] for model in gathered.models]
+    body = [
+        [with_seeds(gathered, model), *(cell(model, k) for k in gathered.ks)] for model in gathered.models
+    ]
     num_users = {k: max(row.num_users for row in found.values() if row.k == k) for k in gathered.ks}
     body.append(["users", *(f"{num_users[k]:,}" for k in gathered.ks)])
     return f"## {metric}\n\nBold: the highest of a column.\n\n" + markdown_table(
         ["", *(f"K = {k}" for k in gathered.ks)], body
     )
-
-
-def _named(gathered: Gathered, model: str) -> str:
-    """Return a model's label, with its seeds where not all of the table's are there."""
-    seeds = gathered.seeds_of(model)
-    return model if seeds == gathered.table.seeds else f"{model} (seed {listed(seeds)})"
 
 
 def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:

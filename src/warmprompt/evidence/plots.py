@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.plot import COLOURS, GREY, label_ends
+from warmprompt.evaluation.report import listed
 from warmprompt.evaluation.results import Row
 from warmprompt.evidence.gathering import Gain, Gathered
 from warmprompt.files import write_atomic
@@ -107,6 +108,12 @@ def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path
     _save(figure, path)
 
 
+def with_seeds(gathered: Gathered, model: str) -> str:
+    """Return a model's label, with its seeds where not all of the table's are there."""
+    seeds = gathered.seeds_of(model)
+    return model if seeds == gathered.table.seeds else f"{model} (seed {listed(seeds)})"
+
+
 def _label_points(axes: Axes, places: Mapping[str, tuple[float, float]], product: str) -> None:
     """Name each point beside it, in the first of several places that no earlier name takes up."""
     to_points = 72.0 / axes.figure.dpi
@@ -198,7 +205,7 @@ def _draw_metric(
             alpha=0.15,
             linewidth=0,
         )
-        ends.append((y[-1], model, colour))
+        ends.append((y[-1], model if model == product else with_seeds(gathered, model), colour))
     num_users = {row.k: row.num_users for row in rows}
     axes.set_xticks(range(len(places)), [f"{k}\n{num_users[k]:,}" for k in places])
     axes.set_xlabel("K, events seen of the user; below it, users", color=GREY)
