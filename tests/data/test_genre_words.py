@@ -7,7 +7,7 @@ from warmprompt.data.genre_words import GenreWords, genre_words
 from warmprompt.data.phrasing import FILM_GENRES
 from warmprompt.data.verbalise import GenreTable, describe_tastes
 
-NAMES = ("Children's", "Film-Noir", "Sci-Fi", "War", "Drama", "Knitting patterns")
+NAMES = ("Children's", "Film-Noir", "Sci-Fi", "War", "Drama", "Romance", "Knitting patterns")
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,9 @@ def words():
         ("A warm award for an unaware software patterns knitter", set()),
         ("knitting, spaceships and melodramas", set()),
         ("classic science fiction and serious dramas", {"Sci-Fi", "Drama"}),
+        ("romantic comedies for the family", {"Romance", "Children's"}),
+        ("I love stories", {"Romance"}),
+        ("I love a good story", set()),
         ("", set()),
         ("戦争", set()),
     ],

@@ -17,6 +17,9 @@ from warmprompt.data.phrasing import FILM_GENRES
 from warmprompt.data.verbalise import GenreTable, genre_key
 
 _WORD = re.compile(r"\w+")
+_OF_ANY_GENRE = {"films", "movies", "stories"}
+# "I love" says nothing of love stories.
+_AMBIGUOUS = {"", "love"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +55,17 @@ class GenreWords:
 
 
 def genre_words(table: GenreTable) -> GenreWords:
-    """Return the dictionary of a data set's genres; film genres have synonyms beside their names."""
-    return GenreWords(
-        words=tuple((*FILM_GENRES.get(genre_key(genre), ((), ()))[0], genre) for genre in table.names)
-    )
+    """Return the dictionary of a data set's genres; film genres have synonyms beside their names.
+
+    What stands before "films", "movies" or "stories" in a synonym names the genre too ("romantic comedies").
+    """
+    return GenreWords(words=tuple(_synonyms(genre) for genre in table.names))
+
+
+def _synonyms(genre: str) -> tuple[str, ...]:
+    phrases, _ = FILM_GENRES.get(genre_key(genre), ((), ()))
+    shorter = (" ".join(phrase.split()[:-1]) for phrase in phrases if phrase.split()[-1] in _OF_ANY_GENRE)
+    return tuple(dict.fromkeys((*phrases, *(one for one in shorter if one not in _AMBIGUOUS), genre)))
 
 
 def _words_of(text: str) -> tuple[str, ...]:
