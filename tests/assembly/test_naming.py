@@ -81,3 +81,18 @@ def test_the_gain_is_what_ranks_best_for_validation_users_or_there_is_no_diction
     else:
         assert torch.equal(trained.params[HEAD][:width], once_XD[:width])
         torch.testing.assert_close(trained.params[HEAD][width:], gain * once_XD[width:])
+
+
+def test_what_judges_prefers_genres_that_lead_to_their_items(world, tmp_path, monkeypatch):
+    judge, seen = naming._ndcg, []
+
+    def watched(trained, head_XD, judged):
+        seen.append((trained, head_XD, judged))
+        return judge(trained, head_XD, judged)
+
+    monkeypatch.setattr(naming, "_ndcg", watched)
+    train_run(small_settings(), tmp_path / "run", dataset=world)
+    trained, head_XD, judged = seen[1]
+    width = len(trained.read.text_TX)
+    turned_XD = torch.cat([head_XD[: 2 * width], -head_XD[2 * width :]])
+    assert 0 < judge(trained, turned_XD, judged) < judge(trained, head_XD, judged) <= 1

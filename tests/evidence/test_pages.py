@@ -27,11 +27,11 @@ from warmprompt.evidence.gathering import (
     rows,
 )
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
-from warmprompt.evidence.kept_rows import finite
 from warmprompt.evidence.pages import _choice_text, _percent, write_pages
 from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.work import do_job
+from warmprompt.files import finite
 
 
 @pytest.fixture(scope="module")

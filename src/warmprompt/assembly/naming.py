@@ -36,8 +36,8 @@ _NOBODY = Support(user="", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, 
 def learn_named_genres(trained: Trained, material: Material, *, seed: int) -> Trained:
     """Return the model with a dictionary of genres, or as it is.
 
-    The gain of what is read where a genre is named, or none of it, is what ranks best for validation users
-    without history: NDCG@10, averaged over each user's texts.
+    The gain of what is read where a genre is named, or no dictionary at all, is what ranks best for
+    validation users without history: NDCG@10, averaged over those of a user's texts that name a genre.
 
     Args:
         trained: After training; its text head reads by the encoder alone.

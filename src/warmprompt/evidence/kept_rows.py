@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import isfinite
-from typing import Any
-
-
-def finite(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as JSON can hold it: a gain over nothing is infinite, and becomes null."""
-    return {
-        name: None if isinstance(value, float) and not isfinite(value) else value
-        for name, value in told.items()
-    }
 
 
 def compact(kept: Mapping[str, object]) -> str:

@@ -26,11 +26,11 @@ from warmprompt.evidence.gathering import (
     rows,
 )
 from warmprompt.evidence.jobs import Only
-from warmprompt.evidence.kept_rows import compact, finite
+from warmprompt.evidence.kept_rows import compact
 from warmprompt.evidence.plan import EvidencePlan, Table
 from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times, with_seeds
 from warmprompt.evidence.tuning import tuning_page
-from warmprompt.files import write_atomic
+from warmprompt.files import finite, write_atomic
 
 
 def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None = None) -> list[str]:

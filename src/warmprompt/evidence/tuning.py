@@ -123,6 +123,8 @@ def tuning_page(folder: Path) -> str:
         "models of sequences under "
         "`next10`, `toppop-demographic` at K = 0 with attributes. Of: settings in the grid. Median: "
         "of the trials run in full. "
+        "Rows of fewer than 20 trials, the grid being larger, are searches that were stopped, or "
+        "settings tried by hand. "
         "Made by `warmprompt evidence tune` and `warmprompt evidence report`.\n\n"
         + markdown_table(head, body)
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
+from warmprompt.files import finite
 from warmprompt.risk.study.plan import Study
 from warmprompt.risk.study.summary import Estimate, Line, Summary
 
@@ -32,7 +31,7 @@ def study_json(study: Study, summary: Summary) -> str:
         "runs": [{**asdict(run), "loss": run.loss.as_row()} for run in study.runs],
         "seen": [asdict(row) for row in study.seen],
     }
-    return json.dumps(_finite(told), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite(told), indent=1, allow_nan=False) + "\n"
 
 
 def study_report(study: Study, summary: Summary, *, title: str = "What earlier detection is worth") -> str:
@@ -174,11 +173,3 @@ def _shown(value: Estimate, *, unit: str = " %", scale: float = 1.0) -> str:
     mean, low, high = (scale * each for each in (value.mean, value.low, value.high))
     # Adding 0.0 turns a rounded -0.0 into 0.0.
     return f"{round(mean, 3) + 0.0:.3f}{unit} [{round(low, 3) + 0.0:.3f}, {round(high, 3) + 0.0:.3f}]"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
