@@ -23,6 +23,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
             "use_ratings": 0,
         },
         "lightfm": {"width": 16, "own_l2": 30, "rate": 0.03},
+        "multvae": {"num_hidden": 600, "num_latent": 100, "beta": 0.0, "dropout": 0.8, "rate": 0.003},
     },
     "ml-100k": {
         "toppop-demographic": {"smoothing": 3000, "weight": 1.0},
@@ -33,6 +34,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "ials": {"num_factors": 16, "regularization": 30, "alpha": 3},
         "lightfm": {"width": 64, "own_l2": 10, "rate": 0.03},
         "multvae": {"num_hidden": 300, "num_latent": 200, "beta": 0.1, "dropout": 0.5, "rate": 0.003},
+        "melu": {"width": 32, "layer_width": 64, "num_steps": 1, "inner_rate": 0.3, "rate": 0.01},
     },
     "amazon-video-games-2018": {
         "itemknn": {"num_neighbours": 500, "shrinkage": 50},
