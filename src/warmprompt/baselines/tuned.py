@@ -58,6 +58,8 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "ease": {"l2": 600},
         "ials": {"num_factors": 128, "regularization": 10, "alpha": 20},
         "content-tfidf": {"sharpness": 1.0, "popularity": 0.1, "max_words": 1},
+        # Factors as found for iALS, the rest as for ml-1m.
+        "set-encoder": {"num_factors": 128, "regularization": 10, "alpha": 20},
     },
 }
 """Data set to baseline to settings; what is not listed was not searched there."""

@@ -31,7 +31,8 @@ def described(about: Mapping[str, Any]) -> str:
         if about.get("linear"):
             parts.append("adapted in the linear response, the language model not run")
     if about.get("shuffle"):
-        parts.append(f"{about['shuffle']} of another user")
+        whose = "another item, in training too" if about["shuffle"] == "titles" else "another user"
+        parts.append(f"{about['shuffle']} of {whose}")
     if about.get("without") == "text":
         parts.append("texts of tested users hidden")
     elif about.get("without"):

@@ -14,10 +14,17 @@ from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.cells import Wanted, is_there, load_times
 from warmprompt.evidence.models import describe_model
-from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
+from warmprompt.evidence.plan import NEW_ITEMS, EvidencePlan, ModelSpec, Table
 
 _OWN_VIEWS = ("temporal", "cold-item")
-_AFTER_THE_FIT = ("adapted", "linear", "shuffle", "new_items")
+# What changes nothing of what is trained: names in `describe_model`, and their values.
+_AFTER_THE_FIT: Mapping[str, Sequence[object]] = {
+    "adapted": (True, False),
+    "linear": (True, False),
+    "shuffle": ("supports", "attributes"),
+    "without": ("text",),
+    "new_items": NEW_ITEMS,
+}
 _FILTERS = ("table", "dataset", "protocol", "seed", "model")
 
 
@@ -39,9 +46,9 @@ class Job:
     def fit(self) -> str:
         """Names what is trained: two jobs of one fit must not run at once: they keep it in one place."""
         first = self.cells[0]
-        told = {name: value for name, value in first.about.items() if name not in _AFTER_THE_FIT}
-        if told.get("without") == "text":
-            del told["without"]
+        told = {
+            name: value for name, value in first.about.items() if value not in _AFTER_THE_FIT.get(name, ())
+        }
         return json.dumps([first.dataset, first.seed, self.view, told], sort_keys=True)
 
     @property

@@ -25,9 +25,11 @@ from warmprompt.evidence.cells import Wanted
 from warmprompt.evidence.controls import CONTROLS, ITEM_CONTROLS
 from warmprompt.evidence.plan import ModelSpec, slug
 from warmprompt.evidence.product import Product, describe_product, product_settings
+from warmprompt.rng import derive
 from warmprompt.types import Floats, Ranker, Support
 
 _EMBEDDED = "content-vectors"
+_TITLES = "titles"
 _PLAIN = (bool, int, float, str)
 
 
@@ -64,11 +66,14 @@ def build_model(
         watch: Told how training goes.
     """
     build: Callable[[], Ranker]
+    if spec.shuffle == _TITLES:
+        dataset = with_texts_of_others(dataset, seed=wanted.seed)
     if spec.baseline is None:
         settings = product_settings(spec, dataset=wanted.dataset, seed=wanted.seed)
         about = json.dumps(describe_product(spec, dataset=wanted.dataset, seed=wanted.seed), sort_keys=True)
         own = hashlib.sha256(f"{dataset.content_hash} {about}".encode()).hexdigest()[:12]
-        seen = f"{view}-no-ratings" if spec.without == "ratings" else view
+        changed = [view, *(["no-ratings"] if spec.without == "ratings" else [])]
+        seen = "-".join([*changed, *(["shuffled-titles"] if spec.shuffle == _TITLES else [])])
         product = Product(
             settings=settings,
             folder=fits / slug(wanted.dataset) / f"{own}-seed-{wanted.seed}-{seen}",
@@ -86,9 +91,11 @@ def build_model(
         build = partial(_without_ratings, build)
     if spec.without == "text":
         build = partial(_without_text, build)
-    if not spec.shuffle:
-        return build
-    return lambda: Shuffled(inner=build(), what=spec.shuffle)
+    if spec.shuffle == _TITLES:
+        return lambda: OtherTexts(inner=build())
+    if spec.shuffle:
+        return lambda: Shuffled(inner=build(), what=spec.shuffle)
+    return build
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,6 +137,38 @@ class Shuffled:
         if self.what == "attributes":
             return replace(own, attributes=other.attributes, about=other.about)
         return replace(own, items_K=other.items_K, ratings_K=other.ratings_K, times_K=other.times_K)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OtherTexts:
+    """A control: every item has the title and the attributes of another item, in training too."""
+
+    inner: Ranker
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return f"{self.inner.name}, texts of other items"
+
+    @property
+    def num_parameters(self) -> int:
+        """The model's."""
+        return self.inner.num_parameters
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> OtherTexts:
+        """Fit the model on the same events of items with other texts."""
+        moved = (with_texts_of_others(view, seed=seed) for view in (training, validation))
+        return replace(self, inner=self.inner.fit(*moved, seed=seed))
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item for each user, (B, V)."""
+        return self.inner.score(supports)
+
+
+def with_texts_of_others(dataset: Dataset, *, seed: int) -> Dataset:
+    """Return the same events of the same items, the rows of `items` in another order."""
+    order_V = derive(seed, "texts of other items").permutation(dataset.num_items)
+    return replace(dataset, items=dataset.items[order_V])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -152,7 +152,9 @@ def _predicted(inputs_VX: Doubles, own_VD: Doubles, told_V: NDArray[np.bool_], l
 
 
 def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
-    """Return features of every item's text, (V, X): "vectors", "tfidf", "genres" or "random".
+    """Return features of every item's text, (V, X): "vectors", "shuffled", "tfidf", "genres" or "random".
+
+    "shuffled" are the vectors of another item's text.
 
     Raises:
         BadInputError: No such features, or no item has a genre where genres are asked for.
@@ -160,6 +162,9 @@ def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
     texts = item_texts(training)
     if features == "vectors":
         return np.asarray(embed_texts(texts), dtype=np.float64)
+    if features == "shuffled":
+        order_V = derive(seed, "shuffled texts").permutation(len(texts))
+        return np.asarray(embed_texts(texts), dtype=np.float64)[order_V]
     if features == "tfidf":
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -169,7 +174,8 @@ def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
         return _genres(training)
     if features == "random":
         return random_features(seed, texts)
-    raise BadInputError(field="features", value=features, remedy="Choose vectors, tfidf, genres or random.")
+    remedy = "Choose vectors, shuffled, tfidf, genres or random."
+    raise BadInputError(field="features", value=features, remedy=remedy)
 
 
 def random_features(seed: int, texts: Sequence[str]) -> Doubles:

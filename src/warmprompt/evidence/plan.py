@@ -34,9 +34,9 @@ from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.controls import CONTROLS
 
-SHUFFLES = ("", "supports", "attributes")
+SHUFFLES = ("", "supports", "attributes", "titles")
 WITHOUT = ("", "ratings", "text")
-NEW_ITEMS = ("", "vectors", "tfidf", "genres", "random")
+NEW_ITEMS = ("", "vectors", "tfidf", "genres", "random", "shuffled")
 _EVERYWHERE = "*"
 
 
@@ -51,11 +51,12 @@ class ModelSpec:
         assignments: Of the product, over its defaults: "section.key=value", as `warmprompt train --set`.
         adapted: False leaves the product's prompt at its learned start.
         linear: True adapts the product in the language model's linear response, without running it.
-        shuffle: A control: "supports" or "attributes" gives every user those of another user.
+        shuffle: A control: "supports" or "attributes" gives every user those of another user; "titles" gives
+            every item the texts of another item, in training too.
         without: A control: "ratings" hides them, in training too; "text" hides attributes and sentences of
             the tested users from a model that was trained with such texts.
         new_items: A control: the product's items without events are placed by these features of their texts,
-            words not recalled: "vectors" of a language model, "tfidf", "genres" or "random".
+            words not recalled: "vectors" of a language model, "shuffled" ones, "tfidf", "genres" or "random".
     """
 
     name: str
@@ -200,14 +201,14 @@ class _Reading:
         shuffle = told.get("shuffle", "")
         if shuffle not in SHUFFLES:
             raise UnknownNameError(
-                field=f"{name} shuffle", value=shuffle, remedy="Choose supports or attributes."
+                field=f"{name} shuffle", value=shuffle, remedy="Choose supports, attributes or titles."
             )
         without = told.get("without", "")
         if without not in WITHOUT:
             raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings or text.")
         new_items = told.get("new_items", "")
         if new_items not in NEW_ITEMS:
-            remedy = "Choose vectors, tfidf, genres or random."
+            remedy = "Choose vectors, shuffled, tfidf, genres or random."
             raise UnknownNameError(field=f"{name} new_items", value=new_items, remedy=remedy)
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(
