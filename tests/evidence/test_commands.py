@@ -64,9 +64,32 @@ def test_a_failed_fit_leaves_with_1_and_names_its_log(plan, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"), [(["--only", "sed=1"], "--only"), (["--plan", "nowhere.toml"], "plan")]
+    ("words", "shown"),
+    [
+        (["--only", "sed=1"], "--only"),
+        (["--only", "model=eaze"], "--only model"),
+        (["--plan", "nowhere.toml"], "plan"),
+    ],
 )
 def test_mistakes_leave_with_2(plan, tmp_path, capfd, words, shown):
     code, _, err = told(capfd, "build", "--plan", plan, "--root", tmp_path, *words)
     assert code == 2
     assert err.startswith(f"error: {shown}")
+
+
+def test_a_data_set_that_is_not_there_is_left_out_and_named(plan, tmp_path, capfd):
+    told_plan = plan.read_text()
+    plan.write_text(told_plan + told_plan[told_plan.index("[[tables]]") :].replace('"told"', '"nowhere"'))
+    common = ["--plan", plan, "--root", tmp_path / "root"]
+    for command in (["build", "--only", "seed=1"], ["status"], ["report", "--out", tmp_path / "pages"]):
+        code, out, _ = told(capfd, *command, *common)
+        assert code == 0
+        assert "left out, not in the data home: nowhere." in out
+    assert "not measured yet" in (tmp_path / "pages" / "index.md").read_text()
+
+
+def test_all_names_are_looked_at_before_the_first_search(tmp_path, capfd):
+    code, out, err = told(capfd, "tune", "told", "ease,eaze", "--searches", tmp_path)
+    assert (code, out) == (2, "")
+    assert "Did you mean ease" in err
+    assert list(tmp_path.iterdir()) == []

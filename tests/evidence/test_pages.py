@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -200,7 +201,20 @@ def test_a_page_shows_every_model_what_is_missing_and_how_to_rerun_it(plan, root
         "toppop", "itemknn", "userknn", "ease-ials", "ease", "shuffled"
     }  # fmt: skip
     assert "[planted-random](planted-random.md)" in (tmp_path / "index.md").read_text()
-    assert write_pages(plan, root, tmp_path, only=read_only(["dataset=other"])) == []
+
+
+def test_a_page_made_of_more_cells_is_kept_unless_told_otherwise(plan, root, tmp_path):
+    write_pages(plan, root, tmp_path)
+    before = (tmp_path / "planted-random.md").read_bytes()
+    shutil.copytree(root, tmp_path / "less")
+    ((_, _, wanted),) = wanted_cells(plan, read_only(["seed=0", "model=ease"]))
+    wanted.file(tmp_path / "less" / "cells").unlink()
+    (line,) = write_pages(plan, tmp_path / "less", tmp_path)
+    assert line.startswith("kept ")
+    assert "made of 11 cells, here are 10" in line
+    assert (tmp_path / "planted-random.md").read_bytes() == before
+    (line,) = write_pages(plan, tmp_path / "less", tmp_path, replace_fuller=True)
+    assert "10 cells, 2 missing" in line
 
 
 def test_a_page_without_the_product_and_one_without_cells(told, plan, root, tmp_path):
@@ -215,8 +229,6 @@ def test_a_page_without_the_product_and_one_without_cells(told, plan, root, tmp_
 
 
 def test_models_of_one_seed_must_have_met_the_same_users(plan, root, tmp_path):
-    import shutil
-
     shutil.copytree(root, tmp_path / "copy")
     gathered = gather(plan, plan.tables[0], tmp_path / "copy" / "cells")
     ((_, _, wanted),) = wanted_cells(plan, read_only(["seed=0", "model=ease"]))

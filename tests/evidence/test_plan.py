@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.evidence.jobs import Only, read_only
+from warmprompt.evidence.jobs import Only, narrowed, read_only
 from warmprompt.evidence.models import describe_model
 from warmprompt.evidence.plan import load_plan, read_plan, slug
 
@@ -106,6 +106,24 @@ def test_choices_are_read_and_hold_all_at_once(plan):
         read_only(["sed=1"])
     with pytest.raises(BadInputError, match="name=value"):
         read_only(["seed"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "shown"),
+    [("model=eaze", "Did you mean ease"), ("seed=7", "Known: 0, 1"), ("table=nope", "planted-random")],
+)
+def test_a_choice_that_the_plan_does_not_have_is_refused(plan, choice, shown):
+    with pytest.raises(UnknownNameError, match=shown):
+        narrowed(plan, read_only([choice]))
+
+
+def test_tables_of_absent_data_sets_are_left_out_and_named(told):
+    told["tables"].append({**told["tables"][0], "dataset": "nowhere"})
+    plan, absent = narrowed(read_plan(told), Only())
+    assert [table.dataset for table in plan.tables] == ["planted"]
+    assert absent == ("nowhere",)
+    with pytest.raises(UnknownNameError, match="nowhere"):
+        narrowed(read_plan(told), read_only(["dataset=nowhere"]))
 
 
 def test_names_become_parts_of_file_names():

@@ -91,9 +91,9 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         )
     },
     "ials": {
-        "num_factors": (4, 8, 16, 32, 64, 128),
-        "regularization": (3, 10, 30, 60, 100, 200, 300),
-        "alpha": (1.5, 2, 3, 5, 10, 20),
+        "num_factors": (4, 8, 16, 32, 64, 128, 256, 512),
+        "regularization": (3, 10, 20, 30, 60, 100, 200, 300),
+        "alpha": (1.5, 2, 3, 5, 10, 20, 40, 80),
     },
     # The blends search their weights inside `fit`, on validation users; their members are tuned alone.
     "ease-ials": {},
@@ -140,7 +140,7 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     },
     "set-encoder": {
         "num_factors": (64, 128, 256),
-        "regularization": (30, 60, 100, 200),
+        "regularization": (10, 30, 60, 100, 200),
         "alpha": (3, 5, 10, 20),
         "rate": (3e-4, 1e-3, 3e-3),
         "vector_rate": (1e-4, 3e-4, 1e-3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +36,8 @@ OnlySome = Annotated[
 PLAN = Path("benchmarks/evidence.toml")
 ROOT = Path("runs/evidence")
 PAGES = Path("docs/results/evidence")
+SEARCHES = Path("benchmarks/searches")
+Searches = Annotated[Path, typer.Option("--searches", help="Folder that keeps the trials of searches.")]
 
 
 @app.command("build")
@@ -52,12 +54,13 @@ def build(
     """Measure the cells that are missing; interrupted or killed, the same command goes on."""
     from functools import partial
 
-    from warmprompt.evidence.jobs import measured_times, missing_jobs, read_only
+    from warmprompt.evidence.jobs import measured_times, missing_jobs, narrowed, read_only
     from warmprompt.evidence.plan import load_plan
     from warmprompt.evidence.running import Pace, run_jobs, start_process
 
-    plan = load_plan(plan_file)
-    missing = missing_jobs(plan, root / "cells", read_only(only or ()))
+    chosen = read_only(only or ())
+    plan, absent = narrowed(load_plan(plan_file), chosen)
+    missing = missing_jobs(plan, root / "cells", chosen)
     pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
     with _ending_when_asked(), _watching() as watch:
         outcome = run_jobs(
@@ -66,6 +69,7 @@ def build(
     screen().print(f"{outcome.done} cells measured, {outcome.left} still missing")
     for name, why, log in outcome.failed:
         screen().print(f"failed: {name}: {why} (log: {log})")
+    _tell_absent(absent)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -74,11 +78,18 @@ def build(
 def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None) -> None:
     """Show how many cells of each table are there, and how long the missing ones will take."""
     from warmprompt.evidence.cells import is_there
-    from warmprompt.evidence.jobs import expected_s, measured_times, missing_jobs, read_only, wanted_cells
+    from warmprompt.evidence.jobs import (
+        expected_s,
+        measured_times,
+        missing_jobs,
+        narrowed,
+        read_only,
+        wanted_cells,
+    )
     from warmprompt.evidence.plan import load_plan
 
-    plan = load_plan(plan_file)
     chosen = read_only(only or ())
+    plan, absent = narrowed(load_plan(plan_file), chosen)
     table = Table(title=f"{plan_file}, cells in {root}", title_justify="left")
     for head in ("table", "there", "missing"):
         table.add_column(head)
@@ -100,6 +111,7 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
         f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes "
         f"of processor time, and {len(expected) - len(known)} are of models not yet timed on their data set"
     )
+    _tell_absent(absent)
 
 
 @app.command("report")
@@ -107,36 +119,54 @@ def report(
     plan_file: PlanFile = PLAN,
     root: Root = ROOT,
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = PAGES,
+    searches: Searches = SEARCHES,
     only: OnlySome = None,
+    replace_fuller: Annotated[
+        bool, typer.Option("--replace-fuller", help="Replace pages that were made of more cells, too.")
+    ] = False,
 ) -> None:
-    """Write a page, a picture and the rows of every table that has cells; say what is missing."""
-    from warmprompt.evidence.jobs import read_only
+    """Write a page, pictures and the rows of every table that has cells; say what is missing."""
+    from warmprompt.evidence.jobs import narrowed, read_only
     from warmprompt.evidence.pages import write_pages
     from warmprompt.evidence.plan import load_plan
 
-    for line in write_pages(load_plan(plan_file), root, out, only=read_only(only or ())):
+    whole = load_plan(plan_file)
+    plan, absent = narrowed(whole, read_only(only or ()))
+    for line in write_pages(plan, root, out, searches=searches, whole=whole, replace_fuller=replace_fuller):
         screen().print(line)
+    _tell_absent(absent)
 
 
 @app.command("tune")
 def tune(
     dataset: Annotated[str, typer.Argument(help="Data set.", show_default=False)],
     models: Annotated[str, typer.Argument(help="Baselines, with commas.", show_default=False)],
-    root: Root = ROOT,
+    searches: Searches = SEARCHES,
     trials: Annotated[int, typer.Option("--trials", min=20, help="Settings tried per baseline.")] = 20,
     halving: Annotated[
         bool, typer.Option("--halving", help="Try a quarter of the epochs first, and the best third in full.")
     ] = False,
 ) -> None:
     """Search the settings of baselines on the validation users of seed 0; a stopped search goes on."""
-    from warmprompt.evidence.tuning import tune_baseline
+    from warmprompt.evidence.tuning import check_tunable, tune_baseline
 
-    for name in models.split(","):
+    names = models.split(",")
+    check_tunable(names)
+    for name in names:
         best = tune_baseline(
-            dataset, name, root / "tuning", num_trials=trials, halving=halving, watch=screen().print
+            dataset, name, searches, num_trials=trials, halving=halving, watch=screen().print
         )
         screen().print(
             f"{dataset} {name}: {best.settings} NDCG@10 {best.values[-1]:.4f} (trial {best.number})"
+        )
+
+
+def _tell_absent(datasets: Sequence[str]) -> None:
+    """Say which data sets' tables were left out."""
+    if datasets:
+        screen().print(
+            f"left out, not in the data home: {', '.join(datasets)}. "
+            "Get them with `warmprompt data get` or `warmprompt data import`."
         )
 
 

@@ -34,7 +34,7 @@ from warmprompt.rng import derive
 AVERAGED_KS = (1, 3, 5, 10)
 _AVERAGED = "NDCG@10"
 _PAIR = 2
-_NEXT_TO_NOTHING = 0.02
+_NEXT_TO_NOTHING = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,48 @@ def read_only(texts: Sequence[str]) -> Only:
         whole = [value] if ", " in value else value.split(",")
         values[name] = (*values.get(name, ()), *whole)
     return Only(values=values)
+
+
+def narrowed(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, ...]]:
+    """Return the plan with the tables of a choice whose data sets are there, and the data sets that are not.
+
+    Raises:
+        UnknownNameError: The choice names what the plan does not have, or none of its data sets is there.
+    """
+    _check(only, plan)
+    chosen = [table for table in plan.tables if _is_chosen(only, table)]
+    absent: dict[str, UnknownNameError] = {}
+    for dataset in dict.fromkeys(table.dataset for table in chosen):
+        try:
+            ensure_dataset(dataset)
+        except UnknownNameError as error:
+            absent[dataset] = error
+    there = tuple(table for table in chosen if table.dataset not in absent)
+    if absent and not there:
+        raise next(iter(absent.values()))
+    return replace(plan, tables=there), tuple(absent)
+
+
+def _is_chosen(only: Only, table: Table) -> bool:
+    return any(only.takes(table, seed, spec.name) for seed in table.seeds for spec in table.models)
+
+
+def _check(only: Only, plan: EvidencePlan) -> None:
+    """Refuse a value that no cell of the plan has."""
+    known = {
+        "table": [table.name for table in plan.tables],
+        "dataset": [table.dataset for table in plan.tables],
+        "protocol": [table.protocol.protocol for table in plan.tables],
+        "seed": [str(seed) for table in plan.tables for seed in table.seeds],
+        "model": [spec.name for table in plan.tables for spec in table.models],
+    }
+    for name, values in only.values.items():
+        names = list(dict.fromkeys(known[name]))
+        for value in values:
+            if value not in names:
+                near = get_close_matches(value, names, n=3, cutoff=0.5)
+                remedy = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+                raise UnknownNameError(field=f"--only {name}", value=value, remedy=remedy)
 
 
 def wanted_cells(

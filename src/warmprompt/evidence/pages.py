@@ -11,7 +11,6 @@ from pathlib import Path
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
 from warmprompt.evaluation.results import Row, SeedCounts
-from warmprompt.evidence.describing import described
 from warmprompt.evidence.gathering import (
     AVERAGED_KS,
     Gain,
@@ -25,22 +24,35 @@ from warmprompt.evidence.gathering import (
     mean_gains,
     rows,
 )
-from warmprompt.evidence.jobs import Only
 from warmprompt.evidence.kept_rows import compact
 from warmprompt.evidence.plan import EvidencePlan, Table
-from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_times, with_seeds
+from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_parts, plot_times, with_seeds
+from warmprompt.evidence.sections import cost_section, settings_section
 from warmprompt.evidence.tuning import tuning_page
 from warmprompt.files import finite, write_atomic
 
 
-def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None = None) -> list[str]:
+def write_pages(
+    plan: EvidencePlan,
+    root: Path,
+    out: Path,
+    *,
+    searches: Path | None = None,
+    whole: EvidencePlan | None = None,
+    replace_fuller: bool = False,
+) -> list[str]:
     """Write the page, pictures and rows of each table with cells, and the page that lists them.
 
+    A page that was made of more cells than are here stays as it is: a clone that has measured little keeps
+    the pages that it came with.
+
     Args:
-        plan: All tables.
+        plan: The tables to write.
         root: The evidence's folder.
         out: Where the pages go.
-        only: Tables to write; the list is made of all pages' rows that lie there.
+        searches: Trials of searches, for a page of them; None writes none.
+        whole: All tables, for the list, which is made of the rows that lie in `out`; None is `plan`.
+        replace_fuller: Replace pages made of more cells, too.
 
     Returns:
         A line per table for whoever called.
@@ -51,23 +63,29 @@ def write_pages(plan: EvidencePlan, root: Path, out: Path, *, only: Only | None 
     """
     lines = []
     for table in plan.tables:
-        chosen = only is None or any(
-            only.takes(table, seed, spec.name) for seed in table.seeds for spec in table.models
-        )
-        if not chosen:
-            continue
         gathered = gather(plan, table, root / "cells")
         num_missing = sum(map(len, gathered.missing.values()))
-        if gathered.cells:
+        before = _cells_of(out / f"{table.name}.json")
+        if gathered.cells and before > len(gathered.cells) and not replace_fuller:
+            lines.append(
+                f"kept {out / table.name}.md: made of {before} cells, here are {len(gathered.cells)}; "
+                "--replace-fuller writes it all the same"
+            )
+        elif gathered.cells:
             _write_page(plan, gathered, out)
             lines.append(f"wrote {out / table.name}.md: {len(gathered.cells)} cells, {num_missing} missing")
         else:
             lines.append(f"no page {table.name}: all {num_missing} cells are missing")
-    write_atomic(out / "index.md", _index(plan, out).encode())
-    tuning = tuning_page(root / "tuning")
+    write_atomic(out / "index.md", _index(whole or plan, out).encode())
+    tuning = "" if searches is None else tuning_page(searches)
     if tuning:
         write_atomic(out / "tuning.md", tuning.encode())
     return lines
+
+
+def _cells_of(file: Path) -> int:
+    """Return of how many cells a page's rows were made, 0 where there is no page."""
+    return len(json.loads(file.read_text(encoding="utf-8"))["costs"]) if file.is_file() else 0
 
 
 def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
@@ -92,13 +110,7 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
         "models": {model: dict(about) for model, about in gathered.about.items()},
     }
     write_atomic(out / f"{name}.json", compact(kept).encode())
-    plot_metrics_over_k(gathered, values, plan.product, out / f"{name}.png")
-    pictures = [f"![{name}: metrics over K]({name}.png)\n"]
-    if best:
-        plot_gains(gathered, best, plan.product, out / f"{name}-gain.png")
-        pictures.append(f"![{name}: gain over the best baseline]({name}-gain.png)\n")
-    plot_times(gathered, values, plan.product, out / f"{name}-time.png")
-    pictures.append(f"![{name}: accuracy against adaptation time]({name}-time.png)\n")
+    pictures = _pictures(plan, gathered, values, (best, others), out)
     parts = [
         _head(plan, gathered),
         _gain_section(plan, gathered, best, average),
@@ -106,12 +118,34 @@ def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
         *(_metric_section(gathered, values, metric) for metric in METRICS),
         _further_section(plan, others),
         *pictures[1:],
-        _cost_section(gathered),
-        _settings_section(gathered),
+        cost_section(gathered),
+        settings_section(gathered),
         _counts_section(gathered),
         _made_section(gathered),
     ]
     write_atomic(out / f"{name}.md", "\n".join(part for part in parts if part).encode())
+
+
+def _pictures(
+    plan: EvidencePlan,
+    gathered: Gathered,
+    values: Sequence[Row],
+    gains: tuple[Sequence[Gain], Sequence[Gain]],
+    out: Path,
+) -> list[str]:
+    """Draw a table; return how its page shows the pictures. Ablations have one, of what each part brings."""
+    name, (best, others) = gathered.table.name, gains
+    if _is_ablation(gathered.table) and others:
+        plot_parts(gathered, others, plan.product, out / f"{name}.png")
+        return [f"![{name}: gain over each row]({name}.png)\n"]
+    plot_metrics_over_k(gathered, values, plan.product, out / f"{name}.png")
+    pictures = [f"![{name}: metrics over K]({name}.png)\n"]
+    if best:
+        plot_gains(gathered, best, plan.product, out / f"{name}-gain.png")
+        pictures.append(f"![{name}: gain over the best baseline]({name}-gain.png)\n")
+    plot_times(gathered, values, plan.product, out / f"{name}-time.png")
+    pictures.append(f"![{name}: accuracy against adaptation time]({name}-time.png)\n")
+    return pictures
 
 
 def _head(plan: EvidencePlan, gathered: Gathered) -> str:
@@ -218,13 +252,19 @@ def _percent(one: Gain, *, interval: bool = False) -> str:
 
 def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> str:
     found = {(row.model, row.k): row for row in values if row.metric == metric}
-    best = {k: max(row.value for row in found.values() if row.k == k) for k in gathered.ks}
+    # Of those with all seeds: others were measured on other users.
+    whole = [model for model in gathered.models if gathered.seeds_of(model) == gathered.table.seeds]
+    best = {
+        k: max((row.value for row in found.values() if row.k == k and row.model in whole), default=None)
+        for k in gathered.ks
+    }
 
     def cell(model: str, k: int) -> str:
         row = found.get((model, k))
         if row is None:
             return ""
-        value = f"**{row.value:.4f}**" if row.value == best[k] else f"{row.value:.4f}"
+        is_best = model in whole and row.value == best[k]
+        value = f"**{row.value:.4f}**" if is_best else f"{row.value:.4f}"
         return f"{value} [{row.low:.4f}, {row.high:.4f}]"
 
     body = [
@@ -232,9 +272,8 @@ def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> s
     ]
     num_users = {k: max(row.num_users for row in found.values() if row.k == k) for k in gathered.ks}
     body.append(["users", *(f"{num_users[k]:,}" for k in gathered.ks)])
-    return f"## {metric}\n\nBold: the highest of a column.\n\n" + markdown_table(
-        ["", *(f"K = {k}" for k in gathered.ks)], body
-    )
+    told = "Bold: the highest of a column, among rows with all seeds."
+    return f"## {metric}\n\n{told}\n\n" + markdown_table(["", *(f"K = {k}" for k in gathered.ks)], body)
 
 
 def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
@@ -255,60 +294,6 @@ def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
         "the gain in percent; \\*: p < .05 by paired permutation, corrected by Holm over all cells "
         "of this table.\n\n" + markdown_table(head, body)
     )
-
-
-def _cost_section(gathered: Gathered) -> str:
-    head = [
-        "",
-        "trained parameters",
-        "fit, s",
-        "fit, CPU s",
-        "one user p50, ms",
-        "p50, CPU ms",
-        "one user p99, ms",
-        "users per s",
-        "peak memory, MiB",
-        "threads",
-    ]
-    body = []
-    for model in gathered.models:
-        cells = [gathered.cells[model, seed] for seed in gathered.seeds_of(model)]
-        costs = [cell.cost for cell in cells]
-        body.append(
-            [
-                model,
-                f"{round(sum(one.num_parameters for one in costs) / len(costs)):,}",
-                f"{sum(one.fit_s for one in costs) / len(costs):.1f}",
-                _mean_of([one.fit_cpu_s for one in costs], 1),
-                f"{sum(one.p50_ms for one in costs) / len(costs):.2f}",
-                _mean_of([one.p50_cpu_ms for one in costs], 2),
-                f"{sum(one.p99_ms for one in costs) / len(costs):.2f}",
-                f"{sum(one.users_per_s for one in costs) / len(costs):,.0f}",
-                f"{max(one.peak_memory_mb or 0 for one in costs):,.0f}",
-                listed(sorted({cell.threads for cell in cells})),
-            ]
-        )
-    one = next(iter(gathered.cells.values())).cost
-    return (
-        "## Cost\n\n"
-        + markdown_table(head, body)
-        + "\nMeans over seeds, of memory the largest. One user: adaptation and scores of the whole "
-        f"catalogue at K = {one.k}, "
-        f"{one.num_timed} users timed alone; users per second in batches of {one.batch}. Memory is "
-        "that of a process "
-        "with data, libraries and model; training that was done earlier counts.\n"
-    )
-
-
-def _mean_of(values: Sequence[float | None], digits: int) -> str:
-    """Return the mean of the values that are known, "" where none is."""
-    known = [value for value in values if value is not None]
-    return f"{sum(known) / len(known):.{digits}f}" if known else ""
-
-
-def _settings_section(gathered: Gathered) -> str:
-    body = [[model, described(gathered.about[model])] for model in gathered.models]
-    return "## Settings\n\n" + markdown_table(["", "settings"], body)
 
 
 def _counts_section(gathered: Gathered) -> str:

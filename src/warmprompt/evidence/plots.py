@@ -22,7 +22,11 @@ _NDCG = "NDCG@10"
 _NUM_COLOURED = 6
 _PALE = "#BBBBBB"
 _TIMED_K = 10
+_CERTAIN = 0.05
 _LABEL_SIZE = 8
+_LETTER_INCHES = 0.072
+# Gains beyond these, in percent, are written at the edge of their panel.
+_SHOWN_PERCENT = (-12.0, 40.0)
 # Points right and up from a marker; the first that is free is taken.
 _OFFSETS = tuple((dx, dy) for dy in (2, -10, 13, -21, 24, -32) for dx in (7, -7))
 
@@ -36,12 +40,53 @@ def plot_metrics_over_k(gathered: Gathered, rows: Sequence[Row], product: str, p
         _plot_one_k(gathered, rows, product, path)
         return
     chosen = _coloured(gathered, rows, product)
-    figure = _figure(width=4.8 * len(METRICS), height=4.4)
+    # Room for the names beside the last points, which take none of the axes'.
+    beside = _LETTER_INCHES * max(len(with_seeds(gathered, model)) for model in chosen)
+    figure = _figure(width=(3.6 + beside) * len(METRICS), height=4.4)
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
         _draw_metric(axes, gathered, [row for row in rows if row.metric == metric], chosen, product)
         axes.set_title(metric, fontsize=11, loc="left")
     _title(figure, gathered, "bands: 95 % intervals over users; grey: the other models")
     _save(figure, path)
+
+
+def plot_parts(gathered: Gathered, gains: Sequence[Gain], product: str, path: Path) -> None:
+    """Write a PNG with a panel per K: what the product gains over each other row in NDCG@10, in percent."""
+    ks = sorted({one.k for one in gains if one.k or len(gathered.ks) == 1})
+    others = [model for model in gathered.models if model != product][::-1]
+    beside = _LETTER_INCHES * max(len(with_seeds(gathered, model)) for model in others)
+    figure = _figure(width=beside + 2.3 * len(ks), height=1.1 + 0.28 * len(others))
+    panels = figure.subplots(1, len(ks), sharey=True, squeeze=False)[0]
+    for axes, k in zip(panels, ks, strict=True):
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        for one in gains:
+            if (one.k, one.metric) == (k, _NDCG) and one.has_ratio:
+                _draw_part(axes, one, others.index(one.other))
+        axes.set_xlim(*_SHOWN_PERCENT)
+        axes.set_ylim(-0.6, len(others) - 0.4)
+        axes.set_yticks(range(len(others)), [with_seeds(gathered, model) for model in others])
+        axes.set_title(f"K = {k}", fontsize=11, loc="left")
+        _plain(axes)
+        axes.grid(axis="x", color="#E6E6E6", linewidth=0.8)
+    _title(figure, gathered, f"gain of {product} over each row in {_NDCG}, %, 95 % intervals over users")
+    _save(figure, path)
+
+
+def _draw_part(axes: Axes, one: Gain, place: int) -> None:
+    """Draw a gain and its interval, or write it at the edge where it lies beyond."""
+    low, high = _SHOWN_PERCENT
+    certain = one.p_holm < _CERTAIN
+    if low < one.percent < high:
+        axes.plot(
+            [max(one.percent_low, low), min(one.percent_high, high)], [place] * 2, color=GREY, linewidth=1.2
+        )
+        axes.plot(one.percent, place, marker="o", markersize=6, color=COLOURS[0] if certain else GREY)
+        return
+    at, side = (high, "right") if one.percent > 0 else (low, "left")
+    axes.text(
+        at, place, f"{one.percent:+.0f} % ", ha=side, va="center", fontsize=_LABEL_SIZE,
+        color=COLOURS[0] if certain else GREY,
+    )  # fmt: skip
 
 
 def plot_gains(gathered: Gathered, gains: Sequence[Gain], product: str, path: Path) -> None:
@@ -104,7 +149,8 @@ def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path
     # Laid out first: where a label fits is known in points only then.
     figure.canvas.draw()
     ordered = sorted(values, key=lambda model: (model != product, -values[model].value))
-    _label_points(axes, {model: (times[model], values[model].value) for model in ordered}, product)
+    places = {model: (times[model], values[model].value) for model in ordered}
+    _label_points(axes, places, {model: with_seeds(gathered, model) for model in ordered}, product)
     _save(figure, path)
 
 
@@ -114,13 +160,15 @@ def with_seeds(gathered: Gathered, model: str) -> str:
     return model if seeds == gathered.table.seeds else f"{model} (seed {listed(seeds)})"
 
 
-def _label_points(axes: Axes, places: Mapping[str, tuple[float, float]], product: str) -> None:
+def _label_points(
+    axes: Axes, places: Mapping[str, tuple[float, float]], labels: Mapping[str, str], product: str
+) -> None:
     """Name each point beside it, in the first of several places that no earlier name takes up."""
     to_points = 72.0 / axes.figure.dpi
     points = {name: axes.transData.transform(at) * to_points for name, at in places.items()}
     taken: list[tuple[float, float, float, float]] = []
     for name, (x, y) in points.items():
-        width = 0.62 * _LABEL_SIZE * len(name)
+        width = 0.62 * _LABEL_SIZE * len(labels[name])
         boxes = [
             (
                 x + dx - (width if dx < 0 else 0),
@@ -135,7 +183,7 @@ def _label_points(axes: Axes, places: Mapping[str, tuple[float, float]], product
         taken.append(boxes[chosen])
         dx, dy = _OFFSETS[chosen]
         axes.annotate(
-            name, places[name], xytext=(dx, dy), textcoords="offset points", fontsize=_LABEL_SIZE,
+            labels[name], places[name], xytext=(dx, dy), textcoords="offset points", fontsize=_LABEL_SIZE,
             ha="right" if dx < 0 else "left", color=COLOURS[0] if name == product else GREY,
             fontweight="bold" if name == product else "normal",
         )  # fmt: skip
@@ -234,7 +282,8 @@ def _plain(axes: Axes) -> None:
 
 def _title(figure: Figure, gathered: Gathered, what: str) -> None:
     table = gathered.table
-    figure.suptitle(f"{table.dataset}, {table.protocol.label}; {what}", fontsize=10.5, x=0.01, ha="left")
+    subject = table.title or f"{table.dataset}, {table.protocol.label}"
+    figure.suptitle(f"{subject}; {what}", fontsize=10.5, x=0.01, ha="left")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from warmprompt.backbone.text import embed_texts
-from warmprompt.baselines.registry import SEARCH_SPACES, at_budget
+from warmprompt.baselines.registry import SEARCH_SPACES, at_budget, baseline
 from warmprompt.baselines.tuning import Search, Trial, best_of, tune
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
@@ -55,14 +55,11 @@ def tune_baseline(
         watch: Told each trial.
 
     Raises:
-        UnknownNameError: No such data set.
+        UnknownNameError: No such data set or baseline.
         BadInputError: The baseline has nothing to tune.
         MismatchError, IntegrityError: The folder holds another search.
     """
-    if not SEARCH_SPACES.get(name):
-        raise BadInputError(
-            field="baseline", value=name, remedy="It has nothing to tune; name one with a search space."
-        )
+    check_tunable([name])
     whole = open_dataset(ensure_dataset(dataset))
     task = build_task(whole, _protocol(name), seed=0)
     vectors = {"vectors_VX": embed_texts(item_texts(whole))} if name == "content-vectors" else {}
@@ -82,6 +79,20 @@ def tune_baseline(
         progress=tell,
     )
     return best_of(trials)
+
+
+def check_tunable(names: Sequence[str]) -> None:
+    """Refuse names of baselines that cannot be searched.
+
+    Raises:
+        UnknownNameError: No such baseline.
+        BadInputError: It has nothing to tune.
+    """
+    for name in names:
+        if not SEARCH_SPACES.get(name):
+            baseline(name)
+            remedy = "It has nothing to tune; name one with a search space."
+            raise BadInputError(field="baseline", value=name, remedy=remedy)
 
 
 def mean_ndcg_on(build: Callable[[], Ranker], task: Task) -> float:
