@@ -40,3 +40,20 @@ def told(data_name):
 @pytest.fixture
 def plan(told):
     return read_plan(told)
+
+
+@pytest.fixture
+def tiny_product(tiny_settings):
+    """Return assignments that make the product small enough to train in a test."""
+    return (
+        "backbone.name=tiny",
+        "backbone.num_layers=2",
+        "backbone.item_text=tiny-encoder",
+        "backbone.user_text=tiny-encoder",
+        "model.num_factors=8",
+        "model.wordings=1",
+        "train.tangent_epochs=2",
+        "train.prompt_epochs=1",
+        "train.max_support=10",
+        "train.threads=1",
+    )

@@ -239,22 +239,8 @@ def test_damage_is_told(plan, build, tmp_path):
     assert not is_there(tmp_path / "cells", wanted)
 
 
-TINY = (
-    "backbone.name=tiny",
-    "backbone.num_layers=2",
-    "backbone.item_text=tiny-encoder",
-    "backbone.user_text=tiny-encoder",
-    "model.num_factors=8",
-    "model.wordings=1",
-    "train.tangent_epochs=2",
-    "train.prompt_epochs=1",
-    "train.max_support=10",
-    "train.threads=1",
-)
-
-
-def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_settings, build, tmp_path):
-    told["settings"] = {"*": TINY}
+def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_product, build, tmp_path):
+    told["settings"] = {"*": tiny_product}
     told["models"] = [
         {"name": "ours"},
         {"name": "ours, not adapted", "adapted": False},
@@ -287,8 +273,8 @@ def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_setti
     )
 
 
-def test_new_items_are_placed_by_other_features_with_the_same_fit(told, tiny_settings, build, tmp_path):
-    told["settings"] = {"*": TINY}
+def test_new_items_are_placed_by_other_features_with_the_same_fit(told, tiny_product, build, tmp_path):
+    told["settings"] = {"*": tiny_product}
     told["models"] = [{"name": "ours"}, {"name": "by random numbers", "new_items": "random"}]
     rows = [entry["name"] for entry in told["models"]]
     told["tables"] = [

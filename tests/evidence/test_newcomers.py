@@ -70,5 +70,5 @@ def test_items_left_out_do_not_move_what_is_predicted():
 
 
 def test_unknown_features_are_refused(task):
-    with pytest.raises(BadInputError, match="Choose vectors, tfidf, genres or random"):
+    with pytest.raises(BadInputError, match="Choose vectors, shuffled, tfidf, genres or random"):
         ItemRidge(features="words", **SIZES).fit(task.training, task.validation, seed=0)
