@@ -23,7 +23,7 @@ help:
 	@echo "make demo-risk  few-shot risk profiles; a synthetic payment network, clearing, a settlement day, a small study (runs/demo-risk)"
 	@echo "make serve  serve the demo's run over HTTP on this machine"
 	@echo "make bench  time the adaptation of one user in the demo's run"
-	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages (JOBS=2 at a time; some fifteen hours of a core)"
+	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages (JOBS=2 at a time; many hours)"
 	@echo "make test   run the tests with coverage"
 	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
 	@echo "make docs   build the documentation into site/"

@@ -76,22 +76,30 @@ def test_settings_that_were_found_lie_on_the_searched_grid_and_build():
             assert all(getattr(built, setting) == value for setting, value in settings.items())
 
 
-# Settings in use that no search of twenty trials found, with the reason.
-SHORT = {
+# Settings in use that come from no search of twenty trials, or are not its best, with the reason.
+FEW = {
     ("amazon-video-games-2018", "ease"): "eight settings by hand: each inverts a matrix of 17,000 items",
     ("amazon-beauty-2014", "ease"): "stopped after five trials: each inverts a matrix of 12,000 items",
     ("amazon-beauty-2014", "set-encoder"): "the factors of iALS there, the rest as by default",
 }
+NOT_THE_BEST = {
+    ("ml-1m", "content-tfidf"): "better ones of an earlier search, whose record is lost",
+    ("ml-1m", "set-encoder"): "the best on four draws of validation episodes; the other is a row of its own",
+    ("amazon-video-games-2018", "ials"): "found after the table was measured, as its page's limits tell",
+}
 
 
-@pytest.mark.parametrize(("data", "name"), [(data, name) for data, found in TUNED.items() for name in found])
-def test_settings_in_use_come_from_a_search_on_record(data, name):
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(data, name) for data, found in TUNED.items() for name in found if (data, name) not in FEW],
+)
+def test_settings_in_use_are_the_best_of_a_search_on_record(data, name):
     file = ROOT / "benchmarks" / "searches" / data / f"{name}.jsonl"
-    if (data, name) in SHORT:
-        return
     trials = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(trials) >= 20
-    assert all(set(trial["settings"]) == set(SEARCH_SPACES[name]) for trial in trials)
+    whole = [trial for trial in trials if not trial["stopped"]]
+    best = max(whole, key=lambda trial: trial["values"][-1])["settings"]
+    assert (best == TUNED[data][name]) == ((data, name) not in NOT_THE_BEST)
 
 
 def test_blends_take_their_members_settings():

@@ -99,7 +99,19 @@ def build_model(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shuffled:
+class _Control:
+    """A model that is shown something else than it would be."""
+
+    inner: Ranker
+
+    @property
+    def num_parameters(self) -> int:
+        """The model's."""
+        return self.inner.num_parameters
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shuffled(_Control):
     """A control: every user of a batch is shown with the next one's events, or attributes.
 
     What a model gains from them must then be gone. A user who is alone in a batch keeps its own.
@@ -109,18 +121,12 @@ class Shuffled:
         what: "supports" or "attributes".
     """
 
-    inner: Ranker
     what: str
 
     @property
     def name(self) -> str:
         """The row label in tables."""
         return f"{self.inner.name}, {self.what} of another user"
-
-    @property
-    def num_parameters(self) -> int:
-        """The model's."""
-        return self.inner.num_parameters
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Shuffled:
         """Fit the model as ever."""
@@ -140,20 +146,13 @@ class Shuffled:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class OtherTexts:
+class OtherTexts(_Control):
     """A control: every item has the title and the attributes of another item, in training too."""
-
-    inner: Ranker
 
     @property
     def name(self) -> str:
         """The row label in tables."""
         return f"{self.inner.name}, texts of other items"
-
-    @property
-    def num_parameters(self) -> int:
-        """The model's."""
-        return self.inner.num_parameters
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> OtherTexts:
         """Fit the model on the same events of items with other texts."""
@@ -172,20 +171,13 @@ def with_texts_of_others(dataset: Dataset, *, seed: int) -> Dataset:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WithoutRatings:
+class WithoutRatings(_Control):
     """A control: nobody's ratings are seen, in training nor in supports."""
-
-    inner: Ranker
 
     @property
     def name(self) -> str:
         """The row label in tables."""
         return f"{self.inner.name}, no ratings"
-
-    @property
-    def num_parameters(self) -> int:
-        """The model's."""
-        return self.inner.num_parameters
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> WithoutRatings:
         """Fit the model on the same events without their ratings."""
@@ -203,20 +195,13 @@ class WithoutRatings:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WithoutText:
+class WithoutText(_Control):
     """A control: nothing is said of the tested users, whatever texts the model was trained with."""
-
-    inner: Ranker
 
     @property
     def name(self) -> str:
         """The row label in tables."""
         return f"{self.inner.name}, no text"
-
-    @property
-    def num_parameters(self) -> int:
-        """The model's."""
-        return self.inner.num_parameters
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> WithoutText:
         """Fit the model as ever."""

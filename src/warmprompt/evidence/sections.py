@@ -45,11 +45,9 @@ def cost_section(gathered: Gathered) -> str:
     return (
         "## Cost\n\n"
         + markdown_table(head, body)
-        + "\nMeans over seeds, of memory the largest. One user: adaptation and scores of the whole "
-        f"catalogue at K = {one.k}, "
-        f"{one.num_timed} users timed alone; users per second in batches of {one.batch}. Memory is "
-        "that of a process "
-        "with data, libraries and model; training that was done earlier counts.\n"
+        + "\nMeans over seeds, of memory the largest. One user: adaptation and scores of the whole catalogue "
+        f"at K = {one.k}, {one.num_timed} users timed alone; users per second in batches of {one.batch}. "
+        "Memory is that of a process with data, libraries and model; training that was done earlier counts.\n"
     )
 
 
