@@ -85,7 +85,6 @@ FEW = {
 NOT_THE_BEST = {
     ("ml-1m", "content-tfidf"): "better ones of an earlier search, whose record is lost",
     ("ml-1m", "set-encoder"): "the best on four draws of validation episodes; the other is a row of its own",
-    ("amazon-video-games-2018", "ials"): "found after the table was measured, as its page's limits tell",
 }
 
 
