@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.evidence.jobs import Only, narrowed, read_only
+from warmprompt.evidence.gathering import gather
+from warmprompt.evidence.jobs import Only, narrowed, read_only, wanted_cells
 from warmprompt.evidence.models import describe_model
 from warmprompt.evidence.plan import load_plan, read_plan, slug
 
@@ -58,12 +59,23 @@ def test_what_is_known_of_a_model_changes_with_its_settings_and_not_with_its_lab
         ({"seeds": [0, 0]}, BadInputError, "each once"),
         ({"dataset": ""}, BadInputError, "dataset"),
         ({"users": "validation"}, UnknownNameError, "users"),
+        ({"seeds": 3}, BadInputError, "list of whole numbers"),
+        ({"fewer": {"ease": [7]}}, BadInputError, "seeds of the table: 0, 1"),
+        ({"fewer": {"userknn": [0]}}, UnknownNameError, "rows of the table"),
     ],
 )
 def test_wrong_tables_are_refused(told, change, error, words):
     told["tables"][0] |= change
     with pytest.raises(error, match=words):
         read_plan(told)
+
+
+def test_rows_may_have_fewer_seeds_than_their_table_and_no_other_cell_of_them_is_asked_for(told):
+    told["tables"][0]["fewer"] = {"@simple": [1], "shuffled": [0]}
+    plan = read_plan(told)
+    places = {(spec.name, wanted.seed) for _, spec, wanted in wanted_cells(plan)}
+    assert places == {("toppop", 1), ("itemknn", 1), ("ease", 0), ("ease", 1), ("shuffled", 0)}
+    assert gather(plan, plan.tables[0], Path("nowhere")).missing["shuffled"] == (0,)
 
 
 @pytest.mark.parametrize("key", ["shuffle", "without", "new_items"])

@@ -121,7 +121,9 @@ def narrowed(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, .
 
 
 def _is_chosen(only: Only, table: Table) -> bool:
-    return any(only.takes(table, seed, spec.name) for seed in table.seeds for spec in table.models)
+    return any(
+        only.takes(table, seed, spec.name) for spec in table.models for seed in table.seeds_of(spec.name)
+    )
 
 
 def _check(only: Only, plan: EvidencePlan) -> None:
@@ -156,7 +158,7 @@ def wanted_cells(
     for table in tables or plan.tables:
         for seed in table.seeds:
             for spec in table.models:
-                if not only.takes(table, seed, spec.name):
+                if seed not in table.seeds_of(spec.name) or not only.takes(table, seed, spec.name):
                     continue
                 if table.dataset not in hashes:
                     hashes[table.dataset] = read_manifest(ensure_dataset(table.dataset)).content_hash

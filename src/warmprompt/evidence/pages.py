@@ -160,6 +160,12 @@ def _head(plan: EvidencePlan, gathered: Gathered) -> str:
         "users (seeds "
         "averaged within the user) with its 95 % bootstrap interval over users.\n"
     )
+    if table.fewer:
+        told = "; ".join(f"{model}: seed {listed(own)}" for model, own in table.fewer.items())
+        lines.append(
+            f"On fewer splits than the others, for what they cost: {told}. Their values are means over other "
+            "users; gains over them are over the users that both have.\n"
+        )
     if gathered.missing:
         told = "; ".join(f"{model}: seed {listed(seeds)}" for model, seeds in gathered.missing.items())
         lines.append(f"**Not measured yet:** {told}. What follows is of the cells that are there.\n")

@@ -82,6 +82,7 @@ class Table:
         models: Rows, in order.
         compare: Rows that the product is compared with beside the two of the headline; "all" names every row.
         title: What the page is about, where that is more than data set and protocol.
+        fewer: Rows that are measured on some of the seeds only, and on which: they are costly, or controls.
     """
 
     name: str
@@ -91,6 +92,11 @@ class Table:
     models: tuple[ModelSpec, ...]
     compare: tuple[str, ...] = ()
     title: str = ""
+    fewer: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def seeds_of(self, model: str) -> tuple[int, ...]:
+        """Return the seeds that a row is measured on."""
+        return self.fewer.get(model, self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,24 +169,40 @@ class _Reading:
     compare: tuple[str, ...]
 
     def table(self, told: Mapping[str, Any]) -> Table:
-        own = ("name", "dataset", "seeds", "models", "compare", "title")
+        own = ("name", "dataset", "seeds", "models", "compare", "title", "fewer")
         of_protocol = tuple(one.name for one in fields(ProtocolSettings) if one.name != "users")
         _only(told, (*own, *of_protocol), "[[tables]]")
         dataset = _text(told, "dataset", "[[tables]]")
         given = {name: told[name] for name in of_protocol if name in told}
         protocol = ProtocolSettings(**{**given, **({"ks": tuple(given["ks"])} if "ks" in given else {})})
-        seeds = tuple(told.get("seeds", (0,)))
-        if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
-            raise BadInputError(field="seeds", value=seeds, remedy="Give whole numbers, each once.")
+        seeds = _seeds(told.get("seeds", (0,)), "seeds")
+        models = tuple(self._spec(name, dataset) for name in self._members(told.get("models", ())))
         return Table(
             name=told.get("name", f"{slug(dataset)}-{slug(protocol.label)}"),
             dataset=dataset,
             protocol=protocol,
             seeds=seeds,
-            models=tuple(self._spec(name, dataset) for name in self._members(told.get("models", ()))),
+            models=models,
             compare=tuple(self._members(told.get("compare", self.compare))),
             title=told.get("title", ""),
+            fewer=self._fewer(told.get("fewer", {}), seeds, [spec.name for spec in models]),
         )
+
+    def _fewer(
+        self, told: Mapping[str, Any], seeds: Sequence[int], models: Sequence[str]
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the seeds of the rows that have fewer than their table; a list's are those of its rows."""
+        found = {}
+        for name, given in told.items():
+            own = _seeds(given, f"fewer {name}")
+            if not set(own) <= set(seeds):
+                remedy = f"Name seeds of the table: {', '.join(map(str, seeds))}."
+                raise BadInputError(field=f"fewer {name}", value=given, remedy=remedy)
+            for model in self._members([name]):
+                if model not in models:
+                    raise UnknownNameError(field="fewer", value=model, remedy="Name rows of the table.")
+                found[model] = own
+        return found
 
     def _members(self, names: Sequence[str]) -> Iterable[str]:
         """Return the names with the lists written out, each once."""
@@ -228,6 +250,13 @@ def _only(told: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in told:
         if key not in known:
             raise UnknownNameError(field=where, value=key, remedy=f"Choose one of {', '.join(known)}.")
+
+
+def _seeds(told: Any, where: str) -> tuple[int, ...]:
+    seeds = tuple(told) if isinstance(told, list | tuple) else ()
+    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
+        raise BadInputError(field=where, value=told, remedy="Give a list of whole numbers, each once.")
+    return seeds
 
 
 def _text(told: Mapping[str, Any], key: str, where: str) -> str:
