@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from warmprompt.baselines import baseline
+from warmprompt.errors import BadInputError
 from warmprompt.types import Support
 
 
@@ -29,6 +30,40 @@ def test_attributes_lift_items_by_the_written_formula(worlds):
     expected = np.log(share) + 0.5 * np.log(lifted / share)
     assert ranker.score([_nobody(sex="f")])[0] == pytest.approx(expected, abs=1e-6)
     assert ranker.score([_nobody(sex="other")])[0] == pytest.approx(np.log(share), abs=1e-6)
+
+
+def test_those_who_share_every_value_are_counted_and_smoothed_towards_naive_bayes(worlds):
+    people = {"sex": ["f", "m", "f", "m"], "town": ["a", "a", "b", "b"]}
+    data = worlds.make_dataset([[0, 1], [0, 2], [2, 3], [1, 3]], attributes=people)
+    apart = baseline("toppop-demographic", smoothing=5)().fit(data, data, seed=0)
+    ranker = baseline("toppop-demographic", smoothing=5, joint=4)().fit(data, data, seed=0)
+    bayes = np.exp(apart.score([_nobody(sex="f", town="a")])[0])
+    counted = np.array([1, 1, 0, 0]) + 4 * bayes / bayes.sum()
+    told, half = ranker.score([_nobody(sex="f", town="a"), _nobody(sex="f")])
+    assert told == pytest.approx(np.log(counted / counted.sum()), abs=1e-5)
+    assert half == pytest.approx(apart.score([_nobody(sex="f")])[0], abs=1e-6)
+
+
+def test_a_combination_shows_what_its_values_alone_cannot(worlds):
+    sexes, towns = ["f", "f", "m", "m"] * 25, ["a", "b"] * 50
+    histories = [
+        [0, 2] if (sex == "f") == (town == "a") else [1, 2] for sex, town in zip(sexes, towns, strict=True)
+    ]
+    data = worlds.make_dataset(histories, attributes={"sex": sexes, "town": towns})
+    apart, joint = (
+        baseline("toppop-demographic", joint=events)()
+        .fit(data, data, seed=0)
+        .score([_nobody(sex="f", town="a")])[0]
+        for events in (0, 10)
+    )
+    assert apart[0] == pytest.approx(apart[1])
+    assert joint[0] > joint[1] + 1
+
+
+def test_negative_events_are_refused(worlds):
+    data = worlds.make_dataset([[0]], attributes={"sex": ["f"]})
+    with pytest.raises(BadInputError, match="joint"):
+        baseline("toppop-demographic", joint=-1)().fit(data, data, seed=0)
 
 
 def test_planted_tastes_of_the_young_and_the_old_are_found(worlds):

@@ -74,6 +74,7 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "toppop-demographic": {
         "smoothing": (30, 100, 300, 1000, 3000, 10_000),
         "weight": (0.3, 0.5, 0.7, 1.0),
+        "joint": (0, 300, 1000, 3000, 10_000, 30_000, 100_000),
     },
     "itemknn": {
         "num_neighbours": (20, 50, 100, 200, 500, 2000),

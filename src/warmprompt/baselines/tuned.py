@@ -7,7 +7,7 @@ from typing import Any
 
 TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "ml-1m": {
-        "toppop-demographic": {"smoothing": 10_000, "weight": 0.7},
+        "toppop-demographic": {"smoothing": 1000, "weight": 0.5, "joint": 30_000},
         "itemknn": {"num_neighbours": 2000, "shrinkage": 50},
         "userknn": {"num_neighbours": 50, "damping": 0.25, "sharpness": 1.0},
         "content-tfidf": {"sharpness": 0.5, "popularity": 1.0, "max_words": 1},
@@ -28,7 +28,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "multvae": {"num_hidden": 600, "num_latent": 100, "beta": 0.0, "dropout": 0.8, "rate": 0.003},
     },
     "ml-100k": {
-        "toppop-demographic": {"smoothing": 3000, "weight": 1.0},
+        "toppop-demographic": {"smoothing": 10_000, "weight": 0.3, "joint": 100_000},
         "itemknn": {"num_neighbours": 500, "shrinkage": 20},
         "userknn": {"num_neighbours": 100, "damping": 0.25, "sharpness": 2.0},
         "content-tfidf": {"sharpness": 0.5, "popularity": 1.0, "max_words": 2},
