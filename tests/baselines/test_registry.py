@@ -78,6 +78,7 @@ def test_settings_that_were_found_lie_on_the_searched_grid_and_build():
 
 # Settings in use that come from no search of twenty trials, or are not its best, with the reason.
 FEW = {
+    ("ml-1m", "sasrec"): "those of ml-100k: a fit takes half an hour",
     ("amazon-video-games-2018", "ease"): "eight settings by hand: each inverts a matrix of 17,000 items",
     ("amazon-beauty-2014", "ease"): "stopped after five trials: each inverts a matrix of 12,000 items",
     ("amazon-beauty-2014", "set-encoder"): "the factors of iALS there, the rest as by default",

@@ -26,6 +26,8 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "content-vectors": {"sharpness": 0.5, "popularity": 0.3},
         "markov": {"smoothing": 1000, "window": 10},
         "multvae": {"num_hidden": 600, "num_latent": 100, "beta": 0.0, "dropout": 0.8, "rate": 0.003},
+        # Found on ml-100k: a search here would take a day.
+        "sasrec": {"width": 128, "num_blocks": 1, "dropout": 0.2, "rate": 0.002, "num_negatives": 1024},
     },
     "ml-100k": {
         "toppop-demographic": {"smoothing": 10_000, "weight": 0.3, "joint": 100_000},
