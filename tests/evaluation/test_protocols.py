@@ -275,3 +275,9 @@ def test_what_the_data_cannot_give_is_refused(worlds, setting, field):
 def test_data_without_enough_users_is_refused(worlds):
     with pytest.raises(BadInputError, match="more users"):
         build_task(worlds.make_dataset([[0, 1]]), ProtocolSettings(), seed=0)
+
+
+def test_labels_say_what_is_not_the_main_setting():
+    assert ProtocolSettings().label == "random"
+    told = ProtocolSettings(min_rating=3.5, max_training_users=1057, attributes=True, candidates="sampled100")
+    assert told.label == "random with attributes rated 3.5 or more from 1057 training users (sampled100)"

@@ -105,6 +105,10 @@ class ProtocolSettings:
             parts.append("with attributes")
         if self.sentences:
             parts.append(f"with {self.sentences} sentences")
+        if self.min_rating is not None:
+            parts.append(f"rated {self.min_rating:g} or more")
+        if self.max_training_users is not None:
+            parts.append(f"from {self.max_training_users} training users")
         return " ".join(parts + ([] if self.candidates == "full" else [f"({self.candidates})"]))
 
 

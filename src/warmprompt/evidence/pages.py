@@ -161,10 +161,13 @@ def _head(plan: EvidencePlan, gathered: Gathered) -> str:
         "averaged within the user) with its 95 % bootstrap interval over users.\n"
     )
     if table.fewer:
-        told = "; ".join(f"{model}: seed {listed(own)}" for model, own in table.fewer.items())
+        told = "; ".join(
+            f"{listed([row for row, own in table.fewer.items() if own == seeds])} (seed {listed(seeds)})"
+            for seeds in dict.fromkeys(table.fewer.values())
+        )
         lines.append(
-            f"On fewer splits than the others, for what they cost: {told}. Their values are means over other "
-            "users; gains over them are over the users that both have.\n"
+            f"On fewer splits than the others, for what they cost: {told}. Their values are means over "
+            "other users; gains over them are over the users that both have.\n"
         )
     if gathered.missing:
         told = "; ".join(f"{model}: seed {listed(seeds)}" for model, seeds in gathered.missing.items())
