@@ -50,7 +50,8 @@ def main(folder: Path) -> None:
         scores[reco[Columns.User], reco[Columns.Item]] = reco[Columns.Score]
         found[f"scores {name}"] = scores
         found[f"ndcg {name}"] = ndcg(reco, query, num_users)
-    found["ndcg sasrec"] = sasrec(given)
+    for place in range(int(given["num_splits"])):
+        found[f"ndcg sasrec {place}"] = sasrec(given, f"next_{place}")
     np.savez(folder / "found.npz", **found)
     names = ("rectools", "pm-implicit", "numpy", "scipy", "torch", "pytorch-lightning")
     told = {"default ndcg": f"{default:.4f}"} | {name: version(name) for name in names}
@@ -66,12 +67,12 @@ def metrics(num_items: int) -> dict[str, object]:
     }
 
 
-def sasrec(given: dict[str, np.ndarray]) -> np.ndarray:
-    """Train SASRec and return each test user's NDCG@10."""
+def sasrec(given: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """Train SASRec on one split and return each test user's NDCG@10."""
     from pytorch_lightning import seed_everything
 
     seed_everything(0)
-    training, whole, users = datasets(given, "next")
+    training, whole, users = datasets(given, name)
     model = SASRecModel(
         n_factors=int(given["width"]),
         n_blocks=int(given["num_blocks"]),
@@ -85,7 +86,7 @@ def sasrec(given: dict[str, np.ndarray]) -> np.ndarray:
         recommend_torch_device="cpu",
     )
     reco = model.fit(training).recommend(users, whole, k=CUT_OFF, filter_viewed=True)
-    return ndcg(reco, frame(given["next_query"]), int(given["next_query"][:, 0].max()) + 1)
+    return ndcg(reco, frame(given[f"{name}_query"]), int(given[f"{name}_query"][:, 0].max()) + 1)
 
 
 def datasets(given: dict[str, np.ndarray], name: str) -> tuple[Dataset, Dataset, np.ndarray]:
