@@ -140,9 +140,9 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         "rate": (1e-3, 3e-3, 1e-2),
     },
     "set-encoder": {
-        "num_factors": (64, 128, 256),
+        "num_factors": (32, 64, 128, 256),
         "regularization": (10, 30, 60, 100, 200),
-        "alpha": (3, 5, 10, 20),
+        "alpha": (3, 5, 10, 20, 40),
         "rate": (3e-4, 1e-3, 3e-3),
         "vector_rate": (1e-4, 3e-4, 1e-3),
         "dropout": (0.1, 0.3, 0.5),
