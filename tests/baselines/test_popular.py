@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,39 @@ def test_toppop_scores_are_shares_of_the_most_popular_item(worlds):
     data = worlds.make_dataset([[0, 1], [0], [0, 1, 2], [0]], num_items=4)
     scores = baseline("toppop")().fit(data, data, seed=0).score([_nobody()])
     assert scores[0].tolist() == pytest.approx([1, 2 / 4, 1 / 4, 0])
+
+
+def test_only_the_last_days_count_and_all_events_break_ties(worlds):
+    data = worlds.make_dataset([[0, 1], [0, 2], [0, 1]], num_items=4)
+    day = 86_400
+    times = np.array([0, 90 * day, 0, 95 * day, 1, 2], dtype=np.int64)
+    data = replace(data, interactions=replace(data.interactions, times_s=times))
+    scores = baseline("toppop-recent", days=10)().fit(data, data, seed=0).score([_nobody()])[0]
+    assert np.argsort(-scores).tolist() == [1, 2, 0, 3]
+    assert np.floor(scores + 1e-3).tolist() == [0, 1, 1, 0]
+
+
+def test_only_the_first_events_of_each_user_count(worlds):
+    data = worlds.make_dataset([[0, 1, 2], [0, 2, 1], [1, 2]], num_items=3)
+    data = replace(data, interactions=replace(data.interactions, times_s=np.arange(8, dtype=np.int64)))
+    scores = baseline("toppop-recent", first=1)().fit(data, data, seed=0).score([_nobody()])[0]
+    assert np.floor(scores + 1e-3).tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("settings", [{"days": 0}, {"first": -1}])
+def test_days_and_first_events_out_of_range_are_refused(worlds, settings):
+    data = worlds.make_dataset([[0]])
+    with pytest.raises(BadInputError, match=next(iter(settings))):
+        baseline("toppop-recent", **settings)().fit(data, data, seed=0)
+
+
+def test_without_times_the_recent_are_all(worlds):
+    data = worlds.make_dataset([[0, 1], [0]], num_items=3)
+    data = replace(data, interactions=replace(data.interactions, times_s=None))
+    recent, plain = (
+        baseline(name)().fit(data, data, seed=0).score([_nobody()]) for name in ("toppop-recent", "toppop")
+    )
+    assert (recent == plain).all()
 
 
 def test_attributes_lift_items_by_the_written_formula(worlds):

@@ -1,4 +1,4 @@
-"""The most popular items: for everybody, or for people with the same attributes.
+"""The most popular items: for everybody, of late, or for people with the same attributes.
 
 V is items, C attribute values.
 """
@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from warmprompt.baselines.common import fitted, popularity_share
+from warmprompt.baselines.common import break_ties, check_positive, fitted, popularity_share
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import user_item_matrix
 from warmprompt.errors import BadInputError
@@ -20,6 +20,7 @@ from warmprompt.types import Floats, Support
 
 _MAX_VALUES = 50
 _NUM_BINS = 5
+_DAY_S = 86_400
 
 Key = TypeVar("Key")
 
@@ -50,6 +51,60 @@ class TopPop:
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the popularity share of every item, (B, V), the same for each user."""
+        return np.tile(fitted(self.share_V, self.name), (len(supports), 1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TopPopRecent:
+    """Every user gets the items with the most training events of late; all events break ties.
+
+    Late is counted back from the newest training event, so this is for protocols that train on what came
+    before a date and test after it. Without times it is `TopPop`.
+
+    Args:
+        days: How far back events count, > 0.
+        first: Of each user only this many first events count; 0 counts all. What newcomers begin with differs
+            from what people come to later.
+
+    Raises:
+        BadInputError: `days` is not positive, or `first` below 0 (from `fit`).
+    """
+
+    days: float = 30.0
+    first: int = 0
+    share_V: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return "toppop-recent"
+
+    @property
+    def num_parameters(self) -> int:
+        """Nothing is trained."""
+        return 0
+
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> TopPopRecent:
+        """Count events per item; `validation` and `seed` are not needed."""
+        del validation, seed
+        check_positive(days=self.days)
+        if self.first < 0:
+            raise BadInputError(field="first", value=self.first, remedy="Give 0 or more events.")
+        events = training.interactions
+        times_s, items = events.times_s, events.items
+        if times_s is None or not len(items):
+            return replace(self, share_V=popularity_share(training))
+        late = times_s > times_s.max() - self.days * _DAY_S
+        if self.first:
+            late &= (
+                np.arange(len(items)) - np.repeat(events.offsets[:-1], np.diff(events.offsets)) < self.first
+            )
+        counts_V = np.bincount(items[late], minlength=training.num_items)
+        scores_V = break_ties(counts_V[None].astype(np.float32), popularity_share(training))[0]
+        return replace(self, share_V=scores_V)
+
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Return the late events of every item, (B, V), the same for each user."""
         return np.tile(fitted(self.share_V, self.name), (len(supports), 1))
 
 

@@ -20,7 +20,7 @@ from warmprompt.baselines.markov import MarkovChain
 from warmprompt.baselines.melu import MeLU
 from warmprompt.baselines.multvae import MultVAE
 from warmprompt.baselines.neighbours import ItemKNN, UserKNN
-from warmprompt.baselines.popular import TopPop, TopPopDemographic
+from warmprompt.baselines.popular import TopPop, TopPopDemographic, TopPopRecent
 from warmprompt.baselines.sasrec import SASRec
 from warmprompt.baselines.set_encoder import SetEncoder
 from warmprompt.errors import BadInputError, UnknownNameError
@@ -50,6 +50,7 @@ def _blend(label: str, members: Mapping[str, Settings] | None = None, num_draws:
 
 BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "toppop": TopPop,
+    "toppop-recent": TopPopRecent,
     "toppop-demographic": TopPopDemographic,
     "itemknn": ItemKNN,
     "userknn": UserKNN,
@@ -71,6 +72,7 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
 
 SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "toppop": {},
+    "toppop-recent": {"days": (7, 14, 21, 30, 45, 60, 90, 120, 180), "first": (0, 10, 20, 50)},
     "toppop-demographic": {
         "smoothing": (30, 100, 300, 1000, 3000, 10_000),
         "weight": (0.3, 0.5, 0.7, 1.0),
@@ -140,7 +142,7 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         "rate": (1e-3, 3e-3, 1e-2),
     },
     "set-encoder": {
-        "num_factors": (32, 64, 128, 256),
+        "num_factors": (16, 32, 64, 128, 256),
         "regularization": (10, 30, 60, 100, 200),
         "alpha": (3, 5, 10, 20, 40),
         "rate": (3e-4, 1e-3, 3e-3),

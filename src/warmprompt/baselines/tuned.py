@@ -26,6 +26,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "content-vectors": {"sharpness": 0.5, "popularity": 0.3},
         "markov": {"smoothing": 1000, "window": 10},
         "multvae": {"num_hidden": 600, "num_latent": 100, "beta": 0.0, "dropout": 0.8, "rate": 0.003},
+        "melu": {"width": 64, "layer_width": 32, "num_steps": 3, "inner_rate": 0.1, "rate": 0.001},
         # Found on ml-100k: a search here would take a day.
         "sasrec": {"width": 128, "num_blocks": 1, "dropout": 0.2, "rate": 0.002, "num_negatives": 1024},
     },
@@ -42,6 +43,16 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "markov": {"smoothing": 1000, "window": 10},
         "sasrec": {"width": 128, "num_blocks": 1, "dropout": 0.2, "rate": 0.002, "num_negatives": 1024},
         "melu": {"width": 32, "layer_width": 64, "num_steps": 1, "inner_rate": 0.3, "rate": 0.01},
+        "toppop-recent": {"days": 120, "first": 20},
+        "set-encoder": {
+            "num_factors": 32,
+            "regularization": 10,
+            "alpha": 3,
+            "rate": 3e-4,
+            "vector_rate": 1e-3,
+            "dropout": 0.1,
+            "use_ratings": 0,
+        },
     },
     "amazon-video-games-2018": {
         "itemknn": {"num_neighbours": 500, "shrinkage": 50},
@@ -60,6 +71,16 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "ials": {"num_factors": 4, "regularization": 10, "alpha": 10},
         "content-vectors": {"sharpness": 0.5, "popularity": 0.1},
         "content-tfidf": {"sharpness": 0.5, "popularity": 0.3, "max_words": 2},
+        "lightfm": {"width": 128, "own_l2": 3.0, "rate": 0.03},
+        "set-encoder": {
+            "num_factors": 128,
+            "regularization": 100,
+            "alpha": 20,
+            "rate": 1e-3,
+            "vector_rate": 1e-4,
+            "dropout": 0.3,
+            "use_ratings": 0,
+        },
     },
     "amazon-beauty-2014": {
         "itemknn": {"num_neighbours": 2000, "shrinkage": 100},

@@ -30,6 +30,7 @@ _NDCG = METRICS.index("NDCG@10")
 # What is read in time is tuned in time; what reads attributes alone, without history.
 _IN_TIME = ("markov", "sasrec")
 _BY_ATTRIBUTES = ("toppop-demographic",)
+_AFTER_A_DATE = ("toppop-recent",)
 
 
 def tune_baseline(
@@ -44,7 +45,7 @@ def tune_baseline(
     """Return the best trial for a baseline: mean NDCG@10 over K on the validation users of split seed 0.
 
     K is 1, 3, 5 and 10, as far as the data set carries them, under protocol `random`. Models of sequences
-    are tuned under `next10`, and `toppop-demographic` at K = 0 with attributes.
+    are tuned under `next10`, `toppop-demographic` at K = 0 with attributes, `toppop-recent` under `temporal`.
 
     Args:
         dataset: Name of the data set.
@@ -132,7 +133,8 @@ def tuning_page(folder: Path) -> str:
         "1, 3, 5, 10 (as far as "
         "the data set carries them) on the validation users of split seed 0, protocol `random`; "
         "models of sequences under "
-        "`next10`, `toppop-demographic` at K = 0 with attributes. Of: settings in the grid. Median: "
+        "`next10`, `toppop-demographic` at K = 0 with attributes, `toppop-recent` under `temporal`. "
+        "Of: settings in the grid. Median: "
         "of the trials run in full. "
         "Rows of fewer than 20 trials, the grid being larger, are searches that were stopped, or "
         "settings tried by hand. "
@@ -165,5 +167,7 @@ def _row(file: Path, told: list[dict[str, Any]], best: dict[str, Any]) -> list[s
 def _protocol(name: str) -> ProtocolSettings:
     if name in _BY_ATTRIBUTES:
         return ProtocolSettings(users="validation", ks=(0,), attributes=True)
+    if name in _AFTER_A_DATE:
+        return ProtocolSettings(users="validation", protocol="temporal", ks=(0, *TUNED_KS))
     protocol = "next10" if name in _IN_TIME else "random"
     return ProtocolSettings(users="validation", protocol=protocol, ks=TUNED_KS)
