@@ -336,7 +336,7 @@ _REMARKS = """\
   events, rate {rate}. Here the softmax is over {num_negatives} items drawn evenly, windows end at a random
   event, the rate falls along a cosine, weights are averaged, the best on validation users are kept; there the
   softmax is over the catalogue, windows are whole, the rate stays, and training ends after {their_epochs}
-  epochs, the best of 30, 60 and 120 on validation users of three splits. So two trainings are compared, not
+  epochs, a number set by hand, without a look at validation users. So two trainings are compared, not
   two computations; that the network computes what its paper says is a test of its own
   (`tests/evaluation/test_agreement.py`).
 """
