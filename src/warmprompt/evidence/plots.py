@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ _TIMED_K = 10
 _CERTAIN = 0.05
 _LABEL_SIZE = 8
 _LETTER_INCHES = 0.072
+_TITLE_LETTER_INCHES = 0.085
 # Gains beyond these, in percent, are written at the edge of their panel.
 _SHOWN_PERCENT = (-12.0, 40.0)
 # Points right and up from a marker; the first that is free is taken.
@@ -283,7 +285,9 @@ def _plain(axes: Axes) -> None:
 def _title(figure: Figure, gathered: Gathered, what: str) -> None:
     table = gathered.table
     subject = table.title or f"{table.dataset}, {table.protocol.label}"
-    figure.suptitle(f"{subject}; {what}", fontsize=10.5, x=0.01, ha="left")
+    # A narrow figure takes it on several lines.
+    lines = wrap(f"{subject}; {what}", int(figure.get_figwidth() / _TITLE_LETTER_INCHES))
+    figure.suptitle("\n".join(lines), fontsize=10.5, x=0.01, ha="left")
 
 
 def _save(figure: Figure, path: Path) -> None:
