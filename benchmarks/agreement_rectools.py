@@ -51,7 +51,8 @@ def main(folder: Path) -> None:
         found[f"scores {name}"] = scores
         found[f"ndcg {name}"] = ndcg(reco, query, num_users)
     for place in range(int(given["num_splits"])):
-        found[f"ndcg sasrec {place}"] = sasrec(given, f"next_{place}")
+        name = f"next_{place}"
+        found[f"ndcg sasrec {place}"], found[f"chosen sasrec {place}"] = sasrec(given, name)
     np.savez(folder / "found.npz", **found)
     names = ("rectools", "pm-implicit", "numpy", "scipy", "torch", "pytorch-lightning")
     told = {"default ndcg": f"{default:.4f}"} | {name: version(name) for name in names}
@@ -67,35 +68,57 @@ def metrics(num_items: int) -> dict[str, object]:
     }
 
 
-def sasrec(given: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """Train SASRec on one split and return each test user's NDCG@10."""
+def sasrec(given: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Train SASRec on one split; return each test user's NDCG@10, and the rate and epochs chosen.
+
+    For each rate training stops now and then; of all these models the one that ranks best for the validation
+    users' episodes, the same that end the training on our side, ranks for the test users.
+    """
     from pytorch_lightning import seed_everything
 
-    seed_everything(0)
-    training, whole, users = datasets(given, name)
-    model = SASRecModel(
-        n_factors=int(given["width"]),
-        n_blocks=int(given["num_blocks"]),
-        n_heads=2,
-        dropout_rate=float(given["dropout"]),
-        session_max_len=LENGTH,
-        loss="softmax",
-        lr=float(given["rate"]),
-        epochs=int(given["num_epochs"]),
-        deterministic=True,
-        recommend_torch_device="cpu",
-    )
-    reco = model.fit(training).recommend(users, whole, k=CUT_OFF, filter_viewed=True)
-    return ndcg(reco, frame(given[f"{name}_query"]), int(given[f"{name}_query"][:, 0].max()) + 1)
+    training, _, _ = datasets(given, name)
+    best, chosen, kept = -1.0, (0.0, 0), np.empty(0)
+    for rate in given["rates"]:
+        seed_everything(0)
+        model = SASRecModel(
+            n_factors=int(given["width"]),
+            n_blocks=int(given["num_blocks"]),
+            n_heads=2,
+            dropout_rate=float(given["dropout"]),
+            session_max_len=LENGTH,
+            loss="softmax",
+            lr=float(rate),
+            deterministic=True,
+            recommend_torch_device="cpu",
+        )
+        done = 0
+        for stop in given["stops"]:
+            more = int(stop) - done
+            model.fit_partial(training, min_epochs=more, max_epochs=more)
+            done = int(stop)
+            value = float(np.nanmean(next_ndcg(model, given, name, "validation_")))
+            print(f"{name}, rate {rate:g}, {done} epochs: {value:.4f} on validation users", flush=True)
+            if value > best:
+                best, chosen = value, (float(rate), done)
+                kept = next_ndcg(model, given, name)
+    return kept, np.array(chosen)
 
 
-def datasets(given: dict[str, np.ndarray], name: str) -> tuple[Dataset, Dataset, np.ndarray]:
-    """Return the training events, the same with the test users' supports, and the test users.
+def next_ndcg(model: SASRecModel, given: dict[str, np.ndarray], name: str, of: str = "") -> np.ndarray:
+    """Return each user's NDCG@10, (B,), of the test users or, with "validation_", of those episodes."""
+    _, whole, users = datasets(given, name, of)
+    query = given[f"{name}_{of}query"]
+    reco = model.recommend(users, whole, k=CUT_OFF, filter_viewed=True)
+    return ndcg(reco, frame(query), int(query[:, 0].max()) + 1)
+
+
+def datasets(given: dict[str, np.ndarray], name: str, of: str = "") -> tuple[Dataset, Dataset, np.ndarray]:
+    """Return the training events, the same with the tested users' supports, and the tested users.
 
     Items are numbered as they come, so the training items have equal numbers in both. Support items
     without a training event are left out: no model here knows them.
     """
-    training, support = frame(given[f"{name}_training"]), frame(given[f"{name}_support"])
+    training, support = frame(given[f"{name}_training"]), frame(given[f"{name}_{of}support"])
     support = support[support[Columns.Item].isin(training[Columns.Item])]
     whole = pd.concat([training, support])
     return Dataset.construct(training), Dataset.construct(whole), support[Columns.User].unique()
