@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from warmprompt.cli import COMMANDS, make_app
@@ -61,6 +62,12 @@ def test_every_package_that_an_install_brings_is_pinned_to_what_is_tested():
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
                 todo.append(needed)
     assert {name for name, _ in seen} == set(pins()) - {"hatchling"}
+
+
+def test_every_pin_can_be_installed_by_the_oldest_python_that_the_project_allows():
+    oldest = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
+    asked = {name: metadata.metadata(name).get("Requires-Python") for name in set(pins()) - {"hatchling"}}
+    assert not [name for name, told in asked.items() if told and oldest not in SpecifierSet(told)]
 
 
 def test_the_build_backend_is_pinned_alike():
