@@ -8,8 +8,8 @@
 
 MovieLens-100K, test users of split seed 0 (SASRec: of five splits). Both sides get the same training events,
 supports and queries; each fits its own models, and RecTools also judges our rankings by its metrics. Writes
-agreement.md and agreement.json, and ends with exit code 1 where a difference exceeds its tolerance.
-B is users, V items.
+agreement.md and agreement.json, has `agreement_sasrec.py` add its row, and ends with exit code 1 where a
+difference exceeds its tolerance. B is users, V items.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from commits import commit
@@ -93,29 +94,22 @@ def main() -> int:
         for seed in chosen.sasrec_seeds.split(",")
     ]
     sasrec = [judge(one, fit_and_score("sasrec", SASREC, one))[:, 1] for one in in_time]
-    with tempfile.TemporaryDirectory() as folder:
-        np.savez(Path(folder) / "given.npz", **given(task, in_time, scores["ease"]))
-        script = Path(__file__).with_name("agreement_rectools.py")
-        subprocess.run([chosen.other, script, folder], check=True)
-        told = dict(np.load(Path(folder) / "found.npz"))
-        versions = json.loads((Path(folder) / "versions.json").read_text())
-    versions["chosen"] = "; ".join(
-        "{:g}, {:.0f}".format(*told[f"chosen sasrec {place}"]) for place in range(len(in_time))
-    )
+    told, there = ask_rectools(chosen.other, "fits", given(task, in_time, scores["ease"]))
     rows = [
         *metric_rows(task, scores["ease"], told),
         *score_rows(task, scores, told),
         sasrec_row(sasrec, [told[f"ndcg sasrec {place}"] for place in range(len(in_time))]),
     ]
-    own, other = scores["ease"], scores["ease, map transposed"]
-    open_V = task.candidates_V
-    turned = {
-        "turned": np.abs(own - other)[:, open_V].max() / np.abs(other[:, open_V]).max(),
-        "own": judge(task, own)[:, 1].mean(),
-        "other": judge(task, other)[:, 1].mean(),
-    }
-    write_page(chosen, task, rows, (versions, turned))
-    return int(any(row.difference > row.tolerance for row in rows))
+    run = {"commit": commit("src", "benchmarks"), "here": versions_here(), "there": there}
+    scope = f"split seed {chosen.seed}, {len(task.cases[K])} test users with {K} support events"
+    kept = {"scope": f"{chosen.data}, {scope}", **run, "remarks": remarks(task, scores, told)}
+    write_page(chosen.out, kept | {"rows": [asdict(row) for row in rows]})
+    script = Path(__file__).with_name("agreement_sasrec.py")
+    split = ["--data", chosen.data, "--seed", chosen.sasrec_seeds.split(",")[0]]
+    added = subprocess.run(
+        [sys.executable, script, "--other", chosen.other, "--out", chosen.out, *split], check=False
+    )
+    return int(added.returncode != 0 or any(row.difference > row.tolerance for row in rows))
 
 
 MODELS = {
@@ -138,6 +132,18 @@ def transposed_ease(task: Task) -> Floats:
     map_VV = np.zeros((len(task.candidates_V), len(task.candidates_V)), dtype=np.float32)
     map_VV[np.ix_(fitted.known_W, fitted.known_W)] = fitted.map_UW[:-1]
     return np.stack([map_VV[:, case.support.items_K].sum(axis=1) for case in task.cases[K]])
+
+
+def ask_rectools(
+    python: Path, part: str, given: dict[str, NDArray[np.generic]]
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
+    """Run a part of `agreement_rectools.py` in its own environment; return what it found and its versions."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "given.npz", **given)
+        script = Path(__file__).with_name("agreement_rectools.py")
+        subprocess.run([python, script, folder, part], check=True)
+        found = dict(np.load(Path(folder) / "found.npz"))
+        return found, json.loads((Path(folder) / "versions.json").read_text())
 
 
 def given(task: Task, in_time: Sequence[Task], scores_BV: Floats) -> dict[str, NDArray[np.generic]]:
@@ -282,46 +288,66 @@ def judge(task: Task, scores_BV: Floats) -> NDArray[np.float64]:
     return user_metrics(found)
 
 
-def write_page(
-    chosen: argparse.Namespace,
-    task: Task,
-    rows: Sequence[Row],
-    there: tuple[dict[str, str], dict[str, float]],
-) -> None:
-    """Write the rows as a page and as JSON; `there` holds RecTools' versions and what EASE's map changes."""
-    versions, turned = there
-    ours = {name: version(name) for name in ("warmprompt", "implicit", "numpy", "scipy", "torch")}
-    head = ["what", "here", "RecTools", "largest difference", "tolerance", "within", "why"]
-    body = [
-        [
-            row.what,
-            *("" if value is None else f"{value:.4f}" for value in (row.ours, row.theirs)),
-            f"{row.difference:.1e}",
-            f"{row.tolerance:.1e}",
-            "yes" if row.difference <= row.tolerance else "**no**",
-            row.why,
-        ]
-        for row in rows
-    ]
-    scope = (
-        f"{chosen.data}, split seed {chosen.seed}, {len(task.cases[K])} test users with {K} support events"
-    )
-    remarks = {
-        "default": versions.pop("default ndcg"),
-        "l2": L2,
+def versions_here() -> dict[str, str]:
+    """Return the versions on this side."""
+    return {name: version(name) for name in ("warmprompt", "implicit", "numpy", "scipy", "torch")}
+
+
+def remarks(
+    task: Task, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]
+) -> dict[str, str | float]:
+    """Return what the remarks name: settings, NDCG by RecTools' default, what turning EASE's map changes."""
+    own, other = scores["ease"], scores["ease, map transposed"]
+    open_V = task.candidates_V
+    turned = np.abs(own - other)[:, open_V].max() / np.abs(other[:, open_V]).max()
+    num_splits = sum(name.startswith("chosen sasrec") for name in told)
+    return {
+        "default": f"{float(told['default ndcg']):.4f}",
+        "l2": f"{L2:g}",
         "length": 50,
         "their_rates": ", ".join(f"{rate:g}" for rate in THEIR_RATES),
         "their_stops": ", ".join(map(str, THEIR_STOPS)),
-        "chosen": versions.pop("chosen"),
+        "chosen": "; ".join("{:g}, {:.0f}".format(*told[f"chosen sasrec {n}"]) for n in range(num_splits)),
         **SASREC,
-        **turned,
+        "turned": f"{turned:.1%}",
+        "own": f"{judge(task, own)[:, 1].mean():.4f}",
+        "other": f"{judge(task, other)[:, 1].mean():.4f}",
     }
-    told = _REMARKS.format(**remarks)
-    made = f"Here: {listed(ours)}; commit {commit('src', 'benchmarks')}. There: {listed(versions)}."
-    page = f"{_TITLE}\n{scope}. {_HEAD}\n{markdown_table(head, body)}\n{told}\n{made}\n{_FOOT}"
-    write_atomic(chosen.out.with_suffix(".md"), page.encode())
-    kept = {"here": ours, "there": versions, "rows": [asdict(row) for row in rows]}
-    write_atomic(chosen.out.with_suffix(".json"), (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def write_page(out: Path, kept: dict[str, Any]) -> None:
+    """Write what was found as a page and as JSON.
+
+    Args:
+        out: The path of both, without a suffix.
+        kept: The scope, rows, remarks, commit and versions of a run, and under "same weights", where
+            `agreement_sasrec.py` has been, its row and remark with a commit and versions of their own.
+    """
+    added = kept.get("same weights")
+    head = ["what", "here", "RecTools", "largest difference", "tolerance", "within", "why"]
+    body = [
+        [
+            row["what"],
+            *("" if value is None else f"{value:.4f}" for value in (row["ours"], row["theirs"])),
+            f"{row['difference']:.1e}",
+            f"{row['tolerance']:.1e}",
+            "yes" if row["difference"] <= row["tolerance"] else "**no**",
+            row["why"],
+        ]
+        for row in [*kept["rows"], *([added["row"]] if added else [])]
+    ]
+    made = made_by(kept)
+    if added and made_by(added) != made:
+        made += f"\n\nThe last row was measured on its own. {made_by(added)}"
+    told = _REMARKS.format(**kept["remarks"]) + (added["remark"] if added else "")
+    page = f"{_TITLE}\n{kept['scope']}. {_HEAD}\n{markdown_table(head, body)}\n{told}\n{made}\n{_FOOT}"
+    write_atomic(out.with_suffix(".md"), page.encode())
+    write_atomic(out.with_suffix(".json"), (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def made_by(run: dict[str, Any]) -> str:
+    """Return the commit and the versions of a run in one line."""
+    return f"Here: {listed(run['here'])}; commit {run['commit']}. There: {listed(run['there'])}."
 
 
 def listed(versions: dict[str, str]) -> str:
@@ -335,7 +361,8 @@ models and rank the whole catalogue. RecTools runs in an environment of its own,
 project's.
 """
 _FOOT = """
-Made by `python benchmarks/agreement.py --other PYTHON`; the environment is described at its top.
+Made by `python benchmarks/agreement.py --other PYTHON`; the environment is described at its top. The last row
+alone is made again by `python benchmarks/agreement_sasrec.py --other PYTHON`.
 """
 _REMARKS = """\
 - Metrics are compared user by user. NDCG@10 here divides by the best that min(10, |query|) hits can reach;
@@ -345,17 +372,18 @@ _REMARKS = """\
   is the size of the catalogue there.
 - Equal scores count against the model here; RecTools lists them in an order of its own. The ranking that the
   metrics were compared on has none.
-- EASE with l2 {l2:g}. RecTools solves for the same map B, then multiplies the history by its transpose: its
+- EASE with l2 {l2}. RecTools solves for the same map B, then multiplies the history by its transpose: its
   ranker takes rows of B as item vectors. So a score there is the sum of -P_ij / P_ii; Steck's equation 8
   and this project have -P_ij / P_jj; with our map transposed the scores agree, and untransposed ours are
   compared with ridge regressions by scikit-learn in `tests/evaluation/test_agreement.py`. Untransposed and
-  transposed differ by up to {turned:.1%} of the largest score here, and NDCG@10 is {own:.4f} and {other:.4f}.
+  transposed differ by up to {turned} of the largest score here, and NDCG@10 is {own} and {other}.
 - ItemKNN by cosine with all neighbours and no shrinkage, which implicit's
   `CosineRecommender`, the model there, does not have.
 - SASRec: protocol `next`; width {width}, {num_blocks} block, 2 heads, dropout {dropout}, the last {length}
   events. Here the softmax is over {num_negatives} items drawn evenly, windows end at a random event, the
   rate falls along a cosine from {rate}, weights are averaged, the best on validation users are kept; there
-  the softmax is over the catalogue, windows are whole, the rate stays, and of the rates {their_rates}
+  the softmax is over the catalogue, the window is a training user's last 51 events (earlier ones, and items
+  that are met only there, are not learned), the rate stays, and of the rates {their_rates}
   after {their_stops} epochs the best model on the same validation episodes is taken:
   {chosen}, by split. So two trainings are compared, not two computations; that the
   network computes what its paper says is a test of its own

@@ -1,8 +1,9 @@
 """The other side of `agreement.py`: runs in an environment with RecTools and without this project.
 
-    python benchmarks/agreement_rectools.py FOLDER
+    python benchmarks/agreement_rectools.py FOLDER PART
 
-Reads FOLDER/given.npz, writes FOLDER/found.npz and FOLDER/versions.json. B is users, V items.
+Reads FOLDER/given.npz, does one of `PARTS`, writes FOLDER/found.npz and FOLDER/versions.json. B is users,
+V items.
 """
 
 from __future__ import annotations
@@ -15,20 +16,29 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from implicit.nearest_neighbours import CosineRecommender
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.metrics import MRR, NDCG, HitRate
 from rectools.models import EASEModel, ImplicitItemKNNWrapperModel, PopularModel, SASRecModel
+from rectools.models.nn.transformers.net_blocks import PreLNTransformerLayers
 
 CUT_OFF = 10
 LENGTH = 50
 
 
-def main(folder: Path) -> None:
-    """Judge the given ranking, fit the models, rank the test users."""
+def main(folder: Path, part: str) -> None:
+    """Do what is asked for with what is given; write what was found, and the versions here."""
     warnings.filterwarnings("ignore")
-    given = dict(np.load(folder / "given.npz"))
+    found = PARTS[part](dict(np.load(folder / "given.npz")))
+    np.savez(folder / "found.npz", **found)
+    names = ("rectools", "pm-implicit", "numpy", "scipy", "torch", "pytorch-lightning")
+    (folder / "versions.json").write_text(json.dumps({name: version(name) for name in names}))
+
+
+def fits(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Judge the given ranking, fit the models, rank the test users."""
     num_items = int(given["num_items"])
     query = frame(given["random_query"])
     ranking = ranked(frame(given["ranking"]))
@@ -37,7 +47,7 @@ def main(folder: Path) -> None:
         f"metric {name}": in_order(metric.calc_per_user(ranking, query), num_users)
         for name, metric in metrics(num_items).items()
     }
-    default = NDCG(k=CUT_OFF).calc(ranking, query)
+    found["default ndcg"] = np.array(NDCG(k=CUT_OFF).calc(ranking, query))
     training, whole, users = datasets(given, "random")
     models = {
         "toppop": PopularModel(popularity="n_users"),
@@ -46,17 +56,19 @@ def main(folder: Path) -> None:
     }
     for name, model in models.items():
         reco = model.fit(training).recommend(users, whole, k=num_items, filter_viewed=True)
-        scores = np.full((num_users, num_items), np.nan)
-        scores[reco[Columns.User], reco[Columns.Item]] = reco[Columns.Score]
-        found[f"scores {name}"] = scores
+        found[f"scores {name}"] = table(reco, (num_users, num_items))
         found[f"ndcg {name}"] = ndcg(reco, query, num_users)
     for place in range(int(given["num_splits"])):
         name = f"next_{place}"
         found[f"ndcg sasrec {place}"], found[f"chosen sasrec {place}"] = sasrec(given, name)
-    np.savez(folder / "found.npz", **found)
-    names = ("rectools", "pm-implicit", "numpy", "scipy", "torch", "pytorch-lightning")
-    told = {"default ndcg": f"{default:.4f}"} | {name: version(name) for name in names}
-    (folder / "versions.json").write_text(json.dumps(told))
+    return found
+
+
+def table(reco: pd.DataFrame, shape: tuple[int, int]) -> np.ndarray:
+    """Return the recommended items' scores, (B, V); NaN where nothing was recommended."""
+    scores_BV = np.full(shape, np.nan)
+    scores_BV[reco[Columns.User], reco[Columns.Item]] = reco[Columns.Score]
+    return scores_BV
 
 
 def metrics(num_items: int) -> dict[str, object]:
@@ -124,6 +136,82 @@ def datasets(given: dict[str, np.ndarray], name: str, of: str = "") -> tuple[Dat
     return Dataset.construct(training), Dataset.construct(whole), support[Columns.User].unique()
 
 
+def same_weights(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rank the test users by the given network, rebuilt from RecTools' modules with its weights in them.
+
+    The model is built, for no epoch, on a list of the whole catalogue: on the training events it would
+    know only the items that lie among some user's last 51.
+    """
+    num_items, num_users = int(given["num_items"]), int(given["support"][:, 0].max()) + 1
+    model = SASRecModel(
+        n_factors=given["net items.weight"].shape[1],
+        n_blocks=int(given["num_blocks"]),
+        n_heads=int(given["num_heads"]),
+        session_max_len=len(given["net places.weight"]),
+        transformer_layers_type=NormedPreLN,
+        transformer_layers_kwargs={"ff_factors_multiplier": int(given["num_times"])},
+        use_key_padding_mask=True,
+        recommend_torch_device="cpu",
+    )
+    # Each item and the next one make a user: histories of one event would be left out.
+    places = np.arange(num_items)
+    catalogue = np.column_stack([np.tile(places, 2), np.r_[places, np.roll(places, -1)]])
+    model.fit_partial(Dataset.construct(frame(catalogue)), min_epochs=0, max_epochs=0)
+    model.torch_model.load_state_dict(renamed(given, model.data_preparator.get_known_item_ids()))
+    reco = model.recommend(
+        np.arange(num_users),
+        Dataset.construct(frame(given["support"])),
+        k=num_items,
+        filter_viewed=True,
+        items_to_recommend=given["candidates"],
+    )
+    return {"scores sasrec": table(reco, (num_users, num_items))}
+
+
+PARTS = {"fits": fits, "same weights": same_weights}
+
+
+class NormedPreLN(PreLNTransformerLayers):
+    """RecTools' pre-norm blocks and a LayerNorm behind them, as its `SASRecTransformerLayers` has one."""
+
+    def __init__(self, n_blocks: int, n_factors: int, n_heads: int, **rest: float) -> None:
+        super().__init__(n_blocks, n_factors, n_heads, **rest)
+        self.last_layernorm = torch.nn.LayerNorm(n_factors)
+
+    def forward(self, *seqs_and_masks: torch.Tensor | None, **rest: object) -> torch.Tensor:
+        """Return the normed states, (B, L, D)."""
+        return self.last_layernorm(super().forward(*seqs_and_masks, **rest))
+
+
+def renamed(given: dict[str, np.ndarray], known: np.ndarray) -> dict[str, torch.Tensor]:
+    """Return our weights under RecTools' names; `known` holds our items in its order, padding left out."""
+    named = {}
+    for name, value in given.items():
+        if name.startswith("net "):
+            theirs = name.removeprefix("net ")
+            for own, other in NAMES.items():
+                theirs = theirs.replace(own, other)
+            named[theirs] = torch.from_numpy(value)
+    vectors = NAMES["items."] + "weight"
+    # Row 0 is padding on both sides; our item v lies at v + 1.
+    named[vectors] = named[vectors][np.r_[0, known.astype(np.int64) + 1]]
+    return named
+
+
+NAMES = {
+    "items.": "item_model.item_net_blocks.0.ids_emb.",
+    "places.": "pos_encoding_layer.pos_emb.",
+    "layers.layers.": "transformer_layers.transformer_blocks.",
+    "self_attn.": "multi_head_attn.",
+    "norm1.": "layer_norm_1.",
+    "norm2.": "layer_norm_2.",
+    "linear1.": "feed_forward.ff_linear_1.",
+    "linear2.": "feed_forward.ff_linear_2.",
+    "norm.": "transformer_layers.last_layernorm.",
+}
+"""Parts of our names to RecTools'; loading is strict, so that no tensor of either side is left over."""
+
+
 def frame(rows: np.ndarray) -> pd.DataFrame:
     """Return (user, item) rows as a table of interactions; the order of rows is their time."""
     table = pd.DataFrame({Columns.User: rows[:, 0], Columns.Item: rows[:, 1], Columns.Weight: 1.0})
@@ -147,4 +235,4 @@ def in_order(values: pd.Series, num_users: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
