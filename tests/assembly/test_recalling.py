@@ -7,17 +7,21 @@ import pytest
 import torch
 from tests.assembly.small import small_settings
 
+from warmprompt.adaptation.engine import users_linearly
 from warmprompt.assembly import recalling
-from warmprompt.assembly.recalling import START, choose_weights, given_weights
+from warmprompt.assembly.recalling import START, believes, choose_weights, given_weights
+from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import train_run
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.data.verbalise import item_texts
+from warmprompt.errors import BadInputError
 from warmprompt.meta.checkpoint import load_trained
-from warmprompt.scoring.memory import RecallWeights, recalled, remember
+from warmprompt.scoring.memory import KINDS, RecallWeights, recalled, remember
 from warmprompt.scoring.words import read_words
 from warmprompt.settings import ModelSettings
+from warmprompt.types import Support
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +68,48 @@ def test_a_run_recalls_words_where_it_has_texts(world, tmp_path):
 
 
 def test_a_run_that_is_to_remember_nothing_keeps_nothing(world, tmp_path):
-    none = ("neighbours", "together", "words", "text")
-    settings = small_settings(*(f"model.{kind}_weight=0" for kind in none))
+    settings = small_settings(*(f"model.{kind}_weight=0" for kind in KINDS))
     train_run(settings, tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")
     assert trained.memory is None
     assert trained.recall == RecallWeights()
+
+
+def test_a_run_believes_of_its_training_users_what_their_histories_say(world, tmp_path):
+    train_run(small_settings("model.posterior_weight=2"), tmp_path / "run", dataset=world)
+    trained = load_trained(tmp_path / "run")
+    assert trained.recall.posterior == 2.0
+    training = take_users(world, split_users(world.num_users, seed=0).train)
+    # User by user, not in batches: nobody's padding may count.
+    engine = open_engine(trained)
+    for user in (0, 3, training.num_users - 1):
+        own = training.interactions.events_of(user)
+        support = Support(
+            user="u",
+            items_K=training.interactions.items[own],
+            ratings_K=training.interactions.ratings[own],
+        )
+        vector_D = users_linearly(engine, [""], [support])[0].detach().numpy()
+        np.testing.assert_allclose(trained.memory.believed.users_UD[user], vector_D, rtol=1e-4, atol=1e-5)
+    scores = engine.catalogue_VD.numpy() @ trained.memory.believed.users_UD[0] + engine.popularity_V.numpy()
+    believed = trained.memory.believed
+    np.testing.assert_allclose(
+        believed.items_VD @ believed.users_UD[0] + believed.level_V, scores, rtol=1e-4, atol=1e-5
+    )
+    train_run(small_settings("model.posterior_weight=0"), tmp_path / "without", dataset=world)
+    assert load_trained(tmp_path / "without").memory.believed is None
+
+
+def test_too_many_training_users_times_items_are_told_before_training(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(recalling, "MAX_CELLS", 84 * 40 - 1)
+    told = r"model\.posterior_weight.*84 training users times 40 items are more than 3,359"
+    with pytest.raises(BadInputError, match=told):
+        train_run(small_settings("model.posterior_weight=2"), tmp_path / "asked", dataset=world)
+    assert not (tmp_path / "asked").exists()
+    assert not believes(ModelSettings(posterior_weight=None), world)
+    monkeypatch.setattr(recalling, "MAX_CELLS", world.num_users * world.num_items)
+    assert believes(ModelSettings(posterior_weight=None), world)
+    assert not believes(ModelSettings(posterior_weight=0.0), world)
 
 
 def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monkeypatch):
@@ -93,8 +133,9 @@ def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monke
 
 
 def test_settings_tell_which_weights_are_given():
-    assert given_weights(ModelSettings()) == {}
+    assert given_weights(ModelSettings(posterior_weight=None)) == {}
     assert given_weights(ModelSettings(text_weight=0.0, neighbours_weight=2.0)) == {
         "neighbours": 2.0,
+        "posterior": 0.0,
         "text": 0.0,
     }

@@ -228,6 +228,19 @@ def test_a_page_without_the_product_and_one_without_cells(told, plan, root, tmp_
     assert "| planted-next | not measured yet |" in (tmp_path / "index.md").read_text()
 
 
+def test_a_table_may_compare_a_row_of_its_own(told, plan, root, tmp_path):
+    told["tables"][0]["product"] = "itemknn"
+    write_pages(read_plan(told), root, tmp_path)
+    kept = json.loads((tmp_path / "planted-random.json").read_text())
+    mean = {
+        (row["model"], row["k"], row["metric"]): row["value"] for row in kept["rows"] if row["seed"] is None
+    }
+    assert kept["headline"]
+    for gain in kept["headline"]:
+        assert gain["product_value"] == pytest.approx(mean["itemknn", gain["k"], gain["metric"]], rel=1e-12)
+    assert "## itemknn against the best baseline" in (tmp_path / "planted-random.md").read_text()
+
+
 def test_models_of_one_seed_must_have_met_the_same_users(plan, root, tmp_path):
     shutil.copytree(root, tmp_path / "copy")
     gathered = gather(plan, plan.tables[0], tmp_path / "copy" / "cells")

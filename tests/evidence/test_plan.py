@@ -62,6 +62,8 @@ def test_what_is_known_of_a_model_changes_with_its_settings_and_not_with_its_lab
         ({"seeds": 3}, BadInputError, "list of whole numbers"),
         ({"fewer": {"ease": [7]}}, BadInputError, "seeds of the table: 0, 1"),
         ({"fewer": {"userknn": [0]}}, UnknownNameError, "rows of the table"),
+        ({"product": "userknn"}, UnknownNameError, "rows of the table"),
+        ({"product": ""}, BadInputError, "product"),
     ],
 )
 def test_wrong_tables_are_refused(told, change, error, words):
@@ -98,7 +100,7 @@ def test_the_projects_own_plan_can_be_read_and_names_the_product_and_the_blend_e
     plan = load_plan(ROOT / "benchmarks" / "evidence.toml")
     for table in plan.tables:
         names = [spec.name for spec in table.models]
-        assert plan.product in names, table.name
+        assert (table.product or plan.product) in names, table.name
         assert plan.blend in names, table.name
         assert set(table.compare) <= {*names, "all"}, table.name
         first = 5 if table.name == "ml-1m-confirmation" else 0

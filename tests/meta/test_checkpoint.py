@@ -36,6 +36,7 @@ from warmprompt.meta.checkpoint import (
     save_trained,
 )
 from warmprompt.scoring.memory import RecallWeights, recall, remember
+from warmprompt.scoring.posterior import Believed
 from warmprompt.types import Support
 
 IDENTITY = {"settings": {"train": {"seed": 0, "lr": 1e-3}, "evaluate": {"k": [0, 1]}}, "data": "d" * 64}
@@ -92,16 +93,27 @@ def test_memory_comes_back_with_its_words_or_without_any(tmp_path, trained):
     world = planted_world(num_users=20, num_items=40, num_tastes=2, seed=0).dataset
     texts = [f"thing {item % 3}" for item in range(40)]
     supports = [Support(user="u", items_K=np.array([2], np.int32), ratings_K=np.array([5.0], np.float32))]
-    weights = RecallWeights(neighbours=2.0, together=1.0, words=3.0)
+    weights = RecallWeights(neighbours=2.0, together=1.0, words=3.0, posterior=1.5)
     text_VX = np.ones((40, 1), np.float32)
+    rng = np.random.default_rng(0)
+    believed = Believed(
+        users_UD=rng.standard_normal((20, 3)).astype(np.float32),
+        items_VD=rng.standard_normal((40, 3)).astype(np.float32),
+        level_V=rng.standard_normal(40).astype(np.float32),
+        belief_share=0.4,
+        kappa=3.0,
+    )
     for number, told in enumerate(({}, {"texts": texts}, {"texts": texts, "alike_share": 0.1, "kappa": 1.5})):
-        memory = remember(world, num_neighbours=4, **told)
+        memory = replace(
+            remember(world, num_neighbours=4, **told), believed=believed if number == 1 else None
+        )
         save_trained(tmp_path / str(number), replace(trained, memory=memory, recall=weights))
         back = load_trained(tmp_path / str(number))
         assert back.recall == weights
         assert back.memory.alike_share == told.get("alike_share", 0.0)
         assert back.memory.kappa == told.get("kappa", 0.0)
         assert (back.memory.words is None) == (not told)
+        assert (back.memory.believed is None) == (number != 1)
         expected, found = (recall(one, weights, supports, text_VX=text_VX) for one in (memory, back.memory))
         assert found.any()
         np.testing.assert_array_equal(found, expected)
@@ -119,7 +131,8 @@ def test_a_run_of_the_format_before_words_is_read(tmp_path, trained, monkeypatch
     )
     save_trained(tmp_path / "run", replace(trained, memory=memory, recall=RecallWeights(neighbours=2.0)))
     manifest = json.loads((tmp_path / "run" / MANIFEST).read_text()) | {"format": 3}
-    manifest["recall"].pop("words")
+    for later in ("words", "posterior"):
+        manifest["recall"].pop(later)
     (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
     back = load_trained(tmp_path / "run")
     assert back.recall == RecallWeights(neighbours=2.0)

@@ -1,11 +1,14 @@
 """What is recalled is counted right, of whom it should be, and says nothing where nothing is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from warmprompt.data.dataset import take_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.scoring.memory import KINDS, NOTHING, RecallWeights, recall, recalled, remember, with_words
+from warmprompt.scoring.posterior import Believed
 from warmprompt.scoring.words import read_words
 from warmprompt.types import Support
 
@@ -23,6 +26,15 @@ def _support(*items, ratings=None):
         user="u",
         items_K=np.array(items, dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
+    )
+
+
+def _believed(dataset):
+    rng = np.random.default_rng(1)
+    return Believed(
+        users_UD=rng.standard_normal((dataset.num_users, 3)).astype(np.float32),
+        items_VD=rng.standard_normal((dataset.num_items, 3)).astype(np.float32),
+        level_V=rng.standard_normal(dataset.num_items).astype(np.float32),
     )
 
 
@@ -107,7 +119,10 @@ def test_an_item_added_later_finds_neighbours_and_words_by_its_text(world):
 
 def test_kappa_is_the_number_of_events_at_which_memory_weighs_half(world):
     plain, shrunk = (
-        remember(world, num_neighbours=5, texts=_texts(world), kappa=kappa) for kappa in (0.0, 2.0)
+        replace(
+            remember(world, num_neighbours=5, texts=_texts(world), kappa=kappa), believed=_believed(world)
+        )
+        for kappa in (0.0, 2.0)
     )
     text_VX = np.ones((world.num_items, 1), dtype=np.float32)
     for items in ((1, 4), (1, 4, 9, 12, 20, 25)):

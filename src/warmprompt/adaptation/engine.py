@@ -91,6 +91,8 @@ def make_engine(
     if adapts_by == "target":
         # Most users say nothing of themselves: the first of them should not wait.
         no_text.metrics[0].get()
+    if trained.memory is not None:
+        trained.memory.warm()
     return Engine(
         trained=trained,
         backbone=backbone,

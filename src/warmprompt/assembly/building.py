@@ -45,7 +45,13 @@ from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
 # Settings that came later, and the values at which runs from before they existed stay what they are.
-_LATER = {"words_weight": 0, "alike_share": 0, "memory_kappa": 0, "new_item_passes": None}
+_LATER = {
+    "words_weight": 0,
+    "alike_share": 0,
+    "memory_kappa": 0,
+    "new_item_passes": None,
+    "posterior_weight": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

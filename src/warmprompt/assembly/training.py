@@ -25,7 +25,7 @@ from warmprompt.assembly.building import (
 )
 from warmprompt.assembly.naming import learn_named_genres
 from warmprompt.assembly.newcomers import place_new_items
-from warmprompt.assembly.recalling import choose_weights, given_weights
+from warmprompt.assembly.recalling import believe, believes, choose_weights, given_weights
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.load import Backbone, weights_hash_of
 from warmprompt.backbone.threads import use_threads
@@ -106,6 +106,7 @@ def fit_run(
         watch(f"{folder} holds this run already; nothing to train")
         return finished
     _check_users(training, validation)
+    weighs_users = believes(settings.model, training)
     _probe(folder)
     learner = learner_of(settings.learner.name)
     device = settings.backbone.device
@@ -164,6 +165,9 @@ def fit_run(
         alike_share=settings.model.alike_share,
         kappa=settings.model.memory_kappa,
     )
+    if weighs_users:
+        believed = believe(trained, training, no_text_T=start.material.features[""])
+        memory = replace(memory, believed=believed)
     recall = choose_weights(
         trained,
         memory,
@@ -177,6 +181,8 @@ def fit_run(
     if recall != NOTHING:
         if not recall.words and not memory.alike_share:
             memory = replace(memory, words=None)
+        if not recall.posterior:
+            memory = replace(memory, believed=None)
         trained = replace(trained, memory=memory, recall=recall)
     watch("learning what genres are called")
     trained = learn_named_genres(trained, start.material, seed=settings.train.seed)

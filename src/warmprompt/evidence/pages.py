@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def write_pages(
                 "--replace-fuller writes it all the same"
             )
         elif gathered.cells:
-            _write_page(plan, gathered, out)
+            _write_page(replace(plan, product=table.product or plan.product), gathered, out)
             lines.append(f"wrote {out / table.name}.md: {len(gathered.cells)} cells, {num_missing} missing")
         else:
             lines.append(f"no page {table.name}: all {num_missing} cells are missing")

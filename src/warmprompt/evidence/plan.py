@@ -83,6 +83,7 @@ class Table:
         compare: Rows that the product is compared with beside the two of the headline; "all" names every row.
         title: What the page is about, where that is more than data set and protocol.
         fewer: Rows that are measured on some of the seeds only, and on which: they are costly, or controls.
+        product: The row that is compared here; the plan's where it is empty.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Table:
     compare: tuple[str, ...] = ()
     title: str = ""
     fewer: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    product: str = ""
 
     def seeds_of(self, model: str) -> tuple[int, ...]:
         """Return the seeds that a row is measured on."""
@@ -169,7 +171,7 @@ class _Reading:
     compare: tuple[str, ...]
 
     def table(self, told: Mapping[str, Any]) -> Table:
-        own = ("name", "dataset", "seeds", "models", "compare", "title", "fewer")
+        own = ("name", "dataset", "seeds", "models", "compare", "title", "fewer", "product")
         of_protocol = tuple(one.name for one in fields(ProtocolSettings) if one.name != "users")
         _only(told, (*own, *of_protocol), "[[tables]]")
         dataset = _text(told, "dataset", "[[tables]]")
@@ -186,6 +188,7 @@ class _Reading:
             compare=tuple(self._members(told.get("compare", self.compare))),
             title=told.get("title", ""),
             fewer=self._fewer(told.get("fewer", {}), seeds, [spec.name for spec in models]),
+            product=_product(told, [spec.name for spec in models]),
         )
 
     def _fewer(
@@ -244,6 +247,14 @@ class _Reading:
             without=without,
             new_items=new_items,
         )
+
+
+def _product(told: Mapping[str, Any], models: Sequence[str]) -> str:
+    """Return the row that a table compares instead of the plan's, or ""."""
+    product = _text(told, "product", "[[tables]]") if "product" in told else ""
+    if product and product not in models:
+        raise UnknownNameError(field="product", value=product, remedy="Name one of the rows of the table.")
+    return product
 
 
 def _only(told: Mapping[str, Any], known: Sequence[str], where: str) -> None:

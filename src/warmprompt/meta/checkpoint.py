@@ -1,8 +1,8 @@
 """A trained model as a folder, and unfinished training as one file; both are there whole or not at all.
 
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
-    model.safetensors           "params.*", "constants.*", "read.*", "memory.*",
-                                "words.*"; the genres' names in its header
+    model.safetensors           "params.*", "constants.*", "read.*", "memory.*", "words.*",
+                                "believed.*"; the genres' names in its header
     items.parquet               item (its id, type kept), title, in index order
     training/state.safetensors  where training is: tensors, the rest as JSON in the header
 
@@ -37,18 +37,22 @@ from warmprompt.meta.learner import LearnerState
 from warmprompt.meta.model import PUSHING_SHARE, Constants
 from warmprompt.meta.trainer import TrainState
 from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
+from warmprompt.scoring.posterior import Believed
 from warmprompt.scoring.words import Words
 from warmprompt.types import ItemId
 
-FORMAT = 6
-# Format 3 knows no words, format 4 no map for new items, format 5 no dictionary of genres.
-_READABLE = (3, 4, 5, FORMAT)
+FORMAT = 7
+# Format 3 knows no words, format 4 no map for new items, format 5 no dictionary of genres, format 6 no
+# posterior over training users.
+_READABLE = (3, 4, 5, 6, FORMAT)
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"
 STATE = Path("training", "state.safetensors")
 
 _Record = TypeVar("_Record", Constants, ReadOut)
+# What memory holds beside arrays and numbers, each under a prefix of its own.
+_PARTS = ("words", "believed")
 _COUNTERS = ("stage", "epoch", "batch", "since_best", "train_loss")
 
 
@@ -246,9 +250,12 @@ def _memory_tensors(memory: Memory | None) -> dict[str, Tensor]:
     if memory is None:
         return {}
     values = {f"memory.{field.name}": getattr(memory, field.name) for field in dataclasses.fields(memory)}
-    words = values.pop("memory.words")
-    if words is not None:
-        values |= {f"words.{field.name}": getattr(words, field.name) for field in dataclasses.fields(words)}
+    for prefix in _PARTS:
+        part = values.pop(f"memory.{prefix}")
+        if part is not None:
+            values |= {
+                f"{prefix}.{field.name}": getattr(part, field.name) for field in dataclasses.fields(part)
+            }
     return {
         name: torch.tensor(value, dtype=torch.float64) if isinstance(value, float) else torch.as_tensor(value)
         for name, value in values.items()
@@ -259,7 +266,9 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
     held: dict[str, Any] = _arrays("memory", tensors)
     if not held:
         return None
-    words = _arrays("words", tensors)
+    words, believed = (_arrays(prefix, tensors) for prefix in _PARTS)
+    if believed:
+        believed |= {name: float(believed[name]) for name in ("belief_share", "kappa")}
     return Memory(
         **{
             **held,
@@ -267,6 +276,7 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
             "alike_share": float(held.get("alike_share", 0.0)),
             "kappa": float(held.get("kappa", 0.0)),
             "words": Words(**words) if words else None,
+            "believed": Believed(**believed) if believed else None,
         }
     )
 

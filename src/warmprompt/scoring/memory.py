@@ -2,12 +2,15 @@
 
     neighbours   the share of the nearest training users who have an event with the item; near are those who
                  share items with the user, or have items with alike words
+    posterior    the percentage of the next choice, by those training users who would have made the events
+                 (`scoring.posterior`)
     together     how often the item comes with the user's items, by cosine
     words        the mean cosine of the item's words and those of the user's items, by TF-IDF
     text         the cosine of the item's text and the mean of the user's items' texts, by a frozen model
 
-Nothing here is trained: all four are counted, and a model adds them to its scores with one weight each.
-A user vector generalises and cannot hold every pair of items; counts remember pairs and do not generalise.
+Nothing here is trained: all but the posterior are counted, and a model adds them to its scores with one
+weight each. A user vector generalises and cannot hold every pair of items; counts remember pairs and do not
+generalise. The posterior stands between them: people as they are believed to be, weighed by what they did.
 Rows are computed one by one, so a score does not depend on who else is in a batch.
 
 U is training users, V items, B users, K support events, X width of text vectors, F kinds of recall.
@@ -25,10 +28,11 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.factors import user_item_matrix
+from warmprompt.scoring.posterior import Believed, Posterior
 from warmprompt.scoring.words import Words, read_words
 from warmprompt.types import Floats, Ints, Support
 
-KINDS = ("neighbours", "together", "words", "text")
+KINDS = ("neighbours", "posterior", "together", "words", "text")
 
 # Histories count by length^-damping; an item shared counts by popularity^-rarity.
 _DAMPING = 0.25
@@ -46,6 +50,7 @@ class RecallWeights:
     together: float = 0.0
     words: float = 0.0
     text: float = 0.0
+    posterior: float = 0.0
 
     def of(self, kind: str) -> float:
         """Return the weight of one of `KINDS`."""
@@ -69,6 +74,7 @@ class Memory:
         words: Of the items' texts, those added later too; None where they are not recalled.
         alike_share: What an item with alike words counts of one that is shared, times their cosine.
         kappa: Number of events at which memory weighs half of what it weighs after many.
+        believed: What the model believes of training users; None where they are not weighed by likelihood.
     """
 
     num_neighbours: int
@@ -80,6 +86,7 @@ class Memory:
     words: Words | None = None
     alike_share: float = 0.0
     kappa: float = 0.0
+    believed: Believed | None = None
 
     @property
     def num_items(self) -> int:
@@ -93,6 +100,12 @@ class Memory:
         order = np.argsort(self.items, kind="stable")
         counts_V = np.bincount(self.items, minlength=self.num_items)
         return np.concatenate([[0], np.cumsum(counts_V)]), users[order]
+
+    @cached_property
+    def _posterior(self) -> Posterior | None:
+        if self.believed is None:
+            return None
+        return Posterior(believed=self.believed, offsets_U=self.offsets_U, items=self.items)
 
     @cached_property
     def _rarity_V(self) -> Floats:
@@ -141,6 +154,21 @@ class Memory:
             alike = _largest(near_V, _ALIKE_ITEMS)
             shared_V[alike] += np.float32(self.alike_share) * near_V[alike]
         return shared_V
+
+    def warm(self) -> None:
+        """Make the table of training users' choices, where there is one: no ranking should wait for it."""
+        if self._posterior is not None:
+            _ = self._posterior.choices_VU
+
+    def chosen_next(self, items_K: Ints) -> Floats:
+        """Return the percentage of the next choice that each item has, (V,); 0 where nobody is believed in.
+
+        Args:
+            items_K: The user's items, distinct; those added later say nothing.
+        """
+        if self._posterior is None:
+            return np.zeros(self.num_items, dtype=np.float32)
+        return np.float32(100) * self._posterior.predict(items_K[items_K < self.num_items])
 
     def together(self, items_K: Ints) -> Floats:
         """Return the summed cosines with the user's items over sqrt(K), (V,).
@@ -248,6 +276,8 @@ def _recalled(
             full_V[: memory.words.num_items] = memory.words.nearness(items_K)
     elif kind == "neighbours":
         full_V[: memory.num_items] = memory.neighbours(items_K)
+    elif kind == "posterior":
+        full_V[: memory.num_items] = memory.chosen_next(items_K)
     else:
         full_V[: memory.num_items] = memory.together(items_K[items_K < memory.num_items])
     return full_V * np.float32(len(items_K) / (len(items_K) + memory.kappa)) if memory.kappa else full_V

@@ -42,6 +42,7 @@ _DENSE: Chosen = {
     "train.batch_size": 256,
     "train.patience": 5,
     "model.words_weight": 0.0,
+    "model.posterior_weight": None,
 }
 
 DATA: Mapping[tuple[str, str], Chosen] = {

@@ -88,6 +88,8 @@ class ModelSettings:
         memory_kappa: Events of a user at which memory weighs half of what it weighs after many.
         neighbours_weight: Added to a score per share of those users who have the item; without it chosen on
             validation users, 0 leaves it out.
+        posterior_weight: Added per percent of the next choice, by training users who would have made the
+            user's events; without it ("") likewise, for at most 60 million training users times items.
         together_weight: Added per cosine with the user's items, by who has events with both; likewise.
         words_weight: Added per cosine of the item's words with those of the user's items; likewise.
         text_weight: Added per cosine of the item's text with those of the user's items; likewise.
@@ -107,6 +109,7 @@ class ModelSettings:
     alike_share: Share = 0.0
     memory_kappa: PositiveOrZero = 0.0
     neighbours_weight: PositiveOrZero | None = None
+    posterior_weight: PositiveOrZero | None = 0.0
     together_weight: PositiveOrZero | None = None
     words_weight: PositiveOrZero | None = None
     text_weight: PositiveOrZero | None = None
