@@ -9,7 +9,7 @@ from tests.assembly.small import small_settings
 
 from warmprompt.adaptation.engine import users_linearly
 from warmprompt.assembly import recalling
-from warmprompt.assembly.recalling import START, believes, choose_weights, given_weights
+from warmprompt.assembly.recalling import START, START_BELIEVING, believes, choose_weights, given_weights
 from warmprompt.assembly.runs import open_engine
 from warmprompt.assembly.training import train_run
 from warmprompt.data.dataset import take_users
@@ -130,6 +130,37 @@ def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monke
 
     monkeypatch.setattr(recalling, "recalled", noise)
     assert _choose(world, trained, given={"together": 0.0}).neighbours == START.neighbours
+
+
+def test_the_search_begins_with_the_posterior_where_training_users_are_believed_in(
+    world, tmp_path, monkeypatch
+):
+    train_run(small_settings("model.posterior_weight=1"), tmp_path / "run", dataset=world)
+    trained = load_trained(tmp_path / "run")
+    # Nothing is recalled, so no weight gains anything, and all stay where they begin.
+    monkeypatch.setattr(
+        recalling,
+        "recalled",
+        lambda memory, kind, supports, **told: np.zeros((len(supports), 40), np.float32),
+    )
+    split = split_users(world.num_users, seed=0)
+    training, validation = take_users(world, split.train), take_users(world, split.validation)
+    plain = remember(training, num_neighbours=10)
+    for memory, start in (
+        (plain, START),
+        (replace(plain, believed=trained.memory.believed), START_BELIEVING),
+    ):
+        found = choose_weights(
+            replace(trained, memory=None),
+            memory,
+            training,
+            validation,
+            given={},
+            no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
+            seed=0,
+            order="random",
+        )
+        assert found == start
 
 
 def test_settings_tell_which_weights_are_given():

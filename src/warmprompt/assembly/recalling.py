@@ -59,15 +59,16 @@ def believes(model: ModelSettings, training: Dataset) -> bool:
     Raises:
         BadInputError: The settings ask for it, and there are too many users times items.
     """
-    cells = training.num_users * training.num_items
-    if cells <= MAX_CELLS or not model.posterior_weight:
-        return cells <= MAX_CELLS and model.posterior_weight != 0
-    raise BadInputError(
-        field="model.posterior_weight",
-        value=model.posterior_weight,
-        remedy=f"Leave it out: {training.num_users:,} training users times {training.num_items:,} items are "
-        f"more than {MAX_CELLS:,}.",
-    )
+    if training.num_users * training.num_items <= MAX_CELLS:
+        return model.posterior_weight != 0
+    if model.posterior_weight:
+        raise BadInputError(
+            field="model.posterior_weight",
+            value=model.posterior_weight,
+            remedy=f"Set it to 0: {training.num_users:,} training users times {training.num_items:,} items "
+            f"are more than {MAX_CELLS:,}.",
+        )
+    return False
 
 
 def believe(trained: Trained, training: Dataset, *, no_text_T: torch.Tensor) -> Believed:

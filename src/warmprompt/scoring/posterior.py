@@ -28,7 +28,7 @@ from scipy.special import softmax
 from warmprompt.types import Floats, Ints
 
 MAX_CELLS = 60_000_000
-"""Training users times items, 240 MB, above which no table of their choices is made."""
+"""Training users times items above which no table of their choices is made: 240 MB, thrice that meanwhile."""
 KAPPA = 6.0
 BELIEF_SHARE = 0.7
 _POPULAR_SHARE = 0.03
