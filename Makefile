@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 OUT ?= runs/demo
-# Test processes. Each more imports every library again, so it pays only where the tests outlast that.
-WORKERS ?= 0
+# Test processes: one per core, four at most; 0 runs the tests in pytest's own.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 1); echo $$((cores > 4 ? 4 : cores > 1 ? cores : 0)))
 # Fits that `make evidence` runs at a time, one thread each.
 JOBS ?= 1
 
