@@ -49,8 +49,7 @@ DATA: Mapping[tuple[str, str], Chosen] = {
     ("learned-target", "ml-1m"): _DENSE,
     # Found for the default learner; nothing else was tried for this one there.
     ("multitask", "ml-1m"): _DENSE,
-    ("learned-target", "ml-100k"): {"model.words_weight": 0.0, "model.posterior_weight": None},
-    ("multitask", "ml-100k"): {"model.posterior_weight": None},
+    ("learned-target", "ml-100k"): {"model.words_weight": 0.0},
     ("learned-target", "amazon-beauty-2014"): _SPARSE,
     ("learned-target", "amazon-video-games-2018"): _SPARSE,
 }
