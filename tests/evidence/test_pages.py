@@ -203,6 +203,19 @@ def test_a_page_shows_every_model_what_is_missing_and_how_to_rerun_it(plan, root
     assert "[planted-random](planted-random.md)" in (tmp_path / "index.md").read_text()
 
 
+def test_the_list_of_pages_names_the_rows_that_the_plan_would_now_measure_otherwise(
+    told, plan, root, tmp_path
+):
+    write_pages(plan, root, tmp_path)
+    assert "settings: " not in (tmp_path / "index.md").read_text()
+    told["models"].append({"name": "itemknn", "baseline": "itemknn", "settings": {"shrinkage": 99.0}})
+    told["tables"][0]["models"] = ["toppop", "itemknn", "userknn", "ease", "ials", "shuffled"]
+    (line,) = write_pages(read_plan(told), root / "nothing", tmp_path)
+    assert line.startswith("no page")
+    listing = (tmp_path / "index.md").read_text()
+    assert "cells missing; other settings: `itemknn`; new: `ials`; gone: `ease-ials` |" in listing
+
+
 def test_a_page_made_of_more_cells_is_kept_unless_told_otherwise(plan, root, tmp_path):
     write_pages(plan, root, tmp_path)
     before = (tmp_path / "planted-random.md").read_bytes()

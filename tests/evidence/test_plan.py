@@ -64,12 +64,67 @@ def test_what_is_known_of_a_model_changes_with_its_settings_and_not_with_its_lab
         ({"fewer": {"userknn": [0]}}, UnknownNameError, "rows of the table"),
         ({"product": "userknn"}, UnknownNameError, "rows of the table"),
         ({"product": ""}, BadInputError, "product"),
+        ({"ks": 5}, BadInputError, "ks.*list of whole numbers"),
+        ({"seeds": [True]}, BadInputError, "list of whole numbers"),
+        ({"models": ["ease", 3]}, BadInputError, "models.*list of texts"),
+        ({"models": "ease"}, BadInputError, "models.*list of texts"),
+        ({"fewer": ["ease"]}, BadInputError, "fewer.*names and values"),
+        ({"max_training_users": "3"}, BadInputError, "max_training_users.*whole number"),
+        ({"max_training_users": True}, BadInputError, "max_training_users.*whole number"),
+        ({"min_rating": "4"}, BadInputError, "min_rating.*number"),
+        ({"attributes": "no"}, BadInputError, "attributes.*true or false"),
+        ({"protocol": 7}, BadInputError, "protocol.*name"),
+        ({"title": 3}, BadInputError, "title"),
+        ({"name": ""}, BadInputError, "name"),
+        ({"compare": ["shufled"]}, UnknownNameError, "shufled.*rows of the table"),
+        ({"compare": "all"}, BadInputError, "compare.*list of texts"),
     ],
 )
 def test_wrong_tables_are_refused(told, change, error, words):
     told["tables"][0] |= change
     with pytest.raises(error, match=words):
         read_plan(told)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"product": "eese"}, UnknownNameError, "plan product: 'eese'"),
+        ({"blend": "blnd"}, UnknownNameError, "plan blend: 'blnd'"),
+        ({"lists": ["simple"]}, BadInputError, "lists.*names and values"),
+        ({"lists": {"simple": "toppop"}}, BadInputError, "lists simple.*list of texts"),
+        ({"settings": {"*": "train.threads=1"}}, BadInputError, "settings .*list of texts"),
+        ({"compare": [1]}, BadInputError, "compare.*list of texts"),
+        ({"models": {"name": "ours"}}, BadInputError, r"\[\[models\]\]"),
+        ({"tables": {"dataset": "planted"}}, BadInputError, r"\[\[tables\]\]"),
+    ],
+)
+def test_wrong_plans_are_refused(told, change, error, words):
+    with pytest.raises(error, match=words):
+        read_plan(told | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"set": "learner.name=reptile"}, "ours set.*list of texts"),
+        ({"adapted": "no"}, "ours adapted.*true or false"),
+        ({"linear": 1}, "ours linear.*true or false"),
+        ({"settings": ["l2"]}, "ours settings.*names and values"),
+    ],
+)
+def test_wrong_rows_are_refused(told, change, words):
+    told["models"].append({"name": "ours"} | change)
+    told["tables"][0]["models"].append("ours")
+    with pytest.raises(BadInputError, match=words):
+        read_plan(told)
+
+
+def test_the_plans_own_comparisons_need_not_be_rows_of_every_table(told):
+    told["compare"] = ["shuffled", "userknn"]
+    (table,) = read_plan(told).tables
+    assert "compare" not in told["tables"][0]
+    assert table.compare == ("shuffled", "userknn")
 
 
 def test_rows_may_have_fewer_seeds_than_their_table_and_no_other_cell_of_them_is_asked_for(told):
@@ -129,6 +184,15 @@ def test_choices_are_read_and_hold_all_at_once(plan):
 def test_a_choice_that_the_plan_does_not_have_is_refused(plan, choice, shown):
     with pytest.raises(UnknownNameError, match=shown):
         narrowed(plan, read_only([choice]))
+
+
+def test_a_choice_that_no_cell_has_all_of_is_refused(told):
+    told["tables"].append({**told["tables"][0], "name": "other", "seeds": [5]})
+    plan = read_plan(told)
+    (table,) = narrowed(plan, read_only(["table=other", "seed=5"]))[0].tables
+    assert table.name == "other"
+    with pytest.raises(BadInputError, match=r"--only: 'table=other seed=0'.*leave one out"):
+        narrowed(plan, read_only(["table=other", "seed=0"]))
 
 
 def test_tables_of_absent_data_sets_are_left_out_and_named(told):

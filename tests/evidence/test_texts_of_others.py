@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from warmprompt.data.dataset import take_users
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
@@ -56,20 +56,41 @@ def test_other_texts_are_another_fit_and_another_users_events_are_not(told, data
     assert ours.fit == supports.fit != titles.fit
 
 
-def test_the_product_ranks_alike_whatever_the_tested_users_did(data_name, tiny_product, tmp_path):
-    """It is handed the whole data set, for its texts: events of tested users in it must not matter."""
-    planted = open_dataset(ensure_dataset(data_name))
-    task = build_task(planted, ProtocolSettings(ks=(0, 3)), seed=1)
-    trained = [*task.training.user_ids, *task.validation.user_ids]
-    without = take_users(planted, np.array([planted.user_ids.index(user) for user in trained]))
-    # Under the same name and hash: nothing but the tested users is gone.
-    without = replace(without, content_hash=planted.content_hash)
+def with_arrivals(dataset):
+    """Return the data set with users who come one after another, five seconds apart, an event a second."""
+    events = dataset.interactions
+    lengths_U = np.diff(events.offsets)
+    within_E = np.arange(len(events)) - np.repeat(events.offsets[:-1], lengths_U)
+    times_s = within_E + 5 * np.repeat(np.arange(len(lengths_U)), lengths_U)
+    return replace(dataset, interactions=replace(events, times_s=times_s))
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        ProtocolSettings(ks=(0, 3)),
+        ProtocolSettings(protocol="temporal", ks=(0, 3)),
+        ProtocolSettings(protocol="cold-item", reading="mixed", ks=(0, 3)),
+    ],
+    ids=lambda protocol: protocol.label,
+)
+def test_the_product_ranks_alike_whatever_training_may_not_see(protocol, data_name, tiny_product, tmp_path):
+    """It is handed the whole data set, for its texts: no event in it must matter, but those of training.
+
+    Gone are tested users, and what training does not see of others: events of hidden items, or later ones.
+    """
+    planted = with_arrivals(open_dataset(ensure_dataset(data_name)))
+    task = build_task(planted, protocol, seed=1)
+    # Under the same name and hash: nothing but events is gone.
+    without = replace(task.training, name=planted.name, content_hash=planted.content_hash)
+    assert len(without.interactions) < len(planted.interactions)
     supports = [case.support for cases in task.cases.values() for case in cases[:8]]
-    spec = ModelSpec(name="ours", assignments=tiny_product)
+    spec = ModelSpec(name="ours", assignments=(*tiny_product, "model.posterior_weight=2"))
     settings = product_settings(spec, dataset=data_name, seed=1)
     scores = []
     for number, dataset in enumerate((planted, without)):
         product = Product(settings=settings, folder=tmp_path / str(number), dataset=dataset)
         fitted = product.fit(task.training, task.validation, seed=1)
         scores.append(fitted.score(supports))
+    assert np.isfinite(scores[0]).all()
     np.testing.assert_array_equal(*scores)

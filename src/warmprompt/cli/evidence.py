@@ -33,6 +33,13 @@ OnlySome = Annotated[
         help="Some cells: table=, dataset=, protocol=, seed= or model=, with commas; may be repeated.",
     ),
 ]
+OnlyTables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        help="Tables that hold such cells, each written whole: table=, dataset=, protocol=, seed= or model=.",
+    ),
+]
 PLAN = Path("benchmarks/evidence.toml")
 ROOT = Path("runs/evidence")
 PAGES = Path("docs/results/evidence")
@@ -48,7 +55,7 @@ def build(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes at a time.")] = 1,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of each.")] = 1,
     limit_minutes: Annotated[
-        float | None, typer.Option("--limit-minutes", help="Begin no cell after so many minutes.")
+        float | None, typer.Option("--limit-minutes", min=0, help="Begin no cell after so many minutes.")
     ] = None,
 ) -> None:
     """Measure the cells that are missing; interrupted or killed, the same command goes on."""
@@ -120,7 +127,7 @@ def report(
     root: Root = ROOT,
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = PAGES,
     searches: Searches = SEARCHES,
-    only: OnlySome = None,
+    only: OnlyTables = None,
     replace_fuller: Annotated[
         bool, typer.Option("--replace-fuller", help="Replace pages that were made of more cells, too.")
     ] = False,

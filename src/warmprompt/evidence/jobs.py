@@ -105,9 +105,14 @@ def narrowed(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, .
 
     Raises:
         UnknownNameError: The choice names what the plan does not have, or none of its data sets is there.
+        BadInputError: The plan has each value, and no cell that has all of them.
     """
     _check(only, plan)
     chosen = [table for table in plan.tables if _is_chosen(only, table)]
+    if not chosen:
+        told = " ".join(f"{name}={','.join(values)}" for name, values in only.values.items())
+        remedy = "The plan has each of these, and no cell with all of them: leave one out."
+        raise BadInputError(field="--only", value=told, remedy=remedy)
     absent: dict[str, UnknownNameError] = {}
     for dataset in dict.fromkeys(table.dataset for table in chosen):
         try:

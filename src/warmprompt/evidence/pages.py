@@ -12,7 +12,6 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
 from warmprompt.evaluation.results import Row, SeedCounts
 from warmprompt.evidence.gathering import (
-    AVERAGED_KS,
     Gain,
     Gathered,
     MeanGain,
@@ -25,6 +24,7 @@ from warmprompt.evidence.gathering import (
     rows,
 )
 from warmprompt.evidence.kept_rows import compact
+from warmprompt.evidence.listing import list_of_pages, mean_text
 from warmprompt.evidence.plan import EvidencePlan, Table
 from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_parts, plot_times, with_seeds
 from warmprompt.evidence.sections import cost_section, settings_section
@@ -76,7 +76,7 @@ def write_pages(
             lines.append(f"wrote {out / table.name}.md: {len(gathered.cells)} cells, {num_missing} missing")
         else:
             lines.append(f"no page {table.name}: all {num_missing} cells are missing")
-    write_atomic(out / "index.md", _index(whole or plan, out).encode())
+    write_atomic(out / "index.md", list_of_pages(whole or plan, out).encode())
     tuning = "" if searches is None else tuning_page(searches)
     if tuning:
         write_atomic(out / "tuning.md", tuning.encode())
@@ -212,7 +212,7 @@ def _gain_section(
         for one in gains
     ]
     told = "; ".join(
-        f"{_mean_text(one)} over the {'best baseline' if one.role == 'best' else one.role} "
+        f"{mean_text(one)} over the {'best baseline' if one.role == 'best' else one.role} "
         f"(K = {listed(one.ks)})"
         for one in average
     )
@@ -239,10 +239,6 @@ def _choice_text(plan: EvidencePlan, gathered: Gathered) -> str:
         *(f"Too few validation users carry K = {k}: its best is chosen at K = {at}. " for k, at in moved),
     ]
     return "".join(parts)
-
-
-def _mean_text(one: MeanGain) -> str:
-    return f"{one.percent:+.1f} % [{one.low:+.1f}, {one.high:+.1f}]"
 
 
 def _is_ablation(table: Table) -> bool:
@@ -338,34 +334,3 @@ def _content_hash(gathered: Gathered) -> str:
 
 def _commits(gathered: Gathered) -> list[str]:
     return sorted({cell.commit or "unknown" for cell in gathered.cells.values()})
-
-
-def _index(plan: EvidencePlan, out: Path) -> str:
-    """Return the list of pages, from the rows that lie beside them."""
-    body = []
-    for table in plan.tables:
-        file = out / f"{table.name}.json"
-        if not file.is_file():
-            body.append([table.name, "not measured yet", "", "", ""])
-            continue
-        told = json.loads(file.read_text(encoding="utf-8"))
-        average = {one["role"]: MeanGain(**one) for one in told.get("mean_gains", ())}
-        models = len({row["model"] for row in told["rows"]})
-        missing = sum(map(len, told["missing"].values()))
-        seeds = {seed for one in told["headline"] for seed in one["seeds"]}
-        body.append(
-            [
-                f"[{table.name}]({table.name}.md)",
-                f"{models} models, {missing} cells missing",
-                listed(sorted(seeds)),
-                *(_mean_text(average[role]) if role in average else "" for role in ("best", "blend")),
-            ]
-        )
-    return (
-        "# The evidence, table by table\n\nEvery page is made by `make evidence` from cells (data "
-        "set, protocol, seed, model) "
-        f"that are measured once and kept. The gains are {plan.product}'s mean gains in NDCG@10 over K = "
-        f"{listed(AVERAGED_KS)}, as far as the table carries them, with 95 % intervals over users; not of "
-        "tables that compare the product with its own parts.\n\n"
-        + markdown_table(["table", "state", "seeds", "over the best baseline", "over the blend"], body)
-    )

@@ -133,8 +133,8 @@ def load_plan(path: Path) -> EvidencePlan:
 def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
     """Return the plan of a mapping, as TOML gives it; errors as `load_plan`."""
     _only(told, ("product", "blend", "compare", "lists", "settings", "models", "tables"), "plan")
-    described = {}
-    for entry in told.get("models", ()):
+    described: dict[str, Mapping[str, Any]] = {}
+    for entry in _mappings(told, "models"):
         _only(
             entry,
             ("name", "baseline", "settings", "set", "adapted", "linear", "shuffle", "without", "new_items"),
@@ -142,18 +142,21 @@ def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
         )
         described[_text(entry, "name", "[[models]]")] = entry
     reading = _Reading(
-        lists={name: tuple(members) for name, members in told.get("lists", {}).items()},
+        lists=_lists(told, "lists"),
         described=described,
-        settings={name: tuple(given) for name, given in told.get("settings", {}).items()},
-        compare=tuple(told.get("compare", ())),
+        settings=_lists(told, "settings"),
+        compare=_texts(told.get("compare", []), "compare"),
     )
-    tables = tuple(reading.table(entry) for entry in told.get("tables", ()))
+    tables = tuple(reading.table(entry) for entry in _mappings(told, "tables"))
     names = [table.name for table in tables]
     if len(set(names)) < len(names) or not names:
         raise BadInputError(field="tables", value=names, remedy="Give at least one, each name once.")
-    return EvidencePlan(
-        product=_text(told, "product", "plan"), blend=_text(told, "blend", "plan"), tables=tables
-    )
+    product, blend = (_text(told, key, "plan") for key in ("product", "blend"))
+    for key, name in (("product", product), ("blend", blend)):
+        if name not in (*described, *BASELINES, *CONTROLS):
+            remedy = "Describe it in [[models]], or name a baseline."
+            raise UnknownNameError(field=f"plan {key}", value=name, remedy=remedy)
+    return EvidencePlan(product=product, blend=blend, tables=tables)
 
 
 def slug(text: str) -> str:
@@ -175,21 +178,31 @@ class _Reading:
         of_protocol = tuple(one.name for one in fields(ProtocolSettings) if one.name != "users")
         _only(told, (*own, *of_protocol), "[[tables]]")
         dataset = _text(told, "dataset", "[[tables]]")
-        given = {name: told[name] for name in of_protocol if name in told}
-        protocol = ProtocolSettings(**{**given, **({"ks": tuple(given["ks"])} if "ks" in given else {})})
-        seeds = _seeds(told.get("seeds", (0,)), "seeds")
-        models = tuple(self._spec(name, dataset) for name in self._members(told.get("models", ())))
+        given = {name: _of_protocol(name, told[name]) for name in of_protocol if name in told}
+        protocol = ProtocolSettings(**given)
+        seeds = _whole_numbers(told.get("seeds", (0,)), "seeds")
+        rows = tuple(self._members(_texts(told.get("models", []), "[[tables]] models")))
+        named = f"{slug(dataset)}-{slug(protocol.label)}"
         return Table(
-            name=told.get("name", f"{slug(dataset)}-{slug(protocol.label)}"),
+            name=_text(told, "name", "[[tables]]") if "name" in told else named,
             dataset=dataset,
             protocol=protocol,
             seeds=seeds,
-            models=models,
-            compare=tuple(self._members(told.get("compare", self.compare))),
-            title=told.get("title", ""),
-            fewer=self._fewer(told.get("fewer", {}), seeds, [spec.name for spec in models]),
-            product=_product(told, [spec.name for spec in models]),
+            models=tuple(self._spec(name, dataset) for name in rows),
+            compare=self._compare(told, rows),
+            title=_text(told, "title", "[[tables]]") if "title" in told else "",
+            fewer=self._fewer(_mapping(told, "fewer", "[[tables]]"), seeds, rows),
+            product=_product(told, rows),
         )
+
+    def _compare(self, told: Mapping[str, Any], rows: Sequence[str]) -> tuple[str, ...]:
+        """Return the table's own rows to compare, which must be there, or the plan's, which need not."""
+        names = tuple(self._members(_texts(told.get("compare", list(self.compare)), "[[tables]] compare")))
+        absent = [name for name in names if name not in (*rows, "all")] if "compare" in told else []
+        if absent:
+            remedy = 'Name rows of the table, or "all".'
+            raise UnknownNameError(field="[[tables]] compare", value=absent[0], remedy=remedy)
+        return names
 
     def _fewer(
         self, told: Mapping[str, Any], seeds: Sequence[int], models: Sequence[str]
@@ -197,7 +210,7 @@ class _Reading:
         """Return the seeds of the rows that have fewer than their table; a list's are those of its rows."""
         found = {}
         for name, given in told.items():
-            own = _seeds(given, f"fewer {name}")
+            own = _whole_numbers(given, f"fewer {name}")
             if not set(own) <= set(seeds):
                 remedy = f"Name seeds of the table: {', '.join(map(str, seeds))}."
                 raise BadInputError(field=f"fewer {name}", value=given, remedy=remedy)
@@ -239,10 +252,10 @@ class _Reading:
         return ModelSpec(
             name=name,
             baseline=kind,
-            settings=dict(told.get("settings", {})),
-            assignments=() if kind else (*shared, *told.get("set", ())),
-            adapted=bool(told.get("adapted", True)),
-            linear=bool(told.get("linear", False)),
+            settings=dict(_mapping(told, "settings", name)),
+            assignments=() if kind else (*shared, *_texts(told.get("set", []), f"{name} set")),
+            adapted=_flag(told, "adapted", name, default=True),
+            linear=_flag(told, "linear", name, default=False),
             shuffle=shuffle,
             without=without,
             new_items=new_items,
@@ -263,11 +276,58 @@ def _only(told: Mapping[str, Any], known: Sequence[str], where: str) -> None:
             raise UnknownNameError(field=where, value=key, remedy=f"Choose one of {', '.join(known)}.")
 
 
-def _seeds(told: Any, where: str) -> tuple[int, ...]:
-    seeds = tuple(told) if isinstance(told, list | tuple) else ()
-    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
+def _of_protocol(name: str, value: Any) -> Any:
+    """Return a protocol's setting, checked for its type; its range is the protocol's own business."""
+    if name == "ks":
+        return _whole_numbers(value, "ks")
+    kinds: dict[str, tuple[tuple[type, ...], str]] = {
+        "attributes": ((bool,), "Give true or false."),
+        "min_rating": ((int, float), "Give a number."),
+        "max_training_users": ((int,), "Give a whole number."),
+    }
+    allowed, remedy = kinds.get(name, ((str,), "Give a name."))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise BadInputError(field=f"[[tables]] {name}", value=value, remedy=remedy)
+    return value
+
+
+def _whole_numbers(told: Any, where: str) -> tuple[int, ...]:
+    found = tuple(told) if isinstance(told, list | tuple) else ()
+    whole = all(isinstance(one, int) and not isinstance(one, bool) for one in found)
+    if not found or len(set(found)) < len(found) or not whole:
         raise BadInputError(field=where, value=told, remedy="Give a list of whole numbers, each once.")
-    return seeds
+    return found
+
+
+def _texts(told: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(told, list) or not all(isinstance(one, str) and one for one in told):
+        raise BadInputError(field=where, value=told, remedy="Give a list of texts.")
+    return tuple(told)
+
+
+def _lists(told: Mapping[str, Any], key: str) -> dict[str, tuple[str, ...]]:
+    return {name: _texts(one, f"{key} {name}") for name, one in _mapping(told, key, "plan").items()}
+
+
+def _mapping(told: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = told.get(key, {})
+    if not isinstance(value, dict):
+        raise BadInputError(field=f"{where} {key}", value=value, remedy="Give a table of names and values.")
+    return value
+
+
+def _mappings(told: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    value = told.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise BadInputError(field=key, value=value, remedy=f"Write each one under [[{key}]].")
+    return value
+
+
+def _flag(told: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+    value = told.get(key, default)
+    if not isinstance(value, bool):
+        raise BadInputError(field=f"{where} {key}", value=value, remedy="Give true or false.")
+    return value
 
 
 def _text(told: Mapping[str, Any], key: str, where: str) -> str:
