@@ -151,6 +151,38 @@ def test_the_frozen_model_is_read_as_rarely_as_promised(model, told):
     assert sizes == [7] * (steps + 1)
 
 
+def test_ranking_linearly_runs_no_language_model_and_ranks_much_as_moved_prompts_do(model, told):
+    users = [
+        Known(events=told),
+        Known(events=told[:1], attributes={"occupation": "farmer"}),
+        Known(about="hm"),
+        Known(),
+    ]
+    with count_forwards(model.engine.backbone) as sizes:
+        found = model.rank_linearly(users, 60)
+    assert sizes == []
+    exact = [model.rank(state, 60) for state in model.adapt_many(users)]
+    for ranking, wanted, user in zip(found, exact, users, strict=True):
+        assert len(ranking) == 60 - len(user.events)
+        assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
+        places = {item: place for place, item in enumerate(wanted.items)}
+        assert np.corrcoef([places[item] for item in ranking.items], range(len(ranking)))[0, 1] > 0.9
+    assert found[0].items != found[3].items[: len(found[0])]
+    alone = [model.rank_linearly([user], 5)[0].items for user in users]
+    assert alone == [ranking.items[:5] for ranking in found]
+    assert model.rank_linearly([]) == []
+
+
+def test_ranking_linearly_takes_candidates_and_refuses_what_ranking_refuses(model, told):
+    some = model.items[1:60:7]
+    (ranking,) = model.rank_linearly([Known(events=told)], candidates=some)
+    assert set(ranking.items) == set(some) - {event.item for event in told}
+    with pytest.raises(BadInputError, match="whole number of items"):
+        model.rank_linearly([Known()], 0)
+    with pytest.raises(UnknownNameError, match="user 1, item of event 0"):
+        model.rank_linearly([Known(), Known(events=[Event(item="nothing")])])
+
+
 def test_nothing_in_the_path_writes_to_the_frozen_weights(model, told):
     before = hash_weights(model.engine.backbone.model)
     model.observe(model.adapt(told, about="anything"), told[0])

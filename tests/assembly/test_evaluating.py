@@ -133,6 +133,18 @@ def test_results_hold_both_rows_and_are_written_with_report_and_picture(run, tmp
     assert sorted(path.name for path in out.parent.iterdir()) == ["metrics.png", "report.md", "results.json"]
 
 
+def test_a_row_without_the_language_model_is_added_where_it_is_asked_for(run):
+    results = evaluate_run(run, EvaluateSettings(k=(0, 5), baselines=(), linear=True))
+    values = {(r.model, r.k): r.value for r in results.rows if r.metric == "NDCG@10" and r.seed is None}
+    assert {model for model, _ in values} == {
+        "warmprompt",
+        "warmprompt, linear",
+        "warmprompt, not adapted",
+    }
+    assert values["warmprompt, linear", 0] == pytest.approx(values["warmprompt", 0], abs=0.02)
+    assert values["warmprompt, linear", 5] > values["warmprompt, not adapted", 5]
+
+
 def test_other_data_than_the_run_was_trained_on_is_refused(run, data):
     with pytest.raises(MismatchError, match="train again"):
         evaluate_run(run, EvaluateSettings(k=(1,)), dataset=replace(data, content_hash="0" * 64))

@@ -13,10 +13,12 @@ def test_times_passes_and_floor_fit_together(capfd, trained_folder):
     command = ["bench", "adapt", str(trained_folder), "--k=4", "--batch=1,8", "--rounds=12"]
     assert run([*command, "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
-    assert [(row["batch"], row["rounds"]) for row in told["adapt"]] == [(1, 12), (8, 10)]
+    asked = [(row["linear"], row["batch"], row["rounds"]) for row in told["adapt"]]
+    assert asked == [(False, 1, 12), (False, 8, 10), (True, 1, 12), (True, 8, 10)]
     for row in told["adapt"]:
         assert row["num_steps"] == 2
-        assert row["num_forwards"] == 3  # a pass per step and one to read the result
+        # A pass per step and one to read the result; none in the linear response.
+        assert row["num_forwards"] == (0 if row["linear"] else 3)
         assert 0 < row["p50_ms"] <= row["p99_ms"]
         slowest, fastest = row["batch"] / row["p99_ms"] * 1000, row["batch"] / row["p50_ms"] * 2000
         assert slowest / 2 < row["users_per_s"] < fastest
@@ -30,6 +32,7 @@ def test_times_passes_and_floor_fit_together(capfd, trained_folder):
     assert run(command) == 0
     said = capfd.readouterr().out
     assert "floor for one user" in said
+    assert "in the linear response" in said
     assert "machine: processor" in said
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from warmprompt import Event, load
+from warmprompt import Event, Known, load
 from warmprompt.adaptation.explain import attribute
 from warmprompt.cli import run
 from warmprompt.errors import UnknownNameError
@@ -30,6 +30,24 @@ def test_the_ranking_is_the_models_own(capfd, trained_folder):
     ]
     assert told["adapt_ms"] > 0
     assert told["rank_ms"] > 0
+
+
+def test_the_language_model_need_not_run(capfd, trained_folder):
+    command = ["recommend", str(trained_folder), "--like", LIKED, "--about", " hm ", "-n", "4", "--linear"]
+    assert run([*command, "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    model = load(trained_folder)
+    known = Known(events=[Event(item=model.find(LIKED), rating=5.0)], about="hm")
+    (ranking,) = model.rank_linearly([known], 4)
+    assert [row["item"] for row in told["ranking"]] == list(ranking.items)
+    assert told["about"] == "hm"
+    assert told["adapt_ms"] is None
+    assert told["rank_ms"] > 0
+    assert run(command) == 0
+    assert "without running the language model" in capfd.readouterr().out
+    for words in ("--explain", "--generate"):
+        assert run([*command, words]) == 2
+        assert capfd.readouterr().err.startswith(f"error: {words}: '--linear'. Leave out one")
 
 
 def test_a_person_reads_titles_and_times(capfd, trained_folder):

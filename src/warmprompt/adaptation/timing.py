@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from warmprompt.adaptation.engine import Engine, adapt, read
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError
-from warmprompt.meta.predict import INNER_LOOPS
+from warmprompt.meta.predict import INNER_LOOPS, ReadTexts, adapt_linearly
 from warmprompt.rng import derive
 
 _WARM_UP = 3
@@ -32,6 +34,7 @@ class AdaptTiming:
         users_per_s: Users over the time of all rounds.
         num_forwards: Passes of the language model per batch.
         num_steps: Inner steps.
+        linear: Whether the steps were taken in the language model's linear response.
     """
 
     batch: int
@@ -42,6 +45,7 @@ class AdaptTiming:
     users_per_s: float
     num_forwards: int
     num_steps: int
+    linear: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +67,22 @@ class Floor:
     threads: int
 
 
-def time_adaptation(engine: Engine, *, k: int, batch: int, rounds: int, seed: int = 0) -> AdaptTiming:
+def time_adaptation(
+    engine: Engine, *, k: int, batch: int, rounds: int, linear: bool = False, seed: int = 0
+) -> AdaptTiming:
     """Adapt batches of made-up users, K random warm items each with random ratings, and time it.
 
     The users have no text. A larger batch gets fewer rounds (at least 10), so that the whole takes
     about as long.
+
+    Args:
+        engine: The model.
+        k: Events per user.
+        batch: Users in a batch.
+        rounds: Batches of one user timed.
+        linear: True takes the steps in the linear response (`meta.predict.adapt_linearly`), which
+            is what `Personaliser.rank_linearly` does.
+        seed: Derives the users.
 
     Raises:
         BadInputError: K, batch or rounds out of range.
@@ -82,17 +97,18 @@ def time_adaptation(engine: Engine, *, k: int, batch: int, rounds: int, seed: in
             raise BadInputError(field=field, value=value, remedy=f"Give {low} to {high}.")
     rounds = rounds if batch == 1 else min(rounds, max(_LEAST_ROUNDS, rounds // batch))
     texts = read(engine, [""] * batch)
+    run = partial(_linearly if linear else _exactly, engine, texts)
     # What is measured once per text is no part of an adaptation.
-    adapt(engine, texts, _users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
+    run(_users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
     with count_forwards(engine.backbone) as passes:
-        adapt(engine, texts, _users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
+        run(_users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
     for index in range(_WARM_UP):
-        adapt(engine, texts, _users(engine, warm, k=k, batch=batch, round_index=-2 - index, seed=seed))
+        run(_users(engine, warm, k=k, batch=batch, round_index=-2 - index, seed=seed))
     spent_s = []
     for index in range(rounds):
         events = _users(engine, warm, k=k, batch=batch, round_index=index, seed=seed)
         begun_s = time.perf_counter()
-        adapt(engine, texts, events).users_BD.cpu()
+        run(events).cpu()
         spent_s.append(time.perf_counter() - begun_s)
     return AdaptTiming(
         batch=batch,
@@ -103,6 +119,22 @@ def time_adaptation(engine: Engine, *, k: int, batch: int, rounds: int, seed: in
         users_per_s=batch * rounds / sum(spent_s),
         num_forwards=len(passes),
         num_steps=_num_steps(engine),
+        linear=linear,
+    )
+
+
+def _exactly(engine: Engine, texts: ReadTexts, events: EventBatch) -> Tensor:
+    return adapt(engine, texts, events).users_BD
+
+
+def _linearly(engine: Engine, texts: ReadTexts, events: EventBatch) -> Tensor:
+    trained = engine.trained
+    return adapt_linearly(
+        trained.params,
+        trained.constants,
+        features_BT=texts.features_BT,
+        events=events,
+        adapts_by=engine.adapts_by,
     )
 
 

@@ -81,10 +81,13 @@ def evaluate_run(
     ranker = PromptRanker(
         folder=folder, settings=settings, dataset=dataset, watch=watch, on_fit=train_s.__setitem__
     )
-    unadapted = replace(ranker, adapted=False)
+    own = [
+        ranker,
+        *([replace(ranker, linear=True)] if options.linear else []),
+        replace(ranker, adapted=False),
+    ]
     rankers: dict[str, Callable[[], Ranker]] = {
-        ranker.name: partial(_same, ranker),
-        unadapted.name: partial(_same, unadapted),
+        **{one.name: partial(_same, one) for one in own},
         **factories,
     }
     results = evaluate(
@@ -96,7 +99,7 @@ def evaluate_run(
         progress=lambda progress: watch(_line(progress)),
     )
     # What was loaded took training all the same.
-    ours = {ranker.name, unadapted.name}
+    ours = {one.name for one in own}
     costs = [
         replace(cost, fit_s=train_s[cost.seed]) if cost.model in ours else cost for cost in results.costs
     ]

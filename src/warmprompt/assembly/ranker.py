@@ -58,7 +58,8 @@ class PromptRanker:
     @property
     def name(self) -> str:
         """The row label in tables."""
-        return "warmprompt" if self.adapted else "warmprompt, not adapted"
+        name = "warmprompt" if self.adapted else "warmprompt, not adapted"
+        return f"{name}, linear" if self.linear else name
 
     @property
     def num_parameters(self) -> int:

@@ -41,7 +41,11 @@ def adapt_command(
     from warmprompt.evaluation.machine import describe_machine
 
     engine = open_run(run).engine
-    timings = [time_adaptation(engine, k=k, batch=size, rounds=rounds) for size in batches]
+    timings = [
+        time_adaptation(engine, k=k, batch=size, rounds=rounds, linear=linear)
+        for linear in (False, True)
+        for size in batches
+    ]
     floor = measure_floor(engine)
     machine = describe_machine()
     backbone = engine.trained.manifest["backbone"]
@@ -67,12 +71,13 @@ def adapt_command(
 
 
 def _table(timings: list[AdaptTiming]) -> Table:
-    head = ("batch", "rounds", "p50, ms", "p99, ms", "users/s", "inner steps", "model passes")
+    head = ("adapts", "batch", "rounds", "p50, ms", "p99, ms", "users/s", "inner steps", "model passes")
     table = Table(*head, show_edge=False)
-    for column in table.columns:
+    for column in table.columns[1:]:
         column.justify = "right"
     for one in timings:
         table.add_row(
+            "in the linear response" if one.linear else "the prompt",
             str(one.batch),
             str(one.rounds),
             f"{one.p50_ms:.1f}",

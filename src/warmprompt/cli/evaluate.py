@@ -40,6 +40,12 @@ def app(
     attributes: Annotated[
         bool | None, typer.Option("--attributes/--no-attributes", help="Show the tested users' attributes.")
     ] = None,
+    linear: Annotated[
+        bool | None,
+        typer.Option(
+            "--linear/--no-linear", help="Add a row that adapts without running the language model."
+        ),
+    ] = None,
     candidates: Annotated[
         str | None, typer.Option("--candidates", help="full, sampled100 or query-only.")
     ] = None,
@@ -60,6 +66,7 @@ def app(
         "evaluate.seeds": whole_numbers("--seeds", seeds),
         "evaluate.baselines": names(baselines),
         "evaluate.attributes": attributes,
+        "evaluate.linear": linear,
         "evaluate.candidates": candidates,
         "evaluate.reading": reading,
         "evaluate.min_rating": min_rating,

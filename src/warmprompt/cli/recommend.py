@@ -34,6 +34,10 @@ def app(
     popularity: Annotated[
         bool, typer.Option("--popularity/--no-popularity", help="Count what is popular with everybody.")
     ] = True,
+    linear: Annotated[
+        bool,
+        typer.Option("--linear", help="Adapt in the language model's linear response, without running it."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each item is there, in sentences that are checked.")
     ] = False,
@@ -46,21 +50,32 @@ def app(
     attributes = _attributes(attribute or [])
     if num < 1:
         raise BadInputError(field="-n", value=num, remedy="Ask for at least 1 item.")
+    if linear and (explain or generate):
+        option = "--explain" if explain else "--generate"
+        raise BadInputError(
+            field=option, value="--linear", remedy="Leave out one: words need the adapted prompt."
+        )
+    from warmprompt.adaptation.personaliser import Known
     from warmprompt.assembly.runs import open_run
 
     begun_s = time.perf_counter()
     model = open_run(run)
     load_s = time.perf_counter() - begun_s
     events = liked_events(model, like or [], dislike or [])
+    about = (about or "").strip() or None
+    known = Known(events=events, about=about, attributes=attributes)
     begun_s = time.perf_counter()
-    state = model.adapt(events, about=about, attributes=attributes)
+    state = None if linear else model.adapt(events, about=about, attributes=attributes)
     adapted_s = time.perf_counter()
-    ranking = model.rank(state, num, popularity=popularity)
+    if state is None:
+        ranking = model.rank_linearly([known], num, popularity=popularity)[0]
+    else:
+        ranking = model.rank(state, num, popularity=popularity)
     ranked_s = time.perf_counter()
     told = {
-        "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in state.events],
-        "about": state.about,
-        "attributes": dict(state.attributes),
+        "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],
+        "about": about,
+        "attributes": attributes,
         "ranking": [
             {"place": place, "item": item, "title": title, "score": score}
             for place, (item, title, score) in enumerate(
@@ -68,10 +83,11 @@ def app(
             )
         ],
         "load_s": round(load_s, 3),
-        "adapt_ms": round(1000 * (adapted_s - begun_s), 2),
+        # In the linear response both are one.
+        "adapt_ms": None if state is None else round(1000 * (adapted_s - begun_s), 2),
         "rank_ms": round(1000 * (ranked_s - adapted_s), 2),
     }
-    if explain or generate:
+    if state is not None and (explain or generate):
         told |= _in_words(model, state, ranking.items, num, explain=explain, generate=generate)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
@@ -183,10 +199,11 @@ def _show(told: dict[str, Any], *, dislikes: int) -> None:
     if not (titles or told["about"] or told["attributes"]):
         console.print("nothing is known about this person: everybody would get this ranking")
     console.print(_table("title", told["ranking"]))
-    console.print(
-        f"adapted in {told['adapt_ms']:.0f} ms, ranked in {told['rank_ms']:.1f} ms "
-        f"(opened in {told['load_s']:.1f} s)"
-    )
+    if told["adapt_ms"] is None:
+        done = f"ranked in {told['rank_ms']:.1f} ms without running the language model"
+    else:
+        done = f"adapted in {told['adapt_ms']:.0f} ms, ranked in {told['rank_ms']:.1f} ms"
+    console.print(f"{done} (opened in {told['load_s']:.1f} s)")
     if "explanations" in told:
         console.print("why:")
         for one in told["explanations"]:
