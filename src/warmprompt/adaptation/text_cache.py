@@ -30,7 +30,7 @@ class TextCache:
             if text in self._kept:
                 self._kept.move_to_end(text)
                 return self._kept[text]
-        fresh = read(engine, [text])
+        fresh = self._read(engine, text)
         with self._lock:
             self._kept[text] = fresh
             while len(self._kept) > self._size:
@@ -41,6 +41,18 @@ class TextCache:
         """Return a text that is kept, None where it is not; nothing is read, kept or dropped."""
         with self._lock:
             return self._kept.get(text)
+
+    def forget(self, text: str) -> None:
+        """Drop a text."""
+        with self._lock:
+            self._kept.pop(text, None)
+
+    def __len__(self) -> int:
+        """Texts kept."""
+        return len(self._kept)
+
+    def _read(self, engine: Engine, text: str) -> ReadTexts:
+        return read(engine, [text])
 
 
 class Texts(Protocol):

@@ -17,8 +17,6 @@ B is users in a pass, K events, T text tokens, P prompt vectors, H hidden width,
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -26,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, adapt, read
+from warmprompt.adaptation.engine import Engine, adapt
+from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
 from warmprompt.data.episodes import EventBatch
 from warmprompt.meta.predict import ReadTexts
@@ -53,7 +52,7 @@ class Moved:
     offsets_PH: Floats
 
 
-class TextShelf:
+class TextShelf(TextCache):
     """User texts as the model has read them, the least recently used leaving first; safe between threads.
 
     Args:
@@ -61,39 +60,15 @@ class TextShelf:
     """
 
     def __init__(self, size: int = 256) -> None:
-        self._size = size
-        self._kept: OrderedDict[str, ReadTexts] = OrderedDict()
-        self._lock = threading.Lock()
+        super().__init__(size)
 
     def get(self, engine: Engine, text: str) -> ReadTexts:
         """Return a text as the model reads it alone, padded to the width that all texts share."""
-        if not text:
-            return engine.no_text
-        with self._lock:
-            if text in self._kept:
-                self._kept.move_to_end(text)
-                return self._kept[text]
-        alone = read(engine, [text])
-        fresh = _padded(alone, _text_width(engine, alone))
-        with self._lock:
-            self._kept[text] = fresh
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        return fresh
+        return super().get(engine, text) if text else engine.no_text
 
-    def peek(self, text: str) -> ReadTexts | None:
-        """Return a text that is kept, None where it is not; nothing is read, kept or dropped."""
-        with self._lock:
-            return self._kept.get(text)
-
-    def forget(self, text: str) -> None:
-        """Drop a text."""
-        with self._lock:
-            self._kept.pop(text, None)
-
-    def __len__(self) -> int:
-        """Texts kept."""
-        return len(self._kept)
+    def _read(self, engine: Engine, text: str) -> ReadTexts:
+        alone = super()._read(engine, text)
+        return _padded(alone, _text_width(engine, alone))
 
 
 def adapt_steadily(
