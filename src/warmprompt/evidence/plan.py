@@ -300,7 +300,7 @@ def _whole_numbers(told: Any, where: str) -> tuple[int, ...]:
 
 
 def _texts(told: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(told, list) or not all(isinstance(one, str) and one for one in told):
+    if not isinstance(told, list | tuple) or not all(isinstance(one, str) and one for one in told):
         raise BadInputError(field=where, value=told, remedy="Give a list of texts.")
     return tuple(told)
 
