@@ -55,6 +55,7 @@ def app(
         raise BadInputError(
             field=option, value="--linear", remedy="Leave out one: words need the adapted prompt."
         )
+    from warmprompt.adaptation.events import checked_about
     from warmprompt.adaptation.personaliser import Known
     from warmprompt.assembly.runs import open_run
 
@@ -62,7 +63,7 @@ def app(
     model = open_run(run)
     load_s = time.perf_counter() - begun_s
     events = liked_events(model, like or [], dislike or [])
-    about = (about or "").strip() or None
+    about = checked_about(about)
     known = Known(events=events, about=about, attributes=attributes)
     begun_s = time.perf_counter()
     state = None if linear else model.adapt(events, about=about, attributes=attributes)
