@@ -56,9 +56,21 @@ def import_source(
         RejectsError: More malformed rows than the share.
         StorageError: The tables could not be written.
     """
+    check_free(folder, overwrite=overwrite)
+    tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
+    return write_tables(folder, tables, manifest, overwrite=overwrite)
+
+
+def read_source(
+    source: Source, *, name: str, now_s: int, max_rejects: float = DEFAULT_MAX_REJECTS
+) -> tuple[Tables, Manifest]:
+    """Read a source and check it, without writing anything; arguments and errors as `import_source`.
+
+    Returns:
+        The tables, and their manifest without hashes and numbers of rows, which `write_tables` fills in.
+    """
     if not 0 <= max_rejects <= 1:
         raise BadInputError(field="--max-rejects", value=max_rejects, remedy="Give a share between 0 and 1.")
-    check_free(folder, overwrite=overwrite)
     users, items = IdIndex("user", typed=source.typed_ids), IdIndex("item", typed=source.typed_ids)
     logs = RejectLog("interactions"), RejectLog("items"), RejectLog("users")
     events = _read_events(source, users, items, logs[0], now_s)
@@ -94,7 +106,7 @@ def import_source(
         file_hashes={},
         imported_at_s=now_s,
     )
-    return write_tables(folder, tables, manifest, overwrite=overwrite)
+    return tables, manifest
 
 
 @dataclass(frozen=True, eq=False)
