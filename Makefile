@@ -37,23 +37,19 @@ help:
 	$(PIP) $(TORCH) --editable .
 	touch $@
 
-.venv/.serve: .venv/.core
-	$(PIP) $(TORCH) --editable '.[serve]'
-	touch $@
-
 .venv/.risk: .venv/.core
 	$(PIP) $(TORCH) --editable '.[risk]'
 	touch $@
 
 .venv/.dev: .venv/.core
-	$(PIP) $(TORCH) --editable '.[peft,eval,evidence,serve,risk,docs,dev]'
+	$(PIP) $(TORCH) --editable '.[risk,docs,dev]'
 	$(BIN)/python -m pip check
 	touch $@
 
 demo: .venv/.core
 	$(BIN)/python -m warmprompt.demo --out $(OUT)
 
-serve: .venv/.serve
+serve: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
 	$(BIN)/warmprompt serve $(OUT)
 
