@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from warmprompt.settings import EvaluateSettings, Settings, load_settings
     from warmprompt.types import Event
 
+    __version__: str
+
 __all__ = [
     "BadInputError",
     "EvaluateSettings",

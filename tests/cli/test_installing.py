@@ -96,7 +96,7 @@ def test_other_modules_have_no_command(installed, clone, module):
 
 
 def test_a_missing_package_of_the_risk_chapter_is_told_before_work_begins(monkeypatch, capfd):
-    # As in an environment with the core alone: the last of its packages is missing, and no module is loaded yet.
+    # As with the core alone: the last of its packages is missing, and no module of it is loaded yet.
     for name in [name for name in sys.modules if name.startswith("warmprompt.risk")]:
         monkeypatch.delitem(sys.modules, name)
     find = sys.modules["importlib.util"].find_spec
