@@ -29,8 +29,6 @@ from warmprompt.meta.checkpoint import load_trained
 from warmprompt.settings import EvaluateSettings
 from warmprompt.types import Ranker
 
-PRODUCT = "warmprompt"
-
 
 def evaluate_run(
     folder: Path | str,
@@ -69,7 +67,7 @@ def evaluate_run(
         min_rating=options.min_rating,
         attributes=options.attributes,
     )
-    plan = Plan(seeds=options.seeds or (settings.train.seed,), product=PRODUCT)
+    plan = Plan(seeds=options.seeds or (settings.train.seed,))
     for name in options.baselines:
         baseline(name)  # refuses an unknown one before anything else
     out = None if out is None else _writable(Path(out))
@@ -90,12 +88,12 @@ def evaluate_run(
         **{one.name: partial(_same, one) for one in own},
         **factories,
     }
+    plan = replace(plan, product=ranker.name, variants=tuple(one.name for one in own[1:]))
     results = evaluate(
         rankers,
         dataset,
         protocol,
         plan,
-        commit=f"warmprompt {version('warmprompt')}",
         progress=lambda progress: watch(_line(progress)),
     )
     # What was loaded took training all the same.
@@ -103,7 +101,7 @@ def evaluate_run(
     costs = [
         replace(cost, fit_s=train_s[cost.seed]) if cost.model in ours else cost for cost in results.costs
     ]
-    results = replace(results, costs=tuple(costs))
+    results = replace(results, costs=tuple(costs), commit=f"warmprompt {version('warmprompt')}")
     if out is not None:
         save_results(results, out)
         write_atomic(out.with_name("report.md"), render_markdown(results).encode())

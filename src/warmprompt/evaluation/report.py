@@ -53,7 +53,7 @@ def _difference_table(results: Results) -> str:
     product = results.differences[0].product
     body = [
         [
-            row.baseline + (" (best)" if row.best else ""),
+            row.baseline + (" (best)" if row.best else " (own)" if row.is_product else ""),
             str(row.k),
             row.metric,
             f"{row.value:+.4f}",
@@ -64,9 +64,10 @@ def _difference_table(results: Results) -> str:
         for row in results.differences
     ]
     return (
-        f"## {product} minus each baseline\n\nPaired by user; p by permutation of signs, corrected by Holm "
-        "over all rows of this table; (best): the best of its cell on the first seed's validation users.\n\n"
-        + markdown_table(["baseline", "K", "metric", "difference", "95 % interval", "p", "Holm p"], body)
+        f"## {product} minus each other row\n\nPaired by user; p by permutation of signs, corrected by Holm "
+        "over all rows of this table. (best): the best baseline of its cell on the first seed's validation "
+        f"users. (own): {product} itself in another form, and no baseline.\n\n"
+        + markdown_table(["row", "K", "metric", "difference", "95 % interval", "p", "Holm p"], body)
     )
 
 

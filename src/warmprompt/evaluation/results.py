@@ -30,6 +30,7 @@ class Row:
         seed: The split seed, or None for users averaged over all seeds.
         value: Mean over users.
         low, high: 95 % bootstrap interval of `value` over users.
+        is_product: Whether the model is the product, in any of its forms, and no baseline.
     """
 
     model: str
@@ -41,16 +42,19 @@ class Row:
     low: float
     high: float
     num_users: int
+    is_product: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The product's value minus a baseline's, paired by user, seeds averaged within the user.
+    """The product's value minus another row's, paired by user, seeds averaged within the user.
 
     Attributes:
+        baseline: The other row: a baseline, or the product in another form.
         p: Two-sided paired permutation p-value.
-        p_holm: `p` corrected over all differences of the table (baselines x K x metrics).
-        best: Whether the baseline is the cell's best on the first seed's validation users.
+        p_holm: `p` corrected over all differences of the table (rows x K x metrics).
+        best: Whether the row is the cell's best baseline on the first seed's validation users.
+        is_product: Whether the other row is the product in another form, which is never "best".
     """
 
     product: str
@@ -64,6 +68,7 @@ class Difference:
     p_holm: float
     best: bool
     num_users: int
+    is_product: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
