@@ -7,22 +7,19 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.training import open_data, settings_of
+from warmprompt.assembly.tuning import FAIR, choose_settings, default_budget_s, fair_baselines
 from warmprompt.assembly.watching import Watch, ignore
-from warmprompt.backbone.text import embed_texts
 from warmprompt.backbone.threads import use_threads
 from warmprompt.baselines.registry import baseline
-from warmprompt.baselines.tuned import tuned_settings
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.evaluation.plot import plot_metrics
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evaluation.report import render_markdown
-from warmprompt.evaluation.results import Results, save_results
+from warmprompt.evaluation.results import Results, Tuning, save_results
 from warmprompt.evaluation.runner import Plan, Progress, evaluate
 from warmprompt.files import write_atomic
 from warmprompt.meta.checkpoint import load_trained
@@ -68,13 +65,32 @@ def evaluate_run(
         attributes=options.attributes,
     )
     plan = Plan(seeds=options.seeds or (settings.train.seed,))
-    for name in options.baselines:
+    for name in options.baselines or ():
         baseline(name)  # refuses an unknown one before anything else
     out = None if out is None else _writable(Path(out))
     dataset = dataset or open_data(settings, watch=watch)
-    factories = {name: baseline(name, **_settings_of(name, dataset)) for name in options.baselines}
     _check_data(dataset, trained.manifest["data"])
     use_threads(settings.train.threads)
+    names = options.baselines
+    if names is None:
+        names = fair_baselines(dataset.num_items)
+        if left_out := [name for name in FAIR if name not in names]:
+            watch(f"left out, as the fit would not fit in memory: {', '.join(left_out)}")
+    budget_s = options.tune_budget
+    chosen = choose_settings(
+        names,
+        dataset,
+        protocol,
+        Tuning(
+            budget_s=default_budget_s(dataset, trained.manifest) if budget_s is None else budget_s,
+            seed=settings.train.seed,
+            ks=protocol.ks,
+            num_users=0,
+        ),
+        folder=folder / "tuning",
+        watch=watch,
+    )
+    factories = {name: baseline(name, **chosen.settings[name]) for name in names}
     train_s: dict[int, float] = {}
     ranker = PromptRanker(
         folder=folder, settings=settings, dataset=dataset, watch=watch, on_fit=train_s.__setitem__
@@ -101,18 +117,18 @@ def evaluate_run(
     costs = [
         replace(cost, fit_s=train_s[cost.seed]) if cost.model in ours else cost for cost in results.costs
     ]
-    results = replace(results, costs=tuple(costs), commit=f"warmprompt {version('warmprompt')}")
+    results = replace(
+        results,
+        costs=tuple(costs),
+        commit=f"warmprompt {version('warmprompt')}",
+        baselines=chosen.rows,
+        tuning=chosen.tuning,
+    )
     if out is not None:
         save_results(results, out)
         write_atomic(out.with_name("report.md"), render_markdown(results).encode())
         plot_metrics(results, out.with_name("metrics.png"))
     return results
-
-
-def _settings_of(name: str, dataset: Dataset) -> dict[str, Any]:
-    """Return a baseline's tuned settings; the one that compares texts by embedding is handed the vectors."""
-    vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if name == "content-vectors" else {}
-    return {**tuned_settings(dataset.name, name), **vectors}
 
 
 def _same(ranker: Ranker) -> Ranker:

@@ -33,6 +33,14 @@ def app(
     baselines: Annotated[
         str | None, typer.Option("--baselines", help="Models to compare with, such as toppop,itemknn,ease.")
     ] = None,
+    tune_budget: Annotated[
+        float | None,
+        typer.Option(
+            "--tune-budget",
+            help="Processor seconds to search the baselines' settings on validation users; 0 for none. "
+            "Without it: what training took, 600 at most, and none where settings are recorded.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="JSON file for the rows; report.md and metrics.png go beside it."),
@@ -65,6 +73,7 @@ def app(
         "evaluate.k": whole_numbers("--k", k),
         "evaluate.seeds": whole_numbers("--seeds", seeds),
         "evaluate.baselines": names(baselines),
+        "evaluate.tune_budget": tune_budget,
         "evaluate.attributes": attributes,
         "evaluate.linear": linear,
         "evaluate.candidates": candidates,
@@ -78,11 +87,19 @@ def app(
         results = evaluate_run(run, options, out=out, watch=watch)
     console = screen()
     console.print(metric_table(results))
+    console.print(baselines_text(results))
     if missing := sorted(set(options.k) - {row.k for row in results.rows}):
         listed = ", ".join(map(str, missing))
         console.print(f"left out, as too few tested users have that many events: K = {listed}")
     if out is not None:
         console.print(f"wrote {out}, {out.with_name('report.md')}, {out.with_name('metrics.png')}")
+
+
+def baselines_text(results: Results) -> str:
+    """Return how the baselines were tuned, and their settings."""
+    from warmprompt.evaluation.report import baselines_caption, settings_lines
+
+    return "\n".join([baselines_caption(results), *(f"  {line}" for line in settings_lines(results))]).strip()
 
 
 def metric_table(results: Results, metric: str = _METRIC) -> Table:
