@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from warmprompt.evaluation.lists import ACCURACY, COVERAGE, MEANINGS
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.results import BaselineSettings, Cost, Results, Row, SeedCounts
 
@@ -23,7 +24,8 @@ def render_markdown(results: Results) -> str:
         sections.append(
             "**These candidates exist to compare with papers only; they change the order of models.**\n"
         )
-    sections.extend(_metric_table(results, metric) for metric in METRICS)
+    told = {row.metric for row in results.rows}
+    sections.extend(_metric_table(results, metric) for metric in (*METRICS, *MEANINGS) if metric in told)
     if results.differences:
         sections.append(_difference_table(results))
     if results.baselines:
@@ -116,12 +118,14 @@ def _metric_table(results: Results, metric: str) -> str:
 
     def cell(model: str, k: int) -> str:
         row = rows[model, k]
-        value = f"**{row.value:.4f}**" if row.value == best[k] else f"{row.value:.4f}"
-        return f"{value} [{row.low:.4f}, {row.high:.4f}]"
+        is_best = metric in ACCURACY and row.value == best[k]
+        value = f"**{row.value:.4f}**" if is_best else f"{row.value:.4f}"
+        return value if metric == COVERAGE else f"{value} [{row.low:.4f}, {row.high:.4f}]"
 
     num_users = ["users", *(str(rows[models[0], k].num_users) for k in ks)] if models else []
     body = [[model, *(cell(model, k) for k in ks)] for model in models]
-    return f"## {metric}\n\n" + markdown_table(["", *(f"K = {k}" for k in ks)], [*body, num_users])
+    meaning = f"{MEANINGS[metric]}\n\n" if metric in MEANINGS else ""
+    return f"## {metric}\n\n{meaning}" + markdown_table(["", *(f"K = {k}" for k in ks)], [*body, num_users])
 
 
 def _difference_table(results: Results) -> str:

@@ -191,6 +191,7 @@ class EvaluateSettings:
             as the machine's memory allows.
         tune_budget: Processor seconds to search the baselines' settings on validation users, 0 for none;
             without it as many as training took, 600 at most, and none where settings are recorded.
+        metrics: Metrics beside HR@10, NDCG@10 and MRR, such as Recall@10; all names every one.
         candidates: What a query item competes with; only full belongs in a main table.
         reading: For cold-item, whether new items compete alone or with all.
         min_rating: Ratings below it are no query positives; without it every event is one.
@@ -203,6 +204,7 @@ class EvaluateSettings:
     seeds: tuple[CountOrZero, ...] = ()
     baselines: Names | None = None
     tune_budget: PositiveOrZero | None = None
+    metrics: Names = ()
     candidates: Literal["full", "sampled100", "query-only"] = "full"
     reading: Literal["new-only", "mixed"] = "new-only"
     min_rating: Finite | None = None
