@@ -72,6 +72,7 @@ def test_variables_that_are_no_settings_are_left_alone():
         ("EVALUATE__SEEDS", "3", (3,)),
         ("EVALUATE__ATTRIBUTES", "true", True),
         ("EVALUATE__BASELINES", "toppop, ease", ("toppop", "ease")),
+        ("EVALUATE__BASELINES", "", None),
         ("TRAIN__PROMPT_LR", "1e-2", 0.01),
         ("EVALUATE__MIN_RATING", "", None),
         ("BACKBONE__NUM_LAYERS", "", None),

@@ -52,7 +52,7 @@ from warmprompt.scoring.memory import NOTHING, remember
 from warmprompt.settings import Settings, from_mapping, to_mapping
 
 _ELAPSED = Path("training", "elapsed.json")
-_OURS = {MANIFEST, "model.safetensors", "items.parquet", "training", "tensorboard"}
+_OURS = {MANIFEST, "model.safetensors", "items.parquet", "training", "tensorboard", "tuning"}
 _RESULTS = {"results.json", "report.md", "metrics.png"}
 
 
@@ -99,7 +99,7 @@ def fit_run(
 ) -> Trained:
     """Train on exactly these users and store the run; arguments and errors as `train_run`."""
     use_threads(settings.train.threads)
-    begun_s = time.monotonic()
+    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     identity = _identity(settings, training, validation)
     finished = _prepare(folder, identity, overwrite=overwrite)
     if finished is not None:
@@ -113,14 +113,19 @@ def fit_run(
     saved = load_state(folder / STATE, identity=identity, device=device)
     start = build_start(settings, training, validation, learner=learner, watch=watch)
     state = saved or start_training(learner, start.params)
-    elapsed_s = _elapsed(folder) if saved else 0.0
+    elapsed = _elapsed(folder) if saved else {}
     if saved:
         watch(f"going on after {_where(saved)}")
 
+    def spent() -> dict[str, float]:
+        return {
+            "train_s": elapsed.get("train_s", 0.0) + time.monotonic() - begun_s,
+            "train_cpu_s": elapsed.get("train_cpu_s", 0.0) + time.process_time() - begun_cpu_s,
+        }
+
     def save(now: TrainState) -> None:
         save_state(folder / STATE, now, identity=identity)
-        spent_s = elapsed_s + time.monotonic() - begun_s
-        write_atomic(folder / _ELAPSED, json.dumps({"train_s": spent_s}).encode())
+        write_atomic(folder / _ELAPSED, json.dumps(spent()).encode())
 
     with writing_to(folder / "tensorboard"), write_scalars(folder / "tensorboard") as write:
         state = train(
@@ -186,8 +191,8 @@ def fit_run(
         trained = replace(trained, memory=memory, recall=recall)
     watch("learning what genres are called")
     trained = learn_named_genres(trained, start.material, seed=settings.train.seed)
-    spent = {"train_s": elapsed_s + time.monotonic() - begun_s, "peak_memory_mb": peak_memory_mb()}
-    save_trained(folder, replace(trained, manifest={**trained.manifest, **spent}))
+    cost = {**spent(), "peak_memory_mb": peak_memory_mb()}
+    save_trained(folder, replace(trained, manifest={**trained.manifest, **cost}))
     shutil.rmtree(folder / "training", ignore_errors=True)
     return load_trained(folder, device=device)
 
@@ -373,9 +378,9 @@ def _where(state: TrainState) -> str:
     return f"stage {state.stage + 1}, epoch {state.epoch}, batch {state.batch}"
 
 
-def _elapsed(folder: Path) -> float:
-    """Return the seconds that earlier, interrupted runs took; 0 where that was not kept."""
+def _elapsed(folder: Path) -> dict[str, float]:
+    """Return the seconds that earlier, interrupted runs took; nothing where that was not kept."""
     try:
-        return float(json.loads((folder / _ELAPSED).read_text())["train_s"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+        return {name: float(value) for name, value in json.loads((folder / _ELAPSED).read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

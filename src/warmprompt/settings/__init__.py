@@ -273,7 +273,9 @@ def _from_text(hint: Any, given: _Given) -> Any:
 def _element_of(hint: Any) -> Any:
     """Return the annotation of a tuple setting's elements, or None for a setting of one value."""
     bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    return get_args(bare)[0] if get_origin(bare) is tuple else None
+    # A tuple that may be none is a union with None.
+    of_several = [bare, *get_args(bare)]
+    return next((get_args(one)[0] for one in of_several if get_origin(one) is tuple), None)
 
 
 def _read_toml(file: Path) -> dict[str, object]:

@@ -187,7 +187,11 @@ class EvaluateSettings:
         protocol: How support and query are drawn.
         k: Sizes of the support set.
         seeds: Split seeds, none of them meaning the run's own; models for others are trained first.
-        baselines: Models to compare with.
+        baselines: Models to compare with; without it toppop, itemknn, userknn, ease, ials and blend, as far
+            as the machine's memory allows.
+        tune_budget: Processor seconds to search the baselines' settings on validation users, 0 for none;
+            without it as many as training took, 600 at most, and none where settings are recorded.
+        metrics: Metrics beside HR@10, NDCG@10 and MRR, such as Recall@10; all names every one.
         candidates: What a query item competes with; only full belongs in a main table.
         reading: For cold-item, whether new items compete alone or with all.
         min_rating: Ratings below it are no query positives; without it every event is one.
@@ -198,7 +202,9 @@ class EvaluateSettings:
     protocol: Literal["random", "next", "gap10", "next10", "temporal", "cold-item"] = "random"
     k: Counts = (0, 1, 3, 5, 10, 20)
     seeds: tuple[CountOrZero, ...] = ()
-    baselines: Names = ("toppop", "itemknn", "ease")
+    baselines: Names | None = None
+    tune_budget: PositiveOrZero | None = None
+    metrics: Names = ()
     candidates: Literal["full", "sampled100", "query-only"] = "full"
     reading: Literal["new-only", "mixed"] = "new-only"
     min_rating: Finite | None = None
