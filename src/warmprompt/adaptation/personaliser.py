@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,36 +31,19 @@ from warmprompt.adaptation.events import (
     user_text,
 )
 from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.text_cache import TextCache, Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
 from warmprompt.adaptation.variants import adapt_variants
+from warmprompt.backbone.threads import use_threads
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError
 from warmprompt.meta.predict import Adapted, ReadTexts
 from warmprompt.scoring.ranking import top_n
-from warmprompt.types import Event, Floats, ItemId, Support
+from warmprompt.types import Event, Floats, ItemId, Support, short_repr
 
 _CHUNK = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """The best items for a user, best first; equal scores are ordered as the catalogue is.
-
-    Attributes:
-        items: Item ids.
-        titles: Their titles.
-        scores: Their scores; only differences between items of one user mean something.
-    """
-
-    items: tuple[ItemId, ...]
-    titles: tuple[str, ...]
-    scores: tuple[float, ...]
-
-    def __len__(self) -> int:
-        """Places filled; fewer than asked for where there are fewer candidates."""
-        return len(self.items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +59,8 @@ class Known:
     events: Sequence[Event] = ()
     about: str | None = None
     attributes: Mapping[str, str] | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,6 +82,23 @@ class Personaliser:
     lookup: TitleIndex
     texts: Texts
     clock: Callable[[], float]
+
+    def __repr__(self) -> str:
+        """Return one line: what was trained on what, and how much can be ranked."""
+        told = self.engine.trained.manifest
+        scale = (
+            "no ratings" if self.rating_scale is None else "ratings {:g} to {:g}".format(*self.rating_scale)
+        )
+        data, backbone = (str(told[part]["name"])[-60:] for part in ("data", "backbone"))
+        return (
+            f"Personaliser({self.engine.trained.learner} on {data!r}, {len(self.items):,} items, {scale}, "
+            f"backbone {backbone!r})"
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
+        vars(self).update(state)
+        use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
 
     @property
     def rating_scale(self) -> tuple[float, float] | None:

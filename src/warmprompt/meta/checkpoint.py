@@ -39,7 +39,7 @@ from warmprompt.meta.trainer import TrainState
 from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.scoring.posterior import Believed
 from warmprompt.scoring.words import Words
-from warmprompt.types import ItemId
+from warmprompt.types import ItemId, short_repr
 
 FORMAT = 7
 # Format 3 knows no words, format 4 no map for new items, format 5 no dictionary of genres, format 6 no
@@ -85,6 +85,8 @@ class Trained:
     memory: Memory | None = None
     recall: RecallWeights = NOTHING
     genres: GenreWords | None = None
+
+    __repr__ = short_repr
 
     @property
     def least_rating(self) -> float | None:
