@@ -14,13 +14,20 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from warmprompt.adaptation.engine import Engine, adapt, check_text, read, score, users_linearly
+from warmprompt.adaptation.engine import (
+    Engine,
+    adapt,
+    check_text,
+    cosines,
+    read,
+    score,
+    users_linearly,
+)
 from warmprompt.adaptation.events import (
     checked_about,
     checked_attributes,
@@ -30,12 +37,14 @@ from warmprompt.adaptation.events import (
     user_text,
 )
 from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.selection import Mask, Selection, places_of
 from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.text_cache import TextCache, Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
 from warmprompt.adaptation.variants import adapt_variants
+from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
-from warmprompt.errors import BadInputError, MismatchError, UserError
+from warmprompt.errors import BadInputError, MismatchError, UnknownNameError, UserError
 from warmprompt.meta.predict import Adapted, ReadTexts
 from warmprompt.scoring.ranking import top_n
 from warmprompt.types import Event, Floats, ItemId, Support
@@ -88,6 +97,7 @@ class Personaliser:
         lookup: Titles to items.
         texts: User texts read before.
         clock: Returns the present, seconds since 1970; events cannot be later.
+        hidden: Items that no ranking holds; see `hide`.
     """
 
     engine: Engine
@@ -96,6 +106,7 @@ class Personaliser:
     lookup: TitleIndex
     texts: Texts
     clock: Callable[[], float]
+    hidden: frozenset[ItemId] = frozenset()
 
     @property
     def rating_scale(self) -> tuple[float, float] | None:
@@ -186,26 +197,32 @@ class Personaliser:
         n: int = 10,
         *,
         candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002 - the word that everybody knows
         popularity: bool = True,
     ) -> Ranking:
-        """Rank the catalogue for a user; items of the user's events are left out.
+        """Rank the catalogue for a user; items of the user's events and hidden ones are left out.
 
         Args:
             state: From `adapt` or `observe` of this model.
             n: Places, at least 1.
             candidates: Rank only these items.
+            exclude: Rank none of these items.
+            filter: Rank only items with these attributes, such as {"genres": ["Comedy", "Drama"]} or
+                {"year": {"min": 1990}}; see `data.attributes`. Where none is left the ranking is empty.
             popularity: False leaves out what is popular with everybody.
 
         Raises:
             MismatchError: Another model made the state.
-            UnknownNameError: A candidate that the model was not trained with.
-            BadInputError: `n` is no whole number of at least 1.
+            UnknownNameError: An item, an attribute or a value of one that the model was not trained with.
+            BadInputError: `n` is no whole number of at least 1, or the filter is of another form.
         """
         self._check_own(state)
         _check_places(n)
+        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = support_of(state.events, index=self.index)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
-        return self._rankings(scores_1V, [support], n, candidates)[0]
+        return self._rankings(scores_1V, [support], n, mask)[0]
 
     def rank_linearly(
         self,
@@ -213,6 +230,8 @@ class Personaliser:
         n: int = 10,
         *,
         candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002
         popularity: bool = True,
     ) -> list[Ranking]:
         """Rank for many users as their prompts would, without moving any: no pass of the language model.
@@ -225,12 +244,15 @@ class Personaliser:
             users: What is told of each.
             n: Places for each, at least 1.
             candidates: Rank only these items.
+            exclude: Rank none of these items.
+            filter: Rank only items with these attributes, as in `rank`.
             popularity: False leaves out what is popular with everybody.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
         """
         _check_places(n)
+        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = self._all_checked(users)
         rankings: list[Ranking] = []
         for start in range(0, len(checked), _CHUNK):
@@ -238,8 +260,65 @@ class Personaliser:
             supports = [support_of(known.events, index=self.index) for known in part]
             users_BD = users_linearly(self.engine, [_text_of(known) for known in part], supports)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
-            rankings += self._rankings(scores_BV, supports, n, candidates)
+            rankings += self._rankings(scores_BV, supports, n, mask)
         return rankings
+
+    def similar(
+        self,
+        item: ItemId,
+        n: int = 10,
+        *,
+        candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Ranking:
+        """Return the items most like an item; scores are cosines, 1 at most.
+
+        Item vectors are those that rankings are made with, so items are alike whom the same people like. Of
+        an item without events only its text is known, and its vector lies where items with such texts lie.
+        How popular an item is plays no part.
+
+        Args:
+            item: Its id; it may be hidden, and is itself left out.
+            n: Places, at least 1.
+            candidates: Rank only these items.
+            exclude: Rank none of these items.
+            filter: Rank only items with these attributes, as in `rank`.
+
+        Raises:
+            UnknownNameError: As `rank`; also for an item of which nothing at all is known.
+            BadInputError: As `rank`.
+        """
+        _check_places(n)
+        (place,) = places_of([item], self.index, field="item")
+        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
+        cosines_1V, comparable_V = cosines(self.engine.catalogue_VD, place)
+        if not comparable_V[place]:
+            remedy = "It has neither events nor a text that the model reads: nothing is similar to it."
+            raise UnknownNameError(field="item", value=item, remedy=remedy)
+        mask = comparable_V if mask is None else mask & comparable_V
+        own = Support(user="", items_K=np.array([place], np.int32), ratings_K=np.array([np.nan], np.float32))
+        return self._rankings(cosines_1V, [own], n, mask)[0]
+
+    def hide(self, items: Sequence[ItemId]) -> Personaliser:
+        """Return the same model with items hidden: in no ranking, though users may have events with them.
+
+        All else is shared, states too. Hiding wins over `candidates`.
+
+        Raises:
+            UnknownNameError: An item that the model was not trained with.
+        """
+        places = places_of(items, self.index, field="item to hide")
+        return replace(self, hidden=self.hidden | {self.items[place] for place in places})
+
+    def show(self, items: Sequence[ItemId]) -> Personaliser:
+        """Return the same model with items no longer hidden; those that were not hidden stay as they are.
+
+        Raises:
+            UnknownNameError: An item that the model was not trained with.
+        """
+        places = places_of(items, self.index, field="item to show")
+        return replace(self, hidden=self.hidden - {self.items[place] for place in places})
 
     def find(self, title: str) -> ItemId:
         """Return the item that a title means; see `titles.find_title` for what is forgiven.
@@ -312,9 +391,8 @@ class Personaliser:
         ]
 
     def _rankings(
-        self, scores_BV: Floats, supports: Sequence[Support], n: int, candidates: Sequence[ItemId] | None
+        self, scores_BV: Floats, supports: Sequence[Support], n: int, mask: Mask | None
     ) -> list[Ranking]:
-        mask = None if candidates is None else self._mask(candidates)
         best_BN = top_n(scores_BV, n, excluded=[support.items_K for support in supports], candidates=mask)
         trained = self.engine.trained
         found = [[int(item) for item in best_N if item >= 0] for best_N in best_BN]
@@ -327,15 +405,8 @@ class Personaliser:
             for best, scores_V in zip(found, scores_BV, strict=True)
         ]
 
-    def _mask(self, candidates: Sequence[ItemId]) -> NDArray[np.bool_]:
-        if isinstance(candidates, str | bytes):
-            raise BadInputError(field="candidates", value=candidates, remedy="Give a list of item ids.")
-        mask = np.zeros(len(self.items), dtype=np.bool_)
-        for item in candidates:
-            if item not in self.index:
-                raise unknown_item(item, self.index, field="candidate")
-            mask[self.index[item]] = True
-        return mask
+    def _mask(self, selection: Selection) -> Mask | None:
+        return selection.mask(self.index, self.engine.trained.attributes, self.hidden)
 
     def _check_own(self, state: UserState) -> None:
         if not isinstance(state, UserState):
