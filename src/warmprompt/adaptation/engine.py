@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, repeat_prefix
@@ -31,9 +29,6 @@ from warmprompt.meta.predict import (
 )
 from warmprompt.scoring.memory import recall
 from warmprompt.types import Floats, Support
-
-Mask = NDArray[np.bool_]
-_TINY = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,17 +173,6 @@ def score(
         least_rating=trained.least_rating,
     )
     return scored + added_BV
-
-
-@torch.no_grad()
-def cosines(vectors_VD: Tensor, item: int) -> tuple[Floats, Mask]:
-    """Return the cosines of one item's vector with all others, (1, V), and which items have a vector, (V,).
-
-    An item of which nothing is known has the zero vector, which has no direction; its cosine is given as 0.
-    """
-    lengths_V = vectors_VD.norm(dim=1)
-    cosines_V = vectors_VD @ vectors_VD[item] / (lengths_V * lengths_V[item]).clamp(min=_TINY)
-    return cosines_V.clamp(-1, 1).cpu().numpy()[None], (lengths_V > _TINY**0.5).cpu().numpy()
 
 
 def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:

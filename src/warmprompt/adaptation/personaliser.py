@@ -11,19 +11,16 @@ was told in parts. B is users, V items, D factors.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from warmprompt.adaptation.engine import (
     Engine,
     adapt,
     check_text,
-    cosines,
     read,
     score,
     users_linearly,
@@ -37,38 +34,20 @@ from warmprompt.adaptation.events import (
     user_text,
 )
 from warmprompt.adaptation.packing import frozen
-from warmprompt.adaptation.selection import Mask, Selection, places_of
+from warmprompt.adaptation.rankings import Ranking
+from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
+from warmprompt.adaptation.similar import similar_items
 from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.text_cache import TextCache, Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
 from warmprompt.adaptation.variants import adapt_variants
 from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
-from warmprompt.errors import BadInputError, MismatchError, UnknownNameError, UserError
+from warmprompt.errors import BadInputError, MismatchError, UserError
 from warmprompt.meta.predict import Adapted, ReadTexts
-from warmprompt.scoring.ranking import top_n
-from warmprompt.types import Event, Floats, ItemId, Support
+from warmprompt.types import Event, ItemId
 
 _CHUNK = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """The best items for a user, best first; equal scores are ordered as the catalogue is.
-
-    Attributes:
-        items: Item ids.
-        titles: Their titles.
-        scores: Their scores; only differences between items of one user mean something.
-    """
-
-    items: tuple[ItemId, ...]
-    titles: tuple[str, ...]
-    scores: tuple[float, ...]
-
-    def __len__(self) -> int:
-        """Places filled; fewer than asked for where there are fewer candidates."""
-        return len(self.items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +188,7 @@ class Personaliser:
             candidates: Rank only these items.
             exclude: Rank none of these items.
             filter: Rank only items with these attributes, such as {"genres": ["Comedy", "Drama"]} or
-                {"year": {"min": 1990}}; see `data.attributes`. Where none is left the ranking is empty.
+                {"year": {"min": 1990}} (see `data.attributes`); none at all where none has them.
             popularity: False leaves out what is popular with everybody.
 
         Raises:
@@ -218,11 +197,11 @@ class Personaliser:
             BadInputError: `n` is no whole number of at least 1, or the filter is of another form.
         """
         self._check_own(state)
-        _check_places(n)
+        check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = support_of(state.events, index=self.index)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
-        return self._rankings(scores_1V, [support], n, mask)[0]
+        return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def rank_linearly(
         self,
@@ -245,13 +224,13 @@ class Personaliser:
             n: Places for each, at least 1.
             candidates: Rank only these items.
             exclude: Rank none of these items.
-            filter: Rank only items with these attributes, as in `rank`.
+            filter: As in `rank`.
             popularity: False leaves out what is popular with everybody.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
         """
-        _check_places(n)
+        check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = self._all_checked(users)
         rankings: list[Ranking] = []
@@ -260,7 +239,7 @@ class Personaliser:
             supports = [support_of(known.events, index=self.index) for known in part]
             users_BD = users_linearly(self.engine, [_text_of(known) for known in part], supports)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
-            rankings += self._rankings(scores_BV, supports, n, mask)
+            rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
 
     def similar(
@@ -272,38 +251,20 @@ class Personaliser:
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002
     ) -> Ranking:
-        """Return the items most like an item; scores are cosines, 1 at most.
-
-        Item vectors are those that rankings are made with, so items are alike whom the same people like. Of
-        an item without events only its text is known, and its vector lies where items with such texts lie.
-        How popular an item is plays no part.
-
-        Args:
-            item: Its id; it may be hidden, and is itself left out.
-            n: Places, at least 1.
-            candidates: Rank only these items.
-            exclude: Rank none of these items.
-            filter: Rank only items with these attributes, as in `rank`.
+        """Return the items most like an item, which may be hidden; scores are cosines (see `similar`).
 
         Raises:
-            UnknownNameError: As `rank`; also for an item of which nothing at all is known.
+            UnknownNameError: As `rank`; also for an item of which nothing is known.
             BadInputError: As `rank`.
         """
-        _check_places(n)
+        check_places(n)
         (place,) = places_of([item], self.index, field="item")
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        cosines_1V, comparable_V = cosines(self.engine.catalogue_VD, place)
-        if not comparable_V[place]:
-            remedy = "It has neither events nor a text that the model reads: nothing is similar to it."
-            raise UnknownNameError(field="item", value=item, remedy=remedy)
-        mask = comparable_V if mask is None else mask & comparable_V
-        own = Support(user="", items_K=np.array([place], np.int32), ratings_K=np.array([np.nan], np.float32))
-        return self._rankings(cosines_1V, [own], n, mask)[0]
+        scores_1V, support, mask = similar_items(self.engine.catalogue_VD, place, item, mask)
+        return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def hide(self, items: Sequence[ItemId]) -> Personaliser:
-        """Return the same model with items hidden: in no ranking, though users may have events with them.
-
-        All else is shared, states too. Hiding wins over `candidates`.
+        """Return this model with items in no ranking, not even as candidates; users may have them in events.
 
         Raises:
             UnknownNameError: An item that the model was not trained with.
@@ -312,11 +273,7 @@ class Personaliser:
         return replace(self, hidden=self.hidden | {self.items[place] for place in places})
 
     def show(self, items: Sequence[ItemId]) -> Personaliser:
-        """Return the same model with items no longer hidden; those that were not hidden stay as they are.
-
-        Raises:
-            UnknownNameError: An item that the model was not trained with.
-        """
+        """Return this model with items no longer hidden; arguments and errors as `hide`."""
         places = places_of(items, self.index, field="item to show")
         return replace(self, hidden=self.hidden - {self.items[place] for place in places})
 
@@ -328,8 +285,10 @@ class Personaliser:
         Raises:
             UnknownNameError: None or several; names the nearest titles.
         """
-        untitled = self._untitled(title)
-        return self.items[find_title(self.lookup, title) if untitled is None else untitled]
+        item = known_item(title, self.index)
+        if item is not None and not self.title(item):
+            return item
+        return self.items[find_title(self.lookup, title)]
 
     def title(self, item: ItemId) -> str:
         """Return an item's title.
@@ -340,15 +299,6 @@ class Personaliser:
         if item not in self.index:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
-
-    def _untitled(self, wanted: object) -> int | None:
-        """Return the place of the untitled item whose id is written so."""
-        number = isinstance(wanted, str) and re.fullmatch(r"-?\d{1,18}", wanted)
-        for item in (wanted, int(str(wanted)) if number else wanted):
-            if isinstance(item, str | int) and item in self.index:
-                place = self.index[item]
-                return None if self.engine.trained.titles[place] else place
-        return None
 
     def _checked(self, known: Known) -> Known:
         checked = Known(
@@ -390,21 +340,6 @@ class Personaliser:
             for row, known in enumerate(users)
         ]
 
-    def _rankings(
-        self, scores_BV: Floats, supports: Sequence[Support], n: int, mask: Mask | None
-    ) -> list[Ranking]:
-        best_BN = top_n(scores_BV, n, excluded=[support.items_K for support in supports], candidates=mask)
-        trained = self.engine.trained
-        found = [[int(item) for item in best_N if item >= 0] for best_N in best_BN]
-        return [
-            Ranking(
-                items=tuple(trained.item_ids[item] for item in best),
-                titles=tuple(trained.titles[item] for item in best),
-                scores=tuple(float(scores_V[item]) for item in best),
-            )
-            for best, scores_V in zip(found, scores_BV, strict=True)
-        ]
-
     def _mask(self, selection: Selection) -> Mask | None:
         return selection.mask(self.index, self.engine.trained.attributes, self.hidden)
 
@@ -431,11 +366,6 @@ def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time)
         texts=TextCache(),
         clock=clock,
     )
-
-
-def _check_places(n: object) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
 
 
 def _text_of(known: Known) -> str:

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmprompt.adaptation.events import unknown_item
+from warmprompt.adaptation.rankings import Ranking
 from warmprompt.data.attributes import Filter, ItemAttributes
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.types import ItemId
+from warmprompt.meta.checkpoint import Trained
+from warmprompt.scoring.ranking import top_n
+from warmprompt.types import Floats, ItemId, Support
 
 Mask = NDArray[np.bool_]
 
@@ -62,6 +65,36 @@ class Selection:
         return mask
 
 
+def ranked(
+    trained: Trained, scores_BV: Floats, supports: Sequence[Support], n: int, mask: Mask | None
+) -> list[Ranking]:
+    """Return each user's best items less those of the user's own events.
+
+    Args:
+        trained: Of the catalogue.
+        scores_BV: Scores.
+        supports: The users' events.
+        n: Places for each.
+        mask: Items that may be ranked, (V,), or None for all.
+    """
+    best_BN = top_n(scores_BV, n, excluded=[support.items_K for support in supports], candidates=mask)
+    found = [[int(item) for item in best_N if item >= 0] for best_N in best_BN]
+    return [
+        Ranking(
+            items=tuple(trained.item_ids[item] for item in best),
+            titles=tuple(trained.titles[item] for item in best),
+            scores=tuple(float(scores_V[item]) for item in best),
+        )
+        for best, scores_V in zip(found, scores_BV, strict=True)
+    ]
+
+
+def check_places(n: object) -> None:
+    """Refuse a number of places that is no whole number of at least 1."""
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
+
+
 def filter_mask(wanted: Filter, attributes: ItemAttributes | None) -> Mask:
     """Return which items pass a filter, (V,).
 
@@ -92,17 +125,15 @@ def places_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field: st
     return places
 
 
-def known_item(told: ItemId, index: Mapping[ItemId, int]) -> ItemId | None:
+def known_item(told: object, index: Mapping[ItemId, int]) -> ItemId | None:
     """Return the item that is meant where numbers and texts cannot be told apart, or None.
 
     The id as it is comes first; then the number that a text writes, or the text that a number is written as.
     """
-    if told in index:
-        return told
-    other: ItemId = str(told)
-    if isinstance(told, str):
-        other = number if (number := written_number(told)) is not None else told
-    return other if other in index else None
+    if isinstance(told, bool) or not isinstance(told, str | int):
+        return None
+    other = written_number(told) if isinstance(told, str) else str(told)
+    return next((item for item in (told, other) if item is not None and item in index), None)
 
 
 def written_number(text: str) -> int | None:

@@ -112,6 +112,12 @@ class ItemAttributes:
         return UnknownNameError(field=field, value=name, remedy=f"Attributes of the items: {known}.")
 
 
+def attributes_of(items: pl.DataFrame) -> ItemAttributes | None:
+    """Return what a table of items holds beside ids and titles, or None where that is nothing."""
+    frame = items.drop("item", "title", strict=False)
+    return ItemAttributes(frame) if frame.width else None
+
+
 def parsed_filter(texts: Iterable[str], *, field: str) -> dict[str, FilterValue]:
     """Return the filter that texts such as "genres=Comedy" and "year=1990..1999" mean.
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from warmprompt.backbone.hashing import hash_tensors
 from warmprompt.backbone.readout import ReadOut
-from warmprompt.data.attributes import ItemAttributes
+from warmprompt.data.attributes import ItemAttributes, attributes_of
 from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
 from warmprompt.files import write_atomic, writing_to
@@ -114,7 +114,8 @@ def save_trained(folder: Path, trained: Trained) -> None:
         **_memory_tensors(trained.memory),
     }
     items = io.BytesIO()
-    _items_of(trained).write_parquet(items)
+    named = pl.DataFrame({"item": trained.item_ids, "title": trained.titles})
+    named.hstack([] if trained.attributes is None else trained.attributes.frame).write_parquet(items)
     header = {"params": list(trained.params), "genres": trained.genres and trained.genres.words}
     files = {MODEL: _pack(tensors, header), ITEMS: items.getvalue()}
     manifest = {
@@ -164,7 +165,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
             genres=_genres_of(header.get("genres")),
-            attributes=_attributes_of(items),
+            attributes=attributes_of(items),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise _damaged(folder, f"content: {error}") from error
@@ -248,16 +249,6 @@ def _fields_of(prefix: str, record: Constants | ReadOut) -> dict[str, Tensor]:
 
 def _record(kind: type[_Record], prefix: str, tensors: Mapping[str, Tensor]) -> _Record:
     return kind(**{field.name: tensors[f"{prefix}.{field.name}"] for field in dataclasses.fields(kind)})
-
-
-def _items_of(trained: Trained) -> pl.DataFrame:
-    named = pl.DataFrame({"item": trained.item_ids, "title": trained.titles})
-    return named if trained.attributes is None else named.hstack(trained.attributes.frame)
-
-
-def _attributes_of(items: pl.DataFrame) -> ItemAttributes | None:
-    attributes = items.drop("item", "title")
-    return ItemAttributes(attributes) if attributes.width else None
 
 
 def _memory_tensors(memory: Memory | None) -> dict[str, Tensor]:
