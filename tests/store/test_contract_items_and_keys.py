@@ -66,7 +66,7 @@ def test_many_items_can_be_hidden_at_once(store):
 
 @pytest.mark.parametrize(
     ("ids", "field"),
-    [([], "ids of items"), ("ab", "ids of items"), ([""], "id of item 0"), ([5], "ids of items, place 0")],
+    [([], "ids of items"), ("ab", "ids of items"), ([""], "id of item 0"), ([5], "id of item 0")],
 )
 def test_impossible_ids_are_not_hidden(store, ids, field):
     with pytest.raises(BadInputError) as caught:
