@@ -73,12 +73,11 @@ class Dataset:
 
     def __repr__(self) -> str:
         """Return one line: the name and how much it holds."""
-        scale = (
-            "no ratings" if self.rating_scale is None else "ratings {:g} to {:g}".format(*self.rating_scale)
-        )
+        scale = self.rating_scale
+        rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
         return (
             f"Dataset({self.name[:60]!r}, {self.num_users:,} users, {self.num_items:,} items, "
-            f"{len(self.interactions):,} events, {scale})"
+            f"{len(self.interactions):,} events, {rated})"
         )
 
     @property
