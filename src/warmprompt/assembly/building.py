@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from warmprompt.assembly.watching import Watch
-from warmprompt.backbone.load import Backbone, load_backbone
-from warmprompt.backbone.prompt import init_prompt
+from warmprompt.backbone.load import Backbone, check_backbone, load_backbone
+from warmprompt.backbone.prompt import check_room, init_prompt
 from warmprompt.backbone.readout import (
     ReadOutSize,
     fit_read_out,
@@ -80,11 +80,11 @@ def build_start(
     seed = settings.train.seed
     if not len(training.interactions):
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
+    backbone = open_backbone(settings, second_order=learner.needs_second_order)
+    device = str(backbone.device)
     items, constants = initial_items(
         training, _item_vectors(settings, training, watch), _item_start(settings), seed=seed
     )
-    backbone = open_backbone(settings, second_order=learner.needs_second_order)
-    device = str(backbone.device)
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
     validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
     prompt_PH = init_prompt(
@@ -147,6 +147,21 @@ def build_start(
         ),
         params={name: value.to(device) for name, value in params.items()},
     )
+
+
+def check_backbones(settings: Settings) -> None:
+    """Refuse language models that cannot work, from their configurations, before anything is read.
+
+    Raises:
+        UnknownNameError, BadInputError, FetchError: A model, its read-out depth or the prompt's length.
+    """
+    backbone = settings.backbone
+    max_tokens = check_backbone(backbone.name, num_layers=backbone.num_layers)
+    check_room(settings.prompt.length, max_tokens, backbone.name)
+    for field in ("item_text", "user_text"):
+        name = getattr(backbone, field)
+        if name is not None:
+            check_backbone(name, field=f"backbone.{field}")
 
 
 def open_backbone(settings: Settings, *, second_order: bool = False) -> Backbone:

@@ -18,6 +18,7 @@ import numpy as np
 
 from warmprompt.assembly.building import (
     build_start,
+    check_backbones,
     drawing_of,
     plan_of,
     settings_that_matter,
@@ -83,6 +84,7 @@ def train_run(
         WarmpromptError: Anything else that does not fit, or a fault.
     """
     learner_of(settings.learner.name)
+    check_backbones(settings)
     dataset = dataset or open_data(settings, watch=watch)
     split = split_users(dataset.num_users, seed=settings.train.seed)
     training, validation = take_users(dataset, split.train), take_users(dataset, split.validation)
