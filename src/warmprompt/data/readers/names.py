@@ -37,6 +37,19 @@ _ATTRIBUTES = {
 DROPPED = frozenset({"zip_code", "zip", "zipcode"})
 
 
+_EVENT_TYPES = ("event", "event_type", "behavior", "behaviour", "behavior_type", "action", "action_type")
+
+
+def likely_feedback(column: str) -> str | None:
+    """Return `label`, `weight` or `event` where a column's name says that it is likely that, else None."""
+    bare = column.lower()
+    if bare in (*_ROLES["label"], *_LABELS):
+        return "label"
+    if bare in _ROLES["weight"]:
+        return "weight"
+    return "event" if bare in _EVENT_TYPES else None
+
+
 def roles_in(columns: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
     """Return our name to the file's column for what an event is made of.
 
