@@ -108,6 +108,11 @@ class Personaliser:
         use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
 
     @property
+    def weight_unit(self) -> float | None:
+        """The weight of events that counts 1, or None where the model was trained without weights."""
+        return self.engine.trained.weight_unit
+
+    @property
     def rating_scale(self) -> tuple[float, float] | None:
         """(lowest, highest) possible rating, or None where the model was trained without ratings."""
         return self.engine.trained.rating_scale
@@ -173,7 +178,7 @@ class Personaliser:
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = slice(start, start + _CHUNK)
-            supports = [support_of(known.events, index=self.index) for known in checked[part]]
+            supports = [self.support_of(known.events) for known in checked[part]]
             adapted = adapt_variants(
                 self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
             )
@@ -219,7 +224,7 @@ class Personaliser:
         self._check_own(state)
         check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        support = support_of(state.events, index=self.index)
+        support = self.support_of(state.events)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
         return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
@@ -257,7 +262,7 @@ class Personaliser:
         params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
-            supports = [support_of(known.events, index=self.index) for known in part]
+            supports = [self.support_of(known.events) for known in part]
             texts = [_text_of(known) for known in part]
             users_BD = users_linearly(self.engine, texts, supports, params=params)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
@@ -322,10 +327,18 @@ class Personaliser:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
 
+    def support_of(self, events: Sequence[Event]) -> Support:
+        """Return checked events as the support set that the model takes."""
+        return support_of(events, index=self.index, weight_unit=self.weight_unit)
+
     def _checked(self, known: Known) -> Known:
         checked = Known(
             events=checked_events(
-                known.events, index=self.index, scale=self.rating_scale, now_s=self.clock()
+                known.events,
+                index=self.index,
+                scale=self.rating_scale,
+                weighted=self.weight_unit is not None,
+                now_s=self.clock(),
             ),
             about=checked_about(known.about),
             attributes=checked_attributes(known.attributes),
@@ -345,7 +358,7 @@ class Personaliser:
         return checked
 
     def _states(self, users: Sequence[Known], texts: ReadTexts) -> list[UserState]:
-        supports = [support_of(known.events, index=self.index) for known in users]
+        supports = [self.support_of(known.events) for known in users]
         return self._stated(users, adapt(self.engine, texts, batch_supports(supports)))
 
     def _stated(self, users: Sequence[Known], adapted: Adapted) -> list[UserState]:

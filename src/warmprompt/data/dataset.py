@@ -7,7 +7,6 @@ N is users, V items, E events. Indexes are positions in `user_ids` and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -77,11 +76,11 @@ class Dataset:
     rating_scale: tuple[float, float] | None
     weight_unit: float | None = None
 
-    @cached_property
-    def strengths(self) -> Floats | None:
-        """How much each event counts, (E,), 1 the ordinary one; None without weights."""
-        weights = self.interactions.weights
-        return None if weights is None or self.weight_unit is None else strengths(weights, self.weight_unit)
+    def strengths_at(self, rows: NDArray[np.int64] | slice) -> Floats | None:
+        """Return how much these events count, 1 the ordinary one; None without weights."""
+        if self.interactions.weights is None or self.weight_unit is None:
+            return None
+        return strengths(self.interactions.weights[rows], self.weight_unit)
 
     def __repr__(self) -> str:
         """Return one line: the name and how much it holds."""
