@@ -1,4 +1,4 @@
-"""Exclusions, filters, similar and hidden items over HTTP, against the model itself; wrong ones are problems."""
+"""Exclusions, filters, similar and hidden items over HTTP, against the model; wrong ones are problems."""
 
 import asyncio
 from dataclasses import replace
