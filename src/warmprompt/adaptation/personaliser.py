@@ -48,7 +48,7 @@ from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError
 from warmprompt.meta.predict import Adapted, ReadTexts
-from warmprompt.types import Event, ItemId, short_repr
+from warmprompt.types import Event, ItemId, Support, short_repr
 
 _CHUNK = 64
 
