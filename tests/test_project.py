@@ -245,7 +245,7 @@ def test_nothing_is_left_unfinished(word):
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "demo-risk", "serve", "test", "check", "docs", "bench", "evidence"]
+    "target", ["demo", "demo-risk", "serve", "test", "test-core", "check", "docs", "bench", "evidence"]
 )
 def test_the_make_target_exists(target):
     done = subprocess.run(
