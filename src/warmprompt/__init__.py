@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from warmprompt.adaptation.personaliser import Known, Personaliser, Ranking
+    from warmprompt.adaptation.personaliser import Known, Personaliser
+    from warmprompt.adaptation.rankings import Ranking
     from warmprompt.adaptation.state import UserState
     from warmprompt.assembly.evaluating import evaluate_run
     from warmprompt.assembly.runs import open_run as load
@@ -50,7 +51,8 @@ __all__ = [
 ]
 
 _PLACES = {
-    "adaptation.personaliser": ("Known", "Personaliser", "Ranking"),
+    "adaptation.personaliser": ("Known", "Personaliser"),
+    "adaptation.rankings": ("Ranking",),
     "adaptation.state": ("UserState",),
     "assembly.evaluating": ("evaluate_run",),
     "assembly.training": ("train_run",),

@@ -28,7 +28,7 @@ from warmprompt.meta.predict import (
     read_user_texts,
 )
 from warmprompt.scoring.memory import recall
-from warmprompt.types import Floats, Support
+from warmprompt.types import Floats, Support, short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +54,8 @@ class Engine:
     catalogue_VD: Tensor
     popularity_V: Tensor
     text_VX: Floats
+
+    __repr__ = short_repr
 
 
 @torch.no_grad()

@@ -30,6 +30,7 @@ from warmprompt.assembly.recalling import believe, believes, choose_weights, giv
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.load import Backbone, weights_hash_of
 from warmprompt.backbone.threads import use_threads
+from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.splits import split_users
@@ -141,6 +142,7 @@ def fit_run(
         learner=learner.name,
         item_ids=training.item_ids,
         titles=tuple(training.items["title"].to_list()),
+        attributes=attributes_of(training.items),
         rating_scale=training.rating_scale,
         manifest={
             **_manifest(settings, start.material.backbone, training, validation),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +37,15 @@ from warmprompt.backbone.hashed_files import MANIFEST
 from warmprompt.backbone.hashing import hash_folder, hash_weights
 from warmprompt.backbone.quiet import quiet
 from warmprompt.backbone.tiny import build_tiny
-from warmprompt.errors import BadInputError
+from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.types import short_repr
 
 Dtype = Literal["float32", "bfloat16"]
 Device = Literal["cpu", "cuda"]
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Backbones that pickles were opened with: a worker that is sent a model per task opens its weights once.
+_IN_USE: WeakValueDictionary[tuple[tuple[str, Any], ...], Backbone] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,6 +84,19 @@ class Backbone:
     attention: Attention
     weights_hash: str
     trained: bool
+
+    __repr__ = short_repr
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: frozen weights are opened again where the pickle is read, and checked."""
+        arguments = {
+            "name": self.name,
+            "num_layers": self.num_layers,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "attention": self.attention,
+        }
+        return _reopened, (tuple(arguments.items()), self.weights_hash)
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Return the input embeddings of token ids, (B, T, E), with the scaling that the model expects.
@@ -155,6 +172,24 @@ def load_backbone(
         weights_hash=weights_hash,
         trained=name not in KNOWN or KNOWN[name].trained,
     )
+
+
+def _reopened(arguments: tuple[tuple[str, Any], ...], weights_hash: str) -> Backbone:
+    """Return the backbone that was pickled; pickles of the same one share it as long as any is in use.
+
+    Raises:
+        MismatchError: Other weights lie under that name here.
+    """
+    shared = _IN_USE.get(arguments)
+    backbone = shared if shared is not None else load_backbone(**dict(arguments))
+    if backbone.weights_hash != weights_hash:
+        raise MismatchError(
+            field=f"weights of backbone {backbone.name}",
+            value=backbone.weights_hash[:12],
+            remedy=f"The pickled model was made with {weights_hash[:12]}; put the same weights there.",
+        )
+    _IN_USE[arguments] = backbone
+    return backbone
 
 
 def check_backbone(name: str, *, num_layers: int | None = None, field: str = "backbone") -> int | None:

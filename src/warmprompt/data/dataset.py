@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from warmprompt.types import Floats, Ints, ItemId, UserId
+from warmprompt.types import Floats, Ints, ItemId, UserId, short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +30,8 @@ class Interactions:
     items: Ints
     ratings: Floats | None
     times_s: NDArray[np.int64] | None
+
+    __repr__ = short_repr
 
     @property
     def num_users(self) -> int:
@@ -68,6 +70,15 @@ class Dataset:
     items: pl.DataFrame
     users: pl.DataFrame
     rating_scale: tuple[float, float] | None
+
+    def __repr__(self) -> str:
+        """Return one line: the name and how much it holds."""
+        scale = self.rating_scale
+        rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
+        return (
+            f"Dataset({self.name[:60]!r}, {self.num_users:,} users, {self.num_items:,} items, "
+            f"{len(self.interactions):,} events, {rated})"
+        )
 
     @property
     def num_users(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmprompt.rng import derive
+from warmprompt.types import short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,6 +18,8 @@ class UserSplit:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    __repr__ = short_repr
 
 
 def split_users(num_users: int, *, seed: int) -> UserSplit:

@@ -24,6 +24,7 @@ import polars as pl
 from warmprompt.data.dataset import Dataset, Interactions
 from warmprompt.errors import BadInputError, IntegrityError
 from warmprompt.files import new_folder
+from warmprompt.types import short_repr
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -89,6 +90,8 @@ class Manifest:
     imported_at_s: int
     format_version: int = FORMAT_VERSION
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tables:
@@ -97,6 +100,8 @@ class Tables:
     interactions: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame
+
+    __repr__ = short_repr
 
     def named(self) -> tuple[tuple[TableName, pl.DataFrame], ...]:
         """Return (name, table) in the fixed order."""

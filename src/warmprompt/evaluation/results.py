@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.evaluation.significance import Doubles
 from warmprompt.files import write_atomic
-from warmprompt.types import UserId
+from warmprompt.types import UserId, short_repr
 
 SCHEMA = 1
 
@@ -138,6 +138,8 @@ class Results:
     costs: tuple[Cost, ...]
     counts: tuple[SeedCounts, ...]
     per_user: PerUser = field(default_factory=dict, compare=False, repr=False)
+
+    __repr__ = short_repr
 
 
 def to_json(results: Results) -> str:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warmprompt.data.episodes import EventBatch
+from warmprompt.types import short_repr
 
 Params = Mapping[str, Tensor]
 
@@ -56,6 +57,8 @@ class Constants:
     rating_levels_R: Tensor
     rating_range: Tensor
 
+    __repr__ = short_repr
+
     @property
     def num_warm(self) -> int:
         """Items with an event of a training user."""
@@ -69,6 +72,8 @@ class Events:
     items_BK: Tensor
     ratings_BK: Tensor
     mask_BK: Tensor
+
+    __repr__ = short_repr
 
 
 def to_events(batch: EventBatch, constants: Constants) -> Events:

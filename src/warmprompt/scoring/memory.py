@@ -30,7 +30,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.factors import user_item_matrix
 from warmprompt.scoring.posterior import Believed, Posterior
 from warmprompt.scoring.words import Words, read_words
-from warmprompt.types import Floats, Ints, Support
+from warmprompt.types import Floats, Ints, Support, fields_only, short_repr
 
 KINDS = ("neighbours", "posterior", "together", "words", "text")
 
@@ -87,6 +87,9 @@ class Memory:
     alike_share: float = 0.0
     kappa: float = 0.0
     believed: Believed | None = None
+
+    __repr__ = short_repr
+    __getstate__ = fields_only
 
     @property
     def num_items(self) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from warmprompt.adaptation.personaliser import Ranking
+from warmprompt.adaptation.rankings import Ranking
 from warmprompt.service.adapting import Answer
 from warmprompt.service.held import page_key
 from warmprompt.service.problems import ProblemError

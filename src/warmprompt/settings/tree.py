@@ -6,7 +6,7 @@ the environment variable, the codec and the reference page follow from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,6 +21,8 @@ PositiveOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Counts = Annotated[tuple[CountOrZero, ...], Field(min_length=1)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+_MAX_REPR = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,3 +220,15 @@ class Settings:
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+    def __repr__(self) -> str:
+        """Return one line: every setting that is not the tree's default."""
+        plain, own = asdict(Settings()), asdict(self)
+        told = [
+            f"{section}.{key}={value!r}"
+            for section, values in own.items()
+            for key, value in values.items()
+            if value != plain[section][key]
+        ]
+        inside = ", ".join(told) or "all defaults"
+        return f"Settings({inside if len(inside) <= _MAX_REPR else inside[: _MAX_REPR - 3] + '...'})"
