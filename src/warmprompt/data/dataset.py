@@ -91,12 +91,6 @@ class Dataset:
             f"{len(self.interactions):,} events, {rated})"
         )
 
-    @cached_property
-    def strengths(self) -> Floats | None:
-        """How much each event counts, (E,), 1 the ordinary one; None without weights."""
-        weights = self.interactions.weights
-        return None if weights is None or self.weight_unit is None else strengths(weights, self.weight_unit)
-
     @property
     def num_users(self) -> int:
         """N."""
