@@ -24,6 +24,16 @@ def test_the_table_on_the_screen_holds_the_numbers_of_the_file(capfd, trained_fo
     assert found["settings"]["attributes"] is True
     assert found["settings"]["min_rating"] == 4.0
     assert str(tmp_path / "report.md") in said.out
+    tested = max(row["num_users"] for row in cells)
+    assert f"rated 4 or more: {tested} users whom no model has trained on" in said.out
+    assert "warmprompt; warmprompt, not adapted against toppop." in said.out
+    (best,) = [
+        row for row in found["differences"] if row["best"] and (row["metric"], row["k"]) == ("NDCG@10", 3)
+    ]
+    assert best["baseline"] == "toppop"
+    assert f"K = 3: {best['value']:+.4f} [" in said.out
+    assert "NDCG@10 over toppop, the best baseline on validation users" in said.out
+    assert f'next: warmprompt recommend {trained_folder} --like "A TITLE"' in said.out
     assert (tmp_path / "metrics.png").is_file()
 
 

@@ -95,10 +95,14 @@ def app(
 
     with watching() as watch:
         results = evaluate_run(run, options, out=out, trec=trec, watch=watch)
+    from warmprompt.evaluation.report import against_best_lines, compared_text
+
     console = screen()
+    console.print(compared_text(results))
     for metric in (_METRIC, *further(results)):
         console.print(metric_table(results, metric))
-    console.print(baselines_text(results))
+    for line in (*against_best_lines(results, _METRIC), baselines_text(results)):
+        console.print(line)
     if missing := sorted(set(options.k) - {row.k for row in results.rows}):
         listed = ", ".join(map(str, missing))
         console.print(f"left out, as too few tested users have that many events: K = {listed}")
@@ -106,6 +110,7 @@ def app(
         console.print(f"wrote {out}, {out.with_name('report.md')}, {out.with_name('metrics.png')}")
     if trec is not None:
         console.print(f"wrote run files and qrels into {trec}")
+    console.print(f'next: warmprompt recommend {run} --like "A TITLE"')
 
 
 def further(results: Results) -> list[str]:

@@ -61,6 +61,29 @@ def baselines_caption(results: Results) -> str:
     return " ".join(parts)
 
 
+def compared_text(results: Results) -> str:
+    """Return in two sentences who is compared, and on what."""
+    rows = overall(results)
+    users = max((row.num_users for row in rows), default=0)
+    own = list(dict.fromkeys(row.model for row in rows if row.is_product))
+    others = list(dict.fromkeys(row.model for row in rows if not row.is_product))
+    against = f" against {listed(others)}" if others else ""
+    return (
+        f"Protocol {results.settings['label']}: {users} users whom no model has trained on show K of their "
+        f"events, and the items are ranked for them. {'; '.join(own)}{against}."
+    )
+
+
+def against_best_lines(results: Results, metric: str = "NDCG@10") -> list[str]:
+    """Return a line per K: the product minus the best baseline, which validation users chose."""
+    return [
+        f"K = {row.k}: {row.value:+.4f} [{row.low:+.4f}, {row.high:+.4f}] {metric} over {row.baseline}, the "
+        f"best baseline on validation users (Holm p {p_text(row.p_holm)})"
+        for row in results.differences
+        if row.best and row.metric == metric
+    ]
+
+
 def settings_lines(results: Results) -> list[str]:
     """Return a line of text per tuned baseline: its settings, its trials and what they brought."""
     return [
