@@ -54,9 +54,9 @@ def test_rejects_are_told_with_their_lines(capfd, events):
         (["import", "FILE", "--name", "x", "--map", "user=who"], 2, "error: columns of FILE: 'user=who'."),
         (["import", "FILE", "--name", "x", "--map", "who"], 2, "error: --map: 'who'. Write NAME=COLUMN"),
         (
-            ["import", "FILE", "--name", "x", "--rating-scale", "1,5"],
+            ["import", "FILE", "--name", "x", "--items", "i.csv"],
             2,
-            "error: --rating-scale: '1,5'. Use it",
+            "error: --items: 'i.csv'. Use it",
         ),
         (["import", "FILE", "--name", "a/b", "--map", MAP], 2, "error: data set name: 'a/b'. Use letters"),
         (

@@ -22,6 +22,7 @@ from warmprompt.adaptation.engine import (
     Engine,
     adapt,
     check_text,
+    linear_params,
     read,
     score,
     users_linearly,
@@ -253,10 +254,12 @@ class Personaliser:
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = self._all_checked(users)
         rankings: list[Ranking] = []
+        params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             supports = [support_of(known.events, index=self.index) for known in part]
-            users_BD = users_linearly(self.engine, [_text_of(known) for known in part], supports)
+            texts = [_text_of(known) for known in part]
+            users_BD = users_linearly(self.engine, texts, supports, params=params)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
             rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings

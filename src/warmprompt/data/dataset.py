@@ -7,11 +7,13 @@ N is users, V items, E events. Indexes are positions in `user_ids` and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from warmprompt.data.strength import strengths
 from warmprompt.types import Floats, Ints, ItemId, UserId, short_repr
 
 
@@ -24,12 +26,14 @@ class Interactions:
         items: Item index per event, (E,).
         ratings: Rating per event, (E,), NaN where missing; None when no event has one.
         times_s: Seconds since 1970 per event, (E,); None when there are no times.
+        weights: Count or amount per event, (E,), above 0, NaN where missing; None when no event has one.
     """
 
     offsets: NDArray[np.int64]
     items: Ints
     ratings: Floats | None
     times_s: NDArray[np.int64] | None
+    weights: Floats | None = None
 
     __repr__ = short_repr
 
@@ -60,6 +64,7 @@ class Dataset:
             columns of type string or list of strings (`genres`, `year`, `categories` ...).
         users: N rows aligned with `user_ids`: attribute columns of type string; null where unknown.
         rating_scale: (lowest, highest) possible rating, or None without ratings.
+        weight_unit: The weight that counts 1 (see `strength`), or None without weights.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Dataset:
     items: pl.DataFrame
     users: pl.DataFrame
     rating_scale: tuple[float, float] | None
+    weight_unit: float | None = None
 
     def __repr__(self) -> str:
         """Return one line: the name and how much it holds."""
@@ -79,6 +85,12 @@ class Dataset:
             f"Dataset({self.name[:60]!r}, {self.num_users:,} users, {self.num_items:,} items, "
             f"{len(self.interactions):,} events, {rated})"
         )
+
+    @cached_property
+    def strengths(self) -> Floats | None:
+        """How much each event counts, (E,), 1 the ordinary one; None without weights."""
+        weights = self.interactions.weights
+        return None if weights is None or self.weight_unit is None else strengths(weights, self.weight_unit)
 
     @property
     def num_users(self) -> int:
@@ -106,6 +118,7 @@ def take_users(dataset: Dataset, users: NDArray[np.int64]) -> Dataset:
             items=old.items[rows],
             ratings=None if old.ratings is None else old.ratings[rows],
             times_s=None if old.times_s is None else old.times_s[rows],
+            weights=None if old.weights is None else old.weights[rows],
         ),
     )
 
@@ -121,6 +134,7 @@ def keep_events(dataset: Dataset, keep_E: NDArray[np.bool_]) -> Dataset:
             items=old.items[keep_E],
             ratings=None if old.ratings is None else old.ratings[keep_E],
             times_s=None if old.times_s is None else old.times_s[keep_E],
+            weights=None if old.weights is None else old.weights[keep_E],
         ),
     )
 

@@ -134,15 +134,17 @@ class Memory:
         starts, users = self._users_of
         shared_V = self._shared(items_K)
         nearness_U = np.zeros(len(self._damping_U), dtype=np.float32)
-        for item in np.flatnonzero(shared_V):
-            nearness_U[users[starts[item] : starts[item + 1]]] += shared_V[item] * self._rarity_V[item]
+        shared = np.flatnonzero(shared_V)
+        cells, lengths = _cells_of(starts, shared)
+        # Unbuffered and in order: the same sums, to the bit, as one item after the other.
+        np.add.at(nearness_U, users[cells], np.repeat(shared_V[shared] * self._rarity_V[shared], lengths))
         nearness_U *= self._damping_U
         nearest = _largest(nearness_U, self.num_neighbours)
         shares_V = np.zeros(self.num_items, dtype=np.float32)
         if len(nearest):
             votes = nearness_U[nearest] / nearness_U[nearest].sum()
-            for user, vote in zip(nearest, votes, strict=True):
-                shares_V[self.items[self.offsets_U[user] : self.offsets_U[user + 1]]] += vote
+            cells, lengths = _cells_of(self.offsets_U, nearest)
+            np.add.at(shares_V, self.items[cells], np.repeat(votes, lengths))
         return shares_V
 
     def _shared(self, items_K: Ints) -> Floats:
@@ -284,6 +286,16 @@ def _recalled(
     else:
         full_V[: memory.num_items] = memory.together(items_K[items_K < memory.num_items])
     return full_V * np.float32(len(items_K) / (len(items_K) + memory.kappa)) if memory.kappa else full_V
+
+
+def _cells_of(
+    offsets: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where some compressed rows' entries lie, one row after the other, and how many each has."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    before = np.cumsum(lengths) - lengths
+    cells = np.arange(lengths.sum()) + np.repeat(offsets[rows] - before, lengths)
+    return cells, lengths
 
 
 def _largest(values_U: Floats, num_kept: int) -> NDArray[np.int64]:

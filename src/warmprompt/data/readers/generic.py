@@ -1,9 +1,9 @@
 """Any CSV, TSV, JSON lines or Parquet file, its columns named by the caller.
 
 A mapping says which of the file's columns is which of ours: {"user": "uid", "item": "sku"}. In the
-file of events the names user, item, rating and time are events; any other name (title, genres, ...)
-is an attribute of the item, taken from its first row. A name followed by a separator in brackets,
-"genres[|]", is a list written in one text column.
+file of events the names user, item, rating, label, weight, event and time are events; any other name
+(title, genres, ...) is an attribute of the item, taken from its first row. A name followed by a separator
+in brackets, "genres[|]", is a list written in one text column.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
-from warmprompt.data.readers.columnar import is_temporal, parquet_columns, parquet_rows, require_columns
+from warmprompt.data.readers.columnar import (
+    is_temporal,
+    parquet_columns,
+    parquet_rows,
+    require_columns,
+    whole_ids,
+)
 from warmprompt.data.readers.delimited import CSV, delimited_rows, header_of
-from warmprompt.data.readers.json_lines import id_column, json_objects, text_of, with_plain_ids
-from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
+from warmprompt.data.readers.json_lines import first_object, id_column, json_objects, text_of, with_plain_ids
+from warmprompt.data.readers.source import EVENT_COLUMNS, LINE, Frames, RejectLog, Source, TimeUnit
 from warmprompt.errors import BadInputError
 
-EVENT_NAMES = ("user", "item", "rating", "time")
 _NAME = re.compile(r"(?P<name>\w+)(\[(?P<separator>.+)\])?")
 _KINDS = {
     ".csv": "csv",
@@ -36,6 +41,9 @@ _SCALARS = {
     "user": "text or integers",
     "item": "text or integers",
     "rating": "numbers",
+    "label": "0 and 1",
+    "weight": "numbers",
+    "event": "text",
     "time": "numbers or dates",
     "title": "text",
 }
@@ -62,7 +70,7 @@ def read_mapped(
     *,
     items: MappedFile | None = None,
     users: MappedFile | None = None,
-    time_unit: TimeUnit = "s",
+    time_unit: TimeUnit | None = None,
     rating_scale: tuple[float, float] | None = None,
 ) -> Source:
     """Return the data set of one to three files.
@@ -71,15 +79,15 @@ def read_mapped(
         events: Needs user and item; rating and time are optional.
         items: Needs item; every other name is an attribute. Not together with attributes in `events`.
         users: Needs user; every other name is an attribute.
-        time_unit: How times are written.
+        time_unit: How times are written; None has the importer find out.
         rating_scale: Lowest and highest possible rating; the ones seen otherwise.
 
     Raises:
         BadInputError: A file's kind is unknown, a column is missing, or a name is wrong.
     """
     _check(events, ("user", "item"))
-    in_events = {name: column for name, column in events.mapping.items() if name in EVENT_NAMES}
-    inline = {name: column for name, column in events.mapping.items() if name not in EVENT_NAMES}
+    in_events = {name: column for name, column in events.mapping.items() if name in EVENT_COLUMNS}
+    inline = {name: column for name, column in events.mapping.items() if name not in EVENT_COLUMNS}
     if inline and items is not None:
         raise BadInputError(
             field="--map",
@@ -89,7 +97,9 @@ def read_mapped(
     for file, name in ((items, "item"), (users, "user")):
         if file is not None:
             _check(file, (name,))
-    files = [file for file in (events, items, users) if file is not None]
+    named = {"interactions": events, "items": items, "users": users}
+    tables = {table: file for table, file in named.items() if file is not None}
+    files = list(tables.values())
     typed = all(_kind(file.path) in _TYPED for file in files)
     item_frames: Frames | None
     if inline:
@@ -105,19 +115,46 @@ def read_mapped(
         users=_frames(users, typed=typed) if users else None,
         has_rating="rating" in in_events,
         has_time="time" in in_events,
+        has_label="label" in in_events,
+        has_weight="weight" in in_events,
+        has_event="event" in in_events,
         typed_ids=typed,
-        time_unit="s" if _has_dates(events) else time_unit,
+        time_unit=_dates_or(time_unit, events),
+        used={table: file.mapping for table, file in tables.items()},
+        unused={table: _unused(file) for table, file in tables.items()},
         rating_scale=rating_scale,
         # Items of refused events are no items.
         unrated_items=not inline,
     )
 
 
-def _has_dates(events: MappedFile) -> bool:
-    """Tell whether the times are dates already, whatever unit was named."""
+def _dates_or(unit: TimeUnit | None, events: MappedFile) -> TimeUnit | Literal["dates"] | None:
+    """Return the unit, or "dates" where the column's type says that times are dates already."""
+    if "time" not in events.mapping and unit is not None:
+        raise BadInputError(
+            field="--time-unit", value=unit, remedy="There is no time column; map one with time=COLUMN."
+        )
     if _kind(events.path) != "parquet" or "time" not in events.mapping:
-        return False
-    return is_temporal(events.path, events.mapping["time"])
+        return unit
+    if not is_temporal(events.path, events.mapping["time"]):
+        return unit
+    if unit is not None:
+        raise BadInputError(
+            field="--time-unit", value=unit, remedy="The column holds dates already; leave it out."
+        )
+    return "dates"
+
+
+def _unused(file: MappedFile) -> tuple[str, ...]:
+    """Return the file's columns that the mapping does not name."""
+    return tuple(name for name in _columns_of(file) if name not in file.mapping.values())
+
+
+def _columns_of(file: MappedFile) -> tuple[str, ...]:
+    kind = _kind(file.path)
+    if kind == "jsonl":
+        return tuple(map(str, first_object(file.path)))
+    return parquet_columns(file.path) if kind == "parquet" else header_of(file.path, _DIALECTS[kind])
 
 
 def _kind(path: Path) -> str:
@@ -149,8 +186,7 @@ def _check(file: MappedFile, needed: tuple[str, ...]) -> None:
         raise BadInputError(field=f"columns of {file.path}", value=repeated[0], remedy="Name it once.")
     kind = _kind(file.path)
     if kind != "jsonl":
-        columns = parquet_columns(file.path) if kind == "parquet" else header_of(file.path, _DIALECTS[kind])
-        require_columns(file.path, columns, tuple(file.mapping.values()))
+        require_columns(file.path, _columns_of(file), tuple(file.mapping.values()))
 
 
 def _frames(file: MappedFile, *, typed: bool) -> Frames:
@@ -200,6 +236,7 @@ def _from_delimited(file: MappedFile, log: RejectLog) -> Iterator[pl.DataFrame]:
 
 
 def _from_parquet(file: MappedFile, _log: RejectLog) -> Iterator[pl.DataFrame]:
+    ids = {ours: theirs for ours, theirs in file.mapping.items() if ours in ("user", "item")}
     for frame in parquet_rows(file.path, columns=tuple(dict.fromkeys(file.mapping.values()))):
         yield frame.select(
             LINE,
@@ -207,7 +244,7 @@ def _from_parquet(file: MappedFile, _log: RejectLog) -> Iterator[pl.DataFrame]:
                 _plain(ours, theirs, frame.schema[theirs]).alias(ours)
                 for ours, theirs in file.mapping.items()
             ),
-        )
+        ).with_columns(*(whole_ids(frame[theirs]).alias(ours) for ours, theirs in ids.items()))
 
 
 def _plain(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
@@ -216,7 +253,9 @@ def _plain(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(column).cast(pl.Datetime("us")).dt.epoch("us") / 1_000_000
     if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
         return pl.col(column).cast(pl.String)
-    number = dtype.is_integer() if name in ("user", "item") else dtype.is_numeric()
+    if name == "label" and dtype == pl.Boolean:
+        return pl.col(column).cast(pl.String)
+    number = dtype.is_numeric()
     if name in _SCALARS and not (number or dtype == pl.String):
         raise BadInputError(
             field=f"column {column!r}",

@@ -16,6 +16,7 @@ from warmprompt.data.readers.lines import TEXT, numbered_lines
 from warmprompt.data.readers.source import RejectLog
 from warmprompt.errors import BadInputError
 
+_EXACT_FLOAT = 2**53
 Numbered = list[tuple[int, dict[str, Any]]]
 
 # One of two escapes that together write one character beyond 16 bits; alone it is no text.
@@ -73,10 +74,17 @@ def with_plain_ids(objects: Numbered, fields: Mapping[str, str], log: RejectLog)
         log: Where an object with another type of id is counted.
     """
     for name, field in fields.items():
-        wrong = {line for line, each in objects if type(each.get(field)) not in (str, int, NoneType)}
+        wrong = {line for line, each in objects if not _is_id(each.get(field))}
         log.reject(f"{name} id is neither text nor an integer", sorted(wrong))
         objects = [(line, each) for line, each in objects if line not in wrong]
     return objects
+
+
+def _is_id(value: Any) -> bool:
+    """Tell whether a value is text, an integer, absent, or a whole number that was written as a float."""
+    if type(value) is float:
+        return value.is_integer() and abs(value) < _EXACT_FLOAT
+    return type(value) in (str, int, NoneType)
 
 
 def id_column(name: str, values: list[Any]) -> pl.Series:
@@ -85,6 +93,7 @@ def id_column(name: str, values: list[Any]) -> pl.Series:
     Raises:
         BadInputError: Text and integers are mixed.
     """
+    values = [int(value) if type(value) is float else value for value in values]
     kinds = {type(value) for value in values}
     if {str, int} <= kinds:
         raise BadInputError(
@@ -93,13 +102,18 @@ def id_column(name: str, values: list[Any]) -> pl.Series:
             remedy="Give ids that are all text or all integers.",
         )
     try:
-        return pl.Series(name, values, dtype=pl.Int64 if int in kinds else pl.String)
+        return pl.Series(name, values, dtype=_fitting(values) if int in kinds else pl.String)
     except (OverflowError, TypeError) as error:
         raise BadInputError(
             field=f"{name} ids",
-            value="an integer beyond 64 bits",
-            remedy="Write ids that need more than 64 bits as text.",
+            value="an integer beyond 128 bits",
+            remedy="Write ids that need more than 128 bits as text.",
         ) from error
+
+
+def _fitting(values: list[Any]) -> type[pl.Int64 | pl.Int128]:
+    """Return the narrowest type that holds all of these integers."""
+    return pl.Int64 if all(value is None or -(2**63) <= value < 2**63 for value in values) else pl.Int128
 
 
 def text_of(value: Any) -> str | None:

@@ -17,7 +17,7 @@ from warmprompt.errors import BadInputError
 
 _DIALECT = Dialect(separator="\t", header=True)
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_SINGLE = ("user", "item", "rating", "time")
+_SINGLE = ("user", "item", "rating", "label", "weight", "time")
 _NAMES = {
     "user_id": "user",
     "item_id": "item",
@@ -29,7 +29,18 @@ _NAMES = {
     "genre": "genres",
     "release_year": "year",
     "category": "categories",
+    "play_count": "weight",
+    "playcount": "weight",
+    "plays": "weight",
+    "listen_count": "weight",
 }
+# Columns of 0 and 1 that say whether anything came of showing an item, the first one that is there; those in
+# `_LESS` only in files without ratings.
+_LABELS = ("label", "click", "clicked", "is_click", "is_clicked", "clk", "click_label")
+_LESS = (
+    *("interacted", "watched", "is_watched", "long_view", "like", "liked", "is_like", "is_liked"),
+    *("purchase", "purchased", "is_purchase", "is_purchased", "bought", "buy", "is_buy", "conversion"),
+)
 _DROPPED = frozenset({"zip_code", "zip", "zipcode"})
 
 
@@ -55,14 +66,20 @@ def read(path: Path) -> Source:
     events = found[0]
     items, users = events.with_suffix(".item"), events.with_suffix(".user")
     columns = [name for name, _ in _typed_header(events)]
+    files = {"interactions": events, "items": items, "users": users}
+    told = {table: _used_and_unused(file) for table, file in files.items() if file.exists()}
     return Source(
         format="recbole",
         files=tuple(file for file in (events, items, users) if file.exists()),
-        events=_frames(events, wanted=("user", "item", "rating", "time")),
+        events=_frames(events, wanted=_SINGLE),
         items=_item_frames(items) if items.exists() else None,
         users=_user_frames(users) if users.exists() else None,
         has_rating="rating" in columns,
         has_time="time" in columns,
+        has_label="label" in columns,
+        has_weight="weight" in columns,
+        used={table: used for table, (used, _) in told.items()},
+        unused={table: unused for table, (_, unused) in told.items()},
     )
 
 
@@ -70,6 +87,23 @@ def _inter_files(path: Path) -> list[Path]:
     if path.suffix == ".inter" and path.is_file():
         return [path]
     return sorted(path.glob("*.inter")) if path.is_dir() else []
+
+
+def _used_and_unused(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return our names to the file's columns, and the columns that mean nothing here."""
+    pairs = list(zip((name for name, _ in _typed_header(path)), header_of(path, _DIALECT), strict=True))
+    known = {
+        ours: theirs
+        for ours, theirs in pairs
+        if ours not in _DROPPED and (path.suffix != ".inter" or ours in _SINGLE)
+    }
+    return known, tuple(theirs for _, theirs in pairs if theirs not in known.values())
+
+
+def _label_among(names: list[str]) -> str | None:
+    """Return the column of a .inter file that says whether anything came of showing an item."""
+    candidates = _LABELS if "rating" in names else (*_LABELS, *_LESS)
+    return next((name for name in candidates if name in names), None)
 
 
 def _typed_header(path: Path) -> list[tuple[str, str]]:
@@ -90,6 +124,8 @@ def _typed_header(path: Path) -> list[tuple[str, str]]:
             )
         typed.append((ours, kind))
     names = [name for name, _ in typed]
+    if path.suffix == ".inter" and (label := _label_among(names)):
+        typed = [("label" if name == label else name, kind) for name, kind in typed]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise BadInputError(
             field=f"{path}, line 1", value=repeated[0], remedy="Keep one column that means it."
