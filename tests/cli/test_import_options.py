@@ -63,7 +63,7 @@ def amazon(folder, _sep):
             "overall": r,
             "unixReviewTime": t,
             "helpful": [0, 0],
-            "other": r % 2,
+            "other": 1 + r % 2,
         }
         for u, i, r, t in EVENTS
     ]
@@ -166,7 +166,7 @@ def arguments_for(name, folder):
     return [folder / f"e.{name}", "--map", MAP, *described]
 
 
-# With these an import that is refused shows that they are used: two bounds, and names where there are numbers.
+# With these a refused import shows that they are used: two bounds, and names where there are numbers.
 BOUNDS = ("--min-joined", "--max-rejects", "--no-header")
 
 
