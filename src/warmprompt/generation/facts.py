@@ -115,14 +115,19 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
 
 def reasons_of(events: Sequence[EventEffect], words: Sequence[WordEffect]) -> Reasons:
     """Return what raised an item, by at least `NAMED_SHARE` of what the strongest reason did."""
-    largest = max([one.effect for one in events] + [one.effect for one in words], default=0.0)
+    nameable = nameable_words(words)
+    largest = max([one.effect for one in events] + [one.effect for one in nameable], default=0.0)
     least = max(LEAST_EFFECT, NAMED_SHARE * largest)
-    raising = [one for one in words if one.effect >= least]
-    said = list(dict.fromkeys(one.text.lower() for one in raising if one.kind == "word"))
-    telling = tuple(word for word in said if says_something(word))
+    raising = [one for one in nameable if one.effect >= least]
+    said = tuple(dict.fromkeys(one.text.lower() for one in raising if one.kind == "word"))
     named = tuple(one for one in events if one.effect >= least)[:NUM_NAMED]
     attributes = tuple(one for one in raising if one.kind == "attribute")[:NUM_NAMED]
-    return Reasons(events=named, words=telling[:NUM_NAMED], attributes=attributes)
+    return Reasons(events=named, words=said[:NUM_NAMED], attributes=attributes)
+
+
+def nameable_words(words: Sequence[WordEffect]) -> tuple[WordEffect, ...]:
+    """Return the attributes, and the words that may be a reason."""
+    return tuple(one for one in words if one.kind == "attribute" or says_something(one.text))
 
 
 def says_something(word: str) -> bool:
