@@ -26,6 +26,7 @@ from warmprompt.assembly.building import (
 )
 from warmprompt.assembly.naming import learn_named_genres
 from warmprompt.assembly.newcomers import place_new_items
+from warmprompt.assembly.presets import preset_line, settled
 from warmprompt.assembly.recalling import believe, believes, choose_weights, given_weights
 from warmprompt.assembly.run_folder import alone_in, check_place, finished_run, prepare
 from warmprompt.assembly.watching import Watch, ignore
@@ -66,6 +67,8 @@ def train_run(
 ) -> Trained:
     """Train a model on the users of split `settings.train.seed` and store it in a folder.
 
+    The preset that the settings name, or that the data set's density chooses, fills in what nobody has set.
+
     A folder whose training was interrupted is gone on with and ends in the same bits; one that holds
     the finished run of the same settings is returned as it is.
 
@@ -84,6 +87,8 @@ def train_run(
     learner_of(settings.learner.name)
     check_backbones(settings)
     dataset = dataset or open_data(settings, watch=watch)
+    asked, settings = settings, settled(settings, dataset)
+    watch(preset_line(asked, settings, dataset))
     split = split_dataset(dataset, seed=settings.train.seed)
     training, validation = take_users(dataset, split.train), take_users(dataset, split.validation)
     return fit_run(settings, training, validation, Path(out), watch=watch, overwrite=overwrite)
