@@ -22,8 +22,17 @@ import polars as pl
 
 from warmprompt.data.ids import CODE, IdIndex
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
-from warmprompt.data.tables import Manifest, Rejected, SourceFile, Tables, check_free, file_hash, write_tables
+from warmprompt.data.tables import (
+    Manifest,
+    Rejected,
+    SourceFile,
+    Tables,
+    check_free,
+    file_hash,
+    write_tables,
+)
 from warmprompt.errors import BadInputError, IntegrityError, RejectsError
+from warmprompt.files import locked_place
 
 DEFAULT_MAX_REJECTS = 0.001
 
@@ -51,14 +60,15 @@ def import_source(
         The manifest as written.
 
     Raises:
-        BadInputError: A file cannot be read, or no event is left.
+        BadInputError: A file cannot be read, no event is left, or another import writes there now.
         IntegrityError: A table has another number of rows than the source is known to have.
         RejectsError: More malformed rows than the share.
         StorageError: The tables could not be written.
     """
     check_free(folder, overwrite=overwrite)
-    tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
-    return write_tables(folder, tables, manifest, overwrite=overwrite)
+    with locked_place(folder, field="data set", doing="is writing it"):
+        tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
+        return write_tables(folder, tables, manifest, overwrite=overwrite)
 
 
 def read_source(

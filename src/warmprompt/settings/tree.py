@@ -145,6 +145,8 @@ class TrainSettings:
     """Training over users, in two stages: head and item vectors first, then prompts through the model.
 
     Attributes:
+        preset: Settings that suit how dense the data are; auto chooses by the numbers of users, items and
+            events. Whatever else is set by file, variable or flag stands above them.
         seed: The one seed everything random derives from, the split of users included.
         tangent_epochs: Passes over the training users at most, first stage.
         tangent_lr: Peak outer rate of the first stage.
@@ -162,6 +164,7 @@ class TrainSettings:
         threads: Processor threads; without it as many as the machine grants.
     """
 
+    preset: Literal["auto", "default", "sparse", "dense-small", "dense"] = "auto"
     seed: CountOrZero = 0
     tangent_epochs: CountOrZero = 60
     tangent_lr: Positive = 0.01
@@ -214,7 +217,10 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The whole tree, one attribute per section."""
+    """The whole tree, one attribute per section.
+
+    `given` names what a file, a variable, a flag or a manifest has set: presets leave that alone.
+    """
 
     data: DataSettings = field(default_factory=DataSettings)
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
@@ -224,3 +230,4 @@ class Settings:
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
