@@ -10,6 +10,7 @@ import pytest
 from tests.assembly.small import small_settings
 
 from warmprompt.assembly import searching
+from warmprompt.assembly.presets import settled
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.searching import SEARCHED, tune_settings
 from warmprompt.assembly.training import train_run
@@ -170,6 +171,33 @@ def test_a_folder_with_another_search_is_refused(settings, data, tmp_path, judge
         values[section][key] = value
     with pytest.raises(MismatchError, match=f"a search with other {other}"):
         tune_settings(from_mapping(values), tmp_path / "out", num_trials=1, dataset=data)
+
+
+def test_a_second_search_in_the_same_folder_at_the_same_moment_is_refused(
+    settings, data, tmp_path, monkeypatch
+):
+    refused = []
+
+    def judge(*given):
+        with pytest.raises(BadInputError, match="is searching in it") as error:
+            tune_settings(settings, tmp_path / "out", num_trials=1, dataset=data)
+        refused.append(error)
+        return 0.5
+
+    monkeypatch.setattr(searching, "_judge", judge)
+    tune_settings(settings, tmp_path / "out", num_trials=1, dataset=data)
+    assert len(refused) == 1
+
+
+def test_a_search_begins_with_the_preset_that_training_would_take(data, planted_folder, tmp_path, judged):
+    """Twelve to twenty-four events per user: sparse, by its median of under twenty."""
+    auto = load_settings(flags={"data.name": str(planted_folder[0])})
+    found = tune_settings(auto, tmp_path / "out", num_trials=1, dataset=data)
+    taken = settled(auto, data)
+    assert taken.train.preset != "default"
+    assert found.trials[0].changes == changes_of(taken)
+    # The file holds every value, so that no preset changes them again.
+    assert settled(load_settings(file=found.file), data) == found.settings
 
 
 def test_what_cannot_be_searched_is_refused_before_anything_is_trained(settings, data, tmp_path, judged):

@@ -56,6 +56,8 @@ def test_each_gets_the_same_processor_time_until_it_has_tried_enough(clock):
         "ease": 26,
         "ials": MAX_TRIALS,
     }
+    for found in more.values():
+        assert len({json.dumps(one.settings, sort_keys=True) for one in found}) == len(found)
 
 
 @pytest.mark.parametrize("budget_s", [0, 1, 5, 13, 30, 77])

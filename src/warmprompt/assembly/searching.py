@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from warmprompt.assembly.building import settings_that_matter, users_hash
+from warmprompt.assembly.presets import settled
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.training import open_data, train_run
 from warmprompt.assembly.watching import Watch, ignore
@@ -27,7 +28,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UserError
 from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
 from warmprompt.evaluation.validating import mean_ndcg_on
-from warmprompt.files import write_atomic, writing_to
+from warmprompt.files import locked_place, write_atomic, writing_to
 from warmprompt.rng import derive_seed
 from warmprompt.settings import Settings, from_mapping, to_mapping, to_toml
 
@@ -112,7 +113,8 @@ def tune_settings(
     """Return the best of some settings, each trained on training users and judged on validation users.
 
     Episodes are those of `settings.evaluate.protocol`, K as far as the data set carries 1, 3, 5 and 10. The
-    first trial has the settings as they are given. Tested users are not looked at.
+    first trial has the settings as they are given, with the preset that training would take. Tested users
+    are not looked at.
 
     Args:
         settings: Where the search begins.
@@ -124,7 +126,7 @@ def tune_settings(
 
     Raises:
         BadInputError: A protocol with training users of its own, no validation user with events enough, a
-            budget that allows no trial, or numbers out of range.
+            budget that allows no trial, numbers out of range, or another search at work in the folder.
         MismatchError: The folder holds the search of other settings or data.
         IntegrityError: The study in it is damaged.
         WarmpromptError: Whatever training raises in the first trial.
@@ -132,13 +134,15 @@ def tune_settings(
     out = Path(out)
     _check(settings, out, num_trials, budget_s)
     dataset = dataset or open_data(settings, watch=watch)
+    settings = settled(settings, dataset)
     task = _task(settings, dataset)
-    with writing_to(out / _STUDY):
-        out.mkdir(parents=True, exist_ok=True)
-    study = _open_study(out / _STUDY, _about(settings, task))
-    space = _space(settings)
-    while len(_ended(study)) < num_trials and (budget_s is None or _spent(study) < budget_s):
-        _try_one(study, settings, space, partial(_judge, dataset, task, out / "trial", watch), watch)
+    with locked_place(out, field="output folder", doing="is searching in it"):
+        with writing_to(out / _STUDY):
+            out.mkdir(parents=True, exist_ok=True)
+        study = _open_study(out / _STUDY, _about(settings, task))
+        space = _space(settings)
+        while len(_ended(study)) < num_trials and (budget_s is None or _spent(study) < budget_s):
+            _try_one(study, settings, space, partial(_judge, dataset, task, out / "trial", watch), watch)
     trials = tuple(_tried(number, trial) for number, trial in enumerate(_complete(study)))
     if not trials:
         raise BadInputError(field="--budget", value=budget_s, remedy="Allow one trial at least.")

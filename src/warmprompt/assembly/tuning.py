@@ -96,7 +96,7 @@ def choose_settings(
         protocol: What is measured afterwards; the search is on its episodes, of validation users.
         tuning: Budget, seed of the split, and the K that are measured; 0 is left out where there are others.
         folder: Keeps the trials; None keeps nothing.
-        watch: Told each trial.
+        watch: Told each trial that is better than those before.
 
     Raises:
         NotFiniteError, IntegrityError, MismatchError: As `tune_within`.
@@ -140,7 +140,12 @@ def _search(
         extra = {"vectors_VX": vectors()} if name == "content-vectors" else {}
         return mean_ndcg_on(baseline(name, **settings, **extra), task)
 
+    best: dict[str, float] = {}
+
     def tell(name: str, trial: Trial) -> None:
+        if trial.values[-1] <= best.get(name, -1.0):
+            return
+        best[name] = trial.values[-1]
         shown = ", ".join(f"{key} {value:g}" for key, value in trial.settings.items())
         watch(f"tuning {name}, trial {trial.number + 1}: {shown}: NDCG@10 {trial.values[-1]:.4f}")
 

@@ -207,7 +207,8 @@ def _propose(space: Space, trials: Sequence[Trial], search: Search) -> dict[str,
 
     first = search.first or {}
     if not trials and set(first) == set(space) and all(first[name] in space[name] for name in space):
-        return dict(first)
+        # As the grid spells them: 5000.0 and 5000 would count as two settings.
+        return {name: next(value for value in space[name] if value == first[name]) for name in space}
     tried = {_key(trial.settings) for trial in trials}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = derive_seed(search.seed, "tuning", len(trials)) % 2**32
