@@ -20,14 +20,18 @@ async def events_of(service: Service, told: Sequence[EventIn]) -> list[Event]:
         UnknownNameError: An item that the catalogue does not have.
         BadInputError: A rating or a time that cannot be; names the event's position.
     """
-    events = [Event(item=one.item, rating=one.rating, time_s=one.time_s) for one in told]
+    events = [Event(item=one.item, rating=one.rating, time_s=one.time_s, weight=one.weight) for one in told]
     if service.settings.shared and any(one.item not in _index(service) for one in events):
         await service.sync_items()
     for place, event in enumerate(events):
         check_item(service, event.item, field=f"item of event {place}")
     personaliser = service.users.model.personaliser
     checked_events(
-        events, index=personaliser.index, scale=personaliser.rating_scale, now_s=personaliser.clock()
+        events,
+        index=personaliser.index,
+        scale=personaliser.rating_scale,
+        weighted=personaliser.weight_unit is not None,
+        now_s=personaliser.clock(),
     )
     return events
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from warmprompt.data.ids import CODE
 from warmprompt.data.readers.columnar import whole_ids
-from warmprompt.data.readers.generic import plain_column
+from warmprompt.data.readers.opened import plain_column
 from warmprompt.data.readers.source import (
     EVENT_COLUMNS,
     LINE,
