@@ -105,7 +105,7 @@ def read_source(
         read_side(source.items, items, logs[1], rated_only=not source.unrated_items),
     )
     for log in logs:
-        _check_rejects(log, max_rejects)
+        check_rejects(log, max_rejects)
         _check_rows(log, source.expected_rows)
     rows.frame = rows.frame.with_columns(
         *(side.with_whole_ids(rows.frame[side.ids.name]) for side in sides),
@@ -176,7 +176,8 @@ def _check_options(source: Source, max_rejects: float) -> None:
         )
 
 
-def _check_rejects(log: RejectLog, max_rejects: float) -> None:
+def check_rejects(log: RejectLog, max_rejects: float) -> None:
+    """Raise RejectsError where more of a table's rows than this share are malformed; names the first lines."""
     if log.num_rejects <= max_rejects * log.num_rows:
         return
     reasons = sorted(log.counts.items(), key=lambda entry: -entry[1])
