@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 from tests.core.files import write_reader_files
 
@@ -33,7 +32,11 @@ CHEAP = {
     "WARMPROMPT_TRAIN__TANGENT_EPOCHS": "2",
     "WARMPROMPT_TRAIN__MAX_SUPPORT": "10",
 }
-# A command of the reader may define curl's manners only: silent, and an HTTP error is an error.
+IMPORT_SHOP = (
+    "warmprompt data import events.csv --name shop --map user=customer,item=sku,time=bought_at "
+    "--time-unit iso --items products.jsonl --items-map 'item=sku,title=name,brand=brand,genres=tags'"
+)
+# Nothing but curl's manners is added to a command: silent, and an HTTP error is an error.
 _MANNERS = (
     'curl() { command curl --silent --show-error --fail-with-body --retry 3 --retry-connrefused "$@"; }\n'
 )
@@ -139,23 +142,30 @@ def demo_run(new_clone) -> Path:
     return clone.folder / "runs" / "demo"
 
 
+@pytest.fixture(scope="session")
+def reader_files(tmp_path_factory) -> Path:
+    """Return a folder with the files that readers bring."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_reader_files(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shop_data(new_clone, reader_files) -> None:
+    """Import the reader's events as the data set `shop`."""
+    clone = new_clone()
+    shutil.copytree(reader_files, clone.folder, dirs_exist_ok=True)
+    clone.run(IMPORT_SHOP)
+
+
 @pytest.fixture
-def clone(new_clone, demo_run):
-    """Yield a clone after `make demo` that holds the reader's own files, too."""
+def clone(new_clone, demo_run, shop_data, reader_files, tmp_path):
+    """Yield a clone after `make demo` with the reader's files, whose data sets are its own to change."""
     clone = new_clone()
     shutil.copytree(demo_run, clone.folder / "runs" / "demo")
-    write_reader_files(clone.folder)
+    shutil.copytree(reader_files, clone.folder, dirs_exist_ok=True)
+    home = tmp_path / "home"
+    shutil.copytree(clone.variables["WARMPROMPT_HOME"], home, symlinks=True)
+    clone.variables["WARMPROMPT_HOME"] = str(home)
     yield clone
     clone.stop()
-
-
-@pytest.fixture
-def ask(clone):
-    """Return a function that asks the clone's server."""
-
-    def ask(method: str, address: str, **more) -> dict:
-        answer = httpx.request(method, address, timeout=60, trust_env=False, **more)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    return ask
