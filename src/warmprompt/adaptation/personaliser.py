@@ -376,7 +376,7 @@ def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time)
 
 
 def _check_places(n: object) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
 
 
