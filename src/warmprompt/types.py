@@ -5,9 +5,9 @@ B is users in a batch, K support events, V items of the data set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,42 @@ ItemId = str | int
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
+
+_MAX_REPR = 400
+_MAX_TEXT = 60
+_MAX_ENTRIES = 4
+
+
+def short_repr(record: Any) -> str:
+    """Return one line about a dataclass, for its `__repr__`: sizes and names, and no arrays.
+
+    Args:
+        record: A dataclass instance; its fields are named in order, and cut to 400 characters in all.
+    """
+    parts = [f"{one.name}={_brief(getattr(record, one.name))}" for one in fields(record) if one.repr]
+    inside = ", ".join(parts)
+    inside = inside if len(inside) <= _MAX_REPR else f"{inside[: _MAX_REPR - 3]}..."
+    return f"{type(record).__name__}({inside})"
+
+
+def fields_only(record: Any) -> dict[str, Any]:
+    """Return a dataclass's fields by name, for `__getstate__`: what was derived and cached is left out."""
+    return {one.name: getattr(record, one.name) for one in fields(record)}
+
+
+def _brief(value: Any) -> str:
+    """Return a value in a few words: arrays by type and shape, long collections by their number."""
+    if is_dataclass(value):
+        return type(value).__name__
+    if isinstance(value, str | bytes) and len(value) > _MAX_TEXT:
+        return f"{value[: _MAX_TEXT - 3]!r}..."
+    shape = getattr(value, "shape", None)
+    if shape is not None and not isinstance(value, np.generic):
+        return f"{type(value).__name__}{list(shape)}"
+    if isinstance(value, Mapping | Set | list | tuple) and len(value) > _MAX_ENTRIES:
+        return f"<{len(value):,} entries>"
+    whole = repr(value)
+    return whole if len(whole) <= _MAX_TEXT + 2 else f"<{type(value).__name__}>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +102,8 @@ class Support:
     strengths_K: Floats | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     about: str | None = None
+
+    __repr__ = short_repr
 
 
 @runtime_checkable

@@ -66,7 +66,7 @@ def url(request, tmp_path):
     address = request.getfixturevalue("shared_database")
     request.getfixturevalue("server").sql(
         "TRUNCATE warmprompt_users, warmprompt_entries, warmprompt_appends, warmprompt_states, "
-        "warmprompt_items, warmprompt_api_keys RESTART IDENTITY; "
+        "warmprompt_items, warmprompt_hidden_items, warmprompt_api_keys RESTART IDENTITY; "
         "UPDATE warmprompt_items_version SET version = 0",
         database="shared",
     )

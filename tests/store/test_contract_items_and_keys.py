@@ -41,6 +41,40 @@ def test_impossible_items_are_refused(store, items, field):
     assert store.items().version == 0
 
 
+def test_hidden_items_are_readable_since_a_version_until_they_are_shown(store):
+    assert store.hide_items(["b", "5", '"5"', "b"], hidden=True) == 1
+    assert store.items() == ItemChanges(version=1, items=(), hidden=('"5"', "5", "b"))
+    assert store.hide_items(["b"], hidden=True) == 1
+    assert store.hide_items(["new"], hidden=False) == 1
+    assert store.put_items([Item(id="5", body="a")]) == 2
+    assert store.hide_items(["b", "c"], hidden=False) == 3
+    assert store.items(since=2) == ItemChanges(version=3, items=(), shown=("b",))
+    assert store.items(since=3) == ItemChanges(version=3, items=())
+    assert store.hide_items(["b"], hidden=True) == 4
+    everything = store.items()
+    assert (everything.hidden, everything.shown) == (('"5"', "5", "b"), ())
+    assert everything.items == (Item(id="5", body="a"),)
+
+
+def test_many_items_can_be_hidden_at_once(store):
+    many = [f"{number:04}" for number in range(1201)]
+    assert store.hide_items(many, hidden=True) == 1
+    assert store.items().hidden == tuple(many)
+    assert store.hide_items(many[:-1], hidden=False) == 2
+    assert store.items(since=1).shown == tuple(many[:-1])
+
+
+@pytest.mark.parametrize(
+    ("ids", "field"),
+    [([], "ids of items"), ("ab", "ids of items"), ([""], "id of item 0"), ([5], "id of item 0")],
+)
+def test_impossible_ids_are_not_hidden(store, ids, field):
+    with pytest.raises(BadInputError) as caught:
+        store.hide_items(ids, hidden=True)
+    assert caught.value.field == field
+    assert store.items().version == 0
+
+
 def key(name, *, key_hash="h", scopes=("read", "write")):
     return ApiKey(name=name, key_hash=key_hash, scopes=frozenset(scopes), created_s=5)
 

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError
-from warmprompt.store.contract import Entry
+from warmprompt.store.contract import Entry, Item, ItemChanges
 from warmprompt.store.migrating import current_revision
 from warmprompt.store.opening import open_store
 from warmprompt.store.tables import REVISION, REVISION_TABLE, metadata
@@ -78,6 +78,20 @@ def test_a_database_of_a_later_version_is_refused_and_left_alone(bare):
     run(f"UPDATE {REVISION_TABLE} SET version_num = '{REVISION}'")
     with open_store(url) as store:
         assert len(store.entries("ada")) == 1
+
+
+def test_a_database_of_the_first_version_is_upgraded_with_all_it_holds(bare):
+    url, run = bare
+    with open_store(url) as store:
+        store.append("ada", [Entry(kind="event", body="{}")])
+        store.put_items([Item(id="1", body="a")])
+    # As version 0.1 left it.
+    run("DROP TABLE warmprompt_hidden_items")
+    run(f"UPDATE {REVISION_TABLE} SET version_num = '0001'")
+    with open_store(url) as store:
+        assert len(store.entries("ada")) == 1
+        assert store.items() == ItemChanges(version=1, items=(Item(id="1", body="a"),))
+        assert store.hide_items(["1"], hidden=True) == 2
 
 
 def test_another_applications_tables_are_left_alone(bare):

@@ -27,7 +27,7 @@ from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import BadInputError
 from warmprompt.scoring.ranking import ranks
-from warmprompt.types import Event, Floats, ItemId
+from warmprompt.types import Event, Floats, ItemId, short_repr
 
 LIKED_SHARE = 0.75
 """Part of the rating scale from which on a rating says that its item is liked."""
@@ -106,6 +106,8 @@ class Attribution:
     events: tuple[EventEffect, ...]
     words: tuple[WordEffect, ...]
     nearest: tuple[Neighbour, ...]
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True)

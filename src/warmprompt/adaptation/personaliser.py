@@ -11,16 +11,23 @@ was told in parts. B is users, V items, D factors.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from warmprompt.adaptation.engine import Engine, adapt, check_text, read, score, users_linearly
+from warmprompt.adaptation.engine import (
+    Engine,
+    adapt,
+    check_text,
+    linear_params,
+    read,
+    score,
+    users_linearly,
+)
 from warmprompt.adaptation.events import (
     checked_about,
     checked_attributes,
@@ -29,52 +36,27 @@ from warmprompt.adaptation.events import (
     unknown_item,
     user_text,
 )
+from warmprompt.adaptation.known import Known
 from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.rankings import Ranking
+from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
+from warmprompt.adaptation.similar import similar_items
 from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.text_cache import TextCache, Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
 from warmprompt.adaptation.variants import adapt_variants
+from warmprompt.backbone.threads import use_threads
+from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError
+from warmprompt.files import new_folder
+from warmprompt.meta.checkpoint import MANIFEST, save_trained
 from warmprompt.meta.predict import Adapted, ReadTexts
-from warmprompt.scoring.ranking import top_n
-from warmprompt.types import Event, Floats, ItemId, Support
+from warmprompt.types import Event, ItemId, Support
+
+__all__ = ["Known", "Personaliser", "make_personaliser"]
 
 _CHUNK = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """The best items for a user, best first; equal scores are ordered as the catalogue is.
-
-    Attributes:
-        items: Item ids.
-        titles: Their titles.
-        scores: Their scores; only differences between items of one user mean something.
-    """
-
-    items: tuple[ItemId, ...]
-    titles: tuple[str, ...]
-    scores: tuple[float, ...]
-
-    def __len__(self) -> int:
-        """Places filled; fewer than asked for where there are fewer candidates."""
-        return len(self.items)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is told of one user, for `Personaliser.adapt_many`.
-
-    Attributes:
-        events: What the user did.
-        about: A sentence about the user, or None.
-        attributes: The user's attributes, or None.
-    """
-
-    events: Sequence[Event] = ()
-    about: str | None = None
-    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,6 +70,7 @@ class Personaliser:
         lookup: Titles to items.
         texts: User texts read before.
         clock: Returns the present, seconds since 1970; events cannot be later.
+        hidden: Items that no ranking holds; see `hide`.
     """
 
     engine: Engine
@@ -96,6 +79,22 @@ class Personaliser:
     lookup: TitleIndex
     texts: Texts
     clock: Callable[[], float]
+    hidden: frozenset[ItemId] = frozenset()
+
+    def __repr__(self) -> str:
+        """Return one line: what was trained on what, and how much can be ranked."""
+        told, scale = self.engine.trained.manifest, self.rating_scale
+        rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
+        data, backbone = (str(told[part]["name"])[-60:] for part in ("data", "backbone"))
+        return (
+            f"Personaliser({self.engine.trained.learner} on {data!r}, {len(self.items):,} items, {rated}, "
+            f"backbone {backbone!r})"
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
+        vars(self).update(state)
+        use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
 
     @property
     def weight_unit(self) -> float | None:
@@ -191,26 +190,32 @@ class Personaliser:
         n: int = 10,
         *,
         candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002 - the word that everybody knows
         popularity: bool = True,
     ) -> Ranking:
-        """Rank the catalogue for a user; items of the user's events are left out.
+        """Rank the catalogue for a user; items of the user's events and hidden ones are left out.
 
         Args:
             state: From `adapt` or `observe` of this model.
             n: Places, at least 1.
             candidates: Rank only these items.
+            exclude: Rank none of these items.
+            filter: Rank only items with these attributes, such as {"genres": ["Comedy", "Drama"]} or
+                {"year": {"min": 1990}} (see `data.attributes`); none at all where none has them.
             popularity: False leaves out what is popular with everybody.
 
         Raises:
             MismatchError: Another model made the state.
-            UnknownNameError: A candidate that the model was not trained with.
-            BadInputError: `n` is no whole number of at least 1.
+            UnknownNameError: An item, an attribute or a value of one that the model was not trained with.
+            BadInputError: `n` is no whole number of at least 1, or the filter is of another form.
         """
         self._check_own(state)
-        _check_places(n)
+        check_places(n)
+        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = self.support_of(state.events)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
-        return self._rankings(scores_1V, [support], n, candidates)[0]
+        return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def rank_linearly(
         self,
@@ -218,6 +223,8 @@ class Personaliser:
         n: int = 10,
         *,
         candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002
         popularity: bool = True,
     ) -> list[Ranking]:
         """Rank for many users as their prompts would, without moving any: no pass of the language model.
@@ -230,21 +237,80 @@ class Personaliser:
             users: What is told of each.
             n: Places for each, at least 1.
             candidates: Rank only these items.
+            exclude: Rank none of these items.
+            filter: As in `rank`.
             popularity: False leaves out what is popular with everybody.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
         """
-        _check_places(n)
+        check_places(n)
+        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = self._all_checked(users)
         rankings: list[Ranking] = []
+        params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             supports = [self.support_of(known.events) for known in part]
-            users_BD = users_linearly(self.engine, [_text_of(known) for known in part], supports)
+            texts = [_text_of(known) for known in part]
+            users_BD = users_linearly(self.engine, texts, supports, params=params)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
-            rankings += self._rankings(scores_BV, supports, n, candidates)
+            rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
+
+    def similar(
+        self,
+        item: ItemId,
+        n: int = 10,
+        *,
+        candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Ranking:
+        """Return the items most like an item, which may be hidden; scores are cosines (see `similar`).
+
+        Raises:
+            UnknownNameError: As `rank`; also for an item of which nothing is known.
+            BadInputError: As `rank`.
+        """
+        check_places(n)
+        (place,) = places_of([item], self.index, field="item")
+        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
+        scores_1V, support, mask = similar_items(self.engine.catalogue_VD, place, item, mask)
+        return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
+
+    def hide(self, items: Sequence[ItemId]) -> Personaliser:
+        """Return this model with items in no ranking, not even as candidates; users may have them in events.
+
+        Raises:
+            UnknownNameError: An item that the model was not trained with.
+        """
+        places = places_of(items, self.index, field="item to hide")
+        return replace(self, hidden=self.hidden | {self.items[place] for place in places})
+
+    def show(self, items: Sequence[ItemId]) -> Personaliser:
+        """Return this model with items no longer hidden; arguments and errors as `hide`."""
+        places = places_of(items, self.index, field="item to show")
+        return replace(self, hidden=self.hidden - {self.items[place] for place in places})
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write the model as a run, for `warmprompt.load` and the commands; what is hidden is not kept.
+
+        Args:
+            folder: Of the run; its parents are made.
+            overwrite: Replace a run that lies there.
+
+        Raises:
+            BadInputError: The folder holds something, and is not to be, or must not be, replaced.
+            StorageError: The disk is full or not writable.
+        """
+        folder = Path(folder)
+        if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+            raise BadInputError(
+                field="run folder", value=folder, remedy="It holds something else; name another place."
+            )
+        with new_folder(folder, overwrite=overwrite) as staging:
+            save_trained(staging, self.engine.trained)
 
     def find(self, title: str) -> ItemId:
         """Return the item that a title means; see `titles.find_title` for what is forgiven.
@@ -254,8 +320,10 @@ class Personaliser:
         Raises:
             UnknownNameError: None or several; names the nearest titles.
         """
-        untitled = self._untitled(title)
-        return self.items[find_title(self.lookup, title) if untitled is None else untitled]
+        item = known_item(title, self.index)
+        if item is not None and not self.title(item):
+            return item
+        return self.items[find_title(self.lookup, title)]
 
     def title(self, item: ItemId) -> str:
         """Return an item's title.
@@ -270,15 +338,6 @@ class Personaliser:
     def support_of(self, events: Sequence[Event]) -> Support:
         """Return checked events as the support set that the model takes."""
         return support_of(events, index=self.index, weight_unit=self.weight_unit)
-
-    def _untitled(self, wanted: object) -> int | None:
-        """Return the place of the untitled item whose id is written so."""
-        number = isinstance(wanted, str) and re.fullmatch(r"-?\d{1,18}", wanted)
-        for item in (wanted, int(str(wanted)) if number else wanted):
-            if isinstance(item, str | int) and item in self.index:
-                place = self.index[item]
-                return None if self.engine.trained.titles[place] else place
-        return None
 
     def _checked(self, known: Known) -> Known:
         checked = Known(
@@ -324,31 +383,8 @@ class Personaliser:
             for row, known in enumerate(users)
         ]
 
-    def _rankings(
-        self, scores_BV: Floats, supports: Sequence[Support], n: int, candidates: Sequence[ItemId] | None
-    ) -> list[Ranking]:
-        mask = None if candidates is None else self._mask(candidates)
-        best_BN = top_n(scores_BV, n, excluded=[support.items_K for support in supports], candidates=mask)
-        trained = self.engine.trained
-        found = [[int(item) for item in best_N if item >= 0] for best_N in best_BN]
-        return [
-            Ranking(
-                items=tuple(trained.item_ids[item] for item in best),
-                titles=tuple(trained.titles[item] for item in best),
-                scores=tuple(float(scores_V[item]) for item in best),
-            )
-            for best, scores_V in zip(found, scores_BV, strict=True)
-        ]
-
-    def _mask(self, candidates: Sequence[ItemId]) -> NDArray[np.bool_]:
-        if isinstance(candidates, str | bytes):
-            raise BadInputError(field="candidates", value=candidates, remedy="Give a list of item ids.")
-        mask = np.zeros(len(self.items), dtype=np.bool_)
-        for item in candidates:
-            if item not in self.index:
-                raise unknown_item(item, self.index, field="candidate")
-            mask[self.index[item]] = True
-        return mask
+    def _mask(self, selection: Selection) -> Mask | None:
+        return selection.mask(self.index, self.engine.trained.attributes, self.hidden)
 
     def _check_own(self, state: UserState) -> None:
         if not isinstance(state, UserState):
@@ -373,11 +409,6 @@ def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time)
         texts=TextCache(),
         clock=clock,
     )
-
-
-def _check_places(n: object) -> None:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
 
 
 def _text_of(known: Known) -> str:

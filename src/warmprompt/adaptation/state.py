@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from warmprompt.adaptation.packing import Packing
-from warmprompt.types import Event, Floats
+from warmprompt.types import Event, Floats, short_repr
 
 VERSION = 1
 _PACKING = Packing(
@@ -42,6 +42,12 @@ class UserState:
     vector_D: Floats
     offsets_PH: Floats
     model_hash: str
+
+    __repr__ = short_repr
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the bytes that `to_bytes` returns."""
+        return UserState.from_bytes, (self.to_bytes(),)
 
     def to_bytes(self) -> bytes:
         """Return the state as bytes; equal states give equal bytes."""

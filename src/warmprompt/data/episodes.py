@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
-from warmprompt.types import Support
+from warmprompt.types import Support, short_repr
 
 Order = Literal["random", "time"]
 
@@ -56,6 +56,8 @@ class EventBatch:
     mask_BK: NDArray[np.bool_]
     strengths_BK: NDArray[np.float32] | None = None
 
+    __repr__ = short_repr
+
     @property
     def num_users(self) -> int:
         """B."""
@@ -69,6 +71,8 @@ class EpisodeBatch:
     users: tuple[int, ...]
     support: EventBatch
     query: EventBatch
+
+    __repr__ = short_repr
 
 
 def draw_episode(  # noqa: PLR0913 - what makes an episode, by keyword

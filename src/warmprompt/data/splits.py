@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.rng import derive
+from warmprompt.types import short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,6 +19,8 @@ class UserSplit:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    __repr__ = short_repr
 
 
 def split_dataset(dataset: Dataset, *, seed: int) -> UserSplit:

@@ -27,6 +27,7 @@ from warmprompt.data.understood import Understood
 from warmprompt.data.understood import from_json as understood_from_json
 from warmprompt.errors import BadInputError, IntegrityError
 from warmprompt.files import new_folder
+from warmprompt.types import short_repr
 
 FORMAT_VERSION = 2
 # Version 1 knew no weights, and did not keep what was understood.
@@ -98,6 +99,8 @@ class Manifest:
     understood: Understood | None = None
     format_version: int = FORMAT_VERSION
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tables:
@@ -106,6 +109,8 @@ class Tables:
     interactions: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame
+
+    __repr__ = short_repr
 
     def named(self) -> tuple[tuple[TableName, pl.DataFrame], ...]:
         """Return (name, table) in the fixed order."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.phrasing import FILM_GENRES, GENRE_ALIASES, OCCUPATION_NOUNS, WORDINGS, Frames, Wording
 from warmprompt.errors import BadInputError
-from warmprompt.types import Ints
+from warmprompt.types import Ints, short_repr
 
 _P_QUALIFIER = 0.25
 _UNSAID = {"", "none", "other", "unknown", "nan", "null"}
@@ -124,6 +124,8 @@ class GenreTable:
 
     names: tuple[str, ...]
     has_VG: NDArray[np.bool_]
+
+    __repr__ = short_repr
 
 
 def taste_column(items: pl.DataFrame) -> str | None:

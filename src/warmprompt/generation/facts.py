@@ -17,7 +17,7 @@ from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import genre_table
 from warmprompt.errors import MismatchError
-from warmprompt.types import ItemId
+from warmprompt.types import ItemId, short_repr
 
 LEAST_EFFECT = 1e-3
 """Effects below are no reasons: batches add float32 numbers in another order, worth up to some 1e-4."""
@@ -54,6 +54,8 @@ class Facts:
 
     genres: dict[ItemId, tuple[str, ...]]
     popular: frozenset[ItemId]
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True)

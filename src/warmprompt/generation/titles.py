@@ -29,7 +29,7 @@ from warmprompt.generation.likelihood import node_log_p
 from warmprompt.generation.lm import LanguageModel, Tree, read_contexts
 from warmprompt.generation.search import Scoring, beam_search
 from warmprompt.generation.trie import TokenTrie, make_trie
-from warmprompt.types import ItemId
+from warmprompt.types import ItemId, short_repr
 
 Doubles = NDArray[np.float64]
 
@@ -54,13 +54,16 @@ class TitleWriter:
     items: tuple[tuple[int, ...], ...]
     base_X: Doubles
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
     """Titles that the model has named for one user, best first.
 
     Attributes:
-        items: Item ids, none of the user's own; they also serve as `candidates` of `Personaliser.rank`.
+        items: Item ids, none of the user's own or hidden; they also serve as `candidates` of
+            `Personaliser.rank`.
         titles: As the catalogue spells them.
         scores: By `search.Scoring`; comparable within one user.
     """
@@ -157,7 +160,8 @@ def generate_titles(  # noqa: PLR0913 - who and how many, and by keyword how
             for text in writer.trie.texts[one.node]
             for item in writer.items[text]
         ]
-        generated.append(_best(model, scored, n, own=[event.item for event in state.events]))
+        own = model.hidden.union(event.item for event in state.events)
+        generated.append(_best(model, scored, n, own=own))
     return generated
 
 

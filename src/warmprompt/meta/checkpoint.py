@@ -3,7 +3,7 @@
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
     model.safetensors           "params.*", "constants.*", "read.*", "memory.*", "words.*",
                                 "believed.*"; the genres' names in its header
-    items.parquet               item (its id, type kept), title, in index order
+    items.parquet               item (its id, type kept), title, attributes, in index order
     training/state.safetensors  where training is: tensors, the rest as JSON in the header
 
 A folder without a manifest is no run, so one that was interrupted is never taken for a finished one.
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from warmprompt.backbone.hashing import hash_tensors
 from warmprompt.backbone.readout import ReadOut
+from warmprompt.data.attributes import ItemAttributes, attributes_of
 from warmprompt.data.feedback import PUSHING_SHARE
 from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
@@ -40,7 +41,7 @@ from warmprompt.meta.trainer import TrainState
 from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.scoring.posterior import Believed
 from warmprompt.scoring.words import Words
-from warmprompt.types import ItemId
+from warmprompt.types import ItemId, short_repr
 
 FORMAT = 7
 # Format 3 knows no words, format 4 no map for new items, format 5 no dictionary of genres, format 6 no
@@ -74,6 +75,7 @@ class Trained:
         memory: What training users did, or None where nothing of it is recalled.
         recall: What memory adds to scores.
         genres: By which words a text about a user names a genre, or None where the text head knows none.
+        attributes: Of the items, for filters; None where the run holds none.
     """
 
     params: dict[str, Tensor]
@@ -88,6 +90,9 @@ class Trained:
     memory: Memory | None = None
     recall: RecallWeights = NOTHING
     genres: GenreWords | None = None
+    attributes: ItemAttributes | None = None
+
+    __repr__ = short_repr
 
     @property
     def least_rating(self) -> float | None:
@@ -114,7 +119,8 @@ def save_trained(folder: Path, trained: Trained) -> None:
         **_memory_tensors(trained.memory),
     }
     items = io.BytesIO()
-    pl.DataFrame({"item": trained.item_ids, "title": trained.titles}).write_parquet(items)
+    named = pl.DataFrame({"item": trained.item_ids, "title": trained.titles})
+    named.hstack([] if trained.attributes is None else trained.attributes.frame).write_parquet(items)
     header = {"params": list(trained.params), "genres": trained.genres and trained.genres.words}
     files = {MODEL: _pack(tensors, header), ITEMS: items.getvalue()}
     manifest = {
@@ -166,6 +172,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
             genres=_genres_of(header.get("genres")),
+            attributes=attributes_of(items),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise _damaged(folder, f"content: {error}") from error

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from warmprompt.data.episodes import EventBatch
 from warmprompt.data.feedback import PUSHING_SHARE
+from warmprompt.types import short_repr
 
 Params = Mapping[str, Tensor]
 
@@ -56,6 +57,8 @@ class Constants:
     rating_levels_R: Tensor
     rating_range: Tensor
 
+    __repr__ = short_repr
+
     @property
     def num_warm(self) -> int:
         """Items with an event of a training user."""
@@ -70,6 +73,8 @@ class Events:
     ratings_BK: Tensor
     mask_BK: Tensor
     strengths_BK: Tensor | None = None
+
+    __repr__ = short_repr
 
 
 def to_events(batch: EventBatch, constants: Constants) -> Events:

@@ -1,4 +1,4 @@
-"""Items added at run time, and API keys."""
+"""Items added at run time, items hidden, and API keys."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from warmprompt.store.contract import ApiKey, Item, ItemChanges
 from warmprompt.store.logs import insert_or
 
 items, items_version, api_keys = tables.items, tables.items_version, tables.api_keys
+hidden_items = tables.hidden_items
 
 _CHUNK = 500
 
@@ -39,12 +40,41 @@ def put_items(connection: Connection, told: Sequence[Item]) -> int:
     return version + 1
 
 
+def hide_items(connection: Connection, ids: Sequence[str], *, hidden: bool) -> int:
+    """Hide items or show them again; see `Store.hide_items`."""
+    version: int = connection.execute(select(items_version.c.version).with_for_update()).scalar_one()
+    held: set[str] = set()
+    for start in range(0, len(ids), _CHUNK):
+        some = hidden_items.c.id.in_(ids[start : start + _CHUNK])
+        rows = connection.execute(select(hidden_items.c.id).where(some, hidden_items.c.is_hidden))
+        held |= {row.id for row in rows}
+    changed = [one for one in dict.fromkeys(ids) if (one in held) != hidden]
+    if not changed:
+        return version
+    new = insert_or(connection, hidden_items)
+    upsert = new.on_conflict_do_update(
+        index_elements=["id"], set_={"is_hidden": new.excluded.is_hidden, "version": new.excluded.version}
+    )
+    rows_told = [{"id": one, "is_hidden": hidden, "version": version + 1} for one in changed]
+    connection.execute(upsert, rows_told)
+    connection.execute(update(items_version).values(version=version + 1))
+    return version + 1
+
+
 def changes(connection: Connection, *, since: int) -> ItemChanges:
-    """Return the items changed behind a version; see `Store.items`."""
+    """Return what changed behind a version; see `Store.items`."""
     version = connection.execute(select(items_version.c.version)).scalar_one()
+    if version == since:
+        return ItemChanges(version=version, items=())
     query = select(items).where(items.c.version > since)
     rows = sorted(connection.execute(query), key=lambda row: (row.version, row.id))
-    return ItemChanges(version=version, items=tuple(Item(id=row.id, body=row.body) for row in rows))
+    told = connection.execute(select(hidden_items).where(hidden_items.c.version > since)).all()
+    return ItemChanges(
+        version=version,
+        items=tuple(Item(id=row.id, body=row.body) for row in rows),
+        hidden=tuple(sorted(row.id for row in told if row.is_hidden)),
+        shown=tuple(sorted(row.id for row in told if not row.is_hidden)),
+    )
 
 
 def add_api_key(connection: Connection, key: ApiKey) -> None:

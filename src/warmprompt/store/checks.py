@@ -27,6 +27,15 @@ def check_id(text: object, field: str) -> None:
         raise BadInputError(field=field, value=text, remedy="It is empty; give at least one character.")
 
 
+def check_item_ids(ids: Sequence[str]) -> None:
+    """Refuse an empty list of item ids, and impossible ones among them."""
+    given: object = ids
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes) or not given:
+        raise BadInputError(field="ids of items", value=ids, remedy="Give a list of at least one.")
+    for place, one in enumerate(given):
+        check_id(one, f"id of item {place}")
+
+
 def check_entries(entries: Sequence[Entry]) -> None:
     """Refuse an empty list, and entries with an impossible kind or body."""
     for place, entry in enumerate(_listed(entries, Entry, "entries")):

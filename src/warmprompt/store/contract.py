@@ -210,15 +210,19 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemChanges:
-    """The items added or changed since a version.
+    """The items added, changed, hidden or shown again since a version.
 
     Attributes:
         version: Of the list now; give it as `since` next time.
         items: Each changed item as it is now, in the order of the last change.
+        hidden: Ids of the items hidden since, and still so; sorted.
+        shown: Ids of the items shown again since, and still so; sorted.
     """
 
     version: int
     items: tuple[Item, ...]
+    hidden: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,8 +333,15 @@ class Store(Protocol):
         same body changes nothing.
         """
 
+    def hide_items(self, ids: Sequence[str], *, hidden: bool) -> int:
+        """Hide items, or show them again, all or none; returns the version of the list afterwards.
+
+        An id may be any item's, one of `put_items` or not. The version rises as with `put_items`; ids that
+        are hidden, or shown, already change nothing.
+        """
+
     def items(self, *, since: int = 0) -> ItemChanges:
-        """Return the items added or changed behind version `since`; 0 gives them all."""
+        """Return what changed of the items behind version `since`; 0 gives it all."""
 
     def add_api_key(self, key: ApiKey) -> None:
         """Keep a key.

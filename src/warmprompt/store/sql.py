@@ -18,6 +18,7 @@ from warmprompt.store.checks import (
     check_api_key,
     check_entries,
     check_id,
+    check_item_ids,
     check_items,
     check_number,
     check_state,
@@ -151,8 +152,13 @@ class SqlStore:
         check_items(items)
         return self.database.write(lambda connection: catalogue.put_items(connection, items))
 
+    def hide_items(self, ids: Sequence[str], *, hidden: bool) -> int:
+        """Hide items, or show them again."""
+        check_item_ids(ids)
+        return self.database.write(lambda connection: catalogue.hide_items(connection, ids, hidden=hidden))
+
     def items(self, *, since: int = 0) -> ItemChanges:
-        """Return the items added or changed behind a version."""
+        """Return what changed of the items behind a version."""
         check_number(since, "since")
         return self.database.view(lambda connection: catalogue.changes(connection, since=since))
 

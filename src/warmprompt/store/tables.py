@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Identity,
@@ -17,8 +18,8 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0001"
-"""The migration that makes these tables."""
+REVISION = "0002"
+"""The last of the migrations that make these tables."""
 
 REVISION_TABLE = "warmprompt_revision"
 
@@ -83,6 +84,15 @@ items = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("body", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, index=True),
+)
+
+# Of any item, trained or added; a row stays when an item is shown again, so that others learn of it.
+hidden_items = Table(
+    "warmprompt_hidden_items",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("is_hidden", Boolean, nullable=False),
     Column("version", BigInteger, nullable=False, index=True),
 )
 

@@ -142,14 +142,17 @@ def _open_parquet(path: Path, mapping: Mapped) -> InputTable:
         for frame in parquet_rows(path, columns=tuple(dict.fromkeys(mapping.values()))):
             yield frame.select(
                 LINE,
-                *(_plain(ours, theirs, frame.schema[theirs]).alias(ours) for ours, theirs in mapping.items()),
+                *(
+                    plain_column(ours, theirs, frame.schema[theirs]).alias(ours)
+                    for ours, theirs in mapping.items()
+                ),
             ).with_columns(*(whole_ids(frame[theirs]).alias(ours) for ours, theirs in ids.items()))
 
     dates = frozenset(column for column in columns if is_temporal(path, column))
     return InputTable(path=path, kind="parquet", columns=columns, rows=rows, typed=True, dates=dates)
 
 
-def _plain(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
+def plain_column(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
     """Return a column with dates as seconds and categories as text; refuse types that cannot be `name`."""
     if isinstance(dtype, pl.Datetime | pl.Date) and name == "time":
         return pl.col(column).cast(pl.Datetime("us")).dt.epoch("us") / 1_000_000

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import polars as pl
 import torch
 
 from warmprompt.adaptation.engine import Engine
@@ -15,6 +16,7 @@ from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.assembly.training import settings_of
 from warmprompt.backbone.packed import packed
+from warmprompt.data.attributes import ItemAttributes
 from warmprompt.errors import BadInputError
 from warmprompt.service.model.catalogue import (
     ItemReader,
@@ -160,6 +162,24 @@ def check_room(model: Model, fresh: Sequence[NewItem]) -> None:
         if type(item.id) is not kind:
             written = "text" if kind is str else "a number"
             raise BadInputError(field="id of item", value=item.id, remedy=f"Write ids as {written}.")
+
+
+def check_attributes(model: Model, items: Sequence[NewItem]) -> None:
+    """Refuse new items with attributes that the run's items do not have.
+
+    Raises:
+        UnknownNameError, BadInputError: See `ItemAttributes.check`.
+    """
+    known = model.personaliser.engine.trained.attributes or ItemAttributes(pl.DataFrame())
+    for item in items:
+        known.check(item.attributes, field=f"attributes of item {item.id!r}")
+
+
+def with_hidden(model: Model, *, hidden: Sequence[ItemId], shown: Sequence[ItemId]) -> Model:
+    """Return the model with items hidden and others shown again; unknown ids are passed over."""
+    view = model.personaliser
+    hide, show = ([item for item in items if item in view.index] for items in (hidden, shown))
+    return replace(model, personaliser=view.hide(hide).show(show))
 
 
 def adapt_all(model: Model, users: Sequence[Known]) -> list[UserState]:
