@@ -95,4 +95,4 @@ def test_a_mistake_is_one_line_and_leaves_nothing(capfd, events, tmp_path, argum
     said = capfd.readouterr()
     assert said.err.startswith(line)
     assert said.err.count("\n") == 1
-    assert not (tmp_path / "home").exists()
+    assert not list((tmp_path / "home" / "data").glob("*"))
