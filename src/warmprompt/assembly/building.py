@@ -83,7 +83,7 @@ def build_start(
     if not len(training.interactions):
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
     items, constants = initial_items(
-        training, _item_vectors(settings, training, watch), _item_start(settings), seed=seed
+        training, _item_vectors(settings, training, watch), item_start_of(settings), seed=seed
     )
     backbone = open_backbone(settings, second_order=learner.needs_second_order)
     device = str(backbone.device)
@@ -248,7 +248,8 @@ def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:
     return torch.stack([vector_of[text] for text in texts])
 
 
-def _item_start(settings: Settings) -> ItemStart:
+def item_start_of(settings: Settings) -> ItemStart:
+    """Return how item vectors start."""
     model = settings.model
     return ItemStart(
         num_factors=model.num_factors,
