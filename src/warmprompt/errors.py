@@ -18,6 +18,8 @@ Each carries a field, the offending value and a remedy, and prints as one line.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class WarmpromptError(Exception):
     """Root of the tree: a field, the value it had, and what to do about it.
@@ -33,6 +35,11 @@ class WarmpromptError(Exception):
         self.value = value
         self.remedy = remedy
         super().__init__(self.line())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the three parts, so that an error crosses from a worker process; values become plain."""
+        plain = self.value if isinstance(self.value, str | int | float | None) else str(self.value)
+        return _with_parts, (type(self), self.field, plain, self.remedy)
 
     def line(self) -> str:
         """Return the one line that a person reads."""
@@ -83,3 +90,7 @@ class StorageError(FaultError):
 
 class DatabaseAwayError(FaultError):
     """The database cannot be reached now, or is locked for too long; trying again later may help."""
+
+
+def _with_parts(kind: type[WarmpromptError], field: str, value: object, remedy: str) -> WarmpromptError:
+    return kind(field=field, value=value, remedy=remedy)

@@ -18,7 +18,7 @@ from warmprompt.data.episodes import EventBatch, batch_supports
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import catalogue_vectors, popularity_scores
+from warmprompt.meta.model import Params, catalogue_vectors, popularity_scores, with_text_part
 from warmprompt.meta.named_genres import widen
 from warmprompt.meta.predict import (
     Adapted,
@@ -28,7 +28,7 @@ from warmprompt.meta.predict import (
     read_user_texts,
 )
 from warmprompt.scoring.memory import recall
-from warmprompt.types import Floats, Support
+from warmprompt.types import Floats, Support, short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +54,8 @@ class Engine:
     catalogue_VD: Tensor
     popularity_V: Tensor
     text_VX: Floats
+
+    __repr__ = short_repr
 
 
 @torch.no_grad()
@@ -127,11 +129,24 @@ def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
     )
 
 
-def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Support]) -> Tensor:
+def linear_params(engine: Engine) -> Params:
+    """Return the learned parameters with what `users_linearly` would work out for each chunk of users."""
+    return with_text_part(engine.trained.params, engine.trained.constants)
+
+
+def users_linearly(
+    engine: Engine, texts: Sequence[str], supports: Sequence[Support], *, params: Params | None = None
+) -> Tensor:
     """Return user vectors, (B, D), as if the language model answered to prompts as it does near the start.
 
     See `meta.predict.adapt_linearly`. Where a sentence encoder reads user texts, the language model does
     not run at all; else it reads each text once.
+
+    Args:
+        engine: The model.
+        texts: The users' texts.
+        supports: The users' events.
+        params: From `linear_params`, which serves any number of chunks; None works it out.
     """
     trained = engine.trained
     if engine.encoder is None or not any(texts):
@@ -140,7 +155,7 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
         states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
         features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
     return adapt_linearly(
-        trained.params,
+        linear_params(engine) if params is None else params,
         trained.constants,
         features_BT=features_BT,
         events=batch_supports(supports),
@@ -195,9 +210,11 @@ def check_text(engine: Engine, text: str) -> None:
     Raises:
         BadInputError: It has more than `MAX_TEXT_TOKENS` tokens.
     """
+    if not text:
+        return
     tokens = engine.backbone.tokenizer([LEAD_TEXT, LEAD_TEXT + text], add_special_tokens=False)["input_ids"]
     lead, whole = (len(ids) for ids in tokens)
-    if text and whole > MAX_TEXT_TOKENS:
+    if whole > MAX_TEXT_TOKENS:
         raise BadInputError(
             field="text about the user",
             value=text,

@@ -14,6 +14,8 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +23,7 @@ from warmprompt.adaptation.engine import (
     Engine,
     adapt,
     check_text,
+    linear_params,
     read,
     score,
     users_linearly,
@@ -33,6 +36,7 @@ from warmprompt.adaptation.events import (
     unknown_item,
     user_text,
 )
+from warmprompt.adaptation.known import Known
 from warmprompt.adaptation.packing import frozen
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
@@ -41,28 +45,18 @@ from warmprompt.adaptation.state import UserState
 from warmprompt.adaptation.text_cache import TextCache, Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
 from warmprompt.adaptation.variants import adapt_variants
+from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError
+from warmprompt.files import new_folder
+from warmprompt.meta.checkpoint import MANIFEST, save_trained
 from warmprompt.meta.predict import Adapted, ReadTexts
-from warmprompt.types import Event, ItemId
+from warmprompt.types import Event, ItemId, Support
+
+__all__ = ["Known", "Personaliser", "make_personaliser"]
 
 _CHUNK = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is told of one user, for `Personaliser.adapt_many`.
-
-    Attributes:
-        events: What the user did.
-        about: A sentence about the user, or None.
-        attributes: The user's attributes, or None.
-    """
-
-    events: Sequence[Event] = ()
-    about: str | None = None
-    attributes: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,6 +80,26 @@ class Personaliser:
     texts: Texts
     clock: Callable[[], float]
     hidden: frozenset[ItemId] = frozenset()
+
+    def __repr__(self) -> str:
+        """Return one line: what was trained on what, and how much can be ranked."""
+        told, scale = self.engine.trained.manifest, self.rating_scale
+        rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
+        data, backbone = (str(told[part]["name"])[-60:] for part in ("data", "backbone"))
+        return (
+            f"Personaliser({self.engine.trained.learner} on {data!r}, {len(self.items):,} items, {rated}, "
+            f"backbone {backbone!r})"
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
+        vars(self).update(state)
+        use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
+
+    @property
+    def weight_unit(self) -> float | None:
+        """The weight of events that counts 1, or None where the model was trained without weights."""
+        return self.engine.trained.weight_unit
 
     @property
     def rating_scale(self) -> tuple[float, float] | None:
@@ -153,7 +167,7 @@ class Personaliser:
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = slice(start, start + _CHUNK)
-            supports = [support_of(known.events, index=self.index) for known in checked[part]]
+            supports = [self.support_of(known.events) for known in checked[part]]
             adapted = adapt_variants(
                 self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
             )
@@ -199,7 +213,7 @@ class Personaliser:
         self._check_own(state)
         check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        support = support_of(state.events, index=self.index)
+        support = self.support_of(state.events)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
         return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
@@ -234,10 +248,12 @@ class Personaliser:
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = self._all_checked(users)
         rankings: list[Ranking] = []
+        params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
-            supports = [support_of(known.events, index=self.index) for known in part]
-            users_BD = users_linearly(self.engine, [_text_of(known) for known in part], supports)
+            supports = [self.support_of(known.events) for known in part]
+            texts = [_text_of(known) for known in part]
+            users_BD = users_linearly(self.engine, texts, supports, params=params)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
             rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
@@ -277,6 +293,25 @@ class Personaliser:
         places = places_of(items, self.index, field="item to show")
         return replace(self, hidden=self.hidden - {self.items[place] for place in places})
 
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write the model as a run, for `warmprompt.load` and the commands; what is hidden is not kept.
+
+        Args:
+            folder: Of the run; its parents are made.
+            overwrite: Replace a run that lies there.
+
+        Raises:
+            BadInputError: The folder holds something, and is not to be, or must not be, replaced.
+            StorageError: The disk is full or not writable.
+        """
+        folder = Path(folder)
+        if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+            raise BadInputError(
+                field="run folder", value=folder, remedy="It holds something else; name another place."
+            )
+        with new_folder(folder, overwrite=overwrite) as staging:
+            save_trained(staging, self.engine.trained)
+
     def find(self, title: str) -> ItemId:
         """Return the item that a title means; see `titles.find_title` for what is forgiven.
 
@@ -300,10 +335,18 @@ class Personaliser:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
 
+    def support_of(self, events: Sequence[Event]) -> Support:
+        """Return checked events as the support set that the model takes."""
+        return support_of(events, index=self.index, weight_unit=self.weight_unit)
+
     def _checked(self, known: Known) -> Known:
         checked = Known(
             events=checked_events(
-                known.events, index=self.index, scale=self.rating_scale, now_s=self.clock()
+                known.events,
+                index=self.index,
+                scale=self.rating_scale,
+                weighted=self.weight_unit is not None,
+                now_s=self.clock(),
             ),
             about=checked_about(known.about),
             attributes=checked_attributes(known.attributes),
@@ -323,7 +366,7 @@ class Personaliser:
         return checked
 
     def _states(self, users: Sequence[Known], texts: ReadTexts) -> list[UserState]:
-        supports = [support_of(known.events, index=self.index) for known in users]
+        supports = [self.support_of(known.events) for known in users]
         return self._stated(users, adapt(self.engine, texts, batch_supports(supports)))
 
     def _stated(self, users: Sequence[Known], adapted: Adapted) -> list[UserState]:

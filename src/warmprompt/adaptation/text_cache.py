@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Protocol
+from typing import Any, Protocol
 
 from warmprompt.adaptation.engine import Engine, read
 from warmprompt.meta.predict import ReadTexts
@@ -23,6 +23,10 @@ class TextCache:
         self._size = size
         self._kept: OrderedDict[str, ReadTexts] = OrderedDict()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as an empty cache of the same size: texts can be read again."""
+        return type(self), (self._size,)
 
     def get(self, engine: Engine, text: str) -> ReadTexts:
         """Return the text as the model reads it, reading it where it is not kept."""

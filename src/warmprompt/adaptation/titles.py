@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 
 from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.types import short_repr
 
 _ARTICLES = "the|a|an|le|la|les|l'|il|lo|gli|i|der|die|das|el|los|las|un|une"
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
@@ -39,6 +40,8 @@ class TitleIndex:
     by_title: Mapping[str, tuple[int, ...]]
     by_dated: Mapping[tuple[str, str], tuple[int, ...]]
     by_key: Mapping[str, tuple[int, ...]]
+
+    __repr__ = short_repr
 
 
 def title_index(titles: Sequence[str], popularity_V: NDArray[np.float64]) -> TitleIndex:

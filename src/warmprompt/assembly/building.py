@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from warmprompt.assembly.watching import Watch
-from warmprompt.backbone.load import Backbone, load_backbone
-from warmprompt.backbone.prompt import init_prompt
+from warmprompt.backbone.load import Backbone, check_backbone, load_backbone
+from warmprompt.backbone.prompt import check_room, init_prompt
 from warmprompt.backbone.readout import (
     ReadOutSize,
     fit_read_out,
@@ -25,7 +25,8 @@ from warmprompt.backbone.readout import (
 )
 from warmprompt.backbone.text import embed_texts
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.verbalise import item_texts
+from warmprompt.data.understood import NO_TASTES
+from warmprompt.data.verbalise import item_texts, taste_column
 from warmprompt.errors import BadInputError
 from warmprompt.meta.initial import (
     ItemStart,
@@ -44,6 +45,8 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
+# Settings of training that decide nothing of what is learned.
+_HOW = {"preset", "save_every", "threads"}
 # Settings that came later, and the values at which runs from before they existed stay what they are.
 _LATER = {
     "words_weight": 0,
@@ -80,11 +83,11 @@ def build_start(
     seed = settings.train.seed
     if not len(training.interactions):
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
+    backbone = open_backbone(settings, second_order=learner.needs_second_order)
+    device = str(backbone.device)
     items, constants = initial_items(
         training, _item_vectors(settings, training, watch), _item_start(settings), seed=seed
     )
-    backbone = open_backbone(settings, second_order=learner.needs_second_order)
-    device = str(backbone.device)
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
     validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
     prompt_PH = init_prompt(
@@ -94,6 +97,8 @@ def build_start(
         text=settings.prompt.text_init,
         seed=seed,
     )
+    if taste_column(training.items) is None:
+        watch(NO_TASTES)
     texts = sorted({*pool.unique(), *validation_pool.unique()}, key=lambda text: (len(text), text))
     encoder = settings.backbone.user_text
     watch(f"reading {len(texts):,} user texts with {encoder or backbone.name}")
@@ -149,6 +154,21 @@ def build_start(
     )
 
 
+def check_backbones(settings: Settings) -> None:
+    """Refuse language models that cannot work, from their configurations, before anything is read.
+
+    Raises:
+        UnknownNameError, BadInputError, FetchError: A model, its read-out depth or the prompt's length.
+    """
+    backbone = settings.backbone
+    max_tokens = check_backbone(backbone.name, num_layers=backbone.num_layers)
+    check_room(settings.prompt.length, max_tokens, backbone.name)
+    for field in ("item_text", "user_text"):
+        name = getattr(backbone, field)
+        if name is not None:
+            check_backbone(name, field=f"backbone.{field}")
+
+
 def open_backbone(settings: Settings, *, second_order: bool = False) -> Backbone:
     """Load the backbone that the settings name, fetching a known one on first use."""
     return load_backbone(
@@ -199,11 +219,11 @@ def plan_of(settings: Settings) -> Plan:
 def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings that decide what is learned.
 
-    Left out are evaluation, where the data lie (their hash counts), how often to save and on how many
-    threads.
+    Left out are evaluation, where the data lie (their hash counts), the preset's name (its values count), how
+    often to save and on how many threads.
     """
     values = to_mapping(settings)
-    train = {key: value for key, value in values["train"].items() if key not in {"save_every", "threads"}}
+    train = {key: value for key, value in values["train"].items() if key not in _HOW}
     device = {key: value for key, value in values["backbone"].items() if key != "device"}
     model = {key: value for key, value in values["model"].items() if not _is_as_before(key, value)}
     left_out = {"data", "evaluate"}
@@ -226,6 +246,8 @@ def users_hash(training: Dataset, validation: Dataset) -> str:
         digest.update(repr(view.user_ids).encode())
         for array in (events.offsets, events.items, events.ratings, events.times_s):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        if events.weights is not None:
+            digest.update(b"weights" + np.ascontiguousarray(events.weights).tobytes())
     return digest.hexdigest()
 
 

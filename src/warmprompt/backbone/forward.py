@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from warmprompt.backbone.load import Backbone
+from warmprompt.types import short_repr
 
 MAX_TEXT_TOKENS = 48
 # Every text starts with these words, also the empty one: decoders use their first token as a sink of
@@ -42,6 +43,8 @@ class TextPrefix:
     embeddings_BTH: Tensor
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
+
+    __repr__ = short_repr
 
     @property
     def num_users(self) -> int:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
 from warmprompt.rng import derive
+from warmprompt.types import short_repr
 
 NUM_JACOBIANS = 7
 _CHUNK = 64
@@ -73,6 +75,8 @@ class ReadOut:
     reference_PH: Tensor
     unit: Tensor
 
+    __repr__ = short_repr
+
 
 class TextMetric:
     """How gradients have to be turned behind one text to move displacements straight along them.
@@ -93,6 +97,16 @@ class TextMetric:
         self._prefix: TextPrefix | None = prefix
         self._lock = threading.Lock()
         self._measured = torch.empty(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the lock."""
+        with self._lock:
+            return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the same, and a lock of its own."""
+        vars(self).update(state)
+        self._lock = threading.Lock()
 
     def get(self) -> Tensor:
         """Return the metric, (D, D)."""

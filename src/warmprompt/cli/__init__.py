@@ -36,6 +36,7 @@ COMMANDS = {
     "data": Command("Fetch, import and describe data sets.", is_group=True),
     "backbone": Command("Fetch and list the frozen language models.", is_group=True),
     "train": Command("Learn where prompts start, from the histories of many users."),
+    "tune": Command("Search the settings that matter most, judged on validation users."),
     "evaluate": Command("Measure rankings for users never seen in training."),
     "evidence": Command(
         "Measure every table of the results, cell by cell, and write their pages.", is_group=True

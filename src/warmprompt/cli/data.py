@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
@@ -18,10 +19,11 @@ from warmprompt.data.fetch import PUBLISHED
 from warmprompt.data.fetch import get as fetch
 from warmprompt.data.home import data_home, dataset_folder, find_dataset, imported_names
 from warmprompt.data.importing import DEFAULT_MAX_REJECTS, import_source
-from warmprompt.data.readers import FORMATS, read_folder
-from warmprompt.data.readers.generic import MappedFile, read_mapped
-from warmprompt.data.readers.source import TimeUnit
+from warmprompt.data.readers import FORMATS, ReadOptions, TextOptions, open_source
+from warmprompt.data.readers.cleaning import NULL_VALUES
+from warmprompt.data.readers.source import EVENT_COLUMNS, FeedbackOptions, Repeats, Source, TimeUnit
 from warmprompt.data.tables import Manifest, read_manifest
+from warmprompt.data.understood import facts
 from warmprompt.errors import BadInputError
 
 app = typer.Typer(help="Get, import and describe data sets.", no_args_is_help=True)
@@ -30,7 +32,14 @@ app = typer.Typer(help="Get, import and describe data sets.", no_args_is_help=Tr
 class _Unit(StrEnum):
     s = "s"
     ms = "ms"
+    us = "us"
+    ns = "ns"
     iso = "iso"
+
+
+class _Repeats(StrEnum):
+    LAST = "last"
+    COUNT = "count"
 
 
 _NAME = Annotated[str, typer.Argument(help="Name of a data set, or its folder.", show_default=False)]
@@ -60,7 +69,8 @@ def import_(
     columns: Annotated[
         str | None,
         typer.Option(
-            "--map", help=f"{_MAP_HELP}: user, item, rating, time; other names are item attributes."
+            "--map",
+            help=f"{_MAP_HELP}: {', '.join(EVENT_COLUMNS)}; other names are item attributes.",
         ),
     ] = None,
     items: Annotated[Path | None, typer.Option("--items", help="File that describes items.")] = None,
@@ -68,10 +78,39 @@ def import_(
     users: Annotated[Path | None, typer.Option("--users", help="File that describes users.")] = None,
     users_columns: Annotated[str | None, typer.Option("--users-map", help=_MAP_HELP)] = None,
     time_unit: Annotated[
-        _Unit, typer.Option("--time-unit", help="With --map: how times are written.")
-    ] = _Unit.s,
+        _Unit | None, typer.Option("--time-unit", help="How times are written; found out when left out.")
+    ] = None,
     rating_scale: Annotated[
-        str | None, typer.Option("--rating-scale", help="With --map: LOW,HIGH; the ones seen when left out.")
+        str | None, typer.Option("--rating-scale", help="LOW,HIGH; the ones seen when left out.")
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", help="Of text files; UTF-8, Latin-1 or Windows-1252 when left out."),
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option("--separator", help="Between fields, as ';' or tab; found when left out.")
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="With --map: no line names the columns, user=1,item=2 do.")
+    ] = False,
+    null_values: Annotated[
+        str | None,
+        typer.Option("--null-values", help="Words for nothing, as NULL,-; the usual ones when left out."),
+    ] = None,
+    not_rated: Annotated[
+        str | None, typer.Option("--not-rated", help="Ratings that mean none was given, as 0 or -1,99.")
+    ] = None,
+    event_weights: Annotated[
+        str | None,
+        typer.Option("--event-weights", help="With event=COLUMN: how much each type counts, TYPE=WEIGHT,..."),
+    ] = None,
+    repeats: Annotated[
+        _Repeats | None,
+        typer.Option("--repeats", help="Of several events with an item, keep the last, or their count."),
+    ] = None,
+    min_joined: Annotated[
+        float | None,
+        typer.Option("--min-joined", help="Lowest share of events that find their item and user; 0.5."),
     ] = None,
     max_rejects: Annotated[
         float, typer.Option("--max-rejects", help="Highest share of malformed rows in each table.")
@@ -79,19 +118,26 @@ def import_(
     overwrite: _OVERWRITE = False,
 ) -> None:
     """Import MovieLens, Amazon Reviews, RecBole or sequence tables, or any file with --map."""
-    if columns is None:
-        _refuse_without_map(items=items, users=users, rating_scale=rating_scale)
-        source = read_folder(path, format_name=format_name)
-    else:
-        if format_name is not None:
-            raise BadInputError(field="--format", value=format_name, remedy="Give either --format or --map.")
-        source = read_mapped(
-            MappedFile(path=path, mapping=_mapping("--map", columns)),
-            items=_mapped("--items", items, items_columns),
-            users=_mapped("--users", users, users_columns),
-            time_unit=_unit(time_unit),
-            rating_scale=_scale(rating_scale),
-        )
+    options = ReadOptions(
+        columns=_columns("--map", columns),
+        items=items,
+        items_columns=_columns("--items-map", items_columns),
+        users=users,
+        users_columns=_columns("--users-map", users_columns),
+        text=TextOptions(encoding=encoding, separator=separator, header=not no_header),
+        time_unit=None if time_unit is None else _unit(time_unit),
+        rating_scale=_scale(rating_scale),
+        null_values=NULL_VALUES if null_values is None else tuple(_words(null_values)),
+    )
+    source = _with_options(
+        open_source(path, options, format_name=format_name),
+        feedback=FeedbackOptions(
+            not_rated=_values(not_rated),
+            event_weights=_weights(event_weights),
+            repeats=None if repeats is None else _repeats(repeats),
+        ),
+        min_joined=min_joined,
+    )
     folder = dataset_folder(name)
     manifest = import_source(
         source, folder, name=name, now_s=int(time.time()), max_rejects=max_rejects, overwrite=overwrite
@@ -141,17 +187,89 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 
 def _report(manifest: Manifest, folder: Path) -> None:
+    """Say what was understood, in at most ten lines."""
     rejects = sum(each.count for each in manifest.rejects)
+    told = manifest.understood
+    idle = told.num_idle_users if told else 0
     typer.echo(
         f"{manifest.name}: {manifest.num_users:,} users, {manifest.num_items:,} items, "
         f"{manifest.num_events:,} events; "
         f"left out: {manifest.num_duplicates:,} duplicates, {rejects:,} rejects"
+        + (f", {idle:,} users without events" if idle else "")
+        + (f", {manifest.num_unrated_left_out:,} items without events" * bool(manifest.num_unrated_left_out))
     )
-    for each in manifest.rejects:
-        typer.echo(
-            f"  {each.table}: {each.count:,} x {each.reason}, line {', '.join(map(str, each.first_lines))}"
+    if manifest.rejects:
+        bad = (
+            f"{each.table}: {each.count:,} x {each.reason}, line {', '.join(map(str, each.first_lines))}"
+            for each in manifest.rejects
         )
-    typer.echo(f"in {folder}")
+        typer.echo(f"  rejects: {'; '.join(bad)}")
+    if told is not None:
+        lines = facts(
+            told,
+            source_format=manifest.source_format,
+            scale=manifest.rating_scale,
+            weight_unit=manifest.weight_unit,
+        )
+        for label, text in lines:
+            typer.echo(f"  {label}: {text}")
+    typer.echo(f"next: warmprompt train --data {manifest.name} --out runs/{manifest.name} (data in {folder})")
+
+
+def _with_options(source: Source, *, feedback: FeedbackOptions, min_joined: float | None) -> Source:
+    """Return the source read as the options say; what has no column to act on is refused."""
+    for option, value, has, needed in (
+        ("--not-rated", ",".join(feedback.not_rated), source.has_rating, "is the rating"),
+        ("--event-weights", feedback.event_weights, source.has_event, "is the event's type"),
+    ):
+        if value and not has:
+            raise BadInputError(field=option, value=value, remedy=f"Leave it out: no column {needed}.")
+    if min_joined is not None and source.items is None and source.users is None:
+        raise BadInputError(
+            field="--min-joined", value=min_joined, remedy="Nothing is joined; give --items or --users."
+        )
+    return replace(
+        source, feedback=feedback, min_joined=source.min_joined if min_joined is None else min_joined
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _values(text: str | None) -> tuple[str, ...]:
+    """Read VALUE,VALUE."""
+    values = () if text is None else tuple(part.strip() for part in text.split(","))
+    if "" in values:
+        raise BadInputError(field="--not-rated", value=text, remedy="Write values such as 0 or -1,99.")
+    return values
+
+
+def _weights(text: str | None) -> dict[str, float] | None:
+    """Read TYPE=WEIGHT,TYPE=WEIGHT."""
+    if text is None:
+        return None
+    weights = {}
+    for kind, written in _mapping("--event-weights", text).items():
+        try:
+            weights[kind] = float(written)
+        except ValueError:
+            weights[kind] = -1.0
+        if not (isfinite(weights[kind]) and weights[kind] >= 0):
+            raise BadInputError(
+                field="--event-weights",
+                value=f"{kind}={written}",
+                remedy="Give a weight above 0, or 0 where the type is no event.",
+            )
+    return weights
+
+
+def _repeats(repeats: _Repeats) -> Repeats:
+    return "count" if repeats is _Repeats.COUNT else "last"
+
+
+def _columns(option: str, text: str | None) -> dict[str, str] | None:
+    return None if text is None else _mapping(option, text)
 
 
 def _mapping(option: str, text: str) -> dict[str, str]:
@@ -167,16 +285,6 @@ def _mapping(option: str, text: str) -> dict[str, str]:
     return mapping
 
 
-def _mapped(option: str, path: Path | None, columns: str | None) -> MappedFile | None:
-    if path is None and columns is None:
-        return None
-    if path is None or columns is None:
-        raise BadInputError(
-            field=option, value=path or columns, remedy=f"Give {option} and {option}-map together."
-        )
-    return MappedFile(path=path, mapping=_mapping(f"{option}-map", columns))
-
-
 def _scale(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
@@ -190,13 +298,11 @@ def _scale(text: str | None) -> tuple[float, float] | None:
 
 
 def _unit(unit: _Unit) -> TimeUnit:
-    units: dict[_Unit, TimeUnit] = {_Unit.s: "s", _Unit.ms: "ms", _Unit.iso: "iso"}
+    units: dict[_Unit, TimeUnit] = {
+        _Unit.s: "s",
+        _Unit.ms: "ms",
+        _Unit.us: "us",
+        _Unit.ns: "ns",
+        _Unit.iso: "iso",
+    }
     return units[unit]
-
-
-def _refuse_without_map(**options: object) -> None:
-    for option, value in options.items():
-        if value is not None:
-            raise BadInputError(
-                field=f"--{option.replace('_', '-')}", value=value, remedy="Use it together with --map."
-            )

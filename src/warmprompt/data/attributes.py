@@ -57,6 +57,10 @@ class ItemAttributes:
         """Tell whether an item may have several values of an attribute."""
         return isinstance(self.frame.schema[name], pl.List)
 
+    def __reduce__(self) -> tuple[type, tuple[pl.DataFrame]]:
+        """Pickle as the table alone; what was looked up is found again."""
+        return type(self), (self.frame,)
+
     def mask(self, wanted: Filter) -> Mask:
         """Return which items pass every condition, (V,); read-only.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from rich.table import Table
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.tables import Manifest, open_dataset, read_manifest
+from warmprompt.data.understood import day
+from warmprompt.data.understood import facts as understood
 
 COLD_EVENTS = 5
 # Upper ends of the histogram's bins; the last bin is open.
@@ -119,27 +120,43 @@ def render(description: Description) -> RenderableType:
 def _facts(description: Description) -> list[tuple[str, str]]:
     manifest = description.manifest
     facts = [
-        ("format", manifest.source_format),
         ("users", f"{manifest.num_users:,}"),
         ("items", f"{manifest.num_items:,} ({description.num_rated_items:,} with events)"),
         ("events", f"{manifest.num_events:,} (density {description.density:.2%})"),
         ("median events per user", f"{description.median_events:g}"),
         (f"cold users (at most {COLD_EVENTS} events)", f"{description.p_cold:.1%}"),
     ]
-    if description.first_s is not None and description.last_s is not None:
-        facts.append(("period (UTC)", f"{_day(description.first_s)} to {_day(description.last_s)}"))
-    if manifest.rating_scale is not None:
-        facts.append(("rating scale", "{:g} to {:g}".format(*manifest.rating_scale)))
+    if manifest.understood is not None:
+        facts += understood(
+            manifest.understood,
+            source_format=manifest.source_format,
+            scale=manifest.rating_scale,
+            weight_unit=manifest.weight_unit,
+        )
+    else:
+        facts += _facts_of_earlier_versions(description)
     if description.ratings:
         facts.append(("ratings", ", ".join(f"{value:g}: {count:,}" for value, count in description.ratings)))
     for label, columns in (("item", description.item_columns), ("user", description.user_columns)):
         if columns:
             facts.append((f"{label} columns known", ", ".join(f"{k} {v:.1%}" for k, v in columns.items())))
     facts.append(("duplicate events left out", f"{manifest.num_duplicates:,}"))
+    if manifest.understood is not None and manifest.understood.num_idle_users:
+        facts.append(("users without events left out", f"{manifest.understood.num_idle_users:,}"))
     if manifest.num_unrated_left_out:
         facts.append(("items without events left out", f"{manifest.num_unrated_left_out:,}"))
     rows, rejects = sum(manifest.num_rows_read.values()), sum(each.count for each in manifest.rejects)
     facts += [("rejects", f"{rejects:,} of {rows:,} rows"), ("content hash", manifest.content_hash)]
+    return facts
+
+
+def _facts_of_earlier_versions(description: Description) -> list[tuple[str, str]]:
+    """Return what a manifest of version 1 says of how the source was read."""
+    facts = [("format", description.manifest.source_format)]
+    if description.first_s is not None and description.last_s is not None:
+        facts.append(("period (UTC)", f"{day(description.first_s)} to {day(description.last_s)}"))
+    if description.manifest.rating_scale is not None:
+        facts.append(("rating scale", "{:g} to {:g}".format(*description.manifest.rating_scale)))
     return facts
 
 
@@ -179,7 +196,3 @@ def _span(each: Bin) -> str:
     if each.high is None:
         return f"{each.low}+"
     return str(each.low) if each.low == each.high else f"{each.low}-{each.high}"
-
-
-def _day(seconds: int) -> str:
-    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).strftime("%Y-%m-%d")

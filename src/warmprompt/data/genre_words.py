@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from warmprompt.data.phrasing import FILM_GENRES
 from warmprompt.data.verbalise import GenreTable, genre_key
+from warmprompt.types import short_repr
 
 _WORD = re.compile(r"\w+")
 _OF_ANY_GENRE = {"films", "movies", "stories"}
@@ -31,6 +32,8 @@ class GenreWords:
     """
 
     words: tuple[tuple[str, ...], ...]
+
+    __repr__ = short_repr
 
     def named_in(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which genres each text names, (N, G): by whole words, whatever stands between them."""

@@ -6,26 +6,51 @@ Rules every format is held to:
   future. An empty rating is no reject: the event then has none. Lines that could not be taken
   apart into fields are rejects as well.
 - Rejects beyond `max_rejects`, as a share of the rows of any one table, refuse the import.
+- A row that says that nothing happened (label 0, weight 0, a type of event without a weight) is no
+  event and no reject; it is counted.
 - Of several events of one user with one item the one with the latest time stays; at equal times,
-  or without times, the last in the file. They are counted, and are no rejects.
+  or without times, the last in the file. They are counted, and are no rejects; how many there were
+  may be kept as a strength.
 - A user's events are ordered by time; ties, and events without times, keep the file's order.
-- An id that comes twice among the items or users keeps its first row.
+- An id that comes twice among the items or users keeps its first row. Users without an event are
+  left out.
+- Ids that a table writes as floats ("24.0") are whole numbers where all ids of the table are.
+- Where fewer than half of the events find their item (or user) in the file that describes them, the
+  import is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from warmprompt.data.described import Side, read_side
+from warmprompt.data.event_rows import EventRows, read_event_rows
+from warmprompt.data.feedback import Feedback, num_pushing, settle_ratings, settle_repeats, weight_unit
 from warmprompt.data.ids import CODE, IdIndex
-from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
+from warmprompt.data.joining import refuse_strangers
+from warmprompt.data.readers.names import likely_feedback
+from warmprompt.data.readers.source import RejectLog, Source
 from warmprompt.data.tables import Manifest, Rejected, SourceFile, Tables, check_free, file_hash, write_tables
+from warmprompt.data.times import PLAUSIBLE_FROM_S, UNIT_NAMES
+from warmprompt.data.understood import Understood
+from warmprompt.data.verbalise import taste_column
 from warmprompt.errors import BadInputError, IntegrityError, RejectsError
+from warmprompt.files import locked_place
 
 DEFAULT_MAX_REJECTS = 0.001
+_OLD_SHARE = 0.01
+# What to do about the commonest reason, where mending the file is not what comes to mind.
+_REMEDIES = {
+    "rating is outside": "Name values that mean not rated with --not-rated, or widen --rating-scale.",
+    "label is neither": "A label is 0 or 1; map other values as rating or weight.",
+    "weight is negative": "A weight is a count or an amount; map values of both signs as rating.",
+    "time is in the future": "Say how times are written with --time-unit s, ms, us, ns or iso.",
+    "time is not a number": "Say how times are written with --time-unit s, ms, us, ns or iso.",
+}
 
 
 def import_source(
@@ -51,14 +76,16 @@ def import_source(
         The manifest as written.
 
     Raises:
-        BadInputError: A file cannot be read, or no event is left.
+        BadInputError: A file cannot be read, a column cannot be what it is said to be, tables do not join,
+            no event is left, or another import writes there now.
         IntegrityError: A table has another number of rows than the source is known to have.
         RejectsError: More malformed rows than the share.
         StorageError: The tables could not be written.
     """
     check_free(folder, overwrite=overwrite)
-    tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
-    return write_tables(folder, tables, manifest, overwrite=overwrite)
+    with locked_place(folder, field="data set", doing="is writing it"):
+        tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
+        return write_tables(folder, tables, manifest, overwrite=overwrite)
 
 
 def read_source(
@@ -67,25 +94,28 @@ def read_source(
     """Read a source and check it, without writing anything; arguments and errors as `import_source`.
 
     Returns:
-        The tables, and their manifest without hashes and numbers of rows, which `write_tables` fills in.
+        The tables, and their manifest without hashes, which `write_tables` fills in.
     """
-    if not 0 <= max_rejects <= 1:
-        raise BadInputError(field="--max-rejects", value=max_rejects, remedy="Give a share between 0 and 1.")
+    _check_options(source, max_rejects)
     users, items = IdIndex("user", typed=source.typed_ids), IdIndex("item", typed=source.typed_ids)
     logs = RejectLog("interactions"), RejectLog("items"), RejectLog("users")
-    events = _read_events(source, users, items, logs[0], now_s)
-    item_side = _read_side(source.items, items, logs[1], rated_only=not source.unrated_items)
-    user_side = _read_side(source.users, users, logs[2], rated_only=False)
+    rows = read_event_rows(source, users, items, logs[0], now_s=now_s)
+    sides = (
+        read_side(source.users, users, logs[2], rated_only=False),
+        read_side(source.items, items, logs[1], rated_only=not source.unrated_items),
+    )
     for log in logs:
-        _check_rejects(log, max_rejects)
+        check_rejects(log, max_rejects)
         _check_rows(log, source.expected_rows)
-    if events.is_empty():
-        raise BadInputError(
-            field="interactions", value="no event", remedy="Give a file with at least one valid row."
-        )
-    num_read, scale = events.height, _rating_scale(events, source)
-    events = _ordered(events, source)
-    tables = _tables(events, user_side, item_side)
+    rows.frame = rows.frame.with_columns(
+        *(side.with_whole_ids(rows.frame[side.ids.name]) for side in sides),
+    )
+    feedback = settle_ratings(rows.frame, source.rating_scale)
+    _refuse_nothing(feedback, rows)
+    joined = {side.table: _share_joined(side, feedback, source) for side in sides if side.rows is not None}
+    ordered = feedback.events.sort(["user", "time_s"] if source.has_time else ["user"], maintain_order=True)
+    events, notes = settle_repeats(ordered, repeats=source.feedback.repeats)
+    tables = _tables(events, *sides)
     manifest = Manifest(
         name=name,
         source_format=source.format,
@@ -93,158 +123,75 @@ def read_source(
             SourceFile(name=path.name, num_bytes=path.stat().st_size, sha256=file_hash(path))
             for path in source.files
         ),
-        num_users=0,
-        num_items=0,
-        num_events=0,
+        num_users=tables.users.height,
+        num_items=tables.items.height,
+        num_events=events.height,
         num_rows_read={log.table: log.num_rows for log in logs},
-        num_duplicates=num_read - events.height,
-        num_repeated_ids={"items": item_side.num_repeated, "users": user_side.num_repeated},
-        num_unrated_left_out=item_side.num_left_out,
+        num_duplicates=ordered.height - events.height,
+        num_repeated_ids={side.table: side.num_repeated for side in reversed(sides)},
+        num_unrated_left_out=sides[1].num_left_out,
         rejects=tuple(_rejected(log, reason) for log in logs for reason in log.counts),
-        rating_scale=scale,
+        rating_scale=feedback.scale,
         content_hash="",
         file_hashes={},
         imported_at_s=now_s,
+        weight_unit=weight_unit(events),
+        understood=Understood(
+            encodings=source.encodings,
+            used=source.used,
+            unused=source.unused,
+            no_events={**rows.no_events, **feedback.no_events},
+            num_not_rated=rows.num_not_rated,
+            joined=joined,
+            time_unit=rows.time_unit,
+            notes=(
+                *feedback.notes,
+                *notes,
+                *_notes_of_times(events, rows),
+                *_notes_of_unused(source),
+                *(f"{count:,} x {what}" for log in logs for what, count in log.told.items()),
+            ),
+            **_figures(tables, events, feedback, sides[0]),
+        ),
     )
     return tables, manifest
 
 
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """Ids of users or items, and the rows that describe them: column `CODE` and attributes."""
-
-    ids: IdIndex
-    rows: pl.DataFrame | None
-    num_repeated: int = 0
-    num_left_out: int = 0
-
-
-def _read_events(source: Source, users: IdIndex, items: IdIndex, log: RejectLog, now_s: int) -> pl.DataFrame:
-    """Return valid events in file order: user, item (codes), rating, time_s."""
-    frames = []
-    for raw in source.events(log):
-        for ids in (users, items):
-            ids.require(raw.schema[ids.name])
-        checked = raw.select(LINE, "user", "item", *_parsed(source)).with_columns(
-            _reason(source, now_s).alias("reason")
+def _check_options(source: Source, max_rejects: float) -> None:
+    for option, share in (("--max-rejects", max_rejects), ("--min-joined", source.min_joined)):
+        if not 0 <= share <= 1:
+            raise BadInputError(field=option, value=share, remedy="Give a share between 0 and 1.")
+    told = source.feedback
+    if told.not_rated and not source.has_rating:
+        raise BadInputError(
+            field="--not-rated",
+            value=",".join(told.not_rated),
+            remedy="There is no rating column; leave it out.",
         )
-        bad = checked.filter(pl.col("reason").is_not_null())
-        for (reason,), rows in bad.group_by("reason", maintain_order=True):
-            log.reject(str(reason), rows[LINE].to_list())
-        good = checked.filter(pl.col("reason").is_null())
-        log.accept(good.height)
-        columns = [users.codes(good["user"]), items.codes(good["item"])]
-        columns += [good["rating"]] if source.has_rating else []
-        columns += [good["time_s"].floor().cast(pl.Int64)] if source.has_time else []
-        frames.append(pl.DataFrame(columns))
-    if not frames:
-        return pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})
-    return pl.concat(frames, rechunk=True)
+    if told.event_weights is not None and not source.has_event:
+        raise BadInputError(
+            field="--event-weights",
+            value=", ".join(told.event_weights),
+            remedy="Say which column holds the types of events: --map event=COLUMN.",
+        )
 
 
-def _parsed(source: Source) -> list[pl.Expr]:
-    columns = []
-    if source.has_rating:
-        given = pl.col("rating").cast(pl.String).fill_null("") != ""
-        # As they are kept: what is finite here may be infinite there.
-        columns += [pl.col("rating").cast(pl.Float64, strict=False).cast(pl.Float32), given.alias("rated")]
-    if source.has_time:
-        given = pl.col("time").cast(pl.String).fill_null("") != ""
-        if source.time_unit == "iso":
-            seconds = _iso_seconds(pl.col("time").cast(pl.String))
-        else:
-            seconds = pl.col("time").cast(pl.Float64, strict=False) / (
-                1000 if source.time_unit == "ms" else 1
-            )
-        columns += [seconds.alias("time_s"), given.alias("timed")]
-    return columns
-
-
-def _iso_seconds(text: pl.Expr) -> pl.Expr:
-    """Return seconds since 1970 of ISO 8601 days and times; without an offset they are UTC."""
-    plain = text.str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T").str.replace(r"Z$", "+00:00")
-    moments = (
-        plain.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", strict=False, time_unit="us").dt.epoch("us"),
-        plain.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us").dt.epoch("us"),
-        plain.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).dt.epoch("us"),
+def check_rejects(log: RejectLog, max_rejects: float) -> None:
+    """Raise RejectsError where more of a table's rows than this share are malformed; names the first lines."""
+    if log.num_rejects <= max_rejects * log.num_rows:
+        return
+    reasons = sorted(log.counts.items(), key=lambda entry: -entry[1])
+    told = "; ".join(
+        f"{count} x {reason} (line {', '.join(map(str, log.first_lines[reason]))})"
+        for reason, count in reasons
     )
-    return pl.coalesce(moments) / 1_000_000
-
-
-def _reason(source: Source, now_s: int) -> pl.Expr:
-    """Return why a row is refused, null where it is not."""
-    checks = [(_blank("user"), "user id is empty"), (_blank("item"), "item id is empty")]
-    if source.has_rating:
-        rating, rated = pl.col("rating"), pl.col("rated")
-        checks.append((rated & rating.is_null(), "rating is not a number"))
-        checks.append((rated & ~rating.is_finite(), "rating is not finite"))
-        if source.rating_scale:
-            low, high = source.rating_scale
-            checks.append((rated & ~rating.is_between(low, high), f"rating is outside {low:g} to {high:g}"))
-    if source.has_time:
-        time, timed = pl.col("time_s"), pl.col("timed")
-        checks.append((~timed, "time is missing"))
-        checks.append((time.is_null() | ~time.is_finite(), "time is not a number"))
-        checks.append((time < 0, "time is negative"))
-        checks.append((time > now_s, "time is in the future"))
-    return pl.coalesce(*(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in checks))
-
-
-def _blank(column: str) -> pl.Expr:
-    return pl.col(column).is_null() | (pl.col(column).cast(pl.String).str.strip_chars() == "")
-
-
-def _read_side(frames: Frames | None, ids: IdIndex, log: RejectLog, *, rated_only: bool) -> _Side:
-    """Read the rows that describe users or items."""
-    rows, left_out = [], 0
-    for raw in frames(log) if frames else ():
-        ids.require(raw.schema[ids.name])
-        log.reject(f"{ids.name} id is empty", raw.filter(_blank(ids.name))[LINE].to_list())
-        good = raw.filter(~_blank(ids.name))
-        log.accept(good.height)
-        if rated_only:
-            known = good.filter(ids.knows(good[ids.name]))
-            left_out, good = left_out + good.height - known.height, known
-        rows.append(good.drop(LINE, ids.name).insert_column(0, ids.codes(good[ids.name]).alias(CODE)))
-    if not rows:
-        return _Side(ids=ids, rows=None)
-    table = pl.concat(_as_attributes(rows, lists=ids.name == "item"), how="diagonal")
-    first = table.unique(CODE, keep="first", maintain_order=True)
-    return _Side(ids=ids, rows=first, num_repeated=table.height - first.height, num_left_out=left_out)
-
-
-def _as_attributes(frames: list[pl.DataFrame], *, lists: bool) -> list[pl.DataFrame]:
-    """Give attributes one type in all frames: text, or lists of text where any frame has lists.
-
-    What is not known is null, whichever way the source writes it. Without `lists`, lists become
-    text, joined by commas.
-    """
-    plural = {name for frame in frames for name, dtype in frame.schema.items() if dtype == pl.List}
-
-    def shaped(name: str, dtype: pl.DataType) -> pl.Expr:
-        if dtype == pl.List:
-            texts = pl.col(name).cast(pl.List(pl.String))
-            return texts if lists else texts.list.join(", ")
-        text = pl.col(name).cast(pl.String).replace("", None)
-        return pl.when(text.is_not_null()).then(pl.concat_list(text)) if lists and name in plural else text
-
-    return [
-        frame.select(CODE, *(shaped(name, dtype) for name, dtype in frame.schema.items() if name != CODE))
-        for frame in frames
-    ]
-
-
-def _check_rejects(log: RejectLog, max_rejects: float) -> None:
-    if log.num_rejects > max_rejects * log.num_rows:
-        told = "; ".join(
-            f"{count} x {reason} (line {', '.join(map(str, log.first_lines[reason]))})"
-            for reason, count in sorted(log.counts.items(), key=lambda entry: -entry[1])
-        )
-        raise RejectsError(
-            field=f"{log.table}, {log.num_rejects} of {log.num_rows} rows malformed",
-            value=told,
-            remedy=f"Mend the file, or allow more than {max_rejects:.3%} with --max-rejects.",
-        )
+    remedy = f"Mend the file, or allow more than {max_rejects:.3%} with --max-rejects."
+    special = next((each for start, each in _REMEDIES.items() if reasons[0][0].startswith(start)), None)
+    raise RejectsError(
+        field=f"{log.table}, {log.num_rejects} of {log.num_rows} rows malformed",
+        value=told,
+        remedy=f"{remedy} {special}" if special else remedy,
+    )
 
 
 def _check_rows(log: RejectLog, expected: Mapping[str, int]) -> None:
@@ -256,32 +203,49 @@ def _check_rows(log: RejectLog, expected: Mapping[str, int]) -> None:
         )
 
 
-def _rating_scale(events: pl.DataFrame, source: Source) -> tuple[float, float] | None:
-    if "rating" not in events.columns or events["rating"].null_count() == events.height:
-        return None
-    if source.rating_scale is not None:
-        return source.rating_scale
-    low, high = events.select(pl.col("rating").min().alias("low"), pl.col("rating").max().alias("high")).row(
-        0
+def _refuse_nothing(feedback: Feedback, rows: EventRows) -> None:
+    if feedback.events.height:
+        return
+    nothing = "; ".join(
+        f"{count} x {what}" for what, count in {**rows.no_events, **feedback.no_events}.items()
     )
-    return float(low), float(high)
+    raise BadInputError(
+        field="interactions",
+        value=f"no event ({nothing})" if nothing else "no event",
+        remedy="Give a file with at least one valid row.",
+    )
 
 
-def _ordered(events: pl.DataFrame, source: Source) -> pl.DataFrame:
-    """Order each user's events and keep the latest of each (user, item)."""
-    keys = ["user", "time_s"] if source.has_time else ["user"]
-    ordered = events.sort(keys, maintain_order=True)
-    return ordered.unique(["user", "item"], keep="last", maintain_order=True)
+def _share_joined(side: Side, feedback: Feedback, source: Source) -> float:
+    """Return the share of events whose id the other file describes; refuse a low one."""
+    assert side.rows is not None
+    codes, described, written = feedback.events[side.ids.name], side.rows[CODE], side.ids.written()
+    known = codes.is_in(described.implode())
+    share = float(known.mean() or 0)  # type: ignore[arg-type]
+    refuse_strangers(
+        side.ids.name,
+        written.gather(codes.filter(~known).unique(maintain_order=True)),
+        pl.concat([written.gather(described), side.strangers]),
+        share=share,
+        least=source.min_joined,
+    )
+    return share
 
 
-def _tables(events: pl.DataFrame, users: _Side, items: _Side) -> Tables:
-    """Replace codes by ids, sort by id, and number each user's events."""
-    user_table, item_table = _described(users), _described(items)
+def _tables(events: pl.DataFrame, users: Side, items: Side) -> Tables:
+    """Replace codes by ids, sort by id, and number each user's events; users without events are left out."""
+    met = events["item"].unique(maintain_order=True)
+    known = met if items.rows is None else pl.concat([met, items.rows[CODE]]).unique(maintain_order=True)
+    user_table, item_table = (
+        users.table_of(events["user"].unique(maintain_order=True)),
+        items.table_of(known),
+    )
     if "title" not in item_table.columns:
         item_table = item_table.insert_column(2, pl.Series("title", [""] * item_table.height))
     item_table = item_table.with_columns(pl.col("title").fill_null("").str.strip_chars())
-    if "rating" in events.columns and events["rating"].null_count() == events.height:
-        events = events.drop("rating")
+    for name in ("rating", "weight"):
+        if name in events.columns and events[name].null_count() == events.height:
+            events = events.drop(name)
     rank = pl.int_range(user_table.height, dtype=pl.Int32, eager=True)
     events = events.with_columns(pl.col("user").replace_strict(user_table[CODE], rank, return_dtype=pl.Int32))
     events = events.sort("user", maintain_order=True)
@@ -297,12 +261,43 @@ def _tables(events: pl.DataFrame, users: _Side, items: _Side) -> Tables:
     )
 
 
-def _described(side: _Side) -> pl.DataFrame:
-    """Return `CODE`, id and attributes, sorted by id."""
-    table = side.ids.table()
-    if side.rows is not None:
-        table = table.join(side.rows, on=CODE, how="left", maintain_order="left")
-    return table.sort(side.ids.name)
+def _figures(tables: Tables, events: pl.DataFrame, feedback: Feedback, users: Side) -> dict[str, Any]:
+    """Return the numbers of what was understood."""
+    pushing = num_pushing(events, feedback.scale)
+    timed = "time_s" in events.columns
+    idle = 0 if users.rows is None else int((~users.rows[CODE].is_in(events["user"].implode())).sum())
+    return {
+        "num_pull": events.height - pushing,
+        "num_push": pushing,
+        "num_unrated": events["rating"].null_count() if "rating" in events.columns else 0,
+        "num_idle_users": idle,
+        "first_s": events["time_s"].min() if timed else None,
+        "last_s": events["time_s"].max() if timed else None,
+        "taste_column": taste_column(tables.items),
+    }
+
+
+def _notes_of_times(events: pl.DataFrame, rows: EventRows) -> list[str]:
+    """Tell of times that are hardly when things happened."""
+    if "time_s" not in events.columns:
+        return []
+    share = float((events["time_s"] < PLAUSIBLE_FROM_S).mean() or 0)  # type: ignore[arg-type]
+    if share <= _OLD_SHARE:
+        return []
+    unit = UNIT_NAMES[rows.time_unit or "s"]
+    return [
+        f"{share:.0%} of times lie before 1990, read as {unit}; say how they are written with --time-unit"
+    ]
+
+
+def _notes_of_unused(source: Source) -> list[str]:
+    """Tell of columns that are likely feedback and were not named."""
+    likely = [(name, likely_feedback(name)) for name in source.unused.get("interactions", ())]
+    return [
+        f"{name} is not used; if it says what came of an event, add {role}={name} to --map"
+        for name, role in likely
+        if role is not None and role not in source.used.get("interactions", {})
+    ]
 
 
 def _rejected(log: RejectLog, reason: str) -> Rejected:

@@ -19,6 +19,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.tables import Tables, content_hash, dataset_of
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
+from warmprompt.types import short_repr
 
 # One taste a row: genre, the words of its titles, and the occupation that goes with it.
 TASTES = (
@@ -76,6 +77,8 @@ class PlantedWorld:
     item_tastes: NDArray[np.int64]
     weights: NDArray[np.float64]
     knobs: Knobs
+
+    __repr__ = short_repr
 
     def loved(self, user: int) -> NDArray[np.bool_]:
         """Tell which items lie inside the tastes of user index `user`, (V,)."""

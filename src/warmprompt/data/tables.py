@@ -1,7 +1,7 @@
 """Tables at rest: a folder of three Parquet files and a manifest, written whole or not at all.
 
     manifest.json         source, counts, rejects, rating scale, hashes, format version
-    interactions.parquet  user, item, order, and where known rating and time_s
+    interactions.parquet  user, item, order, and where known rating, weight and time_s
     items.parquet         item, title, attributes
     users.parquet         user, attributes
 
@@ -22,10 +22,16 @@ import numpy as np
 import polars as pl
 
 from warmprompt.data.dataset import Dataset, Interactions
+from warmprompt.data.strength import unit_of
+from warmprompt.data.understood import Understood
+from warmprompt.data.understood import from_json as understood_from_json
 from warmprompt.errors import BadInputError, IntegrityError
 from warmprompt.files import new_folder
+from warmprompt.types import short_repr
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 knew no weights, and did not keep what was understood.
+_READABLE = (1, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 TableName = Literal["interactions", "items", "users"]
 TABLE_NAMES: tuple[TableName, ...] = ("interactions", "items", "users")
@@ -69,6 +75,8 @@ class Manifest:
         content_hash: SHA-256 over the tables' logical content (see `content_hash`).
         file_hashes: SHA-256 of each Parquet file.
         imported_at_s: Seconds since 1970 UTC.
+        weight_unit: The weight that counts 1 (see `strength`), or None without weights.
+        understood: How the source was read, or None in data sets of earlier versions.
         format_version: Version of this layout.
     """
 
@@ -87,7 +95,11 @@ class Manifest:
     content_hash: str
     file_hashes: dict[str, str]
     imported_at_s: int
+    weight_unit: float | None = None
+    understood: Understood | None = None
     format_version: int = FORMAT_VERSION
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +109,8 @@ class Tables:
     interactions: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame
+
+    __repr__ = short_repr
 
     def named(self) -> tuple[tuple[TableName, pl.DataFrame], ...]:
         """Return (name, table) in the fixed order."""
@@ -173,12 +187,13 @@ def read_manifest(folder: Path) -> Manifest:
                 value=f"its {MANIFEST} is of something else",
                 remedy="Name a data set, or its folder.",
             )
-        if entries["format_version"] != FORMAT_VERSION:
+        if entries["format_version"] not in _READABLE:
             raise BadInputError(
                 field=f"{path}, format_version",
                 value=entries["format_version"],
                 remedy=f"Import the data again; this release reads version {FORMAT_VERSION}.",
             )
+        entries["understood"] = understood_from_json(entries.get("understood"))
         scale = entries["rating_scale"]
         entries["rating_scale"] = None if scale is None else (float(scale[0]), float(scale[1]))
         entries["source_files"] = tuple(SourceFile(**each) for each in entries["source_files"])
@@ -212,24 +227,40 @@ def open_dataset(folder: Path | str) -> Dataset:
         frames[name] = pl.read_parquet(path)
     tables = Tables(interactions=frames["interactions"], items=frames["items"], users=frames["users"])
     return dataset_of(
-        tables, name=manifest.name, hashed=manifest.content_hash, rating_scale=manifest.rating_scale
+        tables,
+        name=manifest.name,
+        hashed=manifest.content_hash,
+        rating_scale=manifest.rating_scale,
+        weight_unit=manifest.weight_unit,
     )
 
 
 def dataset_of(
-    tables: Tables, *, name: str, hashed: str, rating_scale: tuple[float, float] | None
+    tables: Tables,
+    *,
+    name: str,
+    hashed: str,
+    rating_scale: tuple[float, float] | None,
+    weight_unit: float | None = None,
 ) -> Dataset:
-    """Return the tables as they are worked with; `hashed` is their `content_hash`."""
+    """Return the tables as they are worked with; `hashed` is their `content_hash`.
+
+    Without `weight_unit`, the median of the weights counts 1.
+    """
     items, users = tables.items, tables.users
+    interactions = _interactions(tables.interactions, items["item"], users["user"])
+    if weight_unit is None and interactions.weights is not None:
+        weight_unit = unit_of(interactions.weights)
     return Dataset(
         name=name,
         content_hash=hashed,
         user_ids=tuple(users["user"].to_list()),
         item_ids=tuple(items["item"].to_list()),
-        interactions=_interactions(tables.interactions, items["item"], users["user"]),
+        interactions=interactions,
         items=items.drop("item"),
         users=users.drop("user"),
         rating_scale=rating_scale,
+        weight_unit=weight_unit,
     )
 
 
@@ -279,6 +310,7 @@ def _interactions(events: pl.DataFrame, items: pl.Series, users: pl.Series) -> I
         items=_positions(events["item"], items),
         ratings=ratings,
         times_s=times,
+        weights=events["weight"].fill_null(np.nan).to_numpy() if "weight" in events.columns else None,
     )
 
 

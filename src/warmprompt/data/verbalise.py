@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.phrasing import FILM_GENRES, GENRE_ALIASES, OCCUPATION_NOUNS, WORDINGS, Frames, Wording
 from warmprompt.errors import BadInputError
-from warmprompt.types import Ints
+from warmprompt.types import Ints, short_repr
 
 _P_QUALIFIER = 0.25
 _UNSAID = {"", "none", "other", "unknown", "nan", "null"}
@@ -31,6 +31,16 @@ _DECADES = {
     7: "seventies",
 }
 _LONG_TEXTS = ("description",)
+MAX_TASTES = 200
+"""More different values than this are names of things, not kinds of things."""
+ITEMS_PER_TASTE = 2
+"""With fewer items to a value, liking the value says little more than liking the item."""
+_LONGEST_TASTE = 40
+_NO_TASTES = frozenset({"title", "year", "description", "item"})
+_CATEGORY_NAMES = (
+    *("genres", "genre", "categories", "category", "class", "kind", "type", "topic", "topics", "tags"),
+    *("subject", "section", "department", "product_type", "product_category", "style", "brand"),
+)
 
 
 def describe_attributes(
@@ -115,12 +125,40 @@ class GenreTable:
     names: tuple[str, ...]
     has_VG: NDArray[np.bool_]
 
+    __repr__ = short_repr
+
+
+def taste_column(items: pl.DataFrame) -> str | None:
+    """Return the attribute of items that sentences about tastes name, None where there is none.
+
+    That is `genres`, or else `categories`, where it is a list; or else the first column of lists or of text
+    whose values many items share: at most `MAX_TASTES` different ones, at least `ITEMS_PER_TASTE` items to
+    each on average, words rather than numbers. A year or a price is no taste, and neither is an id, or a
+    brand that few items have. Among columns of text, those with the usual names of categories come first.
+
+    Args:
+        items: Titles and attributes, one row per item.
+    """
+    lists = [name for name, kind in items.schema.items() if kind == pl.List(pl.String)]
+    known = [name for name in ("genres", "categories") if name in lists and _values(items[name]).n_unique()]
+    if known:
+        return known[0]
+    texts = [name for name, kind in items.schema.items() if kind == pl.String and name not in _NO_TASTES]
+    texts.sort(
+        key=lambda name: _CATEGORY_NAMES.index(name) if name in _CATEGORY_NAMES else len(_CATEGORY_NAMES)
+    )
+    return next((name for name in (*lists, *texts) if _is_shared(_values(items[name]))), None)
+
 
 def genre_table(dataset: Dataset) -> GenreTable:
-    """Collect the genres (or else categories, or else the first list column) of a data set's items."""
-    lists = [name for name, kind in dataset.items.schema.items() if kind == pl.List(pl.String)]
-    column = next((name for name in ("genres", "categories") if name in lists), lists[0] if lists else None)
-    rows = [[] for _ in range(dataset.num_items)] if column is None else dataset.items[column].to_list()
+    """Collect what sentences about tastes name: the values of the data set's `taste_column`."""
+    column = taste_column(dataset.items)
+    if column is None:
+        rows: list[list[str] | None] = [[] for _ in range(dataset.num_items)]
+    elif dataset.items.schema[column] == pl.String:
+        rows = [[] if text is None else [text.strip()] for text in dataset.items[column].to_list()]
+    else:
+        rows = dataset.items[column].to_list()
     names = sorted({name for row in rows for name in row or [] if name})
     place = {name: index for index, name in enumerate(names)}
     has_VG = np.zeros((dataset.num_items, len(names)), dtype=np.bool_)
@@ -129,6 +167,22 @@ def genre_table(dataset: Dataset) -> GenreTable:
             if name:
                 has_VG[item, place[name]] = True
     return GenreTable(names=tuple(names), has_VG=has_VG)
+
+
+def _values(column: pl.Series) -> pl.Series:
+    """Return the values of a column of text or lists of text that say something."""
+    texts = column.explode(empty_as_null=False, keep_nulls=False) if column.dtype == pl.List else column
+    texts = texts.drop_nulls().str.strip_chars()
+    return texts.filter(texts != "")
+
+
+def _is_shared(values: pl.Series) -> bool:
+    num = values.n_unique()
+    if not 2 <= num <= MAX_TASTES or len(values) < ITEMS_PER_TASTE * num:
+        return False
+    distinct = values.unique()
+    numbers = distinct.str.contains(r"^[\d\s.,:/$%+-]*$").mean() or 0
+    return float(numbers) < 0.5 and int(distinct.str.len_chars().median() or 0) <= _LONGEST_TASTE  # type: ignore[arg-type]
 
 
 def favourite_genres(

@@ -20,7 +20,7 @@ from warmprompt.generation.lm import LanguageModel, read_contexts, repeat
 from warmprompt.generation.search import Scoring, beam_search
 from warmprompt.generation.sentences import sentences_for, template_for
 from warmprompt.generation.trie import make_trie
-from warmprompt.types import ItemId
+from warmprompt.types import ItemId, short_repr
 
 TASK = "Say in one sentence why a title is suggested to this person."
 _WIDTH = 2
@@ -56,6 +56,8 @@ class Explanation:
     sentence: str
     how: Literal["model", "template"]
     checks: tuple[Claim, ...]
+
+    __repr__ = short_repr
 
 
 def explain(

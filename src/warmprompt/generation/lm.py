@@ -25,6 +25,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from warmprompt.adaptation.engine import Engine
 from warmprompt.backbone.load import load_causal, weights_hash_of
 from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.types import short_repr
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int64]
@@ -47,6 +48,8 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase
     end_id: int
     weights_hash: str
+
+    __repr__ = short_repr
 
     @property
     def device(self) -> torch.device:

@@ -29,7 +29,7 @@ from warmprompt.generation.likelihood import node_log_p
 from warmprompt.generation.lm import LanguageModel, Tree, read_contexts
 from warmprompt.generation.search import Scoring, beam_search
 from warmprompt.generation.trie import TokenTrie, make_trie
-from warmprompt.types import ItemId
+from warmprompt.types import ItemId, short_repr
 
 Doubles = NDArray[np.float64]
 
@@ -53,6 +53,8 @@ class TitleWriter:
     trie: TokenTrie
     items: tuple[tuple[int, ...], ...]
     base_X: Doubles
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True)

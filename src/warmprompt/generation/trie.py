@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmprompt.errors import BadInputError
+from warmprompt.types import short_repr
 
 Places = NDArray[np.int64]
 
@@ -34,6 +35,8 @@ class TokenTrie:
     depth_X: Places
     children: tuple[tuple[int, ...], ...]
     texts: tuple[tuple[int, ...], ...]
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         """X."""

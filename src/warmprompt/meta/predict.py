@@ -26,6 +26,7 @@ from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
 from warmprompt.meta.named_genres import widen
 from warmprompt.meta.task import PromptTask, TangentTask, inner_loss, start_of
+from warmprompt.types import short_repr
 
 INNER_LOOPS = ("gradient", "target")
 
@@ -42,6 +43,8 @@ class Adapted:
     users_BD: Tensor
     offsets_BPH: Tensor
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadTexts:
@@ -51,6 +54,8 @@ class ReadTexts:
     reference_BH: Tensor
     features_BT: Tensor
     metrics: tuple[TextMetric, ...]
+
+    __repr__ = short_repr
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.factors import user_item_matrix
 from warmprompt.scoring.posterior import Believed, Posterior
 from warmprompt.scoring.words import Words, read_words
-from warmprompt.types import Floats, Ints, Support
+from warmprompt.types import Floats, Ints, Support, fields_only, short_repr
 
 KINDS = ("neighbours", "posterior", "together", "words", "text")
 
@@ -88,6 +88,9 @@ class Memory:
     kappa: float = 0.0
     believed: Believed | None = None
 
+    __repr__ = short_repr
+    __getstate__ = fields_only
+
     @property
     def num_items(self) -> int:
         """V of the training data; what items added later did is in nobody's memory."""
@@ -131,15 +134,17 @@ class Memory:
         starts, users = self._users_of
         shared_V = self._shared(items_K)
         nearness_U = np.zeros(len(self._damping_U), dtype=np.float32)
-        for item in np.flatnonzero(shared_V):
-            nearness_U[users[starts[item] : starts[item + 1]]] += shared_V[item] * self._rarity_V[item]
+        shared = np.flatnonzero(shared_V)
+        cells, lengths = _cells_of(starts, shared)
+        # Unbuffered and in order: the same sums, to the bit, as one item after the other.
+        np.add.at(nearness_U, users[cells], np.repeat(shared_V[shared] * self._rarity_V[shared], lengths))
         nearness_U *= self._damping_U
         nearest = _largest(nearness_U, self.num_neighbours)
         shares_V = np.zeros(self.num_items, dtype=np.float32)
         if len(nearest):
             votes = nearness_U[nearest] / nearness_U[nearest].sum()
-            for user, vote in zip(nearest, votes, strict=True):
-                shares_V[self.items[self.offsets_U[user] : self.offsets_U[user + 1]]] += vote
+            cells, lengths = _cells_of(self.offsets_U, nearest)
+            np.add.at(shares_V, self.items[cells], np.repeat(votes, lengths))
         return shares_V
 
     def _shared(self, items_K: Ints) -> Floats:
@@ -281,6 +286,16 @@ def _recalled(
     else:
         full_V[: memory.num_items] = memory.together(items_K[items_K < memory.num_items])
     return full_V * np.float32(len(items_K) / (len(items_K) + memory.kappa)) if memory.kappa else full_V
+
+
+def _cells_of(
+    offsets: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where some compressed rows' entries lie, one row after the other, and how many each has."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    before = np.cumsum(lengths) - lengths
+    cells = np.arange(lengths.sum()) + np.repeat(offsets[rows] - before, lengths)
+    return cells, lengths
 
 
 def _largest(values_U: Floats, num_kept: int) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from warmprompt.types import Floats, Ints
+from warmprompt.types import Floats, Ints, fields_only, short_repr
 
 MAX_CELLS = 60_000_000
 """Training users times items above which no table of their choices is made: 240 MB, thrice that meanwhile."""
@@ -52,6 +52,8 @@ class Believed:
     belief_share: float = BELIEF_SHARE
     kappa: float = KAPPA
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
@@ -66,6 +68,9 @@ class Posterior:
     believed: Believed
     offsets_U: NDArray[np.int64]
     items: Ints
+
+    __repr__ = short_repr
+    __getstate__ = fields_only
 
     @cached_property
     def choices_VU(self) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from warmprompt.types import Floats, Ints
+from warmprompt.types import Floats, Ints, fields_only, short_repr
 
 _NUM_HASHES = 2**18
 
@@ -40,6 +40,9 @@ class Words:
     offsets_V: NDArray[np.int64]
     words: Ints
     shares: Floats
+
+    __repr__ = short_repr
+    __getstate__ = fields_only
 
     @property
     def num_items(self) -> int:

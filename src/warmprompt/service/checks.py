@@ -25,11 +25,16 @@ async def events_of(service: Service, told: Sequence[EventIn]) -> list[Event]:
     """
     items = await items_of(service, [one.item for one in told], field="item of event")
     events = [
-        Event(item=item, rating=one.rating, time_s=one.time_s) for item, one in zip(items, told, strict=True)
+        Event(item=item, rating=one.rating, time_s=one.time_s, weight=one.weight)
+        for item, one in zip(items, told, strict=True)
     ]
     personaliser = service.users.model.personaliser
     checked_events(
-        events, index=personaliser.index, scale=personaliser.rating_scale, now_s=personaliser.clock()
+        events,
+        index=personaliser.index,
+        scale=personaliser.rating_scale,
+        weighted=personaliser.weight_unit is not None,
+        now_s=personaliser.clock(),
     )
     return events
 

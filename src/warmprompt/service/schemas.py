@@ -31,6 +31,9 @@ class EventIn(Strict):
     time_s: Annotated[int, Field(ge=0, lt=2**40)] | None = Field(
         default=None, description="Seconds since 1970; not in the future."
     )
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="A count or an amount, where the model was trained with weights."
+    )
 
 
 class EventsIn(Strict):

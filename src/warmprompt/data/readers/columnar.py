@@ -13,6 +13,7 @@ from warmprompt.data.readers.source import LINE
 from warmprompt.errors import BadInputError
 
 _BATCH = 1 << 18
+_EXACT_FLOAT = 2**53
 
 
 def parquet_rows(path: Path, *, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -55,6 +56,31 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
 def is_temporal(path: Path, column: str) -> bool:
     """Tell whether a column that is there holds dates or times."""
     return bool(pa.types.is_temporal(pq.read_schema(path).field(column).type))
+
+
+def whole_ids(ids: pl.Series) -> pl.Series:
+    """Return ids that are whole numbers, written as floats or decimals, as integers; others as they are.
+
+    Raises:
+        BadInputError: A number that is not whole, or too large for a float to tell from its neighbours.
+    """
+    if isinstance(ids.dtype, pl.Categorical | pl.Enum | pl.Null):
+        return ids.cast(pl.String)
+    if not (ids.dtype.is_float() or ids.dtype.is_decimal()):
+        return ids
+    kind = ids.dtype
+    if kind.is_float():
+        ids = ids.fill_nan(None)
+        wrong = (ids != ids.floor()) | (ids.abs() >= _EXACT_FLOAT)
+    else:
+        wrong = ids != ids.cast(pl.Int128, strict=False).cast(kind, strict=False)
+    if wrong.any():
+        raise BadInputError(
+            field=f"column {ids.name!r}",
+            value=f"{ids.filter(wrong.fill_null(value=False))[0]} as an id",
+            remedy="Write ids as text or as integers; floats are exact below 2^53 only.",
+        )
+    return ids.cast(pl.Int64 if kind.is_float() else pl.Int128)
 
 
 def require_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:

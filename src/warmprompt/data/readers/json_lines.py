@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,60 +12,70 @@ from typing import Any
 
 import polars as pl
 
-from warmprompt.data.readers.lines import TEXT, numbered_lines
-from warmprompt.data.readers.source import RejectLog
+from warmprompt.data.readers.lines import TEXT, TextFile, first_lines
+from warmprompt.data.readers.objects import NOT_AN_OBJECT, Numbered, array_objects, is_array, parsed
+from warmprompt.data.readers.source import LINE, RejectLog
 from warmprompt.errors import BadInputError
 
-Numbered = list[tuple[int, dict[str, Any]]]
-
+_EXACT_FLOAT = 2**53
 # One of two escapes that together write one character beyond 16 bits; alone it is no text.
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def json_objects(path: Path, log: RejectLog, *, python_literals: bool = False) -> Iterator[Numbered]:
+def json_objects(text: TextFile, log: RejectLog) -> Iterator[Numbered]:
     """Yield lists of (line number, object); blank lines are none, other lines go to the log.
 
+    Objects are written as JSON or as Python writes dictionaries ({'a': True}). They stand one in each
+    line, or one after the other over any lines, as in an array.
+
     Args:
-        path: One object per line.
+        text: JSON lines, or a file that holds an array of objects.
         log: Where lines that hold no object are counted.
-        python_literals: Accept Python's spelling ({'a': True}) as well, as in Amazon's older metadata.
 
     Raises:
         BadInputError: The file is missing, empty, binary, or damaged gzip.
     """
-    for chunk in numbered_lines(path, log):
+    chunks = text.lines(log)
+    if is_array(first_lines(text.path, encoding=text.encoding)):
+        yield from array_objects(chunks, log)
+        return
+    for chunk in chunks:
         objects: Numbered = []
         broken, untold = [], []
-        for line, text in chunk.filter(pl.col(TEXT) != "").iter_rows():
-            found = _object(text, python_literals=python_literals)
-            if found is None:
+        for line, written in chunk.filter(pl.col(TEXT).str.strip_chars() != "").iter_rows():
+            found = parsed(written)
+            if not isinstance(found, dict):
                 broken.append(line)
-            elif _HALF.search(text) and not _is_text(found):
+            elif _HALF.search(written) and not _is_text(found):
                 untold.append(line)
             else:
                 objects.append((line, found))
-        log.reject("not a JSON object", broken)
+        log.reject(NOT_AN_OBJECT, broken)
         log.reject("half a character, as \\ud800 alone", untold)
         if objects:
             yield objects
 
 
-def first_object(path: Path) -> Mapping[str, Any]:
-    """Return the first object of the file, empty where there is none among its first lines.
+def first_objects(path: Path, *, encoding: str | None = None) -> list[dict[str, Any]]:
+    """Return the objects among the first lines of a file; none where there are none.
 
     Raises:
         BadInputError: As `json_objects`.
     """
-    for chunk in numbered_lines(path, RejectLog("peek"), chunk_bytes=1 << 16):
-        for text in chunk[TEXT]:
-            if found := _object(text, python_literals=True):
-                return found
-        break
-    return {}
+    lines = first_lines(path, encoding=encoding)
+    if is_array(lines):
+        chunk = pl.DataFrame(
+            {LINE: range(1, len(lines) + 1), TEXT: lines}, schema={LINE: pl.Int64, TEXT: pl.String}
+        )
+        found = array_objects(iter([chunk]), RejectLog("peek"))
+        return [each for objects in found for _, each in objects]
+    return [each for text in lines if isinstance(each := parsed(text), dict)]
 
 
 def with_plain_ids(objects: Numbered, fields: Mapping[str, str], log: RejectLog) -> Numbered:
     """Return the objects whose ids are text, integers or absent; the others go to the log.
+
+    A whole number that is written as a float (24.0) is an integer, and NaN is an absent id.
 
     Args:
         objects: As `json_objects` yields them.
@@ -73,10 +83,20 @@ def with_plain_ids(objects: Numbered, fields: Mapping[str, str], log: RejectLog)
         log: Where an object with another type of id is counted.
     """
     for name, field in fields.items():
-        wrong = {line for line, each in objects if type(each.get(field)) not in (str, int, NoneType)}
+        for _, each in objects:
+            if isinstance(found := each.get(field), float) and math.isnan(found):
+                each[field] = None
+        wrong = {line for line, each in objects if not _is_id(each.get(field))}
         log.reject(f"{name} id is neither text nor an integer", sorted(wrong))
         objects = [(line, each) for line, each in objects if line not in wrong]
     return objects
+
+
+def _is_id(value: Any) -> bool:
+    """Tell whether a value is text, an integer, absent, or a whole number that was written as a float."""
+    if type(value) is float:
+        return value.is_integer() and abs(value) < _EXACT_FLOAT
+    return type(value) in (str, int, NoneType)
 
 
 def id_column(name: str, values: list[Any]) -> pl.Series:
@@ -85,6 +105,7 @@ def id_column(name: str, values: list[Any]) -> pl.Series:
     Raises:
         BadInputError: Text and integers are mixed.
     """
+    values = [int(value) if type(value) is float else value for value in values]
     kinds = {type(value) for value in values}
     if {str, int} <= kinds:
         raise BadInputError(
@@ -93,13 +114,18 @@ def id_column(name: str, values: list[Any]) -> pl.Series:
             remedy="Give ids that are all text or all integers.",
         )
     try:
-        return pl.Series(name, values, dtype=pl.Int64 if int in kinds else pl.String)
+        return pl.Series(name, values, dtype=_fitting(values) if int in kinds else pl.String)
     except (OverflowError, TypeError) as error:
         raise BadInputError(
             field=f"{name} ids",
-            value="an integer beyond 64 bits",
-            remedy="Write ids that need more than 64 bits as text.",
+            value="an integer beyond 128 bits",
+            remedy="Write ids that need more than 128 bits as text.",
         ) from error
+
+
+def _fitting(values: list[Any]) -> type[pl.Int64 | pl.Int128]:
+    """Return the narrowest type that holds all of these integers."""
+    return pl.Int64 if all(value is None or -(2**63) <= value < 2**63 for value in values) else pl.Int128
 
 
 def text_of(value: Any) -> str | None:
@@ -120,17 +146,3 @@ def _is_text(found: Mapping[str, Any]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _object(text: str, *, python_literals: bool) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        if not python_literals:
-            return None
-        try:
-            found = ast.literal_eval(text)
-            json.dumps(found)  # Python also spells sets, bytes and the like
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            return None
-    return found if isinstance(found, dict) else None

@@ -27,6 +27,7 @@ class RejectLog:
         self.num_rows = 0
         self.counts: dict[str, int] = {}
         self.first_lines: dict[str, list[int]] = {}
+        self.told: dict[str, int] = {}
 
     @property
     def num_rejects(self) -> int:
@@ -45,11 +46,36 @@ class RejectLog:
         """Count rows that were kept."""
         self.num_rows += num_rows
 
+    def tell(self, what: str, count: int) -> None:
+        """Count what was done to rows that are no rejects, in words ("HTML entities decoded in titles")."""
+        if count:
+            self.told[what] = self.told.get(what, 0) + count
+
 
 Frames = Callable[[RejectLog], Iterator[pl.DataFrame]]
 """Starts a stream of frames with the named columns and `line`; rows that are no rows go to the log."""
 
-TimeUnit = Literal["s", "ms", "iso"]
+TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
+FEEDBACK = ("rating", "label", "weight", "event")
+EVENT_COLUMNS = ("user", "item", *FEEDBACK, "time")
+Repeats = Literal["last", "count"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackOptions:
+    """How values are to be read, where the columns alone do not say it.
+
+    Attributes:
+        not_rated: Values of the rating column that stand for "not rated": numbers or words.
+        event_weights: Weight per type of event; 0 makes a type no event. Needs a column `event`.
+        repeats: Of several events of a user with an item, `last` keeps the latest alone, `count` keeps
+            how many there were (or the sum of their weights) as a strength. None: `count` with weights,
+            else `last`.
+    """
+
+    not_rated: tuple[str, ...] = ()
+    event_weights: Mapping[str, float] | None = None
+    repeats: Repeats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +85,25 @@ class Source:
     Attributes:
         format: Name of the format.
         files: Every file that is read, for the manifest.
-        events: Columns user, item and, where `has_rating` and `has_time`, rating and time.
+        events: Columns user, item and those of `EVENT_COLUMNS` that the source has.
         items: Columns item, title and attributes (strings or lists of strings), or None.
         users: Columns user and attributes (strings), or None.
         has_rating, has_time: Whether `events` carries these columns.
+        has_label: Whether it carries `label`: 1 where something happened, 0 where it was only shown.
+        has_weight: Whether it carries `weight`: how strong the event is, a count or an amount.
+        has_event: Whether it carries `event`: the type of the event, as text.
         typed_ids: The file says whether an id is text or an integer. Otherwise (text files) ids are
             integers when every one of them is written as one ("7", not "007").
-        time_unit: Seconds or milliseconds since 1970 UTC, or ISO 8601 text.
+        time_unit: Since 1970 UTC, or ISO 8601 text; "dates" where the column's type says so, and the
+            times are seconds already. None has the importer find out.
         rating_scale: Lowest and highest possible rating; None takes the lowest and highest seen.
+        feedback: How feedback is to be read where the columns alone do not say it.
+        min_joined: Lowest share of events whose item (and user) the other file describes, 0 to 1.
         unrated_items: Whether items without an event are kept. A catalogue that was made for these
             events keeps them; metadata of a whole shop does not.
+        used: Per table, our name to the file's column, for the report.
+        unused: Per table, the columns of the file that mean nothing here, for the report.
+        encodings: File name to the encoding found, for the report; text files only.
         expected_rows: Rows that "interactions", "items" or "users" must have, where that is known.
     """
 
@@ -79,8 +114,16 @@ class Source:
     users: Frames | None = None
     has_rating: bool = True
     has_time: bool = True
+    has_label: bool = False
+    has_weight: bool = False
+    has_event: bool = False
     typed_ids: bool = False
-    time_unit: TimeUnit = "s"
+    time_unit: TimeUnit | Literal["dates"] | None = None
     rating_scale: tuple[float, float] | None = None
+    feedback: FeedbackOptions = FeedbackOptions()
+    min_joined: float = 0.5
     unrated_items: bool = True
+    used: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    encodings: Mapping[str, str] = field(default_factory=dict)
     expected_rows: Mapping[str, int] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from warmprompt.adaptation.engine import Engine
-from warmprompt.adaptation.events import support_of, user_text
+from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.assembly.training import settings_of
@@ -202,7 +202,7 @@ def _states(
     moved = adapt_steadily(
         steady,
         [texts.get(steady, text_of(known)) for known in users],
-        [support_of(known.events, index=view.index) for known in users],
+        [view.support_of(known.events) for known in users],
         sizes=sizes,
     )
     return [_state(view, known, one) for known, one in zip(users, moved, strict=True)]

@@ -1,0 +1,124 @@
+"""What an import understood of its source, in at most ten lines."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from warmprompt.data.times import UNIT_NAMES
+
+NO_TASTES = "sentences will say nothing: name a category column"
+_MOST_NAMED = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Understood:
+    """How a source was read; kept in the manifest.
+
+    Attributes:
+        encodings: File name to the encoding found.
+        used: Per table, our name to the file's column.
+        unused: Per table, columns of the file that mean nothing here.
+        num_pull, num_push: Events that draw a user towards an item, and away from it.
+        num_unrated: Events without a rating, where others have one.
+        num_not_rated: Ratings that stood for "not rated".
+        no_events: Rows that say that nothing happened, by what they hold.
+        joined: Share of events whose item ("items") or user ("users") the other file describes.
+        num_idle_users: Users without an event, who were left out.
+        time_unit: How times were read, or None without times.
+        first_s, last_s: Times of the first and the last event, or None.
+        taste_column: The attribute of items that sentences about tastes name, or None.
+        notes: What people should know, each with its remedy.
+    """
+
+    encodings: Mapping[str, str] = field(default_factory=dict)
+    used: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    num_pull: int = 0
+    num_push: int = 0
+    num_unrated: int = 0
+    num_not_rated: int = 0
+    no_events: Mapping[str, int] = field(default_factory=dict)
+    joined: Mapping[str, float] = field(default_factory=dict)
+    num_idle_users: int = 0
+    time_unit: str | None = None
+    first_s: int | None = None
+    last_s: int | None = None
+    taste_column: str | None = None
+    notes: Sequence[str] = ()
+
+
+def facts(
+    told: Understood, *, source_format: str, scale: tuple[float, float] | None, weight_unit: float | None
+) -> list[tuple[str, str]]:
+    """Return what was understood as (label, text) pairs, one line each.
+
+    Args:
+        told: As kept in the manifest.
+        source_format: The reader that was used.
+        scale: Of ratings, or None without.
+        weight_unit: The weight that counts 1, or None without weights.
+    """
+    lines = [("read as", _read_as(told, source_format))]
+    if told.used:
+        lines.append(("columns", "; ".join(map(_columns, told.used.items()))))
+    if unused := [f"{table} {_listed(names)}" for table, names in told.unused.items() if names]:
+        lines.append(("not used", "; ".join(unused)))
+    lines.append(("feedback", _feedback(told, scale, weight_unit)))
+    shares = [f"{share:.1%} of events find their {table[:-1]}" for table, share in told.joined.items()]
+    tastes = f"sentences name {told.taste_column}" if told.taste_column else NO_TASTES
+    lines.append(("joins and tastes", "; ".join([*shares, tastes])))
+    if told.first_s is not None and told.last_s is not None:
+        unit = UNIT_NAMES.get(told.time_unit or "", told.time_unit or "")
+        lines.append(("period", f"{day(told.first_s)} to {day(told.last_s)} UTC, read as {unit}"))
+    if told.notes:
+        lines.append(("note", "; ".join(told.notes)))
+    return lines
+
+
+def day(seconds: int) -> str:
+    """Return a moment's day in UTC."""
+    return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)).strftime("%Y-%m-%d")
+
+
+def from_json(entries: Mapping[str, Any] | None) -> Understood | None:
+    """Return what a manifest holds; None where an earlier version wrote it.
+
+    Raises:
+        TypeError: It has other entries.
+    """
+    if entries is None:
+        return None
+    return Understood(**{**entries, "notes": tuple(entries["notes"])})
+
+
+def _read_as(told: Understood, source_format: str) -> str:
+    files = ", ".join(f"{name} {encoding}" for name, encoding in told.encodings.items())
+    return f"{source_format} ({files})" if files else source_format
+
+
+def _columns(table: tuple[str, Mapping[str, str]]) -> str:
+    name, columns = table
+    return f"{name} " + _listed([f"{ours}={theirs}" for ours, theirs in columns.items()])
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _feedback(told: Understood, scale: tuple[float, float] | None, weight_unit: float | None) -> str:
+    kinds = ["ratings {:g} to {:g}".format(*scale)] if scale else []
+    if weight_unit is not None:
+        kinds.append(f"strengths, {weight_unit:g} counts as 1")
+    parts = [
+        " and ".join(kinds) or "events alone",
+        f"{told.num_pull:,} events pull, {told.num_push:,} push away",
+    ]
+    if scale and told.num_unrated:
+        stood = f", {told.num_not_rated:,} by --not-rated" if told.num_not_rated else ""
+        parts.append(f"{told.num_unrated:,} without a rating{stood}")
+    parts += [f"{count:,} rows with {what} are no events" for what, count in told.no_events.items()]
+    return "; ".join(parts)
