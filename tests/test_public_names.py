@@ -8,9 +8,9 @@ import pytest
 import warmprompt
 
 NAMES = [
-    "BadInputError", "EvaluateSettings", "Event", "FaultError", "Known", "MismatchError", "Personaliser",
-    "Ranking", "Settings", "UnknownNameError", "UserError", "UserState", "WarmpromptError",
-    "evaluate_run", "load", "load_settings", "train_run",
+    "BadInputError", "Dataset", "EvaluateSettings", "Event", "FaultError", "Known", "MismatchError",
+    "Personaliser", "Ranking", "Settings", "UnknownNameError", "UserError", "UserState", "WarmpromptError",
+    "evaluate_run", "fit", "load", "load_settings", "train_run",
 ]  # fmt: skip
 
 

@@ -1,6 +1,11 @@
 """A frozen language model that personalises for people it has hardly seen.
 
-    model = warmprompt.load("runs/demo")
+    dataset = warmprompt.Dataset.from_frames(interactions, items)
+    model = warmprompt.fit(dataset)
+    model.recommend(new_interactions, n=10)  # a DataFrame
+    model.save("runs/mine")
+
+    model = warmprompt.load("runs/mine")
     state = model.adapt([warmprompt.Event(item=model.find("Toy Story"), rating=5.0)])
     print(model.rank(state, n=10))
 
@@ -13,12 +18,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from warmprompt.adaptation.personaliser import Known, Personaliser
+    from warmprompt.adaptation.known import Known
+    from warmprompt.adaptation.personaliser import Personaliser
     from warmprompt.adaptation.rankings import Ranking
     from warmprompt.adaptation.state import UserState
     from warmprompt.assembly.evaluating import evaluate_run
+    from warmprompt.assembly.fitting import fit
     from warmprompt.assembly.runs import open_run as load
     from warmprompt.assembly.training import train_run
+    from warmprompt.data.dataset import Dataset
     from warmprompt.errors import (
         BadInputError,
         FaultError,
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadInputError",
+    "Dataset",
     "EvaluateSettings",
     "Event",
     "FaultError",
@@ -45,17 +54,21 @@ __all__ = [
     "UserState",
     "WarmpromptError",
     "evaluate_run",
+    "fit",
     "load",
     "load_settings",
     "train_run",
 ]
 
 _PLACES = {
-    "adaptation.personaliser": ("Known", "Personaliser"),
+    "adaptation.known": ("Known",),
+    "adaptation.personaliser": ("Personaliser",),
     "adaptation.rankings": ("Ranking",),
     "adaptation.state": ("UserState",),
     "assembly.evaluating": ("evaluate_run",),
+    "assembly.fitting": ("fit",),
     "assembly.training": ("train_run",),
+    "data.dataset": ("Dataset",),
     "errors": (
         "BadInputError",
         "FaultError",

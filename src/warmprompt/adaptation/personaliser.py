@@ -14,6 +14,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from warmprompt.adaptation.events import (
     unknown_item,
     user_text,
 )
+from warmprompt.adaptation.known import Known
 from warmprompt.adaptation.packing import frozen
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
@@ -47,27 +49,14 @@ from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError, MismatchError, UserError
+from warmprompt.files import new_folder
+from warmprompt.meta.checkpoint import MANIFEST, save_trained
 from warmprompt.meta.predict import Adapted, ReadTexts
-from warmprompt.types import Event, ItemId, short_repr
+from warmprompt.types import Event, ItemId
+
+__all__ = ["Known", "Personaliser", "make_personaliser"]
 
 _CHUNK = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is told of one user, for `Personaliser.adapt_many`.
-
-    Attributes:
-        events: What the user did.
-        about: A sentence about the user, or None.
-        attributes: The user's attributes, or None.
-    """
-
-    events: Sequence[Event] = ()
-    about: str | None = None
-    attributes: Mapping[str, str] | None = None
-
-    __repr__ = short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -298,6 +287,25 @@ class Personaliser:
         """Return this model with items no longer hidden; arguments and errors as `hide`."""
         places = places_of(items, self.index, field="item to show")
         return replace(self, hidden=self.hidden - {self.items[place] for place in places})
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Write the model as a run, for `warmprompt.load` and the commands; hidden items are shown again there.
+
+        Args:
+            folder: Of the run; its parents are made.
+            overwrite: Replace a run that lies there.
+
+        Raises:
+            BadInputError: The folder holds something, and is not to be, or must not be, replaced.
+            StorageError: The disk is full or not writable.
+        """
+        folder = Path(folder)
+        if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+            raise BadInputError(
+                field="run folder", value=folder, remedy="It holds something else; name another place."
+            )
+        with new_folder(folder, overwrite=overwrite) as staging:
+            save_trained(staging, self.engine.trained)
 
     def find(self, title: str) -> ItemId:
         """Return the item that a title means; see `titles.find_title` for what is forgiven.

@@ -27,11 +27,15 @@ def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> P
         MismatchError: The backbone is not the one that the run was trained with.
     """
     trained = load_trained(Path(folder))
-    settings = settings_of(trained)
-    use_threads(settings.train.threads)
-    device = settings.backbone.device
+    device = settings_of(trained).backbone.device
     if device != "cpu":
         trained = load_trained(Path(folder), device=device)
+    return open_trained(trained, clock=clock)
+
+
+def open_trained(trained: Trained, *, clock: Callable[[], float] = time.time) -> Personaliser:
+    """Return a trained model for use, its backbone loaded; arguments and errors as `open_run`."""
+    use_threads(settings_of(trained).train.threads)
     return make_personaliser(open_engine(trained), clock=clock)
 
 

@@ -6,8 +6,10 @@ N is users, V items, E events. Indexes are positions in `user_ids` and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +17,9 @@ from numpy.typing import NDArray
 
 from warmprompt.data.strength import strengths
 from warmprompt.types import Floats, Ints, ItemId, UserId, short_repr
+
+if TYPE_CHECKING:
+    from warmprompt.data.readers.source import Repeats, TimeUnit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +81,71 @@ class Dataset:
     users: pl.DataFrame
     rating_scale: tuple[float, float] | None
     weight_unit: float | None = None
+
+    @classmethod
+    def from_frames(  # noqa: PLR0913 - the options of an import
+        cls,
+        interactions: Any,
+        items: Any = None,
+        users: Any = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        name: str = "frames",
+        rating_scale: tuple[float, float] | None = None,
+        not_rated: Sequence[float | str] = (),
+        event_weights: Mapping[str, float] | None = None,
+        repeats: Repeats | None = None,
+        time_unit: TimeUnit | None = None,
+        max_rejects: float = 0.0,
+        progress: Callable[[str], None] | None = None,
+    ) -> Dataset:
+        """Return the data set of DataFrames, checked as an import of files is.
+
+        Frames are polars, pandas or pyarrow tables, or anything that streams Arrow. Columns are named as
+        RecTools names them, or as `columns` says:
+
+            interactions   user_id, item_id; perhaps rating, weight (a count or an amount), datetime
+            items          item_id; every other column is an attribute, and `title` is what people read
+            users          user_id; every other column is an attribute
+
+        Args:
+            interactions: A row per event.
+            items: A row per item, or RecTools' long form (id, feature, value); None knows ids alone.
+            users: A row per user, likewise.
+            columns: Our name to the frame's column, such as {"user": "uid", "rating": "stars"}: user, item,
+                rating, weight, label, event, time, title, or any attribute's new name.
+            name: How the data set is called in runs and tables.
+            rating_scale: Lowest and highest possible rating; the ones seen when left out.
+            not_rated: Values of the rating column that stand for "not rated".
+            event_weights: Weight per type of event, such as {"view": 1, "purchase": 5}; 0 makes it none.
+            repeats: Of several events of a user with an item, `last` keeps the latest, `count` how many.
+            time_unit: `s`, `ms`, `us`, `ns` or `iso`; found out when left out. Dates need none.
+            max_rejects: Highest share of malformed rows in each frame; they are left out.
+            progress: Told in a few lines how the frames were understood.
+
+        Raises:
+            BadInputError: Something is no frame, a column is missing or cannot be what it is said to be,
+                ids of two frames do not join, or no event is left.
+            RejectsError: More malformed rows than allowed; names the first of them, counted from 1.
+        """
+        from warmprompt.data.from_source import dataset_of_source
+        from warmprompt.data.readers.frames import FrameOptions, frames_source
+        from warmprompt.data.readers.source import FeedbackOptions
+
+        source = frames_source(
+            interactions,
+            items,
+            users,
+            columns=columns,
+            options=FrameOptions(
+                rating_scale=rating_scale,
+                time_unit=time_unit,
+                feedback=FeedbackOptions(
+                    not_rated=tuple(map(str, not_rated)), event_weights=event_weights, repeats=repeats
+                ),
+            ),
+        )
+        return dataset_of_source(source, name=name, max_rejects=max_rejects, progress=progress)
 
     def __repr__(self) -> str:
         """Return one line: the name and how much it holds."""

@@ -241,13 +241,13 @@ def _from_parquet(file: MappedFile, _log: RejectLog) -> Iterator[pl.DataFrame]:
         yield frame.select(
             LINE,
             *(
-                _plain(ours, theirs, frame.schema[theirs]).alias(ours)
+                plain_column(ours, theirs, frame.schema[theirs]).alias(ours)
                 for ours, theirs in file.mapping.items()
             ),
         ).with_columns(*(whole_ids(frame[theirs]).alias(ours) for ours, theirs in ids.items()))
 
 
-def _plain(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
+def plain_column(name: str, column: str, dtype: pl.DataType) -> pl.Expr:
     """Return a column with dates as seconds and categories as text; refuse types that cannot be `name`."""
     if isinstance(dtype, pl.Datetime | pl.Date) and name == "time":
         return pl.col(column).cast(pl.Datetime("us")).dt.epoch("us") / 1_000_000

@@ -1,0 +1,25 @@
+"""What is told of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from warmprompt.types import Event, short_repr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is told of one user, for `Personaliser.adapt_many`.
+
+    Attributes:
+        events: What the user did.
+        about: A sentence about the user, or None.
+        attributes: The user's attributes, or None.
+    """
+
+    events: Sequence[Event] = ()
+    about: str | None = None
+    attributes: Mapping[str, str] | None = None
+
+    __repr__ = short_repr
