@@ -187,7 +187,7 @@ def prove(model: PreTrainedModel, *, kind: Kind, name: str, cut: bool) -> int:
         whole_1SH = model(inputs_embeds=rows_1SE, attention_mask=torch.ones_like(ids_1S)).last_hidden_state
         again_TH = (_reused if kind == "decoder" else _padded)(model, rows_1SE)
         last_1SH = _last_layer(model, rows_1SE) if cut else whole_1SH
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError, NotImplementedError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise _refused(
             model.config, name, f"It cannot carry a prompt ({' '.join(str(error).split())[:120]})."
         ) from error

@@ -1,6 +1,6 @@
 """warmprompt as a RecTools model: their cross-validation, metrics and tables run on it unchanged.
 
-RecTools 0.19 needs an older NumPy than this package asks for, so both share an environment only where this
+RecTools 0.19 needs an older NumPy than this package asks for. Both share an environment only where this
 package was installed without its dependencies (docs/results/rectools.md tells how). B is users, V items.
 """
 
@@ -23,12 +23,15 @@ from warmprompt.adaptation.engine import score
 from warmprompt.adaptation.events import MAX_EVENTS, support_of
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.assembly.fitting import fit
+from warmprompt.assembly.watching import ignore
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.scoring.ranking import top_n
 from warmprompt.types import Event, Floats, ItemId
 
 _BATCH = 512
+# Whoever has no interactions has viewed nothing that could be filtered.
+_NOT_VIEWED = False
 Triplet = tuple[NDArray[Any], NDArray[np.int64], Floats]
 """Targets, recommended items and scores, one row per recommendation."""
 
@@ -58,7 +61,7 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
         preset: Likewise.
         backbone: Likewise.
         seed: Likewise.
-        settings: Likewise, such as {"train.tangent_epochs": 20}.
+        settings: Likewise, such as {"train.tangent_epochs": 20}, or nested as RecTools' `from_params` has it.
         ratings: Whether weights are ratings, of which low ones push away. Otherwise they are counts or
             amounts: the more, the stronger a pull.
         verbose: 1 prints what training does.
@@ -81,7 +84,7 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
     ) -> None:
         super().__init__(verbose=verbose)
         self.learner, self.preset, self.backbone, self.seed = learner, preset, backbone, seed
-        self.settings, self.ratings = dict(settings or {}), ratings
+        self.settings, self.ratings = _dotted(settings or {}), ratings
         self.model: Personaliser | None = None
 
     def _get_config(self) -> WarmpromptModelConfig:
@@ -108,7 +111,7 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
             backbone=self.backbone,
             seed=self.seed,
             settings=self.settings,
-            **({"progress": print} if self.verbose else {}),
+            progress=print if self.verbose else ignore,
         )
 
     def _recommend_u2i(
@@ -133,7 +136,7 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
         k: int,
         sorted_item_ids_to_recommend: NDArray[np.int64] | None,
     ) -> Triplet:
-        return self._recommend_u2i(user_ids, dataset, k, False, sorted_item_ids_to_recommend)  # noqa: FBT003
+        return self._recommend_u2i(user_ids, dataset, k, _NOT_VIEWED, sorted_item_ids_to_recommend)
 
     def _recommend_cold(
         self,
@@ -142,15 +145,8 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
         k: int,
         sorted_item_ids_to_recommend: NDArray[np.int64] | None,
     ) -> Triplet:
-        nobody = [Known()]
-        _, items, scores = _ranked(
-            self._fitted(),
-            nobody,
-            dataset,
-            k,
-            False,
-            sorted_item_ids_to_recommend,
-        )
+        allowed = sorted_item_ids_to_recommend
+        _, items, scores = _ranked(self._fitted(), [Known()], dataset, k, _NOT_VIEWED, allowed)
         return (
             np.repeat(target_ids, len(items)),
             np.tile(items, len(target_ids)),
@@ -250,6 +246,17 @@ def attributes_of(features: Any, *, field: str) -> list[dict[str, list[str]]]:
     return rows
 
 
+def _dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted name, also those that are nested by section."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        nested = (
+            {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, Mapping) else None
+        )
+        flat |= {name: value} if nested is None else nested
+    return flat
+
+
 def _item_frame(ids: Sequence[ItemId], rows: Sequence[Mapping[str, list[str]]]) -> pl.DataFrame:
     """Return one column per feature: lists where an item has several categories, else text."""
     names = sorted({name for row in rows for name in row})
@@ -280,14 +287,14 @@ def _known(
     table = dataset.interactions.df
     table = table[table[Columns.User].isin(user_ids)].sort_values(Columns.Datetime, kind="stable")
     ids, trained = _item_ids(dataset), model.engine.trained
-    named = "rating" if ratings and trained.rating_scale else "weight" if trained.weight_unit else None
+    rated = ratings and trained.rating_scale is not None
     events: dict[int, list[Event]] = {}
     for user, item, weight in zip(
         table[Columns.User], table[Columns.Item], table[Columns.Weight], strict=True
     ):
         if ids[item] in model.index:
-            said = {named: float(weight)} if named else {}
-            events.setdefault(user, []).append(Event(item=ids[item], **said))
+            event = Event(item=ids[item], rating=float(weight) if rated else None)
+            events.setdefault(user, []).append(event)
     features = attributes_of(dataset.user_features, field="user features")
     return [
         Known(
@@ -311,17 +318,16 @@ def _ranked(
     found: list[Triplet] = []
     for start in range(0, len(users), _BATCH):
         states = model.adapt_many(users[start : start + _BATCH])
-        unit = model.engine.trained.weight_unit
-        supports = [support_of(state.events, index=model.index, weight_unit=unit) for state in states]
+        supports = [support_of(state.events, index=model.index) for state in states]
         vectors_BD = torch.tensor(np.stack([state.vector_D for state in states]))
         scores_BV = score(model.engine, vectors_BD, supports)
         viewed = [one.items_K for one in supports] if filter_viewed else None
         best_BK = top_n(scores_BV, k, excluded=viewed, candidates=inside_V >= 0)
         rows, places = np.nonzero(best_BK >= 0)
-        items = best_BK[rows, places]
-        found.append((rows + start, inside_V[items], scores_BV[rows, items]))
-    targets, items, scores = (np.concatenate(part) for part in zip(*found, strict=True))
-    return targets, items, scores
+        best = best_BK[rows, places]
+        found.append((rows + start, inside_V[best], scores_BV[rows, best]))
+    targets, items, scores = zip(*found, strict=True)
+    return np.concatenate(targets), np.concatenate(items), np.concatenate(scores)
 
 
 def _inside(
