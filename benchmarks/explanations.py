@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from warmprompt.adaptation.engine import score
-from warmprompt.adaptation.events import support_of
 from warmprompt.adaptation.explain import Attribution, EventEffect, attribute
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
@@ -145,7 +144,7 @@ class _Study:
                 for out in users
             ]
         )
-        supports = [support_of(each.events, index=self.model.index) for each in states]
+        supports = [self.model.support_of(each.events) for each in states]
         scores = score(
             self.model.engine, torch.tensor(np.stack([each.vector_D for each in states])), supports
         )

@@ -26,7 +26,7 @@ from warmprompt.assembly.training import settings_of
 from warmprompt.baselines.probe import ANCHOR_KS, Probe, draw_probe, ndcg_of
 from warmprompt.data.dataset import take_users
 from warmprompt.data.fetch import ensure_dataset
-from warmprompt.data.splits import split_users
+from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.meta.checkpoint import load_trained
 from warmprompt.scoring.memory import recalled, remember
@@ -51,7 +51,7 @@ def main() -> None:
     settings, engine = settings_of(trained), open_engine(trained)
     dataset = open_dataset(ensure_dataset(settings.data.name))
     seed = settings.train.seed
-    split = split_users(dataset.num_users, seed=seed)
+    split = split_dataset(dataset, seed=seed)
     training, validation = take_users(dataset, split.train), take_users(dataset, split.validation)
     probes = [
         draw_probe(training, validation, seed=seed + 1000 * draw, order=settings.train.order)

@@ -60,17 +60,25 @@ def _brief(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing a user did with one item.
+    """One thing a user did with one item; NumPy scalars become plain numbers and text.
 
     Attributes:
         item: The item's id as the data set spells it.
         rating: How much it was liked on the data set's own scale, or None where nothing was said.
         time_s: Seconds since 1970-01-01 UTC, or None.
+        weight: A count or an amount, above 0, in the data set's own unit; None counts as an ordinary event.
     """
 
     item: ItemId
     rating: float | None = None
     time_s: int | None = None
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        """Replace NumPy scalars by what they hold, so that they are compared, kept and sent like others."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +90,7 @@ class Support:
         items_K: Indexes of the items of the user's events, (K,), oldest first where time is known.
         ratings_K: Their ratings, (K,); NaN where the event carries none.
         times_K: Seconds since 1970, (K,), or None.
+        strengths_K: How much each event counts, (K,), 1 the ordinary one; None where all count alike.
         attributes: The user's attributes as text ("age": "24"); empty when withheld.
         about: A sentence about the user, or None.
     """
@@ -90,6 +99,7 @@ class Support:
     items_K: Ints
     ratings_K: Floats
     times_K: NDArray[np.int64] | None = None
+    strengths_K: Floats | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     about: str | None = None
 

@@ -35,7 +35,7 @@ def test_what_was_imported_is_described_and_listed(capfd, events, tmp_path):
 
 
 def test_rejects_are_told_with_their_lines(capfd, events):
-    events.write_text(EVENTS + "bob,y,nan,60\ncat,y,5,-1\ncat,y,five,1\n")
+    events.write_text(EVENTS + "bob,y,inf,60\ncat,y,5,-1\ncat,y,five,1\n")
     assert run(["data", "import", str(events), "--name", "mine", "--map", MAP, "--max-rejects", "0.5"]) == 0
     said = capfd.readouterr().out
     for line, reason in ((6, "rating is not finite"), (7, "time is negative"), (8, "rating is not a number")):
@@ -54,9 +54,9 @@ def test_rejects_are_told_with_their_lines(capfd, events):
         (["import", "FILE", "--name", "x", "--map", "user=who"], 2, "error: columns of FILE: 'user=who'."),
         (["import", "FILE", "--name", "x", "--map", "who"], 2, "error: --map: 'who'. Write NAME=COLUMN"),
         (
-            ["import", "FILE", "--name", "x", "--items", "i.csv"],
+            ["import", "FILE", "--name", "x", "--map", MAP, "--items", "i.csv"],
             2,
-            "error: --items: 'i.csv'. Use it",
+            "error: --items: 'i.csv'. Give --items and --items-map together.",
         ),
         (["import", "FILE", "--name", "a/b", "--map", MAP], 2, "error: data set name: 'a/b'. Use letters"),
         (

@@ -186,6 +186,32 @@ def test_a_mistake_is_one_line(capfd, links, tmp_path, arguments, line):
     assert said.count("\n") == 1
 
 
+PAID = """<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pacs.009.001.08"><FICdtTrf><GrpHdr><MsgId>M1</MsgId>
+<NbOfTxs>0001</NbOfTxs></GrpHdr><CdtTrfTxInf><PmtId><EndToEndId>E</EndToEndId><UETR>u</UETR></PmtId>
+<IntrBkSttlmAmt Ccy="USD">10.00</IntrBkSttlmAmt><IntrBkSttlmDt>2026-03-02</IntrBkSttlmDt>
+<InstgAgt><FinInstnId><Othr><Id>one</Id></Othr></FinInstnId></InstgAgt>
+<InstdAgt><FinInstnId><Othr><Id>two</Id></Othr></FinInstnId></InstdAgt></CdtTrfTxInf></FICdtTrf></Document>"""
+BACK = """<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pacs.004.001.09"><PmtRtr><GrpHdr><MsgId>R1</MsgId>
+<NbOfTxs>1</NbOfTxs></GrpHdr><TxInf><OrgnlUETR>u</OrgnlUETR>
+<RtrdIntrBkSttlmAmt Ccy="USD">2.50</RtrdIntrBkSttlmAmt></TxInf></PmtRtr></Document>"""
+
+
+def test_messages_and_their_returns_are_one_network(capfd, tmp_path):
+    for name, text in (("paid.xml", PAID), ("back.xml", BACK), ("links.csv", "payer,payee,amount_minor\n")):
+        (tmp_path / name).write_text(text)
+    paid, back, links = (str(tmp_path / name) for name in ("paid.xml", "back.xml", "links.csv"))
+    out = tmp_path / "out.csv"
+    assert run(["risk", "network", back, paid, "--out", str(out)]) == 0
+    assert out.read_text() == "payer,payee,amount_minor\none,two,750\n"
+    capfd.readouterr()
+    assert run(["risk", "network", back]) == 2
+    said = capfd.readouterr().err
+    assert "R1" in said
+    assert "urn:iso:std:iso:20022:tech:xsd:pacs.004.001.09" in said
+    assert run(["risk", "network", paid, links]) == 2
+    assert "Give one file, or several .xml messages." in capfd.readouterr().err
+
+
 def test_a_message_with_a_document_type_is_refused(capfd, tmp_path):
     bomb = tmp_path / "bomb.xml"
     bomb.write_text('<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')

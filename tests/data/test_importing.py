@@ -25,7 +25,7 @@ def test_reasons_counts_and_first_lines(write, bring_in, events_of):
         ("", "i", "3", "1", "user id is empty"),
         ("u", " ", "3", "1", "item id is empty"),
         ("u", "i", "good", "1", "rating is not a number"),
-        ("u", "i", "nan", "1", "rating is not finite"),
+        ("u", "i", "1e999", "1", "rating is not finite"),
         ("u", "i", "inf", "1", "rating is not finite"),
         ("u", "i", "6", "1", "rating is outside 1 to 5"),
         ("u", "i", "3", "", "time is missing"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from warmprompt import Event
 from warmprompt.adaptation.explain import Attribution, EventEffect, Neighbour, WordEffect
@@ -173,6 +174,16 @@ def test_every_sentence_of_the_grammar_is_true(drawn, scale):
         assert all(claim.holds for claim in claims), (sentence, claims)
 
 
+@pytest.mark.parametrize(
+    "empty", [*sorted(ENGLISH_STOP_WORDS)[::7], "I'm", "it's", "wouldn't", "films", "watched"]
+)
+def test_stop_words_are_never_named(empty):
+    only = replace(KNOWN, events=(), words=(word(empty, 0.9),))
+    found = [*sentences_for(only, FACTS, SCALE), template_for(only, FACTS, SCALE)]
+    assert not [sentence for sentence in found if f"“{empty.lower()}”" in sentence]
+    assert reasons_of((), (word("noir", 0.1), word(empty, 0.9))).words == ("noir",)
+
+
 def test_a_weak_effect_is_no_reason():
     found = reasons_of(
         (event(2, "A", 5.0, 1.0), event(3, "B", 5.0, 0.26), event(4, "C", 5.0, 0.24)),
@@ -180,5 +191,7 @@ def test_a_weak_effect_is_no_reason():
     )
     assert [one.title for one in found.events] == ["A", "B"]
     assert found.words == ("war",)
-    assert reasons_of((), (word("love", 0.9),)).words == ("love",)
+    # What says nothing is never named, nor does it hide a weaker reason.
+    assert not reasons_of((), (word("love", 0.9), word("The", 0.8), word("don\u2019t", 0.7)))
+    assert reasons_of((), (word("love", 0.9), word("drama", 0.1))).words == ("drama",)
     assert not reasons_of((event(2, "A", 5.0, 0.0009),), ())

@@ -39,8 +39,13 @@ ODD_IDS = [
 @pytest.mark.parametrize(
     ("method", "place", "field", "remedy"),
     [
-        ("GET", "/v1/users/ada/recommendations?N=5", "query.N", "There is n, explain, budget_ms."),
-        ("GET", "/v1/items?q=a&limit=5", "query.limit", "There is q, n."),
+        (
+            "GET",
+            "/v1/users/ada/recommendations?N=5",
+            "query.N",
+            "There is n, explain, budget_ms, exclude, filter.",
+        ),
+        ("GET", "/v1/items?q=a&limit=5", "query.limit", "There is q, n, filter, hidden."),
         ("DELETE", "/v1/users/ada?scrub=1", "query.scrub", "None is taken here."),
     ],
 )

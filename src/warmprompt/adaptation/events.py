@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from warmprompt.data.strength import strengths
 from warmprompt.data.verbalise import describe_attributes
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.rng import derive
@@ -22,6 +23,7 @@ def checked_events(
     *,
     index: Mapping[ItemId, int],
     scale: tuple[float, float] | None,
+    weighted: bool,
     now_s: float,
 ) -> tuple[Event, ...]:
     """Return the events as they count: of several with the same item, the last one told.
@@ -30,6 +32,7 @@ def checked_events(
         events: In the order told.
         index: Item id to position.
         scale: (lowest, highest) rating, or None where the model was trained without ratings.
+        weighted: Whether the model was trained with weights.
         now_s: Seconds since 1970; nothing can have happened later.
 
     Raises:
@@ -45,18 +48,27 @@ def checked_events(
     latest: dict[ItemId, Event] = {}
     for place, event in enumerate(events):
         _check(event, f"event {place}", index=index, scale=scale, now_s=now_s)
+        _check_weight(event.weight, f"event {place}", weighted=weighted)
         latest.pop(event.item, None)
         latest[event.item] = event
     return tuple(latest.values())
 
 
-def support_of(events: Sequence[Event], *, index: Mapping[ItemId, int]) -> Support:
-    """Return checked events as the support set that models take."""
+def support_of(events: Sequence[Event], *, index: Mapping[ItemId, int], weight_unit: float | None) -> Support:
+    """Return checked events as the support set that models take.
+
+    Args:
+        events: From `checked_events`.
+        index: Item id to position.
+        weight_unit: The weight that counts 1, or None where the model was trained without weights.
+    """
     ratings = [math.nan if event.rating is None else event.rating for event in events]
+    weights = np.array([math.nan if event.weight is None else event.weight for event in events])
     return Support(
         user="",
         items_K=np.array([index[event.item] for event in events], dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
+        strengths_K=None if weight_unit is None else strengths(weights, weight_unit),
     )
 
 
@@ -154,6 +166,22 @@ def _check(
             field=f"time of {field}",
             value=time_s,
             remedy="It lies in the future; give seconds, not milliseconds.",
+        )
+
+
+def _check_weight(weight: object, field: str, *, weighted: bool) -> None:
+    if weight is None:
+        return
+    is_number = isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight)
+    if not is_number or not weight > 0:  # type: ignore[operator]
+        raise BadInputError(
+            field=f"weight of {field}", value=weight, remedy="Give a number above 0, or None."
+        )
+    if not weighted:
+        raise BadInputError(
+            field=f"weight of {field}",
+            value=weight,
+            remedy="Leave it out: the model was trained without weights.",
         )
 
 

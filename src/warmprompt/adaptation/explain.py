@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from warmprompt.adaptation.engine import score
-from warmprompt.adaptation.events import support_of
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import BadInputError
@@ -143,7 +142,7 @@ def attribute(
     omissions = _omissions(state)
     states = model.adapt_variants([_known(state), *(one.known for one in omissions)])
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
-    supports = [support_of(one.events, index=model.index) for one in states]
+    supports = [model.support_of(one.events) for one in states]
     scores_RV = score(model.engine, vectors_RD, supports)
     own = np.array([model.index[event.item] for event in state.events], dtype=np.int32)
     places = [np.array([model.index[item] for item in items], dtype=np.int32)] * len(states)

@@ -52,7 +52,7 @@ from warmprompt.errors import BadInputError, MismatchError, UserError
 from warmprompt.files import new_folder
 from warmprompt.meta.checkpoint import MANIFEST, save_trained
 from warmprompt.meta.predict import Adapted, ReadTexts
-from warmprompt.types import Event, ItemId
+from warmprompt.types import Event, ItemId, Support
 
 __all__ = ["Known", "Personaliser", "make_personaliser"]
 
@@ -95,6 +95,11 @@ class Personaliser:
         """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
         vars(self).update(state)
         use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
+
+    @property
+    def weight_unit(self) -> float | None:
+        """The weight of events that counts 1, or None where the model was trained without weights."""
+        return self.engine.trained.weight_unit
 
     @property
     def rating_scale(self) -> tuple[float, float] | None:
@@ -162,7 +167,7 @@ class Personaliser:
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = slice(start, start + _CHUNK)
-            supports = [support_of(known.events, index=self.index) for known in checked[part]]
+            supports = [self.support_of(known.events) for known in checked[part]]
             adapted = adapt_variants(
                 self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
             )
@@ -208,7 +213,7 @@ class Personaliser:
         self._check_own(state)
         check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        support = support_of(state.events, index=self.index)
+        support = self.support_of(state.events)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
         return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
@@ -246,7 +251,7 @@ class Personaliser:
         params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
-            supports = [support_of(known.events, index=self.index) for known in part]
+            supports = [self.support_of(known.events) for known in part]
             texts = [_text_of(known) for known in part]
             users_BD = users_linearly(self.engine, texts, supports, params=params)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
@@ -289,7 +294,7 @@ class Personaliser:
         return replace(self, hidden=self.hidden - {self.items[place] for place in places})
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
-        """Write the model as a run, for `warmprompt.load` and the commands; hidden items are shown again there.
+        """Write the model as a run, for `warmprompt.load` and the commands; what is hidden is not kept.
 
         Args:
             folder: Of the run; its parents are made.
@@ -330,10 +335,18 @@ class Personaliser:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
 
+    def support_of(self, events: Sequence[Event]) -> Support:
+        """Return checked events as the support set that the model takes."""
+        return support_of(events, index=self.index, weight_unit=self.weight_unit)
+
     def _checked(self, known: Known) -> Known:
         checked = Known(
             events=checked_events(
-                known.events, index=self.index, scale=self.rating_scale, now_s=self.clock()
+                known.events,
+                index=self.index,
+                scale=self.rating_scale,
+                weighted=self.weight_unit is not None,
+                now_s=self.clock(),
             ),
             about=checked_about(known.about),
             attributes=checked_attributes(known.attributes),
@@ -353,7 +366,7 @@ class Personaliser:
         return checked
 
     def _states(self, users: Sequence[Known], texts: ReadTexts) -> list[UserState]:
-        supports = [support_of(known.events, index=self.index) for known in users]
+        supports = [self.support_of(known.events) for known in users]
         return self._stated(users, adapt(self.engine, texts, batch_supports(supports)))
 
     def _stated(self, users: Sequence[Known], adapted: Adapted) -> list[UserState]:

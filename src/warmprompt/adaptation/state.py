@@ -53,7 +53,7 @@ class UserState:
         """Return the state as bytes; equal states give equal bytes."""
         header = {
             "model": self.model_hash,
-            "events": [[event.item, event.rating, event.time_s] for event in self.events],
+            "events": [_written(event) for event in self.events],
             "about": self.about,
             "attributes": dict(self.attributes),
         }
@@ -71,10 +71,17 @@ class UserState:
         return _PACKING.unpack(data, _read)
 
 
+def _written(event: Event) -> list[Any]:
+    """Return an event as a list; without a weight it is the one that earlier versions wrote."""
+    told = [event.item, event.rating, event.time_s]
+    return told if event.weight is None else [*told, event.weight]
+
+
 def _read(header: Any, vector_D: Floats, offsets_PH: Floats) -> UserState:
     return UserState(
         events=tuple(
-            Event(item=item, rating=rating, time_s=time_s) for item, rating, time_s in header["events"]
+            Event(item=item, rating=rating, time_s=time_s, weight=weight[0] if weight else None)
+            for item, rating, time_s, *weight in header["events"]
         ),
         about=header["about"],
         attributes=MappingProxyType(dict(header["attributes"])),

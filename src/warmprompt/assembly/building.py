@@ -25,7 +25,8 @@ from warmprompt.backbone.readout import (
 )
 from warmprompt.backbone.text import embed_texts
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.verbalise import item_texts
+from warmprompt.data.understood import NO_TASTES
+from warmprompt.data.verbalise import item_texts, taste_column
 from warmprompt.errors import BadInputError
 from warmprompt.meta.initial import (
     ItemStart,
@@ -94,6 +95,8 @@ def build_start(
         text=settings.prompt.text_init,
         seed=seed,
     )
+    if taste_column(training.items) is None:
+        watch(NO_TASTES)
     texts = sorted({*pool.unique(), *validation_pool.unique()}, key=lambda text: (len(text), text))
     encoder = settings.backbone.user_text
     watch(f"reading {len(texts):,} user texts with {encoder or backbone.name}")
@@ -241,6 +244,8 @@ def users_hash(training: Dataset, validation: Dataset) -> str:
         digest.update(repr(view.user_ids).encode())
         for array in (events.offsets, events.items, events.ratings, events.times_s):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+        if events.weights is not None:
+            digest.update(b"weights" + np.ascontiguousarray(events.weights).tobytes())
     return digest.hexdigest()
 
 

@@ -20,7 +20,7 @@ from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.readout import TextMetric
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.episodes import batch_supports
-from warmprompt.data.splits import split_users
+from warmprompt.data.splits import split_dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
 from warmprompt.meta.checkpoint import Trained, load_trained
 from warmprompt.settings import Settings
@@ -110,7 +110,7 @@ class PromptRanker:
 
     def _folder_for(self, seed: int, wanted: str) -> Path:
         """Return the run for its own split, `seed-N` for another's; other users get a folder of their own."""
-        split = split_users(self.dataset.num_users, seed=seed)
+        split = split_dataset(self.dataset, seed=seed)
         views = (take_users(self.dataset, part) for part in (split.train, split.validation))
         if wanted != users_hash(*views):
             return self.folder / f"seed-{seed}-{wanted[:12]}"

@@ -91,6 +91,7 @@ def believe(trained: Trained, training: Dataset, *, no_text_T: torch.Tensor) -> 
                 ratings_K=np.full(own.stop - own.start, np.nan, np.float32)
                 if events.ratings is None
                 else events.ratings[own],
+                strengths_K=training.strengths_at(own),
             )
             for own in rows
         ]

@@ -33,7 +33,7 @@ from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.fetch import ensure_dataset
-from warmprompt.data.splits import split_users
+from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError, IntegrityError
@@ -86,7 +86,7 @@ def train_run(
     learner_of(settings.learner.name)
     check_backbones(settings)
     dataset = dataset or open_data(settings, watch=watch)
-    split = split_users(dataset.num_users, seed=settings.train.seed)
+    split = split_dataset(dataset, seed=settings.train.seed)
     training, validation = take_users(dataset, split.train), take_users(dataset, split.validation)
     return fit_run(settings, training, validation, Path(out), watch=watch, overwrite=overwrite)
 
@@ -144,6 +144,7 @@ def fit_run(
         titles=tuple(training.items["title"].to_list()),
         attributes=attributes_of(training.items),
         rating_scale=training.rating_scale,
+        weight_unit=training.weight_unit,
         manifest={
             **_manifest(settings, start.material.backbone, training, validation),
             "identity": identity,

@@ -23,16 +23,26 @@ T = TypeVar("T")
 _TIE_SHARE = 1e-6
 
 
-def support_matrix(supports: Sequence[Support], num_items: int) -> csr_matrix:
-    """Return which items each user has an event with, (B, V) float32 of zeros and ones, sorted by item."""
+def support_matrix(supports: Sequence[Support], num_items: int, *, weighted: bool = False) -> csr_matrix:
+    """Return which items each user has an event with, (B, V) float32 of zeros and ones, sorted by item.
+
+    With `weighted`, an event's strength stands in place of the 1 where it has one.
+    """
     lengths = [len(support.items_K) for support in supports]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     items = [np.asarray(support.items_K, dtype=np.int32) for support in supports]
     columns = np.concatenate([*items, np.zeros(0, dtype=np.int32)])
-    ones = np.ones(len(columns), dtype=np.float32)
-    matrix = csr_matrix((ones, columns, offsets), shape=(len(supports), num_items))
+    values = np.ones(len(columns), dtype=np.float32)
+    if weighted:
+        strengths = [
+            np.ones(len(support.items_K), np.float32) if support.strengths_K is None else support.strengths_K
+            for support in supports
+        ]
+        values = np.concatenate([*strengths, values[:0]])
+    matrix = csr_matrix((values, columns, offsets), shape=(len(supports), num_items))
     matrix.sum_duplicates()
-    matrix.data[:] = 1.0
+    if not weighted:
+        matrix.data[:] = 1.0
     return matrix
 
 
@@ -76,7 +86,14 @@ def distinct(support: Support, *, ordered: bool = False) -> Support:
     kept = len(items_K) - 1 - from_end
     kept = np.sort(kept) if ordered else kept
     times_K = None if support.times_K is None else support.times_K[kept]
-    return replace(support, items_K=items_K[kept], ratings_K=support.ratings_K[kept], times_K=times_K)
+    strengths_K = None if support.strengths_K is None else support.strengths_K[kept]
+    return replace(
+        support,
+        items_K=items_K[kept],
+        ratings_K=support.ratings_K[kept],
+        times_K=times_K,
+        strengths_K=strengths_K,
+    )
 
 
 def check_positive(**values: float) -> None:

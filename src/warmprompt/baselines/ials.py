@@ -66,6 +66,6 @@ class IALS:
         if not supports:
             return np.zeros((0, len(share_V)), dtype=np.float32)
         vectors_BD = self.model.recalculate_user(
-            np.arange(len(supports)), support_matrix(supports, len(share_V))
+            np.arange(len(supports)), support_matrix(supports, len(share_V), weighted=True)
         )
         return break_ties(vectors_BD @ self.model.item_factors.T, share_V)

@@ -19,8 +19,8 @@ from warmprompt.data.fetch import PUBLISHED
 from warmprompt.data.fetch import get as fetch
 from warmprompt.data.home import data_home, dataset_folder, find_dataset, imported_names
 from warmprompt.data.importing import DEFAULT_MAX_REJECTS, import_source
-from warmprompt.data.readers import FORMATS, read_folder
-from warmprompt.data.readers.generic import MappedFile, read_mapped
+from warmprompt.data.readers import FORMATS, ReadOptions, TextOptions, open_source
+from warmprompt.data.readers.cleaning import NULL_VALUES
 from warmprompt.data.readers.source import EVENT_COLUMNS, FeedbackOptions, Repeats, Source, TimeUnit
 from warmprompt.data.tables import Manifest, read_manifest
 from warmprompt.data.understood import facts
@@ -83,6 +83,20 @@ def import_(
     rating_scale: Annotated[
         str | None, typer.Option("--rating-scale", help="LOW,HIGH; the ones seen when left out.")
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option("--encoding", help="Of text files; UTF-8, Latin-1 or Windows-1252 when left out."),
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option("--separator", help="Between fields, as ';' or tab; found when left out.")
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="With --map: no line names the columns, user=1,item=2 do.")
+    ] = False,
+    null_values: Annotated[
+        str | None,
+        typer.Option("--null-values", help="Words for nothing, as NULL,-; the usual ones when left out."),
+    ] = None,
     not_rated: Annotated[
         str | None, typer.Option("--not-rated", help="Ratings that mean none was given, as 0 or -1,99.")
     ] = None,
@@ -104,21 +118,19 @@ def import_(
     overwrite: _OVERWRITE = False,
 ) -> None:
     """Import MovieLens, Amazon Reviews, RecBole or sequence tables, or any file with --map."""
-    if columns is None:
-        _refuse_without_map(items=items, users=users)
-        source = read_folder(path, format_name=format_name)
-    else:
-        if format_name is not None:
-            raise BadInputError(field="--format", value=format_name, remedy="Give either --format or --map.")
-        source = read_mapped(
-            MappedFile(path=path, mapping=_mapping("--map", columns)),
-            items=_mapped("--items", items, items_columns),
-            users=_mapped("--users", users, users_columns),
-        )
-    source = _with_options(
-        source,
+    options = ReadOptions(
+        columns=_columns("--map", columns),
+        items=items,
+        items_columns=_columns("--items-map", items_columns),
+        users=users,
+        users_columns=_columns("--users-map", users_columns),
+        text=TextOptions(encoding=encoding, separator=separator, header=not no_header),
         time_unit=None if time_unit is None else _unit(time_unit),
         rating_scale=_scale(rating_scale),
+        null_values=NULL_VALUES if null_values is None else tuple(_words(null_values)),
+    )
+    source = _with_options(
+        open_source(path, options, format_name=format_name),
         feedback=FeedbackOptions(
             not_rated=_values(not_rated),
             event_weights=_weights(event_weights),
@@ -204,34 +216,25 @@ def _report(manifest: Manifest, folder: Path) -> None:
     typer.echo(f"next: warmprompt train --data {manifest.name} --out runs/{manifest.name} (data in {folder})")
 
 
-def _with_options(
-    source: Source,
-    *,
-    time_unit: TimeUnit | None,
-    rating_scale: tuple[float, float] | None,
-    feedback: FeedbackOptions,
-    min_joined: float | None,
-) -> Source:
+def _with_options(source: Source, *, feedback: FeedbackOptions, min_joined: float | None) -> Source:
     """Return the source read as the options say; what has no column to act on is refused."""
-    if time_unit is not None and (not source.has_time or source.time_unit == "dates"):
-        why = "The times are dates already" if source.has_time else "There is no time column"
-        raise BadInputError(field="--time-unit", value=time_unit, remedy=f"{why}; leave it out.")
-    if rating_scale is not None and not source.has_rating:
-        raise BadInputError(
-            field="--rating-scale", value=rating_scale, remedy="There is no rating column; leave it out."
-        )
-    joined = min_joined is not None and source.items is None and source.users is None
-    if joined:
+    for option, value, has, needed in (
+        ("--not-rated", ",".join(feedback.not_rated), source.has_rating, "is the rating"),
+        ("--event-weights", feedback.event_weights, source.has_event, "is the event's type"),
+    ):
+        if value and not has:
+            raise BadInputError(field=option, value=value, remedy=f"Leave it out: no column {needed}.")
+    if min_joined is not None and source.items is None and source.users is None:
         raise BadInputError(
             field="--min-joined", value=min_joined, remedy="Nothing is joined; give --items or --users."
         )
     return replace(
-        source,
-        time_unit=time_unit or source.time_unit,
-        rating_scale=rating_scale or source.rating_scale,
-        feedback=feedback,
-        min_joined=source.min_joined if min_joined is None else min_joined,
+        source, feedback=feedback, min_joined=source.min_joined if min_joined is None else min_joined
     )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
 
 
 def _values(text: str | None) -> tuple[str, ...]:
@@ -265,6 +268,10 @@ def _repeats(repeats: _Repeats) -> Repeats:
     return "count" if repeats is _Repeats.COUNT else "last"
 
 
+def _columns(option: str, text: str | None) -> dict[str, str] | None:
+    return None if text is None else _mapping(option, text)
+
+
 def _mapping(option: str, text: str) -> dict[str, str]:
     """Read NAME=COLUMN,NAME=COLUMN."""
     mapping: dict[str, str] = {}
@@ -276,16 +283,6 @@ def _mapping(option: str, text: str) -> dict[str, str]:
             )
         mapping[name] = column
     return mapping
-
-
-def _mapped(option: str, path: Path | None, columns: str | None) -> MappedFile | None:
-    if path is None and columns is None:
-        return None
-    if path is None or columns is None:
-        raise BadInputError(
-            field=option, value=path or columns, remedy=f"Give {option} and {option}-map together."
-        )
-    return MappedFile(path=path, mapping=_mapping(f"{option}-map", columns))
 
 
 def _scale(text: str | None) -> tuple[float, float] | None:
@@ -309,11 +306,3 @@ def _unit(unit: _Unit) -> TimeUnit:
         _Unit.iso: "iso",
     }
     return units[unit]
-
-
-def _refuse_without_map(**options: object) -> None:
-    for option, value in options.items():
-        if value is not None:
-            raise BadInputError(
-                field=f"--{option.replace('_', '-')}", value=value, remedy="Use it together with --map."
-            )

@@ -79,10 +79,12 @@ app.command("profile")(profile_command)
 
 @app.command("network")
 def network_command(
-    file: Annotated[
-        Path | None,
+    files: Annotated[
+        list[Path] | None,
         typer.Argument(
-            help="CSV or Parquet with payer, payee, amount_minor, or pacs.008/009 XML; else drawn."
+            metavar="[FILE]...",
+            help="CSV or Parquet with payer, payee, amount_minor, or XML of pacs.008, pacs.009 and the "
+            "pacs.004 that return them, each message a file; else drawn.",
         ),
     ] = None,
     banks: _BANKS = 5_290,
@@ -103,9 +105,9 @@ def network_command(
     from warmprompt.risk.network.statistics import statistics
 
     network = (
-        _generated(banks, seed)
-        if file is None
-        else read_network(file, currency, layout=layout, duplicates=duplicates)
+        read_network(*files, currency=currency, layout=layout, duplicates=duplicates)
+        if files
+        else _generated(banks, seed)
     )
     figures = asdict(statistics(network))
     if out is not None:
@@ -117,7 +119,9 @@ def network_command(
     if as_json:
         _print_json(figures | {"total": network.total, "currency": network.currency})
         return
-    title = str(file or f"synthetic, after published figures of Fedwire in 2004, seed {seed}")
+    title = ", ".join(map(str, files or ())) or (
+        f"synthetic, after published figures of Fedwire in 2004, seed {seed}"
+    )
     print_pairs(title, {name.replace("_", " "): _number(value) for name, value in figures.items()})
     print_written(out, plot)
 
@@ -149,7 +153,7 @@ def clear_command(
     require_suffix("--plot", plot, ".png")
     from warmprompt.cli.risk_files import clearing_csv, read_network
 
-    network = read_network(file, None, layout=layout, duplicates=duplicates)
+    network = read_network(file, currency=None, layout=layout, duplicates=duplicates)
     cleared, assets_N = _cleared(
         network, assets, cash_share=cash_share, alpha=alpha, beta=beta, solver=solver
     )

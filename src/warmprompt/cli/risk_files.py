@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +27,23 @@ if TYPE_CHECKING:
 
 
 def read_network(
-    file: Path,
+    *files: Path,
     currency: str | None,
-    *,
     layout: Layout = Layout.edges,
     duplicates: Duplicates = Duplicates.refuse,
 ) -> PaymentNetwork:
-    """Return the network of a .csv, .parquet or pacs.008/009 .xml file; payments of messages are summed.
+    """Return the network of a .csv or .parquet file, or of the payments and returns of .xml messages.
 
     A matrix is CSV; its amounts are whole minor units where its corner cell says `amount_minor`.
 
     Raises:
         BadInputError: Another kind of file, or one that its reader refuses.
     """
+    file, *others = files
     suffix = file.suffix.lower()
+    if others and any(one.suffix.lower() != ".xml" for one in files):
+        remedy = "Give one file, or several .xml messages."
+        raise BadInputError(field="network files", value=", ".join(map(str, files)), remedy=remedy)
     if layout is Layout.adjacency:
         if suffix != ".csv":
             remedy = "A matrix is read from a .csv file."
@@ -47,7 +51,8 @@ def read_network(
         corner = _first_line(file).partition(b",")[0].strip(b'" \t\r\xef\xbb\xbf')
         return read_adjacency_csv(file, minor=corner == b"amount_minor", currency=currency)
     if suffix == ".xml":
-        return network_from_payments(read_payments(file), currency=currency or "USD")
+        payments = chain.from_iterable(map(read_payments, files))
+        return network_from_payments(payments, currency=currency or "USD")
     if suffix == ".parquet":
         return read_edges_parquet(file, duplicates=duplicates.value, currency=currency)
     if suffix != ".csv":

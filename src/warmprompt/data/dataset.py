@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,11 +155,11 @@ class Dataset:
             f"{len(self.interactions):,} events, {rated})"
         )
 
-    @cached_property
-    def strengths(self) -> Floats | None:
-        """How much each event counts, (E,), 1 the ordinary one; None without weights."""
-        weights = self.interactions.weights
-        return None if weights is None or self.weight_unit is None else strengths(weights, self.weight_unit)
+    def strengths_at(self, rows: NDArray[np.int64] | slice) -> Floats | None:
+        """Return how much these events count, 1 the ordinary one; None without weights."""
+        if self.interactions.weights is None or self.weight_unit is None:
+            return None
+        return strengths(self.interactions.weights[rows], self.weight_unit)
 
     @property
     def num_users(self) -> int:

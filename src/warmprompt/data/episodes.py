@@ -48,11 +48,13 @@ class EventBatch:
         items_BK: Item indexes; 0 where padded.
         ratings_BK: Ratings; NaN where the event has none or is padding.
         mask_BK: True at events, False at padding.
+        strengths_BK: How much each event counts, 1 where padded; None where all count alike.
     """
 
     items_BK: NDArray[np.int64]
     ratings_BK: NDArray[np.float32]
     mask_BK: NDArray[np.bool_]
+    strengths_BK: NDArray[np.float32] | None = None
 
     __repr__ = short_repr
 
@@ -136,12 +138,17 @@ def batch_episodes(dataset: Dataset, episodes: Sequence[Episode]) -> EpisodeBatc
 
 def batch_supports(supports: Sequence[Support]) -> EventBatch:
     """Gather the supports of unseen users into padded arrays."""
-    return _pad([support.items_K for support in supports], [support.ratings_K for support in supports])
+    strengths = [support.strengths_K for support in supports]
+    return _pad(
+        [support.items_K for support in supports], [support.ratings_K for support in supports], strengths
+    )
 
 
 def join(batch: EpisodeBatch) -> EventBatch:
     """Return support and query as one set of events, for learners that do not part them."""
+    strengths = [one.strengths_BK for one in (batch.support, batch.query) if one.strengths_BK is not None]
     return EventBatch(
+        strengths_BK=np.concatenate(strengths, axis=1) if strengths else None,
         items_BK=np.concatenate([batch.support.items_BK, batch.query.items_BK], axis=1),
         ratings_BK=np.concatenate([batch.support.ratings_BK, batch.query.ratings_BK], axis=1),
         mask_BK=np.concatenate([batch.support.mask_BK, batch.query.mask_BK], axis=1),
@@ -156,10 +163,15 @@ def _gather(dataset: Dataset, parts: Sequence[tuple[int, NDArray[np.int64]]]) ->
         np.full(len(row), np.nan, dtype=np.float32) if events.ratings is None else events.ratings[row]
         for row in rows
     ]
-    return _pad([events.items[row] for row in rows], ratings or [nothing])
+    strengths = [dataset.strengths_at(row) for row in rows]
+    return _pad([events.items[row] for row in rows], ratings or [nothing], strengths)
 
 
-def _pad(items: Sequence[NDArray[np.int32]], ratings: Sequence[NDArray[np.float32]]) -> EventBatch:
+def _pad(
+    items: Sequence[NDArray[np.int32]],
+    ratings: Sequence[NDArray[np.float32]],
+    strengths: Sequence[NDArray[np.float32] | None],
+) -> EventBatch:
     width = max((len(one) for one in items), default=0)
     items_BK = np.zeros((len(items), width), dtype=np.int64)
     ratings_BK = np.full((len(items), width), np.nan, dtype=np.float32)
@@ -168,4 +180,20 @@ def _pad(items: Sequence[NDArray[np.int32]], ratings: Sequence[NDArray[np.float3
         items_BK[row, : len(one)] = one
         ratings_BK[row, : len(one)] = rating
         mask_BK[row, : len(one)] = True
-    return EventBatch(items_BK=items_BK, ratings_BK=ratings_BK, mask_BK=mask_BK)
+    return EventBatch(
+        items_BK=items_BK,
+        ratings_BK=ratings_BK,
+        mask_BK=mask_BK,
+        strengths_BK=pad_strengths(strengths, width),
+    )
+
+
+def pad_strengths(strengths: Sequence[NDArray[np.float32] | None], width: int) -> NDArray[np.float32] | None:
+    """Return strengths side by side, padded with 1; None where no user has any."""
+    if all(one is None for one in strengths):
+        return None
+    strengths_BK = np.ones((len(strengths), width), dtype=np.float32)
+    for row, one in enumerate(strengths):
+        if one is not None:
+            strengths_BK[row, : len(one)] = one
+    return strengths_BK

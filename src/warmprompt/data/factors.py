@@ -54,8 +54,8 @@ def fit_ials(
 ) -> Any:
     """Return a fitted `implicit.cpu.als.AlternatingLeastSquares` over all of the data set's users.
 
-    Every event counts as liked, whatever its rating: preference 1 with confidence `alpha`, and
-    preference 0 with confidence 1 for every other item.
+    Every event counts as liked, whatever its rating: preference 1 with confidence `alpha`, times its
+    strength where the data set has weights, and preference 0 with confidence 1 for every other item.
 
     `implicit` promises no fixed result on several threads: threaded BLAS sums in another order from
     one thread count to the next, and rounding then grows over the iterations. Here both `implicit`
@@ -85,7 +85,7 @@ def fit_ials(
             num_threads=1,
             random_state=derive_seed(seed, "ials"),
         )
-        model.fit(user_item_matrix(dataset), show_progress=False)
+        model.fit(user_item_matrix(dataset, weighted=True), show_progress=False)
         model.YtY  # noqa: B018 - computed and kept here, on one thread, for every later fold-in
     if not np.isfinite(model.item_factors).all():
         raise NotFiniteError(
@@ -96,14 +96,21 @@ def fit_ials(
     return model
 
 
-def user_item_matrix(dataset: Dataset) -> csr_matrix:
-    """Return who has an event with what, (N, V) float32, 1 where there is one and sorted by item."""
+def user_item_matrix(dataset: Dataset, *, weighted: bool = False) -> csr_matrix:
+    """Return who has an event with what, (N, V) float32, sorted by item.
+
+    Args:
+        dataset: Users and items.
+        weighted: Put the event's strength where there is one, if the data set has weights; otherwise 1.
+    """
     events = dataset.interactions
-    ones = np.ones(len(events), dtype=np.float32)
+    counted = dataset.strengths_at(slice(None)) if weighted else None
+    values = np.ones(len(events), dtype=np.float32) if counted is None else counted
     shape = (dataset.num_users, dataset.num_items)
-    matrix = csr_matrix((ones, events.items.astype(np.int32), events.offsets.astype(np.int32)), shape=shape)
+    matrix = csr_matrix((values, events.items.astype(np.int32), events.offsets.astype(np.int32)), shape=shape)
     matrix.sum_duplicates()
-    matrix.data[:] = 1.0
+    if counted is None:
+        matrix.data[:] = 1.0
     return matrix
 
 

@@ -32,6 +32,7 @@ from warmprompt.data.event_rows import EventRows, read_event_rows
 from warmprompt.data.feedback import Feedback, num_pushing, settle_ratings, settle_repeats, weight_unit
 from warmprompt.data.ids import CODE, IdIndex
 from warmprompt.data.joining import refuse_strangers
+from warmprompt.data.readers.names import likely_feedback
 from warmprompt.data.readers.source import RejectLog, Source
 from warmprompt.data.tables import Manifest, Rejected, SourceFile, Tables, check_free, file_hash, write_tables
 from warmprompt.data.times import PLAUSIBLE_FROM_S, UNIT_NAMES
@@ -102,7 +103,7 @@ def read_source(
         read_side(source.items, items, logs[1], rated_only=not source.unrated_items),
     )
     for log in logs:
-        _check_rejects(log, max_rejects)
+        check_rejects(log, max_rejects)
         _check_rows(log, source.expected_rows)
     rows.frame = rows.frame.with_columns(
         *(side.with_whole_ids(rows.frame[side.ids.name]) for side in sides),
@@ -145,6 +146,7 @@ def read_source(
                 *feedback.notes,
                 *notes,
                 *_notes_of_times(events, rows),
+                *_notes_of_unused(source),
                 *(f"{count:,} x {what}" for log in logs for what, count in log.told.items()),
             ),
             **_figures(tables, events, feedback, sides[0]),
@@ -172,7 +174,8 @@ def _check_options(source: Source, max_rejects: float) -> None:
         )
 
 
-def _check_rejects(log: RejectLog, max_rejects: float) -> None:
+def check_rejects(log: RejectLog, max_rejects: float) -> None:
+    """Raise RejectsError where more of a table's rows than this share are malformed; names the first lines."""
     if log.num_rejects <= max_rejects * log.num_rows:
         return
     reasons = sorted(log.counts.items(), key=lambda entry: -entry[1])
@@ -282,6 +285,16 @@ def _notes_of_times(events: pl.DataFrame, rows: EventRows) -> list[str]:
     unit = UNIT_NAMES[rows.time_unit or "s"]
     return [
         f"{share:.0%} of times lie before 1990, read as {unit}; say how they are written with --time-unit"
+    ]
+
+
+def _notes_of_unused(source: Source) -> list[str]:
+    """Tell of columns that are likely feedback and were not named."""
+    likely = [(name, likely_feedback(name)) for name in source.unused.get("interactions", ())]
+    return [
+        f"{name} is not used; if it says what came of an event, add {role}={name} to --map"
+        for name, role in likely
+        if role is not None and role not in source.used.get("interactions", {})
     ]
 
 

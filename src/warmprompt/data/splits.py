@@ -7,19 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from warmprompt.data.dataset import Dataset
 from warmprompt.rng import derive
 from warmprompt.types import short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UserSplit:
-    """Sorted, disjoint user indexes that together are all users."""
+    """Sorted, disjoint user indexes that together are all users with an event."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
 
     __repr__ = short_repr
+
+
+def split_dataset(dataset: Dataset, *, seed: int) -> UserSplit:
+    """Split the users who have an event, as `split_users` does; the others are in no part."""
+    met = np.flatnonzero(np.diff(dataset.interactions.offsets) > 0)
+    split = split_users(len(met), seed=seed)
+    return UserSplit(train=met[split.train], validation=met[split.validation], test=met[split.test])
 
 
 def split_users(num_users: int, *, seed: int) -> UserSplit:

@@ -144,6 +144,7 @@ def make_case(
         items_K=events.items[support].astype(np.int32),
         ratings_K=_ratings(dataset, support),
         times_K=None if events.times_s is None else events.times_s[support].copy(),
+        strengths_K=dataset.strengths_at(support),
         attributes=attributes_of(dataset, user) if attributes else {},
     )
     return Case(k=len(support), support=known, query=np.unique(events.items[liked]), held_out=held_out)

@@ -2,7 +2,7 @@
 
 The choices that a reader has to know, beside those in the names:
 
-- Users are split 70/10/20 by `split_users`. `temporal` instead takes as its date the earliest moment at
+- Users are split 70/10/20 by `split_dataset`. `temporal` instead takes as its date the earliest moment at
   which at least 80 % of all users have appeared: users first seen after it are tested, earlier users
   train on their events up to the date, and 12.5 % of them (10 % of all) are set aside for validation.
 - `random` fixes one permutation per user; its first 10 events are the query at every K. The time-ordered
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmprompt.data.dataset import Dataset, keep_events, popularity, take_users
-from warmprompt.data.splits import UserSplit, split_users
+from warmprompt.data.splits import UserSplit, split_dataset
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.cases import Case, Cut, Positions, cut_history, cut_new_items, is_short, make_case
 from warmprompt.evaluation.sentences import SENTENCES, with_sentences
@@ -242,7 +242,7 @@ def temporal_date(dataset: Dataset) -> int:
 def _split(dataset: Dataset, settings: ProtocolSettings, seed: int) -> tuple[Dataset, UserSplit]:
     """Return the events that `fit` may draw on, and who is who."""
     if settings.protocol != "temporal":
-        return dataset, split_users(dataset.num_users, seed=seed)
+        return dataset, split_dataset(dataset, seed=seed)
     date = temporal_date(dataset)
     times_s = dataset.interactions.times_s
     assert times_s is not None  # temporal_date has refused otherwise

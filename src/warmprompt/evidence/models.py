@@ -142,7 +142,7 @@ class Shuffled(_Control):
     def _mixed(self, own: Support, other: Support) -> Support:
         if self.what == "attributes":
             return replace(own, attributes=other.attributes, about=other.about)
-        return replace(own, items_K=other.items_K, ratings_K=other.ratings_K, times_K=other.times_K)
+        return replace(other, user=own.user, attributes=own.attributes, about=own.about)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from warmprompt.adaptation.explain import Attribution, EventEffect, WordEffect
-from warmprompt.generation.facts import LEAST_EFFECT, NAMED_SHARE, Facts
+from warmprompt.generation.facts import LEAST_EFFECT, NAMED_SHARE, Facts, nameable_words
 
 _LIKED_FROM, _DISLIKED_BELOW = 0.75, 0.25
 _Q = r"“([^“”]*)”"
@@ -62,7 +62,7 @@ class _Known:
 
     @property
     def told(self) -> tuple[EventEffect | WordEffect, ...]:
-        return (*self.attribution.events, *self.attribution.words)
+        return (*self.attribution.events, *nameable_words(self.attribution.words))
 
     def is_item(self, title: str) -> bool:
         return _plain(self.attribution.title) == title

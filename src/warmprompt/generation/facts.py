@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -27,20 +28,19 @@ POPULAR_SHARE = 0.9
 NUM_NAMED = 3
 
 _UNSAID_GENRES = {"", "unknown", "(no genres listed)", "none", "other"}
-# Words that say nothing about taste by themselves; a reason never rests on one of them.
-_EMPTY_WORDS = frozenset(
+# Verbs and things of every sentence about tastes, which lists of stop words do not hold.
+_OF_ANY_TASTE = frozenset(
     re.findall(
         r"\w+",
         """
-        a about all also am an and any are as at be because been but by do does for from give good
-        great had has have he her him his how i if in into is it its just lot lots love loves like
-        likes liked loved really me more most much my of on one or our out own person she so some
-        such than that the their them then there these they this those to too us very was watch
-        watched we were what when where which who why will with without would you your enjoy enjoys
-        adore want prefer favourite favorite films film movies movie not never no dislike hate
+        adore did does dislike enjoy enjoyed enjoys fan favourite favourites favorite favorites film films
+        good great hate just like liked likes lot lots love loved loves movie movies our person prefer really
+        recommend thing things want watch watched watching
         """,
     )
 )
+# "don't" and "it's" are what stands before the apostrophe.
+_CONTRACTED = re.compile(r"(n['\u2019]t|['\u2019]\w{1,2})$")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,8 +64,8 @@ class Reasons:
 
     Attributes:
         events: Events with a positive effect.
-        words: Words with a positive effect, each once, in lower case; words such as "love" and "films", which
-            say nothing about taste by themselves, only where there is no other reason of any kind.
+        words: Words with a positive effect, each once, in lower case; never stop words, nor words such as
+            "love" and "films", which say nothing about taste by themselves.
         attributes: Attributes with a positive effect.
     """
 
@@ -117,16 +117,29 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
 
 def reasons_of(events: Sequence[EventEffect], words: Sequence[WordEffect]) -> Reasons:
     """Return what raised an item, by at least `NAMED_SHARE` of what the strongest reason did."""
-    largest = max([one.effect for one in events] + [one.effect for one in words], default=0.0)
+    nameable = nameable_words(words)
+    largest = max([one.effect for one in events] + [one.effect for one in nameable], default=0.0)
     least = max(LEAST_EFFECT, NAMED_SHARE * largest)
-    raising = [one for one in words if one.effect >= least]
-    said = list(dict.fromkeys(one.text.lower() for one in raising if one.kind == "word"))
-    telling = [word for word in said if _says_something(word)]
+    raising = [one for one in nameable if one.effect >= least]
+    said = tuple(dict.fromkeys(one.text.lower() for one in raising if one.kind == "word"))
     named = tuple(one for one in events if one.effect >= least)[:NUM_NAMED]
     attributes = tuple(one for one in raising if one.kind == "attribute")[:NUM_NAMED]
-    said = telling if telling or named or attributes else said
-    return Reasons(events=named, words=tuple(said[:NUM_NAMED]), attributes=attributes)
+    return Reasons(events=named, words=said[:NUM_NAMED], attributes=attributes)
 
 
-def _says_something(word: str) -> bool:
-    return word not in _EMPTY_WORDS and re.search(r"[^\W\d_]{3}", word) is not None
+def nameable_words(words: Sequence[WordEffect]) -> tuple[WordEffect, ...]:
+    """Return the attributes, and the words that may be a reason."""
+    return tuple(one for one in words if one.kind == "attribute" or says_something(one.text))
+
+
+def says_something(word: str) -> bool:
+    """Tell whether a word may be a reason: three letters in a row, and no stop word of English."""
+    plain = _CONTRACTED.sub("", word.lower())
+    return re.search(r"[^\W\d_]{3}", plain) is not None and plain not in _stop_words() | _OF_ANY_TASTE
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return frozenset(ENGLISH_STOP_WORDS)

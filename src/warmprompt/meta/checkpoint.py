@@ -31,11 +31,12 @@ from torch import Tensor
 from warmprompt.backbone.hashing import hash_tensors
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.data.attributes import ItemAttributes, attributes_of
+from warmprompt.data.feedback import PUSHING_SHARE
 from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import LearnerState
-from warmprompt.meta.model import PUSHING_SHARE, Constants
+from warmprompt.meta.model import Constants
 from warmprompt.meta.trainer import TrainState
 from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.scoring.posterior import Believed
@@ -70,6 +71,7 @@ class Trained:
         titles: Index to title, (V,).
         rating_scale: (lowest, highest) possible rating, or None without ratings.
         manifest: Settings, backbone, data, versions: JSON values only.
+        weight_unit: The weight of events that counts 1, or None without weights.
         memory: What training users did, or None where nothing of it is recalled.
         recall: What memory adds to scores.
         genres: By which words a text about a user names a genre, or None where the text head knows none.
@@ -84,6 +86,7 @@ class Trained:
     titles: tuple[str, ...]
     rating_scale: tuple[float, float] | None
     manifest: Mapping[str, Any]
+    weight_unit: float | None = None
     memory: Memory | None = None
     recall: RecallWeights = NOTHING
     genres: GenreWords | None = None
@@ -125,6 +128,7 @@ def save_trained(folder: Path, trained: Trained) -> None:
         "format": FORMAT,
         "learner": trained.learner,
         "rating_scale": trained.rating_scale,
+        "weight_unit": trained.weight_unit,
         "recall": dataclasses.asdict(trained.recall),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
@@ -164,6 +168,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             titles=tuple(items["title"].to_list()),
             rating_scale=_pair(manifest["rating_scale"]),
             manifest=manifest,
+            weight_unit=manifest.get("weight_unit"),
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
             genres=_genres_of(header.get("genres")),

@@ -18,8 +18,9 @@ from torch import Tensor
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import fit_item_factors
+from warmprompt.data.feedback import PUSHING_SHARE
 from warmprompt.errors import BadInputError
-from warmprompt.meta.model import PUSHING_SHARE, Constants, Params, support_vectors
+from warmprompt.meta.model import Constants, Params, support_vectors
 from warmprompt.rng import derive
 from warmprompt.types import Floats
 

@@ -23,14 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from warmprompt.data.episodes import EventBatch
+from warmprompt.data.feedback import PUSHING_SHARE
 from warmprompt.types import short_repr
 
 Params = Mapping[str, Tensor]
 
-# Ratings in the lowest quarter of the scale push away, by at least this weight at the very bottom. Left to
+# Ratings in the lowest quarter of the scale push away by at least this weight at the very bottom. Left to
 # the events of training users alone, the push would turn into a pull: people rate low what they chose
 # to watch, and go on to watch more like it.
-PUSHING_SHARE = 0.25
 LEAST_DISLIKE = 0.3
 _TEXT_PART = "items.text_part"
 # Of items without events; models trained without item texts, or by earlier versions, have none of them.
@@ -72,6 +72,7 @@ class Events:
     items_BK: Tensor
     ratings_BK: Tensor
     mask_BK: Tensor
+    strengths_BK: Tensor | None = None
 
     __repr__ = short_repr
 
@@ -85,6 +86,9 @@ def to_events(batch: EventBatch, constants: Constants) -> Events:
         items_BK=torch.as_tensor(batch.items_BK, device=device),
         ratings_BK=(ratings_BK - low) / (high - low) if high > low else torch.full_like(ratings_BK, math.nan),
         mask_BK=torch.as_tensor(batch.mask_BK, device=device),
+        strengths_BK=None
+        if batch.strengths_BK is None
+        else torch.as_tensor(batch.strengths_BK, device=device),
     )
 
 
@@ -132,10 +136,12 @@ def evidence_weights(params: Params, constants: Constants, events: Events) -> Te
     """Return what each event weighs, (B, K): positive pulls the item nearer, negative pushes it away.
 
     Ratings in the lowest quarter of the scale push, all others pull; between the levels linearly. An
-    event without a rating weighs 1, padding 0.
+    event without a rating weighs 1, padding 0. The strength of an event multiplies its weight.
     """
     levels_R = constants.rating_levels_R
     plain_BK = events.mask_BK.float()
+    if events.strengths_BK is not None:
+        plain_BK = plain_BK * events.strengths_BK
     if len(levels_R) == 0:
         return plain_BK
     weights_R = level_weights(params, constants)

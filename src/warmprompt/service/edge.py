@@ -1,6 +1,6 @@
 """The outermost layer: what holds for every request, whichever route answers it.
 
-- An id of a user or entity is one path segment, percent-encoded; slashes in it may be encoded or plain.
+- An id of a user, item or entity is one path segment, percent-encoded; slashes in it may be encoded or plain.
 - A body over the limit is refused, before or while it is read.
 - Every answer carries headers that keep browsers and caches from mischief.
 - Every answer is counted and logged by its route's pattern; an error nobody caught is a plain 500.
@@ -22,6 +22,7 @@ from warmprompt.service.problems import ProblemError, respond
 # Whose id stands behind a path's beginning, and what may stand behind the id.
 _OWNERS = {
     b"/v1/users/": ("user id", (b"/events", b"/recommendations")),
+    b"/v1/items/": ("item id", (b"/hidden", b"/similar")),
     b"/v1/entities/": ("entity id", (b"/events", b"/risk")),
 }
 _HEADERS = (
@@ -129,7 +130,7 @@ def _counted(receive: Receive, limit: int) -> Receive:
 
 
 def _place_id(scope: Scope) -> ProblemError | None:
-    """Put a user's or entity's id into the path as one segment, quoted; `routes.common` reads it back.
+    """Put an id into the path as one segment, quoted; `routes.common` reads it back.
 
     Servers hand on a decoded path, in which a slash of an id cannot be told from one between segments.
     """

@@ -1,20 +1,35 @@
-"""Added items as the store keeps them."""
+"""Items as the store keeps them: those that were added, and the ids of hidden ones."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.store.contract import Item
+from warmprompt.types import ItemId
 
 
 def row_of(item: NewItem) -> Item:
     """Return an item as the store keeps it; a number and a text that look alike get different ids."""
-    body = {"id": item.id, "text": item.text, "title": item.title}
-    return Item(id=json.dumps(item.id), body=json.dumps(body, sort_keys=True, separators=(",", ":")))
+    body: dict[str, Any] = {"id": item.id, "text": item.text, "title": item.title}
+    body |= {"attributes": dict(item.attributes)} if item.attributes else {}
+    return Item(id=key_of(item.id), body=json.dumps(body, sort_keys=True, separators=(",", ":")))
 
 
 def item_of(row: Item) -> NewItem:
     """Return an item that `row_of` wrote."""
     body = json.loads(row.body)
-    return NewItem(id=body["id"], title=body["title"], text=body["text"])
+    attributes = body.get("attributes", {})
+    return NewItem(id=body["id"], title=body["title"], text=body["text"], attributes=attributes)
+
+
+def key_of(item: ItemId) -> str:
+    """Return the id that the store knows an item by, of a run's item too."""
+    return json.dumps(item)
+
+
+def id_of(key: str) -> ItemId:
+    """Return the id that `key_of` wrote."""
+    found: ItemId = json.loads(key)
+    return found

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from warmprompt.adaptation.rankings import Ranking
+from warmprompt.adaptation.selection import Selection
 from warmprompt.service.adapting import Answer
 from warmprompt.service.held import page_key
+from warmprompt.service.model.live import Model
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.users import Users
-from warmprompt.types import ItemId
 
+EVERYTHING = Selection()
 _PAGES = 4
 # A catalogue of this size is ranked in less time than another thread takes to wake up.
 _AT_ONCE = 20_000
@@ -24,18 +26,19 @@ async def ranked(
     answer: Answer,
     n: int,
     *,
-    candidates: Sequence[ItemId] | None = None,
+    selection: Selection = EVERYTHING,
     explain: bool = False,
 ) -> bytes:
     """Return the ranking of a state as JSON, from memory where it was made before.
 
     Raises:
-        UnknownNameError: A candidate that the model does not have.
+        UnknownNameError: An item, attribute or value of the selection that the model does not have.
+        BadInputError: Its filter cannot be.
         ProblemError: Explanations are asked for and nothing explains.
         QueueFullError: Too many explanations wait.
     """
     asked = page_key(answer.model, answer.seq, n, explain=explain)
-    keep = answer.held is not None and not answer.stale and candidates is None
+    keep = answer.held is not None and not answer.stale and selection is EVERYTHING
     pages = answer.held.pages if answer.held is not None and keep else {}
     users.metrics.answers.labels("warm" if answer.state.events else "cold").inc()
     if asked in pages:
@@ -43,10 +46,7 @@ async def ranked(
         return pages[asked]
     begun_s = time.perf_counter()
     rank = answer.model.personaliser.rank
-    if answer.model.num_items <= _AT_ONCE:
-        ranking = rank(answer.state, n, candidates=candidates)
-    else:
-        ranking = await users.ask(rank, answer.state, n, candidates=candidates)
+    ranking = await at_once(users, answer.model, lambda: rank(answer.state, n, **vars(selection)))
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
     page = encoded(answer, ranking, reasons)
@@ -55,14 +55,14 @@ async def ranked(
     return page
 
 
+async def at_once(users: Users, model: Model, rank: Callable[[], Ranking]) -> Ranking:
+    """Return a ranking, made in a thread where the catalogue is large."""
+    return rank() if model.num_items <= _AT_ONCE else await users.ask(rank)
+
+
 def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:
     """Return a ranking as JSON."""
-    places: list[dict[str, Any]] = [
-        {"place": place, "item": item, "title": title, "score": round(score, 6)}
-        for place, (item, title, score) in enumerate(
-            zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
-        )
-    ]
+    places = places_of(ranking)
     for place, reason in zip(places, reasons or (), strict=False):
         place["explanation"] = dict(reason)
     body = {
@@ -75,6 +75,16 @@ def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, obj
         "adapt_ms": answer.adapt_ms,
     }
     return json.dumps(body, allow_nan=False).encode()
+
+
+def places_of(ranking: Ranking) -> list[dict[str, Any]]:
+    """Return the places of a ranking as JSON values."""
+    return [
+        {"place": place, "item": item, "title": title, "score": round(score, 6)}
+        for place, (item, title, score) in enumerate(
+            zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
+        )
+    ]
 
 
 async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence[Mapping[str, object]]:

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from warmprompt.service.catalogue_schemas import AnyItemId, FilterIn, ItemIdText, Strict
 from warmprompt.service.settings import MAX_PLACES
 
 MAX_EVENTS_AT_ONCE = 500
 MAX_CANDIDATES = 5000
-MAX_ITEMS_AT_ONCE = 100
 MAX_PAYMENTS_AT_ONCE = 100
 
-ItemIdText = Annotated[str, Field(min_length=1, max_length=128)]
-ItemIdNumber = Annotated[int, Field(ge=-(2**53), le=2**53)]
-AnyItemId = ItemIdText | ItemIdNumber
+PaymentId = ItemIdText | Annotated[int, Field(ge=-(2**53), le=2**53)]
 About = Annotated[str, Field(max_length=1000, description="A sentence about the user.")]
 Attributes = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=200)]],
     Field(max_length=20, description="Such as age and occupation, as text."),
 ]
-
-
-class Strict(BaseModel):
-    """Base of all requests."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class EventIn(Strict):
@@ -38,6 +30,9 @@ class EventIn(Strict):
     )
     time_s: Annotated[int, Field(ge=0, lt=2**40)] | None = Field(
         default=None, description="Seconds since 1970; not in the future."
+    )
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="A count or an amount, where the model was trained with weights."
     )
 
 
@@ -60,36 +55,24 @@ class RankIn(Strict):
     candidates: Annotated[list[AnyItemId], Field(min_length=1, max_length=MAX_CANDIDATES)] | None = Field(
         default=None, description="Rank only these items."
     )
-    n: Annotated[int, Field(ge=1, le=MAX_PLACES)] = Field(default=10, description="Places in the ranking.")
-
-
-class NewItemIn(Strict):
-    """An item known by its text alone."""
-
-    id: AnyItemId
-    title: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
-    text: Annotated[str, Field(max_length=4000)] = Field(
-        default="", description='More words about it, such as "Animation, Comedy".'
+    exclude: Annotated[list[AnyItemId], Field(max_length=MAX_CANDIDATES)] | None = Field(
+        default=None, description="Rank none of these items."
     )
-
-
-class ItemsIn(Strict):
-    """Items to add."""
-
-    items: Annotated[list[NewItemIn], Field(min_length=1, max_length=MAX_ITEMS_AT_ONCE)]
+    filter: FilterIn | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_PLACES)] = Field(default=10, description="Places in the ranking.")
 
 
 class PaymentIn(Strict):
     """One payment of an entity, as it is known when it comes."""
 
-    id: AnyItemId = Field(description="The event's own; a label names it.")
+    id: PaymentId = Field(description="The event's own; a label names it.")
     time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
         description="Seconds since 1970; not before what was told last, nor in the future."
     )
     amount_minor: Annotated[int, Field(ge=0, le=2**53)] = Field(
         description="Hundredths of the currency unit."
     )
-    counterparty: AnyItemId
+    counterparty: PaymentId
     context: Annotated[
         dict[
             Annotated[str, Field(max_length=64)], Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -101,7 +84,7 @@ class PaymentIn(Strict):
 class LabelIn(Strict):
     """What a payment turned out to be."""
 
-    id: AnyItemId = Field(description="Of the event; one of the entity's last ones.")
+    id: PaymentId = Field(description="Of the event; one of the entity's last ones.")
     fraud: bool
     time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
         description="When this became known, seconds since 1970; not before the profiler's label delay."
@@ -274,33 +257,6 @@ class DeletedOut(BaseModel):
     states: int
     idempotency_keys: int
     scrubbed: bool = Field(description="No byte of it is left in the database's own files; else it follows.")
-
-
-class ItemOut(BaseModel):
-    """An item of the catalogue."""
-
-    item: str | int
-    title: str
-    popularity: float = Field(description="The part of its score that is the same for everybody.")
-    added: bool = Field(description="It came after training, by its text alone.")
-
-
-class ItemsOut(BaseModel):
-    """Items found, best match first, or the most popular ones."""
-
-    items: list[ItemOut]
-    total: int = Field(description="Items in the catalogue.")
-    rating_scale: tuple[float, float] | None = Field(
-        description="Lowest and highest rating, or null without."
-    )
-
-
-class AddedOut(BaseModel):
-    """What the catalogue holds now."""
-
-    total: int
-    added: int = Field(description="Items that came after training.")
-    room: int = Field(description="Items that may still come.")
 
 
 class Readaptation(BaseModel):

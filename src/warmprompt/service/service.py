@@ -12,17 +12,26 @@ from typing import TYPE_CHECKING
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
 from warmprompt.service.gate import Gate
-from warmprompt.service.items import item_of, row_of
+from warmprompt.service.items import id_of, item_of, key_of, row_of
 from warmprompt.service.keys import KeyRing, any_key
 from warmprompt.service.limits import RateLimit
 from warmprompt.service.logs import note, note_error
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.catalogue import NewItem
-from warmprompt.service.model.live import ExplainerFactory, Model, check_room, extended, make_model
+from warmprompt.service.model.live import (
+    ExplainerFactory,
+    Model,
+    check_attributes,
+    check_room,
+    extended,
+    make_model,
+    with_hidden,
+)
 from warmprompt.service.readapt import CatchUp
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.users import Users
 from warmprompt.store.contract import Store
+from warmprompt.types import ItemId
 
 if TYPE_CHECKING:
     from warmprompt.service.entities import Entities, RiskModel
@@ -164,12 +173,23 @@ class Service:
             if not fresh:
                 return model
             check_room(model, fresh)
+            check_attributes(model, fresh)
             await self.users.ask(model.reader.read, fresh[:1])  # a run that reads no texts must not store any
             await self.users.ask(self.store.put_items, [row_of(item) for item in fresh])
             return await self._synced()
 
+    async def hide_items(self, items: Sequence[ItemId], *, hidden: bool) -> Model:
+        """Leave items out of every ranking, or let them in again; it outlasts restarts and other runs.
+
+        Raises:
+            DatabaseAwayError: The database cannot be reached.
+        """
+        async with self._changing:
+            await self.users.ask(self.store.hide_items, [key_of(item) for item in items], hidden=hidden)
+            return await self._synced()
+
     async def sync_items(self) -> Model:
-        """Take in the items that other processes added."""
+        """Take in what other processes did to the items: added, hidden, shown again."""
         async with self._changing:
             return await self._synced()
 
@@ -219,8 +239,7 @@ class Service:
         self.users.drop_idle()
         if not self._keys_needed:
             self.gate.is_open = not await self.users.ask(any_key, self.store)
-        if self.settings.shared:
-            await self.sync_items()
+        await self.sync_items()  # the command line may write to a SQLite file beside this process
         if self._unscrubbed:
             longest = self.settings.scrub_up_to_bytes
             self._unscrubbed = not await self.users.ask(self.store.scrub, up_to_bytes=longest)
@@ -249,7 +268,7 @@ def _entities(service: Service, risk: RiskModel) -> Entities:
 
 
 def _with_news(model: Model, store: Store) -> Model:
-    """Return the model with the items that the store has and it has not.
+    """Return the model with the items that the store has and it has not, hidden as they are there.
 
     Raises:
         UserError: They do not fit into it.
@@ -258,7 +277,9 @@ def _with_news(model: Model, store: Store) -> Model:
     if changes.version == model.items_version:
         return model
     try:
-        return extended(model, [item_of(row) for row in changes.items], items_version=changes.version)
+        model = extended(model, [item_of(row) for row in changes.items], items_version=changes.version)
+        hidden, shown = ([id_of(key) for key in keys] for keys in (changes.hidden, changes.shown))
+        return with_hidden(model, hidden=hidden, shown=shown)
     except UserError as error:
         raise type(error)(
             field=f"items added to the store: {error.field}", value=error.value, remedy=error.remedy

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -54,7 +54,8 @@ class Told:
 def entry_of(told: Event | Profile) -> Entry:
     """Return what the log keeps of an event or a profile: compact JSON, keys in order."""
     if isinstance(told, Event):
-        return _entry(EVENT, {"item": told.item, "rating": told.rating, "time_s": told.time_s})
+        weight = {} if told.weight is None else {"weight": told.weight}
+        return _entry(EVENT, {"item": told.item, "rating": told.rating, "time_s": told.time_s, **weight})
     attributes = None if told.attributes is None else dict(told.attributes)
     return _entry(PROFILE, {"about": told.about, "attributes": attributes})
 
@@ -92,9 +93,11 @@ def known_to(told: Told, personaliser: Personaliser) -> tuple[Known, int]:
     """Return what a model can use of a user, and how many of the events it cannot.
 
     A log outlives models: an item that this one was not trained with, or a rating outside its scale, is left
-    out; of more than `MAX_EVENTS` events the latest count.
+    out. A weight counts for nothing where it knows none. Of more than `MAX_EVENTS` events the latest count.
     """
     usable = [event for event in told.events.values() if _usable(event, personaliser)][-MAX_EVENTS:]
+    if personaliser.weight_unit is None:
+        usable = [event if event.weight is None else replace(event, weight=None) for event in usable]
     known = Known(events=usable, about=told.about, attributes=told.attributes)
     return known, len(told.events) - len(usable)
 

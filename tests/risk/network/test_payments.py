@@ -7,7 +7,13 @@ from decimal import Decimal
 import pytest
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.risk.network.payments import Agent, Payment, minor_units, network_from_payments
+from warmprompt.risk.network.payments import (
+    Agent,
+    Payment,
+    PaymentReturn,
+    minor_units,
+    network_from_payments,
+)
 
 
 def payment(payer="AAAAUS33", payee="BBBBUS33", amount="1.00", **changes):
@@ -82,6 +88,76 @@ def test_an_amount_finer_than_the_currency_is_refused(amount, currency):
 def test_what_makes_no_network_is_refused(payments, message):
     with pytest.raises(BadInputError, match=message):
         network_from_payments(payments, currency="USD")
+
+
+def back(uetr="u", amount="1.00", **changes):
+    base = PaymentReturn(
+        namespace="urn:pacs.004.001.10",
+        message_id="R",
+        original_uetr=uetr,
+        original_message_id=None,
+        original_end_to_end_id=None,
+        amount=Decimal(amount),
+        currency="USD",
+    )
+    return replace(base, **changes)
+
+
+def test_a_return_takes_back_what_it_returns_whichever_comes_first():
+    first, second = payment(uetr="u", amount="5.00"), payment("BBBBUS33", "CCCCUS33", uetr="v")
+    for given in ([first, second, back(amount="1.50")], [back(amount="1.50"), first, second]):
+        network = network_from_payments(given, currency="USD")
+        assert network.amount("AAAAUS33", "BBBBUS33") == 350
+        assert network.amount("BBBBUS33", "CCCCUS33") == 100
+
+
+def test_a_payment_returned_whole_is_no_link():
+    given = [
+        payment(uetr="u"),
+        payment("BBBBUS33", "CCCCUS33", uetr="v"),
+        back(amount="0.40"),
+        back(amount="0.60"),
+    ]
+    network = network_from_payments(given, currency="USD")
+    assert network.nodes == ("BBBBUS33", "CCCCUS33")
+    assert network.total == 100
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"original_end_to_end_id": "E1"},
+        {"original_end_to_end_id": "E1", "original_message_id": "M1"},
+        {"original_end_to_end_id": "E2", "original_message_id": "M1"},
+        {"original_end_to_end_id": "E1", "original_uetr": "unheard"},
+    ],
+)
+def test_without_a_uetr_the_end_to_end_id_names_the_payment(names):
+    given = [
+        payment(end_to_end_id="E1", message_id="M1"),
+        payment(end_to_end_id="E2", message_id="M1"),
+        payment(end_to_end_id="E2", message_id="M2"),
+    ]
+    one = replace(back(None, "0.25"), **names)
+    assert network_from_payments([*given, one], currency="USD").total == 275
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([payment(uetr="u"), back("w")], r"payment that R \(urn:pacs.004.001.10\) returns: 'w: not among"),
+        ([back("w")], "not among the payments given"),
+        ([payment(uetr="u"), replace(back("w"), original_end_to_end_id="E")], "not among the payments given"),
+        ([payment(), payment(), replace(back(None), original_end_to_end_id="E")], "several payments"),
+        ([payment(uetr="u"), back(amount="1.01")], "100 minor units are left"),
+        ([payment(uetr="u"), back(amount="0.6"), back(amount="0.6")], "40 minor units are left"),
+        ([payment(uetr="u"), back(currency="EUR")], "currency of return R"),
+        ([payment(uetr="u"), back()], "Every payment was returned"),
+    ],
+)
+def test_a_return_that_cannot_be_taken_back_is_refused(given, message):
+    with pytest.raises(BadInputError, match=message):
+        network_from_payments(given, currency="USD")
 
 
 def test_a_bank_outside_the_list_is_refused():

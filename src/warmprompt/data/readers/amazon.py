@@ -8,15 +8,18 @@ https://amazon-reviews-2023.github.io/.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from warmprompt.data.readers.json_lines import first_object, id_column, json_objects, text_of, with_plain_ids
+from warmprompt.data.readers.cleaning import cleaned
+from warmprompt.data.readers.generic import MappedFile, open_mapped, source_of
+from warmprompt.data.readers.json_lines import first_objects, id_column, json_objects, text_of, with_plain_ids
+from warmprompt.data.readers.lines import TextFile, open_text
+from warmprompt.data.readers.options import ReadOptions
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
 from warmprompt.errors import BadInputError
 
@@ -84,15 +87,16 @@ def recognises(path: Path) -> bool:
     return len(_reviews_among(_objects_of(path))) == 1
 
 
-def read(path: Path) -> Source:
+def read(path: Path, options: ReadOptions | None = None) -> Source:
     """Return reviews as events and, where a metadata file lies beside them, the items they name.
 
     Items get `title`, `categories` (each once, in order), `brand` (2023: the store), `department`
-    and `description`, with HTML entities decoded. Metadata of items without a review is left out.
+    and `description`. Metadata of items without a review is left out.
 
     Raises:
         BadInputError: No or several review files, or several metadata files.
     """
+    options = options or ReadOptions()
     firsts = _objects_of(path)
     reviews = _reviews_among(firsts)
     metadata = [
@@ -107,23 +111,39 @@ def read(path: Path) -> Source:
             remedy="Give a folder with one file of reviews and at most one of metadata.",
         )
     release = next(each for each in _RELEASES if each.mark in firsts[reviews[0]])
-    return Source(
-        format=f"amazon-{release.year}",
-        files=(*reviews, *metadata),
-        events=_events(reviews[0], release),
-        items=_items(metadata[0], release) if metadata else None,
-        typed_ids=True,
-        time_unit=release.time_unit,
-        rating_scale=(1.0, 5.0),
-        unrated_items=False,
+    known = {"user": release.user, "item": release.item, "rating": release.rating, "time": release.time}
+    mapping = {**known, **(options.columns or {})}
+    events = MappedFile(path=reviews[0], mapping=mapping)
+    source = source_of(
+        open_mapped(events, ("user", "item"), text=options.text),
+        format_name=f"amazon-{release.year}",
+        null_values=options.null_values,
     )
+    if metadata:
+        text = open_text(metadata[0], encoding=options.text.encoding)
+        source = replace(
+            source,
+            files=(*source.files, metadata[0]),
+            items=_items(text, release),
+            unused={**source.unused, "items": _unused(firsts[metadata[0]], release)},
+            encodings={**source.encodings, metadata[0].name: f"{text.encoding}, {text.line_ends}"},
+        )
+        source = replace(cleaned(source, options.null_values), events=source.events)
+    unit = release.time_unit if mapping["time"] == release.time else None
+    return replace(source, time_unit=unit, rating_scale=(1.0, 5.0), unrated_items=False)
+
+
+def _unused(first: Mapping[str, Any], release: _Release) -> tuple[str, ...]:
+    """Return the fields of metadata that are left out."""
+    used = (release.item, release.categories, release.brand, release.department, "title", "description")
+    return tuple(field for field in first if field not in used)
 
 
 def _objects_of(path: Path) -> dict[Path, Mapping[str, Any]]:
     """Return the first object of each JSON lines file."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     named = [file for file in files if file.is_file() and file.name.lower().endswith(_SUFFIXES)]
-    return {file: first_object(file) for file in named}
+    return {file: next(iter(first_objects(file)), {}) for file in named}
 
 
 def _reviews_among(firsts: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
@@ -134,32 +154,9 @@ def _reviews_among(firsts: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
     ]
 
 
-def _events(path: Path, release: _Release) -> Frames:
+def _items(text: TextFile, release: _Release) -> Frames:
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
-        ids = {"user": release.user, "item": release.item}
-        for found in json_objects(path, log):
-            objects = with_plain_ids(found, ids, log)
-            lines = [line for line, _ in objects]
-            yield pl.DataFrame(
-                [
-                    pl.Series(LINE, lines, dtype=pl.Int64),
-                    id_column("user", [each.get(release.user) for _, each in objects]),
-                    id_column("item", [each.get(release.item) for _, each in objects]),
-                    pl.Series(
-                        "rating", [text_of(each.get(release.rating)) for _, each in objects], dtype=pl.String
-                    ),
-                    pl.Series(
-                        "time", [text_of(each.get(release.time)) for _, each in objects], dtype=pl.String
-                    ),
-                ]
-            )
-
-    return start
-
-
-def _items(path: Path, release: _Release) -> Frames:
-    def start(log: RejectLog) -> Iterator[pl.DataFrame]:
-        for found in json_objects(path, log, python_literals=True):
+        for found in json_objects(text, log):
             objects = with_plain_ids(found, {"item": release.item}, log)
             lines = [line for line, _ in objects]
             yield pl.DataFrame(
@@ -182,8 +179,7 @@ def _items(path: Path, release: _Release) -> Frames:
 
 
 def _texts(name: str, values: list[Any]) -> pl.Series:
-    texts = (text_of(value) for value in values)
-    return pl.Series(name, [None if text is None else html.unescape(text) for text in texts], dtype=pl.String)
+    return pl.Series(name, [text_of(value) for value in values], dtype=pl.String)
 
 
 def _flat(value: Any) -> list[str]:
@@ -191,7 +187,7 @@ def _flat(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for each in value for text in _flat(each)]
     text = text_of(value)
-    return [] if text is None else [html.unescape(text)]
+    return [] if text is None else [text]
 
 
 def _distinct(value: Any) -> list[str]:

@@ -2,85 +2,254 @@
 
 from __future__ import annotations
 
-import csv
-import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from warmprompt.data.readers.lines import TEXT, first_line, numbered_lines
+from warmprompt.data.readers.columnar import require_columns
+from warmprompt.data.readers.lines import TEXT, TextFile, first_lines, open_text
+from warmprompt.data.readers.quoting import Quotes, Record, closes, fields_of, quotes_of, separated
 from warmprompt.data.readers.source import LINE, RejectLog
 from warmprompt.errors import BadInputError
 
-_BATCH = 100_000
 _FEW, _MANY, _QUOTES = "too few fields", "too many fields", "broken quoting"
+_JOINED = "a quoted field over several lines, in a file whose quotes do not balance"
+SEPARATORS = (",", ";", "\t", "|", "::")
+_ESCAPES = {r"\t": "\t", "tab": "\t"}
+_SAID = {
+    "text": "quotes are text",
+    "row": "quoted fields",
+    "records": "quoted fields, some over several lines",
+    "broken": "quotes do not balance",
+}
+# Excel's first line of a CSV file, which names the separator.
+_NAMED = re.compile(r'"?sep=(?P<separator>.)"?')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialect:
-    """How a delimited file is written.
+class TextOptions:
+    """How text files are written, where the caller says so.
 
     Attributes:
-        separator: One or more characters between fields.
-        header: The first line names the columns.
-        quotes: Fields may be quoted as in RFC 4180; needs a separator of one character.
-        encoding: A Python codec.
+        encoding: A Python codec; found out otherwise.
+        separator: What stands between fields; found out otherwise.
+        header: Whether the first line names the columns; without it they are called "1", "2" ...
     """
 
+    encoding: str | None = None
+    separator: str | None = None
+    header: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delimited:
+    """A delimited file, and how it was found to be written.
+
+    Attributes:
+        text: The file, its encoding and line ends.
+        separator: One or more characters between fields.
+        columns: Names of all fields, in file order.
+        num_before: Lines before the first row: the header, or none.
+        quotes: What double quotes are in it.
+    """
+
+    text: TextFile
     separator: str
-    header: bool = False
-    quotes: bool = False
-    encoding: str = "utf-8"
+    columns: tuple[str, ...]
+    num_before: int = 0
+    quotes: Quotes = "text"
+
+    def rows(self, log: RejectLog) -> Iterator[pl.DataFrame]:
+        """Yield frames with the columns as strings and `line`, the line on which a row begins.
+
+        Blank lines are no rows. A row with another number of fields than there are columns goes to
+        the log, as does one whose quoting is broken.
+
+        Raises:
+            BadInputError: The file is missing, empty, binary, or damaged gzip.
+        """
+        chunks = _without_header(self.text.lines(log), self.num_before)
+        if self.quotes == "text":
+            for chunk in chunks:
+                yield _plain_rows(chunk, log, self.separator, self.columns)
+            return
+        for chunk, records in separated(chunks, self.separator, width=len(self.columns)):
+            frames = [_closed_rows(chunk, log, self.separator, self.columns)]
+            if records:
+                frames.append(self._joined_rows(records, log))
+            yield pl.concat(frames).sort(LINE)
+
+    def _joined_rows(self, records: list[Record], log: RejectLog) -> pl.DataFrame:
+        rows: list[tuple[int | str, ...]] = []
+        for record in records:
+            numbers = [number for number, _ in record.lines]
+            if record.fields is None:
+                log.reject(_QUOTES, numbers)
+            elif self.quotes == "broken" and len(numbers) > 1:
+                log.reject(_JOINED, numbers)
+            else:
+                rows.append((numbers[0], *record.fields))
+        return _frame(rows, self.columns)
+
+    def said(self) -> str:
+        """Return in words how it is written, for the report of an import."""
+        separator = {"\t": "tab"}.get(self.separator, repr(self.separator))
+        quotes = [_SAID[self.quotes]] if self.text.has_quotes else []
+        return ", ".join([f"{self.text.encoding}, {self.text.line_ends}, separator {separator}", *quotes])
 
 
-CSV = Dialect(separator=",", header=True, quotes=True)
+def open_fields(
+    path: Path, columns: Sequence[str], *, separator: str, options: TextOptions | None = None
+) -> Delimited:
+    """Return a file of a format that has no header and no quoting, such as MovieLens' own.
+
+    Raises:
+        BadInputError: As `open_text`, or the separator given is not the file's.
+    """
+    options = options or TextOptions()
+    text = open_text(path, encoding=options.encoding)
+    if options.separator is not None:
+        first = first_lines(path, encoding=text.encoding)[0]
+        given = unescaped(options.separator)
+        separator = _one_that_splits(path, first, given, separator)
+    return Delimited(text=text, separator=separator, columns=tuple(columns))
 
 
-def delimited_rows(
-    path: Path, log: RejectLog, *, dialect: Dialect, columns: Sequence[str]
-) -> Iterator[pl.DataFrame]:
-    """Yield frames with `columns` as strings and `line`, the line on which a row begins.
+def open_table(
+    path: Path,
+    wanted: Sequence[str] = (),
+    *,
+    usual: str = ",",
+    quotes: bool = True,
+    lead: bool = True,
+    options: TextOptions | None = None,
+) -> Delimited:
+    """Return a delimited file whose first line names its columns.
 
-    Blank lines are no rows. A row with another number of fields than `columns` goes to the log, as
-    do all lines of a row whose quoting is broken.
+    The separator is the one that lets the header name every column that is wanted: the one given, the
+    usual one, or another of `SEPARATORS`.
 
     Args:
         path: Text file, plain or gzip.
-        log: Where rows that are no rows are counted.
-        dialect: How the file is written.
-        columns: Names of all fields, in file order.
+        wanted: Columns that the header has to name.
+        usual: The separator that files of this suffix have.
+        quotes: Whether fields may be quoted at all.
+        lead: Whether a separator given has to be this file's; a file beside it may have its own.
+        options: What the caller says about text files.
 
     Raises:
-        BadInputError: The file is missing, empty, binary, or damaged gzip.
+        BadInputError: As `open_text`; the header names a wanted column twice or not at all, or the
+            separator given is not the file's.
     """
-    chunks = numbered_lines(path, log, encoding=dialect.encoding)
-    for chunk in chunks:
-        frame = chunk.filter(pl.col(LINE) > 1) if dialect.header else chunk
-        if dialect.quotes and frame[TEXT].str.contains('"', literal=True).any():
-            # A quoted field may run over many lines and chunks: from here on one record at a time.
-            lines = itertools.chain.from_iterable(
-                each.iter_rows() for each in itertools.chain([frame], chunks)
-            )
-            yield from _quoted_rows(lines, log, dialect.separator, columns)
-            return
-        yield _plain_rows(frame, log, dialect.separator, columns)
-
-
-def header_of(path: Path, dialect: Dialect) -> tuple[str, ...]:
-    """Return the column names of the file's first line.
-
-    Raises:
-        BadInputError: The line cannot be read, or names a column twice or not at all.
-    """
-    line = first_line(path, encoding=dialect.encoding)
-    names = next(csv.reader([line], delimiter=dialect.separator), [])
-    if not names or "" in names or len(set(names)) < len(names):
+    options = options or TextOptions()
+    text = open_text(path, encoding=options.encoding)
+    lines = first_lines(path, encoding=text.encoding)
+    named = _NAMED.fullmatch(lines[0])
+    usual = named["separator"] if named else usual
+    first = lines[1:2] or [""] if named else lines[:1]
+    given = None if options.separator is None else unescaped(options.separator)
+    tried = list(dict.fromkeys([given, usual, *SEPARATORS] if given else [usual, *SEPARATORS]))
+    headers = {each: _names(first[0], each, header=options.header) for each in tried if each}
+    fits = [each for each, names in headers.items() if set(wanted) <= set(names)]
+    fits = [each for each in fits if wanted or len(headers[each]) > 1] or [tried[0] or usual]
+    separator = fits[0]
+    if given is not None and lead and separator != given:
+        raise _wrong_separator(path, given, separator)
+    if fits_none := not set(wanted) <= set(headers[separator]):
+        separator = max(headers, key=lambda each: len(headers[each]))
+        if given is not None and len(headers[given]) == 1 < len(headers[separator]):
+            raise _wrong_separator(path, given, separator)
+    columns = headers[separator]
+    if repeated := [name for name in columns if columns.count(name) > 1]:
         raise BadInputError(
-            field=f"{path}, line 1", value=line, remedy="Name each column once in the first line."
+            field=f"{path}, line {1 + bool(named)}", value=repeated[0], remedy="Name each column once."
         )
-    return tuple(names)
+    if fits_none:
+        _refuse_header(path, columns, wanted, first[0], header=options.header)
+    num_before = bool(named) + options.header
+    found: Quotes = "text"
+    if quotes and text.has_quotes and len(separator) == 1:
+        found = quotes_of(
+            _without_header(text.lines(RejectLog("quotes")), num_before),
+            separator,
+            width=len(columns),
+            header_quoted=options.header and '"' in first[0] and closes(first[0], separator),
+        )
+    return Delimited(text=text, separator=separator, columns=columns, num_before=num_before, quotes=found)
+
+
+def header_of(path: Path, separator: str = ",") -> tuple[str, ...]:
+    """Return the column names in the first line of a file, without reading the rest.
+
+    Raises:
+        BadInputError: As `open_text`.
+    """
+    return _names(first_lines(path)[0], separator, header=True)
+
+
+def unescaped(separator: str) -> str:
+    r"""Return a separator as it was meant on a command line: a tab may be written "\t" or "tab".
+
+    Raises:
+        BadInputError: It is empty, or a quote or line end.
+    """
+    meant = _ESCAPES.get(separator, separator)
+    if not meant or set(meant) & set('"\r\n'):
+        raise BadInputError(
+            field="--separator", value=separator, remedy="Give one such as ',', ';', '|', '::' or tab."
+        )
+    return meant
+
+
+def _without_header(chunks: Iterator[pl.DataFrame], num_before: int) -> Iterator[pl.DataFrame]:
+    for chunk in chunks:
+        yield chunk.filter(pl.col(LINE) > num_before) if num_before else chunk
+
+
+def _names(line: str, separator: str, *, header: bool) -> tuple[str, ...]:
+    """Return the names in a header; one without a name is called "(column 1)" by its place."""
+    fields = None
+    if len(separator) == 1 and '"' in line and closes(line, separator):
+        fields = fields_of([line], separator)[0]
+    fields = fields or line.split(separator)
+    if not header:
+        return tuple(str(place) for place in range(1, len(fields) + 1))
+    return tuple(name.strip() or f"(column {place})" for place, name in enumerate(fields, start=1))
+
+
+def _refuse_header(
+    path: Path, columns: Sequence[str], wanted: Sequence[str], line: str, *, header: bool
+) -> None:
+    if not header and not all(name.isdigit() for name in wanted):
+        raise BadInputError(
+            field="--no-header",
+            value=", ".join(wanted),
+            remedy=f"Name the columns of {path} by their numbers, 1 to {len(columns)}.",
+        )
+    if len(columns) == 1:
+        raise BadInputError(
+            field=f"{path}, line 1",
+            value=line,
+            remedy=f"Say with --separator what stands between its columns ({', '.join(wanted)} are sought).",
+        )
+    require_columns(path, columns, wanted)
+
+
+def _one_that_splits(path: Path, line: str, given: str, own: str) -> str:
+    if given in line:
+        return given
+    if own in line:
+        raise _wrong_separator(path, given, own)
+    return own
+
+
+def _wrong_separator(path: Path, given: str, found: str) -> BadInputError:
+    return BadInputError(
+        field="--separator", value=given, remedy=f"Leave it out or give another; {path} looks like {found!r}."
+    )
 
 
 def _plain_rows(frame: pl.DataFrame, log: RejectLog, separator: str, columns: Sequence[str]) -> pl.DataFrame:
@@ -95,40 +264,25 @@ def _plain_rows(frame: pl.DataFrame, log: RejectLog, separator: str, columns: Se
     return split.filter(~few & ~many).drop("\0rest")
 
 
-def _quoted_rows(
-    lines: Iterator[tuple[int, str]], log: RejectLog, separator: str, columns: Sequence[str]
-) -> Iterator[pl.DataFrame]:
-    records = _records(lines, separator)
+def _closed_rows(frame: pl.DataFrame, log: RejectLog, separator: str, columns: Sequence[str]) -> pl.DataFrame:
+    """Return rows whose quoted fields close in their own line."""
+    has_quotes = frame[TEXT].str.contains('"', literal=True)
+    plain = _plain_rows(frame.filter(~has_quotes), log, separator, columns)
+    quoted = frame.filter(has_quotes)
+    if quoted.is_empty():
+        return plain
+    rows: list[tuple[int | str, ...]] = []
+    wrong: dict[str, list[int]] = {_FEW: [], _MANY: [], _QUOTES: []}
+    for line, fields in zip(quoted[LINE], fields_of(quoted[TEXT].to_list(), separator), strict=True):
+        if fields is None or len(fields) != len(columns):
+            wrong[_QUOTES if fields is None else _FEW if len(fields) < len(columns) else _MANY].append(line)
+        else:
+            rows.append((line, *fields))
+    for reason, numbers in wrong.items():
+        log.reject(reason, numbers)
+    return pl.concat([plain, _frame(rows, columns)])
+
+
+def _frame(rows: Sequence[tuple[int | str, ...]], columns: Sequence[str]) -> pl.DataFrame:
     schema = {LINE: pl.Int64, **dict.fromkeys(columns, pl.String)}
-    while batch := list(itertools.islice(records, _BATCH)):
-        rows = []
-        for first, last, fields in batch:
-            if fields is None or len(fields) != len(columns):
-                reason = _QUOTES if fields is None else _FEW if len(fields) < len(columns) else _MANY
-                log.reject(reason, range(first, last + 1))
-            else:
-                rows.append((first, *fields))
-        yield pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _records(lines: Iterator[tuple[int, str]], separator: str) -> Iterator[tuple[int, int, list[str] | None]]:
-    """Yield (first line, last line, fields or None if broken) of each record that is not blank."""
-    taken: list[int] = []
-
-    def feed() -> Iterator[str]:
-        for number, text in lines:
-            taken.append(number)
-            yield text + "\n"
-
-    reader = csv.reader(feed(), delimiter=separator, strict=True)
-    while True:
-        taken.clear()
-        fields: list[str] | None = None
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            pass
-        if fields != []:
-            yield taken[0], taken[-1], fields
+    return pl.DataFrame(rows, schema=schema, orient="row")

@@ -15,8 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from warmprompt.data.ids import CODE
+from warmprompt.data.readers.cleaning import cleaned
 from warmprompt.data.readers.columnar import whole_ids
-from warmprompt.data.readers.generic import plain_column
+from warmprompt.data.readers.opened import plain_column
 from warmprompt.data.readers.source import (
     EVENT_COLUMNS,
     LINE,
@@ -92,7 +93,7 @@ def frames_source(
     if options.time_unit is not None and (has_dates or "time" not in used):
         what = "the column holds dates already" if has_dates else "there is no column of times"
         raise BadInputError(field="time_unit", value=options.time_unit, remedy=f"Leave it out: {what}.")
-    return Source(
+    source = Source(
         format="frames",
         files=(),
         events=_once(_plain_events(events, used)),
@@ -110,6 +111,7 @@ def frames_source(
         has_weight="weight" in used,
         has_event="event" in used,
     )
+    return cleaned(source)
 
 
 def as_frame(table: Any, *, field: str) -> pl.DataFrame:

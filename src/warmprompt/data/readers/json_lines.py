@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,61 +12,70 @@ from typing import Any
 
 import polars as pl
 
-from warmprompt.data.readers.lines import TEXT, numbered_lines
-from warmprompt.data.readers.source import RejectLog
+from warmprompt.data.readers.lines import TEXT, TextFile, first_lines
+from warmprompt.data.readers.objects import NOT_AN_OBJECT, Numbered, array_objects, is_array, parsed
+from warmprompt.data.readers.source import LINE, RejectLog
 from warmprompt.errors import BadInputError
 
 _EXACT_FLOAT = 2**53
-Numbered = list[tuple[int, dict[str, Any]]]
-
 # One of two escapes that together write one character beyond 16 bits; alone it is no text.
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def json_objects(path: Path, log: RejectLog, *, python_literals: bool = False) -> Iterator[Numbered]:
+def json_objects(text: TextFile, log: RejectLog) -> Iterator[Numbered]:
     """Yield lists of (line number, object); blank lines are none, other lines go to the log.
 
+    Objects are written as JSON or as Python writes dictionaries ({'a': True}). They stand one in each
+    line, or one after the other over any lines, as in an array.
+
     Args:
-        path: One object per line.
+        text: JSON lines, or a file that holds an array of objects.
         log: Where lines that hold no object are counted.
-        python_literals: Accept Python's spelling ({'a': True}) as well, as in Amazon's older metadata.
 
     Raises:
         BadInputError: The file is missing, empty, binary, or damaged gzip.
     """
-    for chunk in numbered_lines(path, log):
+    chunks = text.lines(log)
+    if is_array(first_lines(text.path, encoding=text.encoding)):
+        yield from array_objects(chunks, log)
+        return
+    for chunk in chunks:
         objects: Numbered = []
         broken, untold = [], []
-        for line, text in chunk.filter(pl.col(TEXT) != "").iter_rows():
-            found = _object(text, python_literals=python_literals)
-            if found is None:
+        for line, written in chunk.filter(pl.col(TEXT).str.strip_chars() != "").iter_rows():
+            found = parsed(written)
+            if not isinstance(found, dict):
                 broken.append(line)
-            elif _HALF.search(text) and not _is_text(found):
+            elif _HALF.search(written) and not _is_text(found):
                 untold.append(line)
             else:
                 objects.append((line, found))
-        log.reject("not a JSON object", broken)
+        log.reject(NOT_AN_OBJECT, broken)
         log.reject("half a character, as \\ud800 alone", untold)
         if objects:
             yield objects
 
 
-def first_object(path: Path) -> Mapping[str, Any]:
-    """Return the first object of the file, empty where there is none among its first lines.
+def first_objects(path: Path, *, encoding: str | None = None) -> list[dict[str, Any]]:
+    """Return the objects among the first lines of a file; none where there are none.
 
     Raises:
         BadInputError: As `json_objects`.
     """
-    for chunk in numbered_lines(path, RejectLog("peek"), chunk_bytes=1 << 16):
-        for text in chunk[TEXT]:
-            if found := _object(text, python_literals=True):
-                return found
-        break
-    return {}
+    lines = first_lines(path, encoding=encoding)
+    if is_array(lines):
+        chunk = pl.DataFrame(
+            {LINE: range(1, len(lines) + 1), TEXT: lines}, schema={LINE: pl.Int64, TEXT: pl.String}
+        )
+        found = array_objects(iter([chunk]), RejectLog("peek"))
+        return [each for objects in found for _, each in objects]
+    return [each for text in lines if isinstance(each := parsed(text), dict)]
 
 
 def with_plain_ids(objects: Numbered, fields: Mapping[str, str], log: RejectLog) -> Numbered:
     """Return the objects whose ids are text, integers or absent; the others go to the log.
+
+    A whole number that is written as a float (24.0) is an integer, and NaN is an absent id.
 
     Args:
         objects: As `json_objects` yields them.
@@ -74,6 +83,9 @@ def with_plain_ids(objects: Numbered, fields: Mapping[str, str], log: RejectLog)
         log: Where an object with another type of id is counted.
     """
     for name, field in fields.items():
+        for _, each in objects:
+            if isinstance(found := each.get(field), float) and math.isnan(found):
+                each[field] = None
         wrong = {line for line, each in objects if not _is_id(each.get(field))}
         log.reject(f"{name} id is neither text nor an integer", sorted(wrong))
         objects = [(line, each) for line, each in objects if line not in wrong]
@@ -134,17 +146,3 @@ def _is_text(found: Mapping[str, Any]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _object(text: str, *, python_literals: bool) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        if not python_literals:
-            return None
-        try:
-            found = ast.literal_eval(text)
-            json.dumps(found)  # Python also spells sets, bytes and the like
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            return None
-    return found if isinstance(found, dict) else None

@@ -5,43 +5,24 @@ Source: https://recbole.io/docs/user_guide/data/atomic_files.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from warmprompt.data.readers.delimited import Dialect, delimited_rows, header_of
-from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
+from warmprompt.data.readers.columnar import require_columns
+from warmprompt.data.readers.delimited import open_table
+from warmprompt.data.readers.generic import MappedFile, MappedTable, check_names, source_of
+from warmprompt.data.readers.names import attributes_in, roles_in
+from warmprompt.data.readers.opened import InputTable, Mapped
+from warmprompt.data.readers.options import ReadOptions
+from warmprompt.data.readers.source import EVENT_COLUMNS, LINE, Frames, RejectLog, Source
 from warmprompt.data.readers.words import gender_word
 from warmprompt.errors import BadInputError
 
-_DIALECT = Dialect(separator="\t", header=True)
 _TYPES = ("token", "token_seq", "float", "float_seq")
-_SINGLE = ("user", "item", "rating", "label", "weight", "time")
-_NAMES = {
-    "user_id": "user",
-    "item_id": "item",
-    "timestamp": "time",
-    "movie_title": "title",
-    "item_name": "title",
-    "name": "title",
-    "class": "genres",
-    "genre": "genres",
-    "release_year": "year",
-    "category": "categories",
-    "play_count": "weight",
-    "playcount": "weight",
-    "plays": "weight",
-    "listen_count": "weight",
-}
-# Columns of 0 and 1 that say whether anything came of showing an item, the first one that is there; those in
-# `_LESS` only in files without ratings.
-_LABELS = ("label", "click", "clicked", "is_click", "is_clicked", "clk", "click_label")
-_LESS = (
-    *("interacted", "watched", "is_watched", "long_view", "like", "liked", "is_like", "is_liked"),
-    *("purchase", "purchased", "is_purchase", "is_purchased", "bought", "buy", "is_buy", "conversion"),
-)
-_DROPPED = frozenset({"zip_code", "zip", "zipcode"})
 
 
 def recognises(path: Path) -> bool:
@@ -49,37 +30,52 @@ def recognises(path: Path) -> bool:
     return len(_inter_files(path)) == 1
 
 
-def read(path: Path) -> Source:
+def read(path: Path, options: ReadOptions | None = None) -> Source:
     """Return the data set of a folder with NAME.inter and perhaps NAME.item and NAME.user.
 
-    `class` and `genre` become `genres`; a title gets its release year in brackets, as MovieLens
-    writes it, where the year stands in a column of its own. Zip codes are dropped.
+    Columns are known by the names that public data sets give them, or by those of the options. `class`
+    and `genre` become `genres`; a title gets its release year in brackets, as MovieLens writes it,
+    where the year stands in a column of its own. Zip codes are dropped.
 
     Raises:
-        BadInputError: No or several .inter files, or a header that is not `name:type`.
+        BadInputError: No or several .inter files, a header that is not `name:type`, or no column that is
+            the user or the item.
     """
+    options = options or ReadOptions()
     found = _inter_files(path)
     if len(found) != 1:
         raise BadInputError(
             field=str(path), value=f"{len(found)} .inter files", remedy="Give a folder with one."
         )
-    events = found[0]
-    items, users = events.with_suffix(".item"), events.with_suffix(".user")
-    columns = [name for name, _ in _typed_header(events)]
-    files = {"interactions": events, "items": items, "users": users}
-    told = {table: _used_and_unused(file) for table, file in files.items() if file.exists()}
-    return Source(
-        format="recbole",
-        files=tuple(file for file in (events, items, users) if file.exists()),
-        events=_frames(events, wanted=_SINGLE),
-        items=_item_frames(items) if items.exists() else None,
-        users=_user_frames(users) if users.exists() else None,
-        has_rating="rating" in columns,
-        has_time="time" in columns,
-        has_label="label" in columns,
-        has_weight="weight" in columns,
-        used={table: used for table, (used, _) in told.items()},
-        unused={table: unused for table, (_, unused) in told.items()},
+    events = _open(found[0], options)
+    mapping = roles_in(events[0].columns, _bare(options.columns))
+    opened = _mapped(events, mapping, ("user", "item"), "--map")
+    sides = {}
+    for role, given in (("item", options.items_columns), ("user", options.users_columns)):
+        file = found[0].with_suffix(f".{role}")
+        if (options.items if role == "item" else options.users) is not None:
+            continue
+        if given and not file.exists():
+            raise BadInputError(
+                field=f"--{role}s-map",
+                value=",".join(f"{ours}={theirs}" for ours, theirs in given.items()),
+                remedy=f"There is no {file.name}: leave it out, or give --{role}s with it.",
+            )
+        if file.exists():
+            side = _open(file, options)
+            mapping = attributes_in(side[0].columns, _bare(given), role)
+            sides[role] = _mapped(side, mapping, (role,), f"--{role}s-map")
+    source = source_of(
+        opened,
+        format_name="recbole",
+        items=sides.get("item"),
+        users=sides.get("user"),
+        null_values=options.null_values,
+    )
+    return replace(
+        source,
+        items=source.items and _item_frames(source.items),
+        users=source.users and _user_frames(source.users),
     )
 
 
@@ -89,27 +85,16 @@ def _inter_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.inter")) if path.is_dir() else []
 
 
-def _used_and_unused(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return our names to the file's columns, and the columns that mean nothing here."""
-    pairs = list(zip((name for name, _ in _typed_header(path)), header_of(path, _DIALECT), strict=True))
-    known = {
-        ours: theirs
-        for ours, theirs in pairs
-        if ours not in _DROPPED and (path.suffix != ".inter" or ours in _SINGLE)
-    }
-    return known, tuple(theirs for _, theirs in pairs if theirs not in known.values())
+def _bare(mapping: Mapped | None) -> dict[str, str]:
+    """Return a mapping whose columns are named without their types."""
+    return {ours: re.sub(rf":({'|'.join(_TYPES)})$", "", theirs) for ours, theirs in (mapping or {}).items()}
 
 
-def _label_among(names: list[str]) -> str | None:
-    """Return the column of a .inter file that says whether anything came of showing an item."""
-    candidates = _LABELS if "rating" in names else (*_LABELS, *_LESS)
-    return next((name for name in candidates if name in names), None)
-
-
-def _typed_header(path: Path) -> list[tuple[str, str]]:
-    """Return (our name, type) per column."""
-    typed = []
-    for column in header_of(path, _DIALECT):
+def _open(path: Path, options: ReadOptions) -> tuple[InputTable, dict[str, str]]:
+    """Open an atomic file and return it with the type of each column; sequences become lists."""
+    table = open_table(path, usual="\t", quotes=False, lead=path.suffix == ".inter", options=options.text)
+    kinds: dict[str, str] = {}
+    for column in table.columns:
         name, colon, kind = column.rpartition(":")
         if not colon or kind not in _TYPES:
             raise BadInputError(
@@ -117,43 +102,53 @@ def _typed_header(path: Path) -> list[tuple[str, str]]:
                 value=column,
                 remedy=f"Write name:type with a type of {', '.join(_TYPES)}.",
             )
-        ours = _NAMES.get(name, name)
-        if kind.endswith("_seq") and ours in _SINGLE:
-            raise BadInputError(
-                field=f"{path}, line 1", value=column, remedy=f"Give the {ours} as one value: {name}:token."
+        if name in kinds:
+            raise BadInputError(field=f"{path}, line 1", value=name, remedy="Name each column once.")
+        kinds[name] = kind
+
+    def rows(mapping: Mapped, log: RejectLog) -> Iterator[pl.DataFrame]:
+        for frame in table.rows(log):
+            yield frame.select(
+                LINE, *(_column(ours, theirs, kinds[theirs]) for ours, theirs in mapping.items())
             )
-        typed.append((ours, kind))
-    names = [name for name, _ in typed]
-    if path.suffix == ".inter" and (label := _label_among(names)):
-        typed = [("label" if name == label else name, kind) for name, kind in typed]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise BadInputError(
-            field=f"{path}, line 1", value=repeated[0], remedy="Keep one column that means it."
-        )
-    return typed
+
+    opened = InputTable(path=path, kind="atomic", columns=tuple(kinds), rows=rows, written=table.said())
+    return opened, kinds
 
 
-def _frames(path: Path, *, wanted: tuple[str, ...] | None = None) -> Frames:
-    typed = _typed_header(path)
-    names = [name for name, _ in typed]
-    lists = [name for name, kind in typed if kind.endswith("_seq") and name != "title"]
-    needed = {".inter": ("user", "item"), ".item": ("item",), ".user": ("user",)}[path.suffix]
+def _column(ours: str, theirs: str, kind: str) -> pl.Expr:
+    column = pl.col(f"{theirs}:{kind}")
+    if kind.endswith("_seq") and ours != "title":
+        column = column.str.split(" ").list.filter(pl.element() != "")
+    return column.alias(ours)
+
+
+def _mapped(
+    file: tuple[InputTable, Mapping[str, str]], mapping: Mapped, needed: tuple[str, ...], option: str
+) -> MappedTable:
+    """Check that a file's columns can be what they are said to be."""
+    table, kinds = file
     for name in needed:
-        if name not in names:
-            raise BadInputError(field=f"{path}, line 1", value=names, remedy=f"Add a column {name}_id:token.")
+        if name not in mapping:
+            raise BadInputError(
+                field=f"{table.path}, line 1",
+                value=", ".join(table.columns),
+                remedy=f"Add a column {name}_id:token, or say which one it is: {option} {name}=COLUMN.",
+            )
+    check_names(MappedFile(path=table.path, mapping=mapping), needed)
+    require_columns(table.path, table.columns, tuple(mapping.values()))
+    for ours in EVENT_COLUMNS:
+        name = mapping.get(ours, "")
+        if kinds.get(name, "").endswith("_seq"):
+            raise BadInputError(
+                field=f"{table.path}, line 1",
+                value=f"{name}:{kinds[name]}",
+                remedy=f"Give the {ours} as one value: {name}:token.",
+            )
+    return MappedTable(table=table, mapping=mapping)
 
-    def start(log: RejectLog) -> Iterator[pl.DataFrame]:
-        for frame in delimited_rows(path, log, dialect=_DIALECT, columns=names):
-            kept = [n for n in names if n not in _DROPPED and (wanted is None or n in wanted)]
-            split = [pl.col(n).str.split(" ").list.filter(pl.element() != "") for n in lists if n in kept]
-            yield frame.select(LINE, *kept).with_columns(*split)
 
-    return start
-
-
-def _item_frames(path: Path) -> Frames:
-    frames = _frames(path)
-
+def _item_frames(frames: Frames) -> Frames:
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
         for frame in frames(log):
             yield _with_year_in_title(frame) if {"title", "year"} <= set(frame.columns) else frame
@@ -169,9 +164,7 @@ def _with_year_in_title(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _user_frames(path: Path) -> Frames:
-    frames = _frames(path)
-
+def _user_frames(frames: Frames) -> Frames:
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
         for frame in frames(log):
             yield frame.with_columns(gender_word("gender")) if "gender" in frame.columns else frame

@@ -1,4 +1,4 @@
-"""Payments from ISO 20022 credit transfers between banks: pacs.008 and pacs.009.
+"""Payments from ISO 20022 messages between banks: pacs.008 and pacs.009, and pacs.004 which returns them.
 
 Messages come from strangers. The parser therefore sees a stream in pieces and never more than it
 should: document types are refused before the parser meets them (so no entity, inner or external,
@@ -6,10 +6,11 @@ is ever declared), nothing is fetched, every piece counts against a limit on the
 what is parsed is thrown away after each transaction, so that memory is bounded by the largest
 single transaction allowed and not by the stream.
 
-Only the elements that a settlement needs are read; they are named alike in all versions of the two
+Only the elements that a settlement needs are read; they are named alike in all versions of the
 messages, so any version is accepted (pacs.008.001.08, pacs.008.001.10, pacs.009.001.08, ...). A
-message may stand alone or inside an envelope with a business header, as payment systems send it.
-This reader does not validate against the schema.
+message may stand alone or inside an envelope with a business header, as payment systems send it;
+what counts is its own `Document`, that document's own body and header (`iso20022_stream`). This reader
+does not validate against the schema.
 """
 
 from __future__ import annotations
@@ -25,19 +26,36 @@ from typing import Any, BinaryIO
 from lxml import etree
 
 from warmprompt.errors import BadInputError, MismatchError
-from warmprompt.risk.network.payments import Agent, Payment, clean_agent, clean_amount, clean_currency, moment
+from warmprompt.risk.network.iso20022_stream import (
+    DEFAULT_MAX_BYTES,
+    Body,
+    body_parts,
+    check_size,
+    pieces,
+)
+from warmprompt.risk.network.payments import (
+    Agent,
+    Payment,
+    PaymentReturn,
+    clean_agent,
+    clean_amount,
+    clean_currency,
+    moment,
+)
 
-DEFAULT_MAX_BYTES = 64 * 2**20
-MAX_TRANSACTION_BYTES = 2**20
-_PIECE_BYTES = 2**16
-_NAMESPACE = re.compile(r"urn:iso:std:iso:20022:tech:xsd:(pacs\.00[89])\.001\.\d\d")
-_BODIES = {"pacs.008": "FIToFICstmrCdtTrf", "pacs.009": "FICdtTrf"}
-_WATCHED = ("{*}GrpHdr", "{*}CdtTrfTxInf")
-_DOCTYPE = b"<!DOCTYPE"
+_TOTALS = {
+    "pacs.004": "TtlRtrdIntrBkSttlmAmt",
+    "pacs.008": "TtlIntrBkSttlmAmt",
+    "pacs.009": "TtlIntrBkSttlmAmt",
+}
+_COUNT = re.compile(r"[0-9]{1,15}")
+_SUM = re.compile(r"\+?(?=\.?[0-9])[0-9]{0,40}(\.[0-9]{0,20})?")
 
 
-def read_payments(source: Path | BinaryIO, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Payment]:
-    """Yield the payments of one message, in its order, while it is being read.
+def read_payments(
+    source: Path | BinaryIO, *, max_bytes: int = DEFAULT_MAX_BYTES
+) -> Iterator[Payment | PaymentReturn]:
+    """Yield the payments, or the returns of payments, of one message, in its order, while it is being read.
 
     Errors come while it is iterated: payments are final when the iteration has ended without one.
 
@@ -47,120 +65,43 @@ def read_payments(source: Path | BinaryIO, *, max_bytes: int = DEFAULT_MAX_BYTES
             it has brought more.
 
     Raises:
-        BadInputError: It is no XML, no pacs.008 or pacs.009, too large, has a document type or another
-            encoding than UTF-8, or lacks or garbles an element that is needed.
+        BadInputError: It is no XML, another message than those read here (the error names it) or more than
+            one, too large, has a document type or another encoding than UTF-8, or lacks, repeats or garbles
+            an element that is needed.
         MismatchError: It holds another number of payments, or another sum, than its header says.
     """
     name = str(source) if isinstance(source, Path) else "message"
     if isinstance(source, Path):
         if not source.is_file():
             raise BadInputError(field="message file", value=source, remedy="Name a file that exists.")
-        _check_size(source.stat().st_size, max_bytes, name)
+        check_size(source.stat().st_size, max_bytes, name)
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
-        yield from _payments(_pieces(stream, max_bytes, name), name)
+        yield from _payments(body_parts(pieces(stream, max_bytes, name), name), name)
 
 
-def _check_size(num_bytes: int, max_bytes: int, name: str) -> None:
-    if num_bytes > max_bytes:
-        remedy = f"Give a message of at most {max_bytes} bytes, or raise the limit."
-        raise BadInputError(field=f"size of {name}", value=num_bytes, remedy=remedy)
-
-
-def _pieces(stream: BinaryIO, max_bytes: int, name: str) -> Iterator[bytes]:
-    """Yield a stream in pieces after refusing what no message may hold: too much, a document type, NUL."""
-    seen, tail = 0, b""
-    while piece := stream.read(_PIECE_BYTES):
-        seen += len(piece)
-        _check_size(seen, max_bytes, name)
-        # UTF-16 and UTF-32 would hide a document type from the search below; both are full of NUL.
-        if b"\0" in piece or (seen == len(piece) and piece[:2] in {b"\xff\xfe", b"\xfe\xff"}):
-            raise BadInputError(field=name, value="not UTF-8", remedy="Encode messages as UTF-8.")
-        if _DOCTYPE in tail + piece:
-            raise BadInputError(
-                field=name,
-                value="<!DOCTYPE",
-                remedy="Remove the document type; ISO 20022 messages have none.",
-            )
-        tail = piece[-len(_DOCTYPE) + 1 :]
-        yield piece
-    if not seen:
-        raise BadInputError(field=name, value="empty", remedy="Give a pacs.008 or pacs.009 message.")
-
-
-def _payments(pieces: Iterator[bytes], name: str) -> Iterator[Payment]:
-    parser = etree.XMLPullParser(
-        events=("end",),
-        tag=_WATCHED,
-        encoding="utf-8",
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
+def _payments(parts: Iterator[Body], name: str) -> Iterator[Payment | PaymentReturn]:
     header: _Header | None = None
-    num_payments, total, held = 0, Decimal(0), 0
-    for found in _elements(parser, pieces, name):
-        if isinstance(found, int):
-            held += found
-            _check_held(held, name)
-            continue
-        kind = _kind(found)
-        if kind is None:
-            continue
-        if etree.QName(found).localname == "GrpHdr":
-            header = _header(found, kind, name)
+    num_payments, total, instructed_total = 0, Decimal(0), Decimal(0)
+    for part in parts:
+        if etree.QName(part.element).localname == "GrpHdr":
+            if header is not None:
+                raise _repeated("GrpHdr", name)
+            header = _header(part, name)
             continue
         if header is None:
             raise _missing("GrpHdr before the transactions", name)
-        payment = _payment(found, header, num_payments + 1)
-        _forget(found)
-        num_payments, total, held = num_payments + 1, total + payment.amount, 0
+        num_payments += 1
+        where = f"transaction {num_payments} of {name}"
+        read = _return if header.kind == "pacs.004" else _payment
+        payment = read(part.element, header, where)
+        total += payment.amount
+        instructed = _text(part.element, where, "InstdAmt")
+        instructed_total += _decimal(instructed or "") or payment.amount
         yield payment
     if header is None or not num_payments:
-        remedy = "Give a pacs.008 or pacs.009 message with at least one transaction."
+        remedy = "Give a pacs.008, pacs.009 or pacs.004 message with at least one transaction."
         raise BadInputError(field=name, value="no credit transfer", remedy=remedy)
-    _check_whole(header, num_payments, total)
-
-
-def _check_held(held: int, name: str) -> None:
-    """Refuse to collect more than one transaction may have: `held` bytes came since the last one ended."""
-    if held > MAX_TRANSACTION_BYTES + _PIECE_BYTES:
-        remedy = f"Give transactions of at most {MAX_TRANSACTION_BYTES} bytes each."
-        raise BadInputError(field=f"one transaction of {name}", value=held, remedy=remedy)
-
-
-def _elements(parser: Any, pieces: Iterator[bytes], name: str) -> Iterator[Any]:
-    """Yield the size of each piece before it is parsed, then the watched elements that it completed."""
-    try:
-        for piece in pieces:
-            yield len(piece)
-            parser.feed(piece)
-            for _, element in parser.read_events():
-                yield element
-        parser.close()
-    except etree.XMLSyntaxError as error:
-        raise BadInputError(
-            field=f"XML of {name}", value=error.msg, remedy="Give well-formed XML."
-        ) from error
-
-
-def _kind(element: Any) -> str | None:
-    """Return pacs.008 or pacs.009 if the element stands where such a message has it."""
-    found = _NAMESPACE.fullmatch(etree.QName(element).namespace or "")
-    parent = element.getparent()
-    if found is None or parent is None or etree.QName(parent).localname != _BODIES[found[1]]:
-        return None
-    return found[1]
-
-
-def _forget(element: Any) -> None:
-    """Drop an element's content and everything before it, so that the tree does not grow."""
-    element.clear()
-    parent = element.getparent()
-    while element.getprevious() is not None:
-        del parent[0]
+    _check_whole(header, num_payments, total, instructed_total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,40 +113,45 @@ class _Header:
     message_id: str
     num_payments: str
     total: str | None
+    control_sum: str | None
     settlement_date: str | None
     instructing: Agent | None
     instructed: Agent | None
 
 
-def _header(element: Any, kind: str, where: str) -> _Header:
+def _header(part: Body, where: str) -> _Header:
+    element = part.element
+    if _text(element, where, "GrpRtr") in {"true", "1"}:
+        remedy = "Give a return of each transaction; a return of a whole group is not read."
+        raise BadInputError(field=f"GrpRtr of {where}", value="true", remedy=remedy)
     return _Header(
-        kind=kind,
+        kind=part.family,
         where=where,
         message_id=_needed(element, where, "MsgId"),
         num_payments=_needed(element, where, "NbOfTxs"),
-        total=_text(element, "TtlIntrBkSttlmAmt"),
-        settlement_date=_text(element, "IntrBkSttlmDt"),
+        total=_text(element, where, _TOTALS[part.family]),
+        control_sum=_text(element, where, "CtrlSum"),
+        settlement_date=_text(element, where, "IntrBkSttlmDt"),
         instructing=_agent(element, where, "InstgAgt"),
         instructed=_agent(element, where, "InstdAgt"),
     )
 
 
-def _payment(element: Any, header: _Header, number: int) -> Payment:
-    where = f"transaction {number} of {header.where}"
+def _payment(element: Any, header: _Header, where: str) -> Payment:
     debtor, creditor = ("DbtrAgt", "CdtrAgt") if header.kind == "pacs.008" else ("Dbtr", "Cdtr")
     amount = _needed(element, where, "IntrBkSttlmAmt")
-    day = _text(element, "IntrBkSttlmDt") or header.settlement_date
+    day = _text(element, where, "IntrBkSttlmDt") or header.settlement_date
     if day is None:
         raise _missing("IntrBkSttlmDt", where)
-    time = _text(element, "SttlmTmIndctn", "DbtDtTm") or _text(element, "SttlmTmIndctn", "CdtDtTm")
-    settlement_date, settled_at = moment(day, time, where)
+    times = (_text(element, where, "SttlmTmIndctn", tag) for tag in ("DbtDtTm", "CdtDtTm"))
+    settlement_date, settled_at = moment(day, next((time for time in times if time), None), where)
     return Payment(
         kind=header.kind,
         message_id=header.message_id,
         end_to_end_id=_needed(element, where, "PmtId", "EndToEndId"),
-        uetr=_text(element, "PmtId", "UETR"),
+        uetr=_text(element, where, "PmtId", "UETR"),
         amount=clean_amount(amount, where),
-        currency=clean_currency(_child(element, "IntrBkSttlmAmt").get("Ccy"), where),
+        currency=clean_currency(_child(element, where, "IntrBkSttlmAmt").get("Ccy"), where),
         instructing=_agent(element, where, "InstgAgt") or header.instructing,
         instructed=_agent(element, where, "InstdAgt") or header.instructed,
         debtor=_agent(element, where, debtor),
@@ -215,53 +161,99 @@ def _payment(element: Any, header: _Header, number: int) -> Payment:
     )
 
 
-def _agent(element: Any, where: str, tag: str) -> Agent | None:
-    """Return the institution under `tag`, or None if the element is absent or identifies nobody."""
-    bank = _child(element, tag, "FinInstnId")
-    if bank is None:
-        return None
-    member, system = _text(bank, "ClrSysMmbId", "MmbId"), _child(bank, "ClrSysMmbId", "ClrSysId")
-    code = None if system is None else _text(system, "Cd") or _text(system, "Prtry")
-    return clean_agent(
-        bic=_text(bank, "BICFI") or _text(bank, "BIC"),
-        lei=_text(bank, "LEI"),
-        member_id=f"{code}/{member}" if member and code else member,
-        where=f"{tag} of {where}",
+def _return(element: Any, header: _Header, where: str) -> PaymentReturn:
+    uetr = _text(element, where, "OrgnlUETR")
+    end_to_end_id = _text(element, where, "OrgnlEndToEndId")
+    if uetr is None and end_to_end_id is None:
+        raise _missing("OrgnlUETR, or OrgnlEndToEndId,", where)
+    return PaymentReturn(
+        namespace=etree.QName(element).namespace,
+        message_id=header.message_id,
+        original_uetr=uetr,
+        original_message_id=_text(element, where, "OrgnlGrpInf", "OrgnlMsgId"),
+        original_end_to_end_id=end_to_end_id,
+        amount=clean_amount(_needed(element, where, "RtrdIntrBkSttlmAmt"), where),
+        currency=clean_currency(_child(element, where, "RtrdIntrBkSttlmAmt").get("Ccy"), where),
     )
 
 
-def _check_whole(header: _Header, num_payments: int, total: Decimal) -> None:
-    """Refuse a message that lost or gained transactions on its way."""
-    if header.num_payments != str(num_payments):
+def _agent(element: Any, where: str, tag: str) -> Agent | None:
+    """Return the institution under `tag`, or None if the element is absent or identifies nobody.
+
+    An id of another scheme (`Othr`) names a bank that has none of the three usual ones.
+    """
+    bank = _child(element, where, tag, "FinInstnId")
+    if bank is None:
+        return None
+    member = _id_of(bank, where, ("ClrSysMmbId", "MmbId"), ("ClrSysMmbId", "ClrSysId"))
+    bic = _text(bank, where, "BICFI") or _text(bank, where, "BIC")
+    lei = _text(bank, where, "LEI")
+    if member is None and bic is None and lei is None:
+        member = _id_of(bank, where, ("Othr", "Id"), ("Othr", "SchmeNm"))
+    return clean_agent(bic=bic, lei=lei, member_id=member, where=f"{tag} of {where}")
+
+
+def _id_of(bank: Any, where: str, path: tuple[str, ...], scheme: tuple[str, ...]) -> str | None:
+    """Return an id behind the code of its scheme, if that is given."""
+    found, system = _text(bank, where, *path), _child(bank, where, *scheme)
+    code = None if system is None else _text(system, where, "Cd") or _text(system, where, "Prtry")
+    return f"{code}/{found}" if found and code else found
+
+
+def _check_whole(header: _Header, num_payments: int, total: Decimal, instructed_total: Decimal) -> None:
+    """Refuse a message that lost or gained transactions on its way; numbers are compared as numbers."""
+    told = header.num_payments
+    if not _COUNT.fullmatch(told) or int(told) != num_payments:
         remedy = f"Send the message again; it holds {num_payments}."
-        raise MismatchError(field=f"NbOfTxs of {header.where}", value=header.num_payments, remedy=remedy)
+        raise MismatchError(field=f"NbOfTxs of {header.where}", value=told, remedy=remedy)
     if header.total is not None and clean_amount(header.total, header.where) != total:
         remedy = f"Send the message again; its transactions sum to {total}."
-        raise MismatchError(field=f"TtlIntrBkSttlmAmt of {header.where}", value=header.total, remedy=remedy)
+        field = f"{_TOTALS[header.kind]} of {header.where}"
+        raise MismatchError(field=field, value=header.total, remedy=remedy)
+    # The standard does not say of which amounts; systems sum what is settled, or what was instructed.
+    sums = {total, instructed_total}
+    if header.control_sum is not None and _decimal(header.control_sum) not in sums:
+        remedy = f"Send the message again; its transactions sum to {total}."
+        raise MismatchError(field=f"CtrlSum of {header.where}", value=header.control_sum, remedy=remedy)
+
+
+def _decimal(text: str) -> Decimal | None:
+    return Decimal(text) if _SUM.fullmatch(text) else None
 
 
 def _needed(element: Any, where: str, *path: str) -> str:
-    text = _text(element, *path)
+    text = _text(element, where, *path)
     if text is None:
         raise _missing("/".join(path), where)
     return text
 
 
-def _child(element: Any, *path: str) -> Any:
-    """Return the element at the end of a path of local names in the element's own namespace, or None."""
+def _child(element: Any, where: str, *path: str) -> Any:
+    """Return the element at the end of a path of local names in the element's own namespace, or None.
+
+    Raises:
+        BadInputError: An element of the path is there twice: which one counts would be a guess.
+    """
     namespace = element.tag.rpartition("}")[0]
     for tag in path:
         if element is None:
             return None
-        element = next(element.iterchildren(f"{namespace}}}{tag}"), None)
+        found = element.iterchildren(f"{namespace}}}{tag}")
+        element = next(found, None)
+        if next(found, None) is not None:
+            raise _repeated(tag, where)
     return element
 
 
-def _text(element: Any, *path: str) -> str | None:
-    found = _child(element, *path)
+def _text(element: Any, where: str, *path: str) -> str | None:
+    found = _child(element, where, *path)
     text = (found.text or "").strip() if found is not None else ""
     return text or None
 
 
 def _missing(tag: str, where: str) -> BadInputError:
     return BadInputError(field=f"{tag} of {where}", value="missing", remedy="Give a complete message.")
+
+
+def _repeated(tag: str, where: str) -> BadInputError:
+    return BadInputError(field=f"{tag} of {where}", value="there twice", remedy="Give it once.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
@@ -22,8 +22,9 @@ Parties = Literal["settling", "original"]
 _WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
 _DIGITS = {**dict.fromkeys(_WHOLE.split(), 0), **dict.fromkeys(_THOUSANDTHS.split(), 3), "CLF": 4, "UYW": 4}
-# ISO 20022 ActiveCurrencyAndAmount: 18 digits in all, 5 of them after the point, no sign, no exponent.
-_AMOUNT = re.compile(r"(?=[\d.]{1,19}$)\d{1,18}(\.\d{1,5})?", re.ASCII)
+# ISO 20022 ActiveCurrencyAndAmount: 18 digits in all, 5 of them after the point, no exponent. Zeros before
+# and behind the number, and a plus sign, are no part of it (XML Schema 2, decimal).
+_AMOUNT = re.compile(r"\+?(?=\.?\d)0{0,40}(\d{0,18})(?:\.(\d{0,5}?)0{0,40})?", re.ASCII)
 _BIC = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?")
 _LEI = re.compile(r"[A-Z0-9]{18}\d{2}", re.ASCII)
 _MEMBER_LENGTH = 64
@@ -91,17 +92,41 @@ class Payment:
         return minor_units(self.amount, self.currency)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PaymentReturn:
+    """A return of one payment, whole or in part; it takes back what it returns.
+
+    Attributes:
+        namespace: Of the message it came in, which names family and version.
+        message_id: Id of that message.
+        original_uetr: UETR of the payment, where it has one.
+        original_message_id: Id of the message that the payment came in, where it is told.
+        original_end_to_end_id: End-to-end id of the payment; there where no UETR is.
+        amount: What is returned, in major units; above zero.
+        currency: ISO 4217 code.
+    """
+
+    namespace: str
+    message_id: str
+    original_uetr: str | None
+    original_message_id: str | None
+    original_end_to_end_id: str | None
+    amount: Decimal
+    currency: str
+
+
 def network_from_payments(
-    payments: Iterable[Payment],
+    payments: Iterable[Payment | PaymentReturn],
     *,
     currency: str,
     parties: Parties = "settling",
     nodes: Sequence[str] | None = None,
 ) -> PaymentNetwork:
-    """Add up payments into one link per payer and payee, in minor units.
+    """Add up payments into one link per payer and payee, in minor units, less what was returned.
 
     Args:
-        payments: Payments of one currency; those of one pair are summed.
+        payments: Payments of one currency, and returns of some of them in any order; those of one pair are
+            summed. A payment that was returned whole is no link.
         currency: The one that all of them must have.
         parties: "settling" takes the instructing and instructed agent of this leg; "original" the first
             and last bank of the chain.
@@ -109,34 +134,103 @@ def network_from_payments(
 
     Raises:
         BadInputError: There is no payment, one has another currency or lacks a party, one comes twice
-            (same UETR), or a bank pays itself.
+            (same UETR), or a bank pays itself; or a return is of no payment given, of several, or of more
+            than was paid.
         UnknownNameError: A bank is not among `nodes`.
     """
-    payers, payees, amounts, seen = [], [], [], set()
+    ledger = _Ledger(currency=currency)
+    returns = []
     for payment in payments:
-        if payment.currency != currency:
-            remedy = f"Give payments in {currency} only."
-            raise BadInputError(
-                field=f"currency of payment {payment.end_to_end_id}", value=payment.currency, remedy=remedy
-            )
-        if payment.uetr is not None and payment.uetr in seen:
-            raise BadInputError(field="UETR", value=payment.uetr, remedy="It comes twice; give it once.")
-        seen.add(payment.uetr)
-        if parties == "settling":
-            payer, payee = payment.instructing, payment.instructed
+        if isinstance(payment, PaymentReturn):
+            returns.append(payment)
         else:
-            payer, payee = payment.debtor, payment.creditor
-        if payer is None or payee is None:
-            remedy = "Give both parties, or build the network of the other parties of the payments."
-            raise BadInputError(
-                field=f"{parties} parties of payment {payment.end_to_end_id}", value="missing", remedy=remedy
-            )
-        payers.append(payer.id)
-        payees.append(payee.id)
-        amounts.append(payment.amount_minor)
-    if not payers:
+            ledger.add(payment, *_parties(payment, parties))
+    for one in returns:
+        ledger.take_back(one)
+    if not ledger.amounts:
         raise BadInputError(field="payments", value="none", remedy="Give at least one payment.")
+    left = [row for row, amount in enumerate(ledger.amounts) if amount]
+    if not left:
+        remedy = "Every payment was returned: no link is left."
+        raise BadInputError(field="payments", value="none", remedy=remedy)
+    payers, payees = ([column[row] for row in left] for column in (ledger.payers, ledger.payees))
+    amounts = [ledger.amounts[row] for row in left]
     return network_from_edges(payers, payees, amounts, nodes=nodes, duplicates="sum", currency=currency)
+
+
+def _parties(payment: Payment, parties: Parties) -> tuple[str, str]:
+    if parties == "settling":
+        payer, payee = payment.instructing, payment.instructed
+    else:
+        payer, payee = payment.debtor, payment.creditor
+    if payer is None or payee is None:
+        remedy = "Give both parties, or build the network of the other parties of the payments."
+        raise BadInputError(
+            field=f"{parties} parties of payment {payment.end_to_end_id}", value="missing", remedy=remedy
+        )
+    return payer.id, payee.id
+
+
+@dataclass(kw_only=True)
+class _Ledger:
+    """Payments as rows, and by which names a return finds them."""
+
+    currency: str
+    payers: list[str] = field(default_factory=list)
+    payees: list[str] = field(default_factory=list)
+    amounts: list[int] = field(default_factory=list)
+    by_uetr: dict[str, int] = field(default_factory=dict)
+    by_end_to_end: dict[str, list[tuple[Payment, int]]] = field(default_factory=dict)
+
+    def add(self, payment: Payment, payer: str, payee: str) -> None:
+        self._check_currency(payment.currency, f"payment {payment.end_to_end_id}")
+        row = len(self.amounts)
+        if payment.uetr is not None:
+            if payment.uetr in self.by_uetr:
+                raise BadInputError(field="UETR", value=payment.uetr, remedy="It comes twice; give it once.")
+            self.by_uetr[payment.uetr] = row
+        self.by_end_to_end.setdefault(payment.end_to_end_id, []).append((payment, row))
+        self.payers.append(payer)
+        self.payees.append(payee)
+        self.amounts.append(payment.amount_minor)
+
+    def take_back(self, one: PaymentReturn) -> None:
+        self._check_currency(one.currency, f"return {one.message_id}")
+        row, name = self._returned(one)
+        left = self.amounts[row] - minor_units(one.amount, one.currency)
+        if left < 0:
+            remedy = f"Of it {self.amounts[row]} minor units are left to return."
+            raise BadInputError(field=f"return of payment {name}", value=one.amount, remedy=remedy)
+        self.amounts[row] = left
+
+    def _returned(self, one: PaymentReturn) -> tuple[int, str]:
+        """Return the row of the payment that is returned, and its name.
+
+        The UETR decides where both have one; else the end-to-end id, within the message where it is told.
+        """
+        name = one.original_uetr or one.original_end_to_end_id or ""
+        rows = [self.by_uetr[name]] if one.original_uetr in self.by_uetr else []
+        if not rows:
+            rows = [
+                row
+                for payment, row in self.by_end_to_end.get(one.original_end_to_end_id or "", ())
+                if one.original_message_id in (None, payment.message_id)
+                and None in (one.original_uetr, payment.uetr)
+            ]
+        if len(rows) == 1:
+            return rows[0], name
+        what = "several payments have that id" if rows else "not among the payments given"
+        remedy = "Give the message with the payment it returns, too, and its UETR where ids repeat."
+        raise BadInputError(
+            field=f"payment that {one.message_id} ({one.namespace}) returns",
+            value=f"{name}: {what}",
+            remedy=remedy,
+        )
+
+    def _check_currency(self, currency: str, name: str) -> None:
+        if currency != self.currency:
+            remedy = f"Give payments in {self.currency} only."
+            raise BadInputError(field=f"currency of {name}", value=currency, remedy=remedy)
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
@@ -155,7 +249,8 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
 def clean_amount(text: str, where: str) -> Decimal:
     """Return a positive amount as written, or refuse it."""
-    amount = Decimal(text) if _AMOUNT.fullmatch(text) else Decimal(0)
+    found = _AMOUNT.fullmatch(text)
+    amount = Decimal(text) if found and len(found[1] + (found[2] or "")) <= 18 else Decimal(0)
     if not amount:
         remedy = "Give a number above zero of at most 18 digits, 5 of them after a point."
         raise BadInputError(field=f"amount of {where}", value=text, remedy=remedy)

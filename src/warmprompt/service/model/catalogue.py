@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,11 +39,13 @@ class NewItem:
         id: Of the same kind, text or number, as the run's ids.
         title: What people call it.
         text: More words about it, such as "Animation, Comedy".
+        attributes: What filters go by, such as {"genres": ["Animation", "Comedy"], "year": "2026"}.
     """
 
     id: ItemId
     title: str
     text: str = ""
+    attributes: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -84,7 +86,9 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, pl
     popularity_C[rows] = torch.from_numpy(predicted_popularity(constants, texts_NX)).to(popularity_C)
     filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
     trained = engine.trained
-    trained = replace(trained, memory=with_words(trained.memory, [item.words for item in items]))
+    attributes = trained.attributes and trained.attributes.extended([item.attributes for item in items])
+    memory = with_words(trained.memory, [item.words for item in items])
+    trained = replace(trained, memory=memory, attributes=attributes)
     ids, titles = (*trained.item_ids, *(i.id for i in items)), (*trained.titles, *(i.title for i in items))
     return _engine(replace(engine, trained=trained), trained.params, filled, ids, titles)
 

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import polars as pl
 import torch
 
 from warmprompt.adaptation.engine import Engine
-from warmprompt.adaptation.events import support_of, user_text
+from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.assembly.training import settings_of
 from warmprompt.backbone.packed import packed
+from warmprompt.data.attributes import ItemAttributes
 from warmprompt.errors import BadInputError
 from warmprompt.service.model.catalogue import (
     ItemReader,
@@ -162,6 +164,24 @@ def check_room(model: Model, fresh: Sequence[NewItem]) -> None:
             raise BadInputError(field="id of item", value=item.id, remedy=f"Write ids as {written}.")
 
 
+def check_attributes(model: Model, items: Sequence[NewItem]) -> None:
+    """Refuse new items with attributes that the run's items do not have.
+
+    Raises:
+        UnknownNameError, BadInputError: See `ItemAttributes.check`.
+    """
+    known = model.personaliser.engine.trained.attributes or ItemAttributes(pl.DataFrame())
+    for item in items:
+        known.check(item.attributes, field=f"attributes of item {item.id!r}")
+
+
+def with_hidden(model: Model, *, hidden: Sequence[ItemId], shown: Sequence[ItemId]) -> Model:
+    """Return the model with items hidden and others shown again; unknown ids are passed over."""
+    view = model.personaliser
+    hide, show = ([item for item in items if item in view.index] for items in (hidden, shown))
+    return replace(model, personaliser=view.hide(hide).show(show))
+
+
 def adapt_all(model: Model, users: Sequence[Known]) -> list[UserState]:
     """Adapt to checked users; a user's state is the same to the last bit in any company.
 
@@ -182,7 +202,7 @@ def _states(
     moved = adapt_steadily(
         steady,
         [texts.get(steady, text_of(known)) for known in users],
-        [support_of(known.events, index=view.index) for known in users],
+        [view.support_of(known.events) for known in users],
         sizes=sizes,
     )
     return [_state(view, known, one) for known, one in zip(users, moved, strict=True)]

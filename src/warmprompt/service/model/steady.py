@@ -27,7 +27,7 @@ from torch import Tensor
 from warmprompt.adaptation.engine import Engine, adapt
 from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
-from warmprompt.data.episodes import EventBatch
+from warmprompt.data.episodes import EventBatch, pad_strengths
 from warmprompt.meta.predict import ReadTexts
 from warmprompt.rng import derive
 from warmprompt.types import Floats, Support
@@ -213,4 +213,9 @@ def _events(supports: Sequence[Support], width: int) -> EventBatch:
         items_BK[row, :told] = support.items_K
         ratings_BK[row, :told] = support.ratings_K
         mask_BK[row, :told] = True
-    return EventBatch(items_BK=items_BK, ratings_BK=ratings_BK, mask_BK=mask_BK)
+    return EventBatch(
+        items_BK=items_BK,
+        ratings_BK=ratings_BK,
+        mask_BK=mask_BK,
+        strengths_BK=pad_strengths([support.strengths_K for support in supports], width),
+    )

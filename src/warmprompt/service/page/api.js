@@ -27,7 +27,9 @@ export function openApi({ key, waiting }) {
     // Named by `once`, so that it counts once however often it is sent.
     tell: (user, body, once) => ask(at(user, "/events"), { method: "POST", body, once }),
     rankFor: (body) => ask("v1/rank?budget_ms=10000", { method: "POST", body }),
+    hidden: (n) => ask(`v1/items?${new URLSearchParams({ hidden: true, n })}`),
     held: (user) => ask(at(user)),
+    heldText: (user) => ask(at(user), { read: (text) => text }),
     forget: (user) => ask(at(user), { method: "DELETE" }),
   };
 }
@@ -41,7 +43,16 @@ export function randomId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-async function asked(path, { method = "GET", body, once, signal, key, waiting }) {
+/**
+ * Return the value of a JSON text. Whole numbers of 16 digits and more, which may be ids and which JavaScript
+ * would round, become text; the service takes an id either way.
+ */
+export function parsed(text) {
+  const token = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+  return JSON.parse(text.replace(token, (found) => (/^-?\d{16,}$/.test(found) ? `"${found}"` : found)));
+}
+
+async function asked(path, { method = "GET", body, once, signal, key, waiting, read = (text) => named(parsed(text)) }) {
   const headers = {};
   if (key()) headers.Authorization = `Bearer ${key()}`;
   if (body) headers["Content-Type"] = "application/json";
@@ -49,7 +60,7 @@ async function asked(path, { method = "GET", body, once, signal, key, waiting })
   const request = { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" };
   for (let tries = 1; ; tries += 1) {
     const answer = await sent(path, request);
-    if (answer.ok) return named(await answer.json());
+    if (answer.ok) return read(await answer.text());
     const wait_s = Number(answer.headers.get("Retry-After"));
     if (!wait_s || tries === TRIES || method === "DELETE") throw await refusal(answer);
     waiting(answer.status === 429 ? "Too many requests at once; going on in a moment." : "The service is busy; asking again.");

@@ -79,6 +79,8 @@ async function learnRated() {
   if (unknown.length) {
     const found = await api.rankFor({ candidates: unknown, n: unknown.length }).catch(() => ({ items: [] }));
     learnTitles(found.items);
+    // Hidden ones are in no ranking.
+    if (found.items.length < unknown.length) learnTitles((await api.hidden(PROBED).catch(() => ({ items: [] }))).items);
   }
 }
 
@@ -294,8 +296,8 @@ async function become(id) {
 }
 
 async function download() {
-  const held = await api.held(me.user);
-  const url = URL.createObjectURL(new Blob([JSON.stringify(held, null, 2)], { type: "application/json" }));
+  // As the service wrote it: no number goes through JavaScript's hands.
+  const url = URL.createObjectURL(new Blob([await api.heldText(me.user)], { type: "application/json" }));
   make("a", { href: url, download: "warmprompt-about-me.json" }).click();
   URL.revokeObjectURL(url);
 }

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
 from fastapi import Depends, Header, Path, Query, Request, Security
 from fastapi.security import HTTPBearer
+from pydantic import Field
 
-from warmprompt.errors import BadInputError
+from warmprompt.adaptation.selection import Selection
+from warmprompt.data.attributes import parsed_filter
+from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.service.catalogue_schemas import MAX_FILTERS, MAX_ID_LETTERS
+from warmprompt.service.checks import items_of, selection_of
 from warmprompt.service.names import ENTITY_PREFIX, MAX_ENTITY_BYTES, is_entity
 from warmprompt.service.problems import MEDIA_TYPE, ProblemError
 from warmprompt.service.schemas import ProblemOut
 from warmprompt.service.service import Service
+from warmprompt.service.settings import MAX_PLACES
 from warmprompt.store.contract import MAX_ID_BYTES
+from warmprompt.types import ItemId
 
 MAX_BUDGET_MS = 10_000
 
@@ -30,6 +38,15 @@ _WHY = {
     501: "Not served here",
     503: "Too much work waits, or the database is away; see Retry-After",
 }
+FilterQuery = Annotated[
+    Sequence[Annotated[str, Field(max_length=300)]],
+    Query(
+        max_length=MAX_FILTERS,
+        description="Rank only items with this attribute: genres=Comedy, or year=1990..1999. Repeated with "
+        "another attribute both must hold, with the same one any of its values.",
+        examples=[["genres=Comedy", "year=1990.."]],
+    ),
+]
 _bearer = HTTPBearer(auto_error=False, description="A key from `warmprompt keys create`.")
 
 
@@ -140,6 +157,45 @@ async def idempotency_key(
     return idempotency_key
 
 
+async def item_id(
+    request: Request,
+    item_id: Annotated[
+        str,
+        Path(
+            description="Of an item of the catalogue, percent-encoded; a number as its digits.",
+            examples=["50", "B00005JLYN"],
+            json_schema_extra={"minLength": 1},
+        ),
+    ],
+) -> ItemId:
+    """Return the item that the path names; `Edge` has put its id into the path as one quoted segment."""
+    told = _checked_id(item_id, field="item id", longest=MAX_ID_BYTES)
+    try:
+        return (await items_of(service_of(request), [told], field="item id"))[0]
+    except UnknownNameError as error:
+        raise ProblemError(404, field="item id", value=told, remedy=error.remedy) from None
+
+
+async def selection(
+    request: Request,
+    exclude: Annotated[
+        Sequence[Annotated[str, Field(min_length=1, max_length=MAX_ID_LETTERS)]],
+        Query(
+            max_length=MAX_PLACES,
+            description="Ids of items to leave out; may be repeated.",
+            examples=[["50"]],
+        ),
+    ] = (),
+    filter: FilterQuery = (),  # noqa: A002 - the word that everybody knows
+) -> Selection:
+    """Return what of the catalogue a request wants ranked."""
+    wanted = parsed_filter(filter, field="filter")
+    return await selection_of(service_of(request), exclude=exclude, filter=wanted)
+
+
+PlacesQuery = Annotated[int, Query(ge=1, le=MAX_PLACES, description="Places in the ranking.", examples=[10])]
+SelectionDep = Annotated[Selection, Depends(selection)]
+ItemIdDep = Annotated[str | int, Depends(item_id)]
 UserIdDep = Annotated[str, Depends(user_id)]
 EntityIdDep = Annotated[str, Depends(entity_id)]
 BudgetDep = Annotated[float, Depends(budget_s)]

@@ -1,4 +1,4 @@
-"""The catalogue: looking items up, and taking new ones in by their text."""
+"""The catalogue: looking items up, what is similar, new items by their text, and hiding items."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from starlette.responses import JSONResponse, Response
 
+from warmprompt.data.attributes import parsed_filter
+from warmprompt.service.catalogue_schemas import AddedOut, HiddenOut, ItemsIn, ItemsOut, SimilarOut
+from warmprompt.service.checks import new_id
 from warmprompt.service.model.catalogue import NewItem
-from warmprompt.service.routes.common import ServiceDep, needs, problems
-from warmprompt.service.schemas import AddedOut, ItemsIn, ItemsOut
+from warmprompt.service.model.live import Model
+from warmprompt.service.ranking import at_once, places_of
+from warmprompt.service.routes.common import (
+    FilterQuery,
+    ItemIdDep,
+    PlacesQuery,
+    SelectionDep,
+    ServiceDep,
+    needs,
+    problems,
+)
 from warmprompt.service.search import found_items
 from warmprompt.service.settings import MAX_PLACES
+from warmprompt.types import ItemId
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
@@ -23,7 +36,10 @@ _EXAMPLES: Any = {
                 {"id": "new-2", "title": "Robots at Sea (2026)", "text": "Animation, Comedy"},
             ]
         }
-    }
+    },
+    "with attributes for filters": {
+        "value": {"items": [{"id": 9001, "title": "Robots at Sea", "attributes": {"genres": ["Comedy"]}}]}
+    },
 }
 
 
@@ -34,10 +50,62 @@ async def find_items(
         str, Query(max_length=200, description="Words of a title; without them the most popular.")
     ] = "",
     n: Annotated[int, Query(ge=1, le=MAX_PLACES, description="Items at most.", examples=[20])] = 20,
+    filter: FilterQuery = (),  # noqa: A002 - the word that everybody knows
+    hidden: Annotated[bool, Query(description="Only hidden items.")] = False,  # noqa: FBT002
 ) -> Response:
-    """Find items by title, forgiving slips, or list the most popular ones."""
+    """Find items by title, forgiving slips, or list the most popular ones that are not hidden."""
     model = service.users.model
-    return JSONResponse(await service.users.ask(found_items, model, q, n))
+    wanted = parsed_filter(filter, field="filter")
+    return JSONResponse(await service.users.ask(found_items, model, q, n, filter=wanted, hidden=hidden))
+
+
+@router.get(
+    "/{item_id}/similar",
+    response_model=SimilarOut,
+    responses=problems(404, 503),
+    dependencies=[needs("read")],
+)
+async def similar_items(
+    service: ServiceDep,
+    item: ItemIdDep,
+    selection: SelectionDep,
+    n: PlacesQuery = 10,
+) -> Response:
+    """Return the items that the same people like, by the cosine of item vectors."""
+    model = service.users.model
+    ranking = await at_once(
+        service.users, model, lambda: model.personaliser.similar(item, n, **vars(selection))
+    )
+    title = model.personaliser.title(item)
+    body = {"item": item, "title": title, "items": places_of(ranking), "model": model.version}
+    return JSONResponse(body)
+
+
+@router.put(
+    "/{item_id}/hidden",
+    response_model=HiddenOut,
+    responses=problems(404, 503),
+    dependencies=[needs("admin")],
+)
+async def hide_item(service: ServiceDep, item: ItemIdDep) -> Response:
+    """Leave an item out of every ranking from now on; users may still tell of it."""
+    return _hidden(await service.hide_items([item], hidden=True), item)
+
+
+@router.delete(
+    "/{item_id}/hidden",
+    response_model=HiddenOut,
+    responses=problems(404, 503),
+    dependencies=[needs("admin")],
+)
+async def show_item(service: ServiceDep, item: ItemIdDep) -> Response:
+    """Let a hidden item into rankings again."""
+    return _hidden(await service.hide_items([item], hidden=False), item)
+
+
+def _hidden(model: Model, item: ItemId) -> Response:
+    hidden = model.personaliser.hidden
+    return JSONResponse({"item": item, "hidden": item in hidden, "num_hidden": len(hidden)})
 
 
 @router.post(
@@ -51,7 +119,15 @@ async def add_items(
     service: ServiceDep, told: Annotated[ItemsIn, Body(openapi_examples=_EXAMPLES)]
 ) -> Response:
     """Take in items by their text alone; they can be ranked, and rated, from now on."""
-    items = [NewItem(id=one.id, title=" ".join(one.title.split()), text=one.text) for one in told.items]
+    items = [
+        NewItem(
+            id=new_id(service, one.id),
+            title=" ".join(one.title.split()),
+            text=one.text,
+            attributes=one.attributes,
+        )
+        for one in told.items
+    ]
     model = await service.add_items(items)
     added = model.num_items - model.num_trained
     return JSONResponse(

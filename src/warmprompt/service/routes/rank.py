@@ -8,7 +8,8 @@ from fastapi import APIRouter, Body
 from starlette.responses import Response
 
 from warmprompt.adaptation.personaliser import Known
-from warmprompt.service.checks import check_item, check_said, events_of, latest_of
+from warmprompt.service.catalogue_schemas import filter_in
+from warmprompt.service.checks import check_said, events_of, latest_of, selection_of
 from warmprompt.service.ranking import ranked
 from warmprompt.service.routes.common import BudgetDep, ServiceDep, needs, problems
 from warmprompt.service.schemas import RankIn, RankingOut
@@ -21,6 +22,9 @@ _EXAMPLES: Any = {
         "value": {"about": "I like quiet films about people", "events": [{"item": 50, "rating": 5}], "n": 5}
     },
     "candidates": {"value": {"events": [{"item": 50}], "candidates": [100, 127, 258]}},
+    "comedies of the nineties": {
+        "value": {"exclude": [100], "filter": {"genres": "Comedy", "year": {"min": 1990, "max": 1999}}}
+    },
 }
 
 
@@ -34,8 +38,9 @@ async def rank(
     events = latest_of(await events_of(service, told.events))
     check_said(service, Profile(about=told.about, attributes=told.attributes))
     known = Known(events=events, about=told.about or None, attributes=told.attributes or {})
-    for place, item in enumerate(told.candidates or ()):
-        check_item(service, item, field=f"candidate {place}")
+    selection = await selection_of(
+        service, candidates=told.candidates, exclude=told.exclude, filter=filter_in(told.filter)
+    )
     answer = await service.users.state_of(known, budget_s=budget)
-    page = await ranked(service.users, answer, told.n, candidates=told.candidates)
+    page = await ranked(service.users, answer, told.n, selection=selection)
     return Response(page, media_type="application/json")

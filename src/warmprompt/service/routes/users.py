@@ -14,6 +14,8 @@ from warmprompt.service.ranking import ranked
 from warmprompt.service.routes.common import (
     BudgetDep,
     IdempotencyDep,
+    PlacesQuery,
+    SelectionDep,
     ServiceDep,
     UserIdDep,
     needs,
@@ -21,7 +23,6 @@ from warmprompt.service.routes.common import (
     problems,
 )
 from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded
-from warmprompt.service.settings import MAX_PLACES
 from warmprompt.service.told import Profile
 from warmprompt.types import Event
 
@@ -80,12 +81,14 @@ async def recommend(
     service: ServiceDep,
     user: UserIdDep,
     budget: BudgetDep,
-    n: Annotated[int, Query(ge=1, le=MAX_PLACES, description="Places in the ranking.", examples=[10])] = 10,
+    selection: SelectionDep,
+    n: PlacesQuery = 10,
     explain: Annotated[bool, Query(description="Say why each item stands there.")] = False,  # noqa: FBT002
 ) -> Response:
     """Rank the catalogue for a user; somebody unknown gets what a stranger gets."""
     answer = await service.users.state(user, budget_s=budget)
-    return Response(await ranked(service.users, answer, n, explain=explain), media_type="application/json")
+    page = await ranked(service.users, answer, n, selection=selection, explain=explain)
+    return Response(page, media_type="application/json")
 
 
 @router.get(
