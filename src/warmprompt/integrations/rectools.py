@@ -7,7 +7,7 @@ package was installed without its dependencies (docs/results/rectools.md tells h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from rectools.dataset.features import DIRECT_FEATURE_VALUE, SparseFeatures
 from rectools.models.base import ModelBase, ModelConfig
 
 from warmprompt.adaptation.engine import score
-from warmprompt.adaptation.events import MAX_EVENTS, support_of
+from warmprompt.adaptation.events import MAX_EVENTS
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.assembly.fitting import fit
 from warmprompt.assembly.watching import ignore
@@ -32,6 +32,8 @@ from warmprompt.types import Event, Floats, ItemId
 _BATCH = 512
 # Whoever has no interactions has viewed nothing that could be filtered.
 _NOT_VIEWED = False
+# What a weight is, by whether weights are ratings.
+_VALUE: dict[bool, Literal["rating", "weight"]] = {True: "rating", False: "weight"}
 Triplet = tuple[NDArray[Any], NDArray[np.int64], Floats]
 """Targets, recommended items and scores, one row per recommendation."""
 
@@ -193,7 +195,9 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
 def dataset_of(dataset: RecToolsDataset, *, ratings: bool = False) -> Dataset:
     """Return a RecTools data set as ours, items and users with features alone included.
 
-    A weight that is the same everywhere says nothing and is left out, and so is such a time.
+    Several interactions of a user with an item become one, as in RecTools' matrices: weights are added, of
+    ratings the last one counts. A weight that is the same everywhere says nothing and is left out, and so is
+    such a time.
 
     Args:
         dataset: RecTools' own.
@@ -203,20 +207,32 @@ def dataset_of(dataset: RecToolsDataset, *, ratings: bool = False) -> Dataset:
         BadInputError: Features are dense, which are numbers without a meaning in words; or as
             `Dataset.from_frames`.
     """
-    table = dataset.get_raw_interactions(include_extra_cols=False)
-    events = pl.from_pandas(table)
-    said = [name for name in (Columns.Weight, Columns.Datetime) if events[name].n_unique() > 1]
-    events = events.select(Columns.User, Columns.Item, *said)
-    if ratings and Columns.Weight in said:
-        events = events.rename({Columns.Weight: "rating"})
+    events = _events(dataset, ratings=ratings)
+    said = [name for name in (_VALUE[ratings], Columns.Datetime) if events[name].n_unique() > 1]
+    users_N, items_V = _plain(dataset.user_id_map.external_ids), _item_ids(dataset)
+    events = events.select(
+        pl.Series(Columns.User, users_N).gather(events[Columns.User]),
+        pl.Series(Columns.Item, items_V).gather(events[Columns.Item]),
+        *said,
+    )
     items = attributes_of(dataset.item_features, field="item features")
     users = attributes_of(dataset.user_features, field="user features")
     return Dataset.from_frames(
         events,
-        _item_frame(_item_ids(dataset), items) if items else None,
-        _user_frame(_plain(dataset.user_id_map.external_ids), users) if users else None,
+        _item_frame(items_V, items) if items else None,
+        _user_frame(users_N, users) if users else None,
         name="rectools",
     )
+
+
+def _events(dataset: RecToolsDataset, *, ratings: bool) -> pl.DataFrame:
+    """Return one row per user and item, internal ids, oldest first, with a `rating` or a `weight`."""
+    columns = [Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]
+    rows = pl.from_pandas(dataset.interactions.df[columns]).sort(Columns.Datetime, maintain_order=True)
+    weight = pl.col(Columns.Weight)
+    value = (weight.last() if ratings else weight.sum()).alias(_VALUE[ratings])
+    grouped = rows.group_by(Columns.User, Columns.Item, maintain_order=True)
+    return grouped.agg(value, pl.col(Columns.Datetime).last()).sort(Columns.Datetime, maintain_order=True)
 
 
 def attributes_of(features: Any, *, field: str) -> list[dict[str, list[str]]]:
@@ -284,16 +300,13 @@ def _known(
     user_ids: NDArray[np.int64], dataset: RecToolsDataset, model: Personaliser, *, ratings: bool
 ) -> list[Known]:
     """Return what the data set tells of some users: events with known items, oldest first, and features."""
-    table = dataset.interactions.df
-    table = table[table[Columns.User].isin(user_ids)].sort_values(Columns.Datetime, kind="stable")
-    ids, trained = _item_ids(dataset), model.engine.trained
-    rated = ratings and trained.rating_scale is not None
+    ids, value = _item_ids(dataset), _VALUE[ratings]
+    counts = model.rating_scale is not None if ratings else model.weight_unit is not None
+    rows = _events(dataset, ratings=ratings).filter(pl.col(Columns.User).is_in(user_ids.tolist()))
     events: dict[int, list[Event]] = {}
-    for user, item, weight in zip(
-        table[Columns.User], table[Columns.Item], table[Columns.Weight], strict=True
-    ):
+    for user, item, told in rows.select(Columns.User, Columns.Item, value).iter_rows():
         if ids[item] in model.index:
-            event = Event(item=ids[item], rating=float(weight) if rated else None)
+            event = Event(item=ids[item], **{value: told if counts else None})
             events.setdefault(user, []).append(event)
     features = attributes_of(dataset.user_features, field="user features")
     return [
@@ -318,7 +331,7 @@ def _ranked(
     found: list[Triplet] = []
     for start in range(0, len(users), _BATCH):
         states = model.adapt_many(users[start : start + _BATCH])
-        supports = [support_of(state.events, index=model.index) for state in states]
+        supports = [model.support_of(state.events) for state in states]
         vectors_BD = torch.tensor(np.stack([state.vector_D for state in states]))
         scores_BV = score(model.engine, vectors_BD, supports)
         viewed = [one.items_K for one in supports] if filter_viewed else None
