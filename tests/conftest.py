@@ -104,6 +104,7 @@ def tiny_settings(planted_folder):
             "train.batch_size=32",
             "inner.num_steps=2",
             "model.text_weight=0",
+            "train.preset=default",
             "train.threads=1",
         ]
     )

@@ -125,6 +125,8 @@ def test_results_hold_both_rows_and_are_written_with_report_and_picture(run, tmp
     assert values["warmprompt", 0] == values["warmprompt, not adapted", 0]
     assert values["warmprompt", 5] > values["warmprompt, not adapted", 5]
     assert {row.baseline for row in results.differences} == {"warmprompt, not adapted", "toppop"}
+    assert {row.baseline for row in results.differences if row.best} == {"toppop"}
+    assert {row.model for row in results.rows if row.is_product} == {"warmprompt", "warmprompt, not adapted"}
     trained_s = load_trained(run).manifest["train_s"]
     assert next(cost.fit_s for cost in results.costs if cost.model == "warmprompt") == trained_s
     assert json.loads(out.read_text())["rows"]
@@ -143,6 +145,8 @@ def test_a_row_without_the_language_model_is_added_where_it_is_asked_for(run):
     }
     assert values["warmprompt, linear", 0] == pytest.approx(values["warmprompt", 0], abs=0.02)
     assert values["warmprompt, linear", 5] > values["warmprompt, not adapted", 5]
+    # Without baselines there is no best one, however high the product's own other rows are.
+    assert not [row for row in results.differences if row.best]
 
 
 def test_other_data_than_the_run_was_trained_on_is_refused(run, data):

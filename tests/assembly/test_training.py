@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -208,6 +209,66 @@ train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "
     train_run(brief, tmp_path / "whole")
     whole, parts = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert whole == parts
+
+
+TRAIN = """
+import pathlib, sys
+from warmprompt import load_settings, train_run
+def watch(told):
+    if getattr(told, "stage", "") == "tangent" and told.batch == 1:
+        print("training", flush=True)
+        sys.stdin.readline()
+train_run(load_settings(file=pathlib.Path(sys.argv[1])), sys.argv[2], watch=watch)
+"""
+
+
+@contextmanager
+def training_elsewhere(settings, folder, tmp_path):
+    """Yield a process that has begun to train into a folder and goes on when it reads a line."""
+    (tmp_path / "settings.toml").write_text(to_toml(settings))
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "settings.toml"), str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout.readline() == "training\n"
+        yield process
+        process.kill()
+
+
+def test_of_two_trainings_into_one_folder_the_second_is_refused(brief, tmp_path, text_home):
+    run = tmp_path / "run"
+    with training_elsewhere(brief, run, tmp_path) as first:
+        for overwrite in (False, True):
+            with pytest.raises(BadInputError, match=f"Process {first.pid} on .* is training into it"):
+                train_run(brief, run, overwrite=overwrite)
+        first.kill()
+        first.wait()
+        # What the dead process left is gone on with.
+        trained = train_run(brief, run)
+    assert trained.manifest["identity"] == load_trained(run).manifest["identity"]
+    assert not (run / ".lock").exists()
+
+
+def test_a_run_is_not_replaced_while_a_model_is_trained_inside_it(brief, tmp_path, text_home):
+    train_run(brief, tmp_path / "run")
+    other = replace(brief, inner=replace(brief.inner, num_steps=1))
+    inside = tmp_path / "run" / "seed-1"
+    with training_elsewhere(brief, inside, tmp_path) as first:
+        with pytest.raises(BadInputError, match=f"seed-1.*Process {first.pid} on"):
+            train_run(other, tmp_path / "run", overwrite=True)
+        assert load_trained(tmp_path / "run").params["inner.log_rates"].shape == (2,)
+        first.kill()
+    train_run(other, tmp_path / "run", overwrite=True)
+    assert not inside.exists()
+
+
+def test_a_finished_run_in_a_folder_without_rights_is_still_returned(brief, tmp_path, monkeypatch):
+    train_run(brief, tmp_path / "run")
+
+    def never(*_, **__):
+        raise AssertionError("a finished run is not locked")
+
+    monkeypatch.setattr("warmprompt.assembly.run_folder.locked", never)
+    assert train_run(brief, tmp_path / "run").learner == "learned-target"
 
 
 def test_users_with_one_event_each_are_nobody_to_learn_from(tiny_settings, tmp_path):

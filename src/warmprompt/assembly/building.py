@@ -45,6 +45,8 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
+# Settings of training that decide nothing of what is learned.
+_HOW = {"preset", "save_every", "threads"}
 # Settings that came later, and the values at which runs from before they existed stay what they are.
 _LATER = {
     "words_weight": 0,
@@ -217,11 +219,11 @@ def plan_of(settings: Settings) -> Plan:
 def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings that decide what is learned.
 
-    Left out are evaluation, where the data lie (their hash counts), how often to save and on how many
-    threads.
+    Left out are evaluation, where the data lie (their hash counts), the preset's name (its values count), how
+    often to save and on how many threads.
     """
     values = to_mapping(settings)
-    train = {key: value for key, value in values["train"].items() if key not in {"save_every", "threads"}}
+    train = {key: value for key, value in values["train"].items() if key not in _HOW}
     device = {key: value for key, value in values["backbone"].items() if key != "device"}
     model = {key: value for key, value in values["model"].items() if not _is_as_before(key, value)}
     left_out = {"data", "evaluate"}

@@ -26,6 +26,14 @@ def app(
     layers: Annotated[
         int | None, typer.Option("--layers", help="Read the backbone out after this many layers.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="Settings for dense or sparse data: default, sparse, dense-small or dense; auto chooses by "
+            "the data's density.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of everything drawn.")] = None,
     tangent_epochs: Annotated[
         int | None, typer.Option("--tangent-epochs", help="Passes at most that fit head and item vectors.")
@@ -48,6 +56,7 @@ def app(
         "learner.name": learner,
         "backbone.name": backbone,
         "backbone.num_layers": layers,
+        "train.preset": preset,
         "train.seed": seed,
         "train.tangent_epochs": tangent_epochs,
         "train.prompt_epochs": prompt_epochs,
