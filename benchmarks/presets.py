@@ -96,7 +96,7 @@ def _ndcg(ranker: Ranker, task: Task) -> dict[int, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table; what the rule takes is bold."""
     lines = [
-        "| data set | users | median per user | per item | validation users at K = 1 | preset | K = 0 | 1 | 3 | 5 | processor s |",
+        "| data set | users | median per user | per item | judged on | preset | K = 0 | 1 | 3 | 5 | cpu s |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
