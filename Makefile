@@ -9,14 +9,16 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 1); echo $$((cores > 4 ? 4
 JOBS ?= 1
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+CORE ?= .venv-core
+INSTALL := python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/$(INSTALL)
 # torch is named, so that pip settles on the pinned build before it looks at anything else.
 TORCH := $(shell grep '^torch==' constraints.txt)
 # One thread, so that results and times do not depend on how many cores are free.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo demo-risk serve test check docs bench evidence clean
+.PHONY: help demo demo-risk serve test test-core check docs bench evidence clean
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
@@ -25,6 +27,7 @@ help:
 	@echo "make bench  time the adaptation of one user in the demo's run"
 	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages (JOBS=2 at a time; many hours)"
 	@echo "make test   run the tests with coverage"
+	@echo "make test-core  the first hour, and every command of the documentation, with the core alone (.venv-core)"
 	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
 	@echo "make docs   build the documentation into site/"
 	@echo "make clean  remove build output and caches, keep .venv and runs"
@@ -37,23 +40,25 @@ help:
 	$(PIP) $(TORCH) --editable .
 	touch $@
 
-.venv/.serve: .venv/.core
-	$(PIP) $(TORCH) --editable '.[serve]'
-	touch $@
-
 .venv/.risk: .venv/.core
 	$(PIP) $(TORCH) --editable '.[risk]'
 	touch $@
 
 .venv/.dev: .venv/.core
-	$(PIP) $(TORCH) --editable '.[peft,eval,evidence,serve,risk,docs,dev]'
+	$(PIP) $(TORCH) --editable '.[risk,docs,dev]'
 	$(BIN)/python -m pip check
+	touch $@
+
+# The core alone, as a wheel, for the tests of what its users can do; CORE names another folder, PYTHON another Python.
+$(CORE)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(CORE)
+	$(CORE)/bin/$(INSTALL) $(TORCH) .
 	touch $@
 
 demo: .venv/.core
 	$(BIN)/python -m warmprompt.demo --out $(OUT)
 
-serve: .venv/.serve
+serve: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }
 	$(BIN)/warmprompt serve $(OUT)
 
@@ -82,6 +87,10 @@ evidence: .venv/.dev
 test: .venv/.dev
 	@.ci/chromium
 	env $$(.ci/postgresql) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+test-core: .venv/.dev $(CORE)/.core
+	$(CORE)/bin/$(INSTALL) --no-deps --force-reinstall .
+	WARMPROMPT_CORE=$(CORE) $(ONE_THREAD) $(BIN)/pytest tests/core --durations=10
 
 check: .venv/.dev
 	$(BIN)/ruff check

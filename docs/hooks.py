@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from html import escape
 from importlib.util import find_spec
@@ -27,6 +27,7 @@ from warmprompt.settings import ENVIRONMENT_PREFIX, Settings
 SOURCE = Path(__file__).parents[1] / "src" / "warmprompt"
 PACKAGES = [
     "evidence",
+    "integrations",
     "service",
     "assembly",
     "risk",
@@ -100,6 +101,8 @@ def settings_page() -> str:
     """Return one table of settings per section."""
     parts = [SETTINGS_HEAD]
     for section, kind in get_type_hints(Settings).items():
+        if not is_dataclass(kind):
+            continue
         summary, described = _read_docstring(kind.__doc__ or "")
         parts.append(
             f"\n## `[{section}]`\n\n{summary}\n\n| key | default | variable | meaning |\n|---|---|---|---|\n"

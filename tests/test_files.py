@@ -227,3 +227,12 @@ def test_a_running_writers_files_are_not_swept(tmp_path):
         with new_folder(tmp_path / "run"):
             pass
         assert (first / "x").read_text() == "1"
+
+
+def test_a_folder_that_was_filled_meanwhile_is_not_replaced(tmp_path):
+    with pytest.raises(BadInputError, match="not empty"), new_folder(tmp_path / "run") as temp:
+        (temp / "x").write_text("mine")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "x").write_text("theirs")
+    assert (tmp_path / "run" / "x").read_text() == "theirs"
+    assert names(tmp_path) == ["run"]

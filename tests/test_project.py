@@ -140,7 +140,8 @@ def hooks() -> Any:
 
 def test_the_commands_are_the_fixed_ones():
     assert {name.split()[1] for name in all_commands() if " " in name} == {
-        "data", "backbone", "train", "evaluate", "evidence", "recommend", "bench", "serve", "keys", "risk"
+        "data", "backbone", "train", "tune", "evaluate", "evidence", "recommend", "similar", "bench",
+        "serve", "items", "keys", "risk",
     }  # fmt: skip
 
 
@@ -244,7 +245,7 @@ def test_nothing_is_left_unfinished(word):
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "demo-risk", "serve", "test", "check", "docs", "bench", "evidence"]
+    "target", ["demo", "demo-risk", "serve", "test", "test-core", "check", "docs", "bench", "evidence"]
 )
 def test_the_make_target_exists(target):
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """The names other programs may rely on: which they are, that each is there, and that none is heavy."""
 
+import importlib.metadata as metadata
 import subprocess
 import sys
 
@@ -23,6 +24,11 @@ def test_the_public_names_are_these_and_at_most_twenty():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_public_name_is_there_with_a_docstring(name):
     assert (getattr(warmprompt, name).__doc__ or "").strip()
+
+
+def test_the_version_is_the_installed_one():
+    assert warmprompt.__version__ == metadata.version("warmprompt")
+    assert "__version__" in dir(warmprompt)
 
 
 def test_any_other_name_is_an_attribute_error():

@@ -11,20 +11,22 @@ from hypothesis import strategies as st
 from warmprompt.errors import BadInputError, UnknownNameError, WarmpromptError
 from warmprompt.settings import (
     BackboneSettings,
+    Density,
     EvaluateSettings,
     PromptSettings,
     Settings,
     TrainSettings,
-    chosen,
     from_mapping,
     load_settings,
+    preset_for,
+    presets,
     setting_names,
     to_mapping,
     to_toml,
+    with_preset,
 )
 
-# Those of the data set that is taken where nobody says otherwise.
-DEFAULTS = replace(Settings(), model=replace(Settings().model, words_weight=0.0))
+DEFAULTS = Settings()
 
 
 def toml(tmp_path, text):
@@ -72,6 +74,7 @@ def test_variables_that_are_no_settings_are_left_alone():
         ("EVALUATE__SEEDS", "3", (3,)),
         ("EVALUATE__ATTRIBUTES", "true", True),
         ("EVALUATE__BASELINES", "toppop, ease", ("toppop", "ease")),
+        ("EVALUATE__BASELINES", "", None),
         ("TRAIN__PROMPT_LR", "1e-2", 0.01),
         ("EVALUATE__MIN_RATING", "", None),
         ("BACKBONE__NUM_LAYERS", "", None),
@@ -224,7 +227,7 @@ def test_a_manifest_from_before_a_setting_existed_takes_its_default():
     assert from_mapping(old) == Settings()
 
 
-def test_what_was_chosen_for_a_learner_and_a_data_set_stands_between_defaults_and_what_is_said():
+def test_a_learners_own_settings_stand_between_defaults_and_what_is_said():
     plain, fomaml = load_settings(), load_settings(assignments=["learner.name=fomaml"])
     assert (plain.learner.name, plain.train.prompt_epochs, plain.train.max_query) == (
         "learned-target",
@@ -232,16 +235,63 @@ def test_what_was_chosen_for_a_learner_and_a_data_set_stands_between_defaults_an
         None,
     )
     assert (fomaml.train.prompt_epochs, fomaml.train.max_query, fomaml.inner.rate) == (2, 10, 0.8)
-    larger = load_settings(flags={"data.name": "ml-1m"})
+
+
+def density(*, users, items, events, median):
+    return Density(num_users=users, num_items=items, num_events=events, median_per_user=median)
+
+
+# Counted from the data sets themselves; the last three are Gift Cards, Musical Instruments and a small shop.
+KNOWN = {
+    "ml-1m": (density(users=6_040, items=3_706, events=1_000_209, median=96), "dense"),
+    "ml-100k": (density(users=943, items=1_682, events=100_000, median=65), "dense-small"),
+    "beauty": (density(users=22_363, items=12_101, events=198_502, median=6), "sparse"),
+    "video games": (density(users=50_546, items=16_859, events=440_264, median=6), "sparse"),
+    "gift cards": (density(users=458, items=148, events=2_965, median=5), "sparse"),
+    "instruments": (density(users=1_429, items=900, events=10_261, median=6), "sparse"),
+    "nobody": (density(users=0, items=0, events=0, median=0.0), "sparse"),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_preset_follows_the_density(name):
+    counted, expected = KNOWN[name]
+    assert preset_for(counted, learner="learned-target") == expected
+    assert preset_for(counted, learner="fomaml") == "default"
+    assert preset_for(counted, learner="multitask") == ("dense" if expected == "dense" else "default")
+
+
+def test_a_preset_fills_in_what_nobody_has_said():
+    larger = with_preset(load_settings(), "dense")
     assert (larger.model.num_factors, larger.train.batch_size) == (128, 256)
-    told = load_settings(flags={"data.name": "ml-1m", "model.num_factors": 16})
-    assert (told.model.num_factors, told.train.batch_size) == (16, 256)
-    other = load_settings(flags={"data.name": "ml-1m", "learner.name": "fomaml"})
-    assert other.model.num_factors == plain.model.num_factors
+    assert (larger.model.posterior_weight, larger.train.preset) == (None, "dense")
+    assert with_preset(larger, "dense") == larger
+    for told in (["model.num_factors=16"], ["model.num_factors=32"]):  # 32 is the default
+        kept = with_preset(load_settings(assignments=told), "dense")
+        assert f"model.num_factors={kept.model.num_factors}" == told[0]
+        assert kept.train.batch_size == 256
+    by_hand = replace(Settings(), train=replace(TrainSettings(), batch_size=16))
+    assert with_preset(by_hand, "dense").train.batch_size == 16
+    multitask = with_preset(load_settings(assignments=["learner.name=multitask"]), "dense")
+    assert (multitask.train.batch_size, multitask.train.prompt_epochs) == (256, 2)
+    with pytest.raises(UnknownNameError, match="default, sparse, dense-small, dense"):
+        with_preset(Settings(), "dens")
 
 
-def test_all_chosen_settings_are_settings():
-    for learner in chosen.LEARNERS:
+def test_a_preset_that_is_named_is_there_at_once_and_one_that_is_not_waits_for_the_data():
+    assert load_settings(flags={"train.preset": "sparse"}).model.factor_alpha == 20.0
+    assert load_settings(flags={"data.name": "ml-1m"}) == replace(
+        Settings(), data=replace(Settings().data, name="ml-1m")
+    )
+
+
+def test_what_a_manifest_holds_is_left_alone_by_presets():
+    kept = from_mapping(to_mapping(Settings()))
+    assert with_preset(kept, "sparse") == replace(kept, train=replace(kept.train, preset="sparse"))
+
+
+def test_all_presets_and_learners_hold_settings():
+    for learner in presets.LEARNERS:
         load_settings(flags={"learner.name": learner})
-    for learner, data in chosen.DATA:
-        load_settings(flags={"learner.name": learner, "data.name": data})
+    for name in presets.PRESETS:
+        assert load_settings(flags={"train.preset": name}).train.preset == name

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from warmprompt.settings import EvaluateSettings, Settings, load_settings
     from warmprompt.types import Event
 
+    __version__: str
+
 __all__ = [
     "BadInputError",
     "Dataset",
@@ -83,6 +85,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("warmprompt")
     if name == "load":
         return import_module("warmprompt.assembly.runs").open_run
     for module, names in _PLACES.items():
@@ -92,4 +96,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

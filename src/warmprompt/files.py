@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
+import json
 import math
 import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,9 +61,8 @@ def new_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
         StorageError: Writing failed, also inside the block and through another library.
     """
     final = final.resolve()
-    if not overwrite and final.is_dir() and any(final.iterdir()):
-        remedy = "It exists already and is not empty; name another place or delete it."
-        raise BadInputError(field="output folder", value=final, remedy=remedy)
+    if not overwrite:
+        _refuse_taken(final)
     if final.exists() and not final.is_dir():
         raise BadInputError(field="output folder", value=final, remedy="It is a file; name another place.")
     with writing_to(final):
@@ -68,6 +70,8 @@ def new_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
         try:
             temp.mkdir()
             yield temp
+            if not overwrite:
+                _refuse_taken(final)
             replace_folder(temp, final)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
@@ -94,6 +98,53 @@ def replace_folder(temp: Path, final: Path) -> None:
             old.rename(temp)
         _sync(final.parent)
     shutil.rmtree(temp, ignore_errors=True)
+
+
+@contextmanager
+def locked(lock: Path, *, field: str, value: object, doing: str) -> Iterator[None]:
+    """Hold a lock while the block runs; whoever else asks for it is refused at once.
+
+    The system keeps the lock (`flock`) and frees it when the process ends, however it ends. The file tells
+    who holds it, and is removed afterwards; one that a killed process left behind locks nothing.
+
+    Args:
+        lock: The lock's file, in a folder that is there.
+        field: What is locked, such as "run folder".
+        value: Which one.
+        doing: What the holder does, such as "is training into it".
+
+    Raises:
+        BadInputError: Another process, or another thread of this one, holds it; names its id, host and start.
+        StorageError: The place may not be written, or its file system keeps no locks.
+    """
+    with writing_to(lock):
+        descriptor = _lock(lock)
+    if descriptor is None:
+        raise BadInputError(
+            field=field,
+            value=value,
+            remedy=f"{_holder(lock)} {doing}; wait until it has ended, or name another place.",
+        )
+    try:
+        yield
+    finally:
+        # Removed while it is still held: whoever has opened this file meanwhile sees that it is gone.
+        with suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_place(final: Path, *, field: str, doing: str) -> Iterator[None]:
+    """Hold the lock on a file or folder that is to be replaced whole, by a hidden file beside it.
+
+    Arguments and errors as `locked`; parents are made.
+    """
+    final = final.resolve()
+    with writing_to(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+    with locked(final.with_name(f".{final.name}.lock"), field=field, value=final, doing=doing):
+        yield
 
 
 @contextmanager
@@ -130,6 +181,9 @@ _FAULTS = {
     errno.EPERM: "You may not write there; change the permissions or name another place.",
     errno.EROFS: "The file system is read-only; name another place.",
     errno.EIO: "The disk reported an error; check it or name another place.",
+    errno.ENOLCK: "Its file system keeps no locks; name a place on a local disk.",
+    errno.ENOSYS: "Its file system keeps no locks; name a place on a local disk.",
+    errno.EOPNOTSUPP: "Its file system does not support this; name a place on a local disk.",
 }
 _IN_THE_WAY = {
     errno.ENOTDIR: "A parent of it is a file.",
@@ -161,6 +215,52 @@ def _meaning(path: Path, error: Exception) -> WarmpromptError | None:
     if code in _FAULTS:
         return StorageError(field="cannot write", value=path, remedy=_FAULTS[code])
     return None
+
+
+def _refuse_taken(final: Path) -> None:
+    if final.is_dir() and any(final.iterdir()):
+        remedy = "It exists already and is not empty; name another place or delete it."
+        raise BadInputError(field="output folder", value=final, remedy=remedy)
+
+
+def _lock(lock: Path) -> int | None:
+    """Return the descriptor that holds the lock, or None where another one does."""
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same_file(descriptor, lock):
+                told = {"pid": os.getpid(), "host": socket.gethostname(), "since_s": int(time.time())}
+                # On a full disk it is held all the same, and names nobody.
+                with suppress(OSError):
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, json.dumps(told).encode())
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # The holder before has just removed it: a lock on a file without a name keeps nobody out.
+        os.close(descriptor)
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(lock: Path) -> str:
+    """Return who holds a lock, in words."""
+    try:
+        told = json.loads(lock.read_bytes())
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(told["since_s"]))
+        return f"Process {told['pid']} on {told['host']}, since {since},"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "Another process"  # it has just begun, or just ended
 
 
 def _temporary(final: Path) -> Path:

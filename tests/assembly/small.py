@@ -14,6 +14,7 @@ def small_settings(*more):
             "model.num_factors=4",
             "model.factor_regularization=5",
             "train.tangent_epochs=2",
+            "train.preset=default",
             "train.threads=1",
             *more,
         ]

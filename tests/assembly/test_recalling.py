@@ -132,6 +132,49 @@ def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monke
     assert _choose(world, trained, given={"together": 0.0}).neighbours == START.neighbours
 
 
+@pytest.mark.parametrize(
+    ("overtakes_at", "lost_at", "best"),
+    [(100, 300, 160.0), (500, 700, 640.0), (30, 50, 40.0), (12, 35, 20.0), (1e5, 1e6, 3.0)],
+)
+def test_a_weight_is_found_beyond_the_grid_where_it_is_planted(overtakes_at, lost_at, best):
+    """The query item passes the others at one weight, and ten decoys pass it at another."""
+    num_users, num_items = 40, 60
+    rng = np.random.default_rng(0)
+    plain_BV = rng.uniform(0.5, 1.0, (num_users, num_items)).astype(np.float32)
+    plain_BV[:, 0] = 0.0
+    plain_BV[:, 1:11] = -lost_at / 100
+    kind_BV = np.zeros_like(plain_BV)
+    kind_BV[:, 0] = 1 / overtakes_at
+    kind_BV[:, 1:11] = 1 / overtakes_at + 1 / 100
+    nobody = Support(user="u", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
+    scored = recalling._Scored(
+        plain_BV=plain_BV,
+        kinds={"words": kind_BV},
+        supports=[nobody] * num_users,
+        queries=[np.array([0], np.int32)] * num_users,
+    )
+    found = recalling._improved([scored], RecallWeights(words=3.0), "words", np.ones(num_items, np.bool_))
+    assert found.words == best
+
+
+def test_doubling_a_weight_ends_at_a_bound():
+    """Scores of ever rising size: each doubling brings some users more, without an end."""
+    steps = 2.0 ** np.arange(40)
+    plain_BV = np.ones((40, 30), dtype=np.float32)
+    plain_BV[:, 0] = 0.0
+    kind_BV = np.zeros_like(plain_BV)
+    kind_BV[:, 0] = 1.01 / steps
+    nobody = Support(user="u", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
+    scored = recalling._Scored(
+        plain_BV=plain_BV,
+        kinds={"words": kind_BV},
+        supports=[nobody] * 40,
+        queries=[np.array([0], np.int32)] * 40,
+    )
+    found = recalling._improved([scored], RecallWeights(), "words", np.ones(30, np.bool_))
+    assert found.words == recalling.HIGHEST
+
+
 def test_the_search_begins_with_the_posterior_where_training_users_are_believed_in(
     world, tmp_path, monkeypatch
 ):

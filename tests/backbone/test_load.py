@@ -18,8 +18,9 @@ from transformers import (
     T5Config,
 )
 
+from warmprompt.backbone.families import kind_of
 from warmprompt.backbone.hashing import hash_folder, hash_weights
-from warmprompt.backbone.load import kind_of, load_backbone, load_causal, weights_hash_of
+from warmprompt.backbone.load import load_backbone, load_causal, weights_hash_of
 from warmprompt.backbone.tiny import build_tiny, byte_tokenizer
 from warmprompt.errors import BadInputError, FetchError, UnknownNameError
 

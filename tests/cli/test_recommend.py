@@ -50,6 +50,20 @@ def test_the_language_model_need_not_run(capfd, trained_folder):
         assert capfd.readouterr().err.startswith(f"error: {words}: '--linear'. Leave out one")
 
 
+@pytest.mark.parametrize("way", [[], ["--linear"]])
+def test_exclusions_and_filters_are_the_models_own(capfd, trained_folder, way):
+    model = load(trained_folder)
+    genre = model.engine.trained.attributes.frame["genres"][model.index[model.find(LIKED)]][0]
+    command = ["recommend", str(trained_folder), "--like", LIKED, "-n", "60", "--json", *way]
+    assert run([*command, "--exclude", DISLIKED, "--filter", f"genres={genre.upper()}"]) == 0
+    items = [row["item"] for row in json.loads(capfd.readouterr().out)["ranking"]]
+    known = Known(events=[Event(item=model.find(LIKED), rating=5.0)])
+    options = {"exclude": [model.find(DISLIKED)], "filter": {"genres": genre}}
+    (expected,) = model.rank_linearly([known], 60, **options)
+    assert set(items) == set(expected.items)
+    assert 0 < len(items) < 59
+
+
 def test_a_person_reads_titles_and_times(capfd, trained_folder):
     assert run(["recommend", str(trained_folder), "--like", LIKED, "--dislike", DISLIKED, "-n", "3"]) == 0
     said = capfd.readouterr().out
@@ -113,6 +127,15 @@ def test_the_language_model_names_titles_of_the_catalogue(capfd, trained_folder)
             2,
             "error: --like: 'Star Nrth 9'. The nearest titles are: Star North",
         ),
+        (
+            ["RUN", "--exclude=Star Nrth 9"],
+            2,
+            "error: --exclude: 'Star Nrth 9'. The nearest titles are: Star",
+        ),
+        (["RUN", "--filter=genres"], 2, "error: --filter: 'genres'. Write genres=Comedy"),
+        (["RUN", "--filter=genre=x"], 2, "error: filter: 'genre'. Attributes of the items: genres."),
+        (["RUN", "--filter=genres=x"], 2, "error: filter genres: 'x'. Its values: "),
+        (["RUN", "--generate", "--filter=genres=x"], 2, "error: --generate: '--filter'. Leave out one"),
         (["RUN", "--like="], 2, "error: title: ''. Give a title."),
         (["RUN", "--like=star north", "--dislike=Star North (1960)"], 2, "error: --dislike: "),
         (["RUN", "--attribute=artist"], 2, "error: --attribute: 'artist'. Write it as occupation=artist."),

@@ -64,12 +64,7 @@ def raising(error: BaseException) -> Callable[[], object]:
         (
             ModuleNotFoundError("No module named 'sklearn.tree'", name="sklearn.tree"),
             2,
-            "error: this needs 'sklearn.tree'. Install it: pip install 'warmprompt[eval]'.\n",
-        ),
-        (
-            ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"),
-            2,
-            "error: this needs 'uvicorn'. Install it: pip install 'warmprompt[serve]'.\n",
+            "error: this needs 'sklearn.tree', which is not installed. Install it: ",
         ),
         (ModuleNotFoundError("No module named 'foo'", name="foo"), 1, "internal error: ModuleNotFoundError"),
         (SystemExit(7), 7, ""),

@@ -1,10 +1,13 @@
 """`warmprompt train`: what it makes, what it says, and what it refuses in one line."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 
 from warmprompt.cli import run
+from warmprompt.data.tables import open_dataset
 
 pytestmark = pytest.mark.usefixtures("text_home")
 
@@ -21,6 +24,10 @@ def test_a_run_is_trained_as_told(capfd, planted_folder, tmp_path):
     assert run(command) == 0
     said = capfd.readouterr()
     assert f"next: warmprompt evaluate {out}" in said.out
+    assert re.search(
+        r"budget: at most \d+ s on this machine, \d+ s of processor time \(reading texts", said.err
+    )
+    assert re.search(r" \d+ s of at most \d+, processor time \d+ s of at most \d+, ", said.out)
     assert "prompts, epoch 1 of 1: validation loss" in said.err
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["learner"] == "multitask"
@@ -30,12 +37,34 @@ def test_a_run_is_trained_as_told(capfd, planted_folder, tmp_path):
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: run folder: ")
 
 
+def test_training_says_which_preset_it_takes_and_keeps_it(capfd, planted_folder, tmp_path):
+    out = tmp_path / "run"
+    command = ["train", "--data", str(planted_folder[0]), "--out", str(out), *TINY, "--prompt-epochs=0"]
+    assert run([*command, "--tangent-epochs=0", "--set=train.batch_size=32"]) == 0
+    # 120 users of 12 to 24 events, 60 items.
+    events = open_dataset(planted_folder[0]).interactions
+    median, per_item = np.median(np.diff(events.offsets)), len(events) / 60
+    expected = (
+        f"preset: sparse (median {median:g} events per user, {per_item:.0f} per item); "
+        "--preset default|dense|dense-small overrides; given otherwise: model.num_factors, train.batch_size"
+    )
+    assert expected in capfd.readouterr().err
+    kept = json.loads((out / "manifest.json").read_text())["settings"]
+    assert (kept["train"]["preset"], kept["model"]["factor_alpha"]) == ("sparse", 20.0)
+    assert (kept["model"]["num_factors"], kept["train"]["batch_size"]) == (8, 32)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
         ([], 2, "error: Missing option '--out'. See 'warmprompt train --help'."),
         (["--out=OUT", "--data=ml-1000k"], 2, "error: data set: 'ml-1000k'. Known: ml-100k"),
         (["--out=OUT", "--learner=fomalm"], 2, "error: learner: 'fomalm'. Did you mean fomaml?"),
+        (
+            ["--out=OUT", "--preset=dens"],
+            2,
+            "error: train.preset (flag): 'dens'. It should be 'auto', 'default'",
+        ),
         (["--out=OUT", "--layers=x"], 2, "error: Invalid value for '--layers'"),
         (["--out=OUT", "--layers=0"], 2, "error: backbone.num_layers (flag): '0'."),
         (["--out=OUT", "--set=train.sede=1"], 2, "error: train.sede (--set): '1'. There is no such setting"),

@@ -23,8 +23,6 @@ from warmprompt.scoring.ranking import ranks
         # The second item is outside the catalogue: it adds nothing and still counts in the ideal.
         ([1, inf], 1, 1 / (1 + 1 / log2(3)), 1),
         ([inf, inf], 0, 0, 0),
-        # Two items in a tie at the top both have rank 2.
-        ([2, 2], 1, (2 / log2(3)) / (1 + 1 / log2(3)), 1 / 2),
     ],
 )
 def test_metrics_as_written_arithmetic(found, hit, gain, reciprocal):
@@ -51,6 +49,25 @@ def test_metrics_equal_ir_measures_on_random_rankings():
     for user in range(40):
         expected = [theirs[str(user), name] for name in ("Success@10", "nDCG@10", "RR")]
         assert ours[user] == pytest.approx(expected, abs=1e-6)  # pytrec_eval returns float32 sums
+
+
+def test_ties_put_query_items_last_in_a_list_that_ir_measures_reads():
+    """With few score levels, ours are ir_measures' numbers of the worst list that exists."""
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, 4, size=(60, 40)).astype(np.float32)
+    queries = [rng.permutation(40)[: rng.integers(1, 15)] for _ in range(60)]
+    ours = user_metrics(ranks(scores, queries))
+    qrels = [Qrel(str(user), str(item), 1) for user, query in enumerate(queries) for item in query]
+    run = []
+    for user, query in enumerate(queries):
+        worst = sorted(range(40), key=lambda item: (-scores[user, item], item in query))
+        run += [ScoredDoc(str(user), str(item), float(-place)) for place, item in enumerate(worst)]
+    theirs = {
+        (m.query_id, str(m.measure)): m.value
+        for m in ir_measures.iter_calc([Success @ 10, nDCG @ 10, RR], qrels, run)
+    }
+    expected = [[theirs[str(u), name] for name in ("Success@10", "nDCG@10", "RR")] for u in range(60)]
+    assert ours == pytest.approx(np.array(expected), abs=1e-6)  # pytrec_eval returns float32 sums
 
 
 def test_each_alone_averages_over_the_positives():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -19,13 +20,13 @@ from warmprompt.evaluation.runner import Plan, evaluate
 @pytest.fixture(scope="module")
 def results(worlds):
     """Return a small evaluation of two baselines over two seeds."""
-    return evaluate(
+    found = evaluate(
         {"itemknn": baseline("itemknn"), "toppop": baseline("toppop")},
         worlds.two_tastes(0),
         ProtocolSettings(ks=(0, 5)),
         Plan(seeds=(0, 1), product="itemknn", num_resamples=100, num_timed=2),
-        commit="abc1234",
     )
+    return replace(found, commit="abc1234")
 
 
 def test_json_and_back_changes_nothing_but_the_per_user_values(results, tmp_path):
@@ -38,7 +39,8 @@ def test_json_and_back_changes_nothing_but_the_per_user_values(results, tmp_path
 
 def test_json_rows_have_the_promised_fields(results):
     row = json.loads(to_json(results))["rows"][0]
-    assert list(row) == ["model", "protocol", "k", "seed", "metric", "value", "low", "high", "num_users"]
+    told = ["model", "protocol", "k", "seed", "metric", "value", "low", "high", "num_users", "is_product"]
+    assert list(row) == told
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not json", '{"schema": 1}', '{"schema": 1, "rows": 3}'])
@@ -70,6 +72,13 @@ def test_the_markdown_holds_every_value_and_what_it_was_made_with(results):
     for part in ("abc1234", results.content_hash, results.machine["processor"], "seeds 0, 1", "K = 5"):
         assert part in text
     assert str(results.counts[0].catalogue_size) in text
+
+
+def test_a_file_from_before_rows_of_the_product_were_marked_still_opens(results):
+    text = to_json(results)
+    before = text.replace(', "is_product": false', "").replace(', "is_product": true', "")
+    assert before != text
+    assert [row.value for row in from_json(before).rows] == [row.value for row in results.rows]
 
 
 def test_every_table_line_has_its_heads_number_of_cells(results):

@@ -147,11 +147,10 @@ def test_a_cheat_that_knows_the_query_stands_out_from_all_that_do_not(worlds):
     data = worlds.random_dataset(0, num_items=90)
     cheat = _peek(data, ProtocolSettings(ks=(0, 3)))
     found = _evaluate(data, {"cheat": cheat, "chance": _chance}, plan=replace(QUICK, product="cheat"))
-    # Ten equal scores share rank 10 (ties count against): each gains 1 / log2(11).
-    ideal = sum(1 / np.log2(place + 1) for place in range(1, 11))
+    # Its ten query items tie above all others: one after another they take the first ten places.
     for k in (0, 3):
         assert _value(found, "cheat", k, "HR@10") == 1
-        assert _value(found, "cheat", k) == pytest.approx(10 / np.log2(11) / ideal)
+        assert _value(found, "cheat", k) == pytest.approx(1)
         assert _value(found, "chance", k) < 0.3
     (row,) = [row for row in found.differences if (row.k, row.metric) == (3, "NDCG@10")]
     assert row.low > 0.3
@@ -188,6 +187,37 @@ def test_differences_are_paired_and_corrected_over_the_table(worlds):
     assert cells["toppop", 0, "NDCG@10"].p_holm == 1  # without history both are popularity
     assert row.best
     assert not cells["constant", 5, "NDCG@10"].best
+
+
+def test_the_product_in_another_form_is_never_the_best_baseline(worlds):
+    """EASE is better than popularity at K = 5, and is told to be a form of the product."""
+    found = evaluate(
+        {"itemknn": baseline("itemknn"), "ease": baseline("ease", l2=50.0), "toppop": baseline("toppop")},
+        worlds.two_tastes(1), ProtocolSettings(ks=(5,)),
+        Plan(product="itemknn", variants=("ease",), num_resamples=50, num_timed=1),
+    )  # fmt: skip
+    assert _value(found, "ease", 5) > _value(found, "toppop", 5)
+    assert {row.baseline for row in found.differences if row.best} == {"toppop"}
+    assert {row.baseline for row in found.differences if row.is_product} == {"ease"}
+    assert {row.model for row in found.rows if row.is_product} == {"itemknn", "ease"}
+    assert {row.model for row in found.rows if not row.is_product} == {"toppop"}
+
+
+def test_every_batch_of_tested_users_is_handed_on_with_its_scores(worlds):
+    handed = []
+    evaluate(
+        {"chance": lambda: Fixed(_chance)}, worlds.random_dataset(0), ProtocolSettings(ks=(0, 3)),
+        Plan(product="chance", num_resamples=10, num_timed=1, batch=5),
+        on_scores=lambda label, task, cases, scores_BV: handed.append((label, task.seed, cases, scores_BV)),
+    )  # fmt: skip
+    task = build_task(worlds.random_dataset(0), ProtocolSettings(ks=(0, 3)), seed=0)
+    users = [(case.k, case.support.user) for *_, cases, _ in handed for case in cases]
+    # Each tested user once per K; validation users, on whom the best baseline is chosen, are not among them.
+    assert users == [(k, case.support.user) for k in (0, 3) for case in task.cases[k]]
+    for label, seed, cases, scores_BV in handed:
+        assert (label, seed) == ("chance", 0)
+        wanted = [_chance(case.support, scores_BV.shape[1]) for case in cases]
+        np.testing.assert_allclose(scores_BV, np.array(wanted, dtype=np.float32))
 
 
 def test_costs_count_parameters_and_time_at_ten_events_or_fewer(worlds):
@@ -262,9 +292,10 @@ def test_wrong_plans_are_refused(wrong):
         Plan(**wrong)
 
 
-def test_an_unknown_product_is_refused(worlds):
-    with pytest.raises(UnknownNameError, match="product"):
-        _evaluate(worlds.random_dataset(0), {"chance": _chance}, plan=Plan(product="chanc"))
+@pytest.mark.parametrize("wrong", [{"product": "chanc"}, {"product": "chance", "variants": ("chanc",)}])
+def test_an_unknown_product_is_refused(worlds, wrong):
+    with pytest.raises(UnknownNameError, match="product: 'chanc'"):
+        _evaluate(worlds.random_dataset(0), {"chance": _chance}, plan=Plan(**wrong))
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,18 @@ def test_the_best_baseline_is_the_best_on_validation_users_and_not_the_blend(pla
         assert values[one.other] == max(values.values())
 
 
+def test_no_row_of_the_product_is_the_best_baseline(plan, gathered):
+    """The row compared, and any row without a baseline's name: the product adapted, linear or not adapted."""
+    assert "ease" not in candidates(plan, gathered)
+    assert "itemknn" in candidates(plan, gathered)
+    linear = [
+        replace(spec, baseline=None, linear=True) if spec.name == "itemknn" else spec
+        for spec in gathered.table.models
+    ]
+    table = replace(gathered.table, models=tuple(linear))
+    assert "itemknn" not in candidates(plan, replace(gathered, table=table))
+
+
 def test_a_gain_is_the_difference_of_the_means_and_its_percentage(plan, gathered):
     for one in headline(plan, gathered, num_resamples=200):
         ours = mean_of(gathered, "ease", one.k, one.metric)

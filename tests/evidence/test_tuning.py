@@ -14,7 +14,8 @@ from warmprompt.errors import BadInputError
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
-from warmprompt.evidence.tuning import mean_ndcg_on, tune_baseline, tuning_page
+from warmprompt.evaluation.validating import mean_ndcg_on
+from warmprompt.evidence.tuning import tune_baseline, tuning_page
 
 
 def test_the_objective_is_ndcg_on_validation_users_averaged_over_k(data_name):

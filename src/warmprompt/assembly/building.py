@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from warmprompt.assembly.watching import Watch
-from warmprompt.backbone.load import Backbone, load_backbone
-from warmprompt.backbone.prompt import init_prompt
+from warmprompt.backbone.load import Backbone, check_backbone, load_backbone
+from warmprompt.backbone.prompt import check_room, init_prompt
 from warmprompt.backbone.readout import (
     ReadOutSize,
     fit_read_out,
@@ -45,6 +45,8 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
+# Settings of training that decide nothing of what is learned.
+_HOW = {"preset", "save_every", "threads"}
 # Settings that came later, and the values at which runs from before they existed stay what they are.
 _LATER = {
     "words_weight": 0,
@@ -81,11 +83,11 @@ def build_start(
     seed = settings.train.seed
     if not len(training.interactions):
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
-    items, constants = initial_items(
-        training, _item_vectors(settings, training, watch), _item_start(settings), seed=seed
-    )
     backbone = open_backbone(settings, second_order=learner.needs_second_order)
     device = str(backbone.device)
+    items, constants = initial_items(
+        training, _item_vectors(settings, training, watch), item_start_of(settings), seed=seed
+    )
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
     validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
     prompt_PH = init_prompt(
@@ -152,6 +154,21 @@ def build_start(
     )
 
 
+def check_backbones(settings: Settings) -> None:
+    """Refuse language models that cannot work, from their configurations, before anything is read.
+
+    Raises:
+        UnknownNameError, BadInputError, FetchError: A model, its read-out depth or the prompt's length.
+    """
+    backbone = settings.backbone
+    max_tokens = check_backbone(backbone.name, num_layers=backbone.num_layers)
+    check_room(settings.prompt.length, max_tokens, backbone.name)
+    for field in ("item_text", "user_text"):
+        name = getattr(backbone, field)
+        if name is not None:
+            check_backbone(name, field=f"backbone.{field}")
+
+
 def open_backbone(settings: Settings, *, second_order: bool = False) -> Backbone:
     """Load the backbone that the settings name, fetching a known one on first use."""
     return load_backbone(
@@ -202,11 +219,11 @@ def plan_of(settings: Settings) -> Plan:
 def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings that decide what is learned.
 
-    Left out are evaluation, where the data lie (their hash counts), how often to save and on how many
-    threads.
+    Left out are evaluation, where the data lie (their hash counts), the preset's name (its values count), how
+    often to save and on how many threads.
     """
     values = to_mapping(settings)
-    train = {key: value for key, value in values["train"].items() if key not in {"save_every", "threads"}}
+    train = {key: value for key, value in values["train"].items() if key not in _HOW}
     device = {key: value for key, value in values["backbone"].items() if key != "device"}
     model = {key: value for key, value in values["model"].items() if not _is_as_before(key, value)}
     left_out = {"data", "evaluate"}
@@ -251,7 +268,8 @@ def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:
     return torch.stack([vector_of[text] for text in texts])
 
 
-def _item_start(settings: Settings) -> ItemStart:
+def item_start_of(settings: Settings) -> ItemStart:
+    """Return how item vectors start."""
     model = settings.model
     return ItemStart(
         num_factors=model.num_factors,

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.training import open_data, settings_of
+from warmprompt.assembly.tuning import FAIR, Chosen, choose_settings, default_budget_s, fair_baselines
 from warmprompt.assembly.watching import Watch, ignore
-from warmprompt.backbone.text import embed_texts
 from warmprompt.backbone.threads import use_threads
 from warmprompt.baselines.registry import baseline
-from warmprompt.baselines.tuned import tuned_settings
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.evaluation.cases import Case
+from warmprompt.evaluation.lists import FurtherMetrics, metric_names
 from warmprompt.evaluation.plot import plot_metrics
-from warmprompt.evaluation.protocols import ProtocolSettings
+from warmprompt.evaluation.protocols import ProtocolSettings, Task
 from warmprompt.evaluation.report import render_markdown
-from warmprompt.evaluation.results import Results, save_results
-from warmprompt.evaluation.runner import Plan, Progress, evaluate
-from warmprompt.files import write_atomic
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.evaluation.results import Results, Tuning, save_results
+from warmprompt.evaluation.runner import OnScores, Plan, Progress, evaluate
+from warmprompt.evaluation.trec import TrecFiles
+from warmprompt.files import new_folder, write_atomic
+from warmprompt.meta.checkpoint import Trained, load_trained
 from warmprompt.settings import EvaluateSettings
-from warmprompt.types import Ranker
-
-PRODUCT = "warmprompt"
+from warmprompt.types import Floats, Ranker
 
 
 def evaluate_run(
@@ -37,6 +36,7 @@ def evaluate_run(
     options: EvaluateSettings | None = None,
     *,
     out: Path | str | None = None,
+    trec: Path | str | None = None,
     dataset: Dataset | None = None,
     watch: Watch = ignore,
 ) -> Results:
@@ -49,6 +49,7 @@ def evaluate_run(
         folder: A finished run.
         options: Protocol, K, seeds, baselines; the run's own settings by default.
         out: Where the rows go as JSON; `report.md` and `metrics.png` are written beside it.
+        trec: New folder for TREC run and qrels files.
         dataset: Instead of the one that the run's settings name.
         watch: Told what begins, and how far it is.
 
@@ -61,49 +62,43 @@ def evaluate_run(
     trained = load_trained(folder)
     settings = settings_of(trained)
     options = options or settings.evaluate
-    protocol = ProtocolSettings(
-        protocol=options.protocol,
-        ks=options.k,
-        candidates=options.candidates,
-        reading=options.reading,
-        min_rating=options.min_rating,
-        attributes=options.attributes,
-    )
-    plan = Plan(seeds=options.seeds or (settings.train.seed,), product=PRODUCT)
-    for name in options.baselines:
+    protocol = _protocol_of(options)
+    plan = Plan(seeds=options.seeds or (settings.train.seed,))
+    for name in options.baselines or ():
         baseline(name)  # refuses an unknown one before anything else
+    further = FurtherMetrics(metric_names(options.metrics), candidates=options.candidates)
     out = None if out is None else _writable(Path(out))
-    dataset = dataset or open_data(settings, watch=watch)
-    factories = {name: baseline(name, **_settings_of(name, dataset)) for name in options.baselines}
-    _check_data(dataset, trained.manifest["data"])
-    use_threads(settings.train.threads)
     train_s: dict[int, float] = {}
-    ranker = PromptRanker(
-        folder=folder, settings=settings, dataset=dataset, watch=watch, on_fit=train_s.__setitem__
-    )
-    own = [
-        ranker,
-        *([replace(ranker, linear=True)] if options.linear else []),
-        replace(ranker, adapted=False),
-    ]
-    rankers: dict[str, Callable[[], Ranker]] = {
-        **{one.name: partial(_same, one) for one in own},
-        **factories,
-    }
-    results = evaluate(
-        rankers,
-        dataset,
-        protocol,
-        plan,
-        commit=f"warmprompt {version('warmprompt')}",
-        progress=lambda progress: watch(_line(progress)),
-    )
+    with _trec_files(trec, options.candidates) as ranked:
+        dataset = dataset or open_data(settings, watch=watch)
+        _check_data(dataset, trained.manifest["data"])
+        use_threads(settings.train.threads)
+        chosen = _baselines_of(trained, options, dataset, folder / "tuning", watch)
+        own = _own_rows(
+            PromptRanker(
+                folder=folder, settings=settings, dataset=dataset, watch=watch, on_fit=train_s.__setitem__
+            ),
+            linear=options.linear,
+        )
+        product, *variants = own
+        results = evaluate(
+            own | {name: baseline(name, **given) for name, given in chosen.settings.items()},
+            dataset,
+            protocol,
+            replace(plan, product=product, variants=tuple(variants)),
+            on_scores=_each(further, *ranked),
+            progress=lambda progress: watch(_line(progress)),
+        )
     # What was loaded took training all the same.
-    ours = {one.name for one in own}
-    costs = [
-        replace(cost, fit_s=train_s[cost.seed]) if cost.model in ours else cost for cost in results.costs
-    ]
-    results = replace(results, costs=tuple(costs))
+    costs = [replace(cost, fit_s=train_s[cost.seed]) if cost.model in own else cost for cost in results.costs]
+    results = replace(
+        results,
+        costs=tuple(costs),
+        rows=(*results.rows, *further.rows(protocol.label, own=own)),
+        commit=f"warmprompt {version('warmprompt')}",
+        baselines=chosen.rows,
+        tuning=chosen.tuning,
+    )
     if out is not None:
         save_results(results, out)
         write_atomic(out.with_name("report.md"), render_markdown(results).encode())
@@ -111,10 +106,57 @@ def evaluate_run(
     return results
 
 
-def _settings_of(name: str, dataset: Dataset) -> dict[str, Any]:
-    """Return a baseline's tuned settings; the one that compares texts by embedding is handed the vectors."""
-    vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if name == "content-vectors" else {}
-    return {**tuned_settings(dataset.name, name), **vectors}
+def _protocol_of(options: EvaluateSettings) -> ProtocolSettings:
+    return ProtocolSettings(
+        protocol=options.protocol,
+        ks=options.k,
+        candidates=options.candidates,
+        reading=options.reading,
+        min_rating=options.min_rating,
+        attributes=options.attributes,
+    )
+
+
+def _baselines_of(
+    trained: Trained, options: EvaluateSettings, dataset: Dataset, folder: Path, watch: Watch
+) -> Chosen:
+    """Return what the run is compared with, its settings searched where there is a budget for that."""
+    names = options.baselines
+    if names is None:
+        names = fair_baselines(dataset.num_items)
+        if left_out := [name for name in FAIR if name not in names]:
+            watch(f"left out, as the fit would take too much memory: {', '.join(left_out)}")
+    budget_s = options.tune_budget
+    if budget_s is None:
+        budget_s = default_budget_s(dataset, trained.manifest)
+    seed = settings_of(trained).train.seed
+    tuning = Tuning(budget_s=budget_s, seed=seed, ks=options.k, num_users=0)
+    return choose_settings(names, dataset, _protocol_of(options), tuning, folder=folder, watch=watch)
+
+
+def _own_rows(ranker: PromptRanker, *, linear: bool) -> dict[str, Callable[[], Ranker]]:
+    """Return the product's rows by label: as it is, in the linear response where asked for, not adapted."""
+    variants = [replace(ranker, linear=True)] if linear else []
+    every = [ranker, *variants, replace(ranker, adapted=False)]
+    return {one.name: partial(_same, one) for one in every}
+
+
+@contextmanager
+def _trec_files(folder: Path | str | None, candidates: str) -> Iterator[tuple[TrecFiles, ...]]:
+    """Yield what writes TREC files into a folder that is there whole, or not at all; nothing without one."""
+    if folder is None:
+        yield ()
+        return
+    with new_folder(Path(folder)) as temp:
+        yield (TrecFiles(temp, candidates=candidates),)
+
+
+def _each(*observers: OnScores) -> OnScores:
+    def tell(label: str, task: Task, cases: Sequence[Case], scores_BV: Floats) -> None:
+        for observer in observers:
+            observer(label, task, cases, scores_BV)
+
+    return tell
 
 
 def _same(ranker: Ranker) -> Ranker:

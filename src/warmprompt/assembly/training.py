@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from warmprompt.assembly.budget import budget_of
 from warmprompt.assembly.building import (
     build_start,
+    check_backbones,
     drawing_of,
     plan_of,
     settings_that_matter,
@@ -25,7 +27,9 @@ from warmprompt.assembly.building import (
 )
 from warmprompt.assembly.naming import learn_named_genres
 from warmprompt.assembly.newcomers import place_new_items
+from warmprompt.assembly.presets import preset_line, settled
 from warmprompt.assembly.recalling import believe, believes, choose_weights, given_weights
+from warmprompt.assembly.run_folder import alone_in, check_place, finished_run, prepare
 from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.load import Backbone, weights_hash_of
 from warmprompt.backbone.threads import use_threads
@@ -35,10 +39,9 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.data.verbalise import item_texts
-from warmprompt.errors import BadInputError, IntegrityError
+from warmprompt.errors import BadInputError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.checkpoint import (
-    MANIFEST,
     STATE,
     Trained,
     load_state,
@@ -53,8 +56,6 @@ from warmprompt.scoring.memory import NOTHING, remember
 from warmprompt.settings import Settings, from_mapping, to_mapping
 
 _ELAPSED = Path("training", "elapsed.json")
-_OURS = {MANIFEST, "model.safetensors", "items.parquet", "training", "tensorboard"}
-_RESULTS = {"results.json", "report.md", "metrics.png"}
 
 
 def train_run(
@@ -66,6 +67,8 @@ def train_run(
     overwrite: bool = False,
 ) -> Trained:
     """Train a model on the users of split `settings.train.seed` and store it in a folder.
+
+    The preset that the settings name, or that the data set's density chooses, fills in what nobody has set.
 
     A folder whose training was interrupted is gone on with and ends in the same bits; one that holds
     the finished run of the same settings is returned as it is.
@@ -83,7 +86,10 @@ def train_run(
         WarmpromptError: Anything else that does not fit, or a fault.
     """
     learner_of(settings.learner.name)
+    check_backbones(settings)
     dataset = dataset or open_data(settings, watch=watch)
+    asked, settings = settings, settled(settings, dataset)
+    watch(preset_line(asked, settings, dataset))
     split = split_dataset(dataset, seed=settings.train.seed)
     training, validation = take_users(dataset, split.train), take_users(dataset, split.validation)
     return fit_run(settings, training, validation, Path(out), watch=watch, overwrite=overwrite)
@@ -100,28 +106,53 @@ def fit_run(
 ) -> Trained:
     """Train on exactly these users and store the run; arguments and errors as `train_run`."""
     use_threads(settings.train.threads)
-    begun_s = time.monotonic()
     identity = _identity(settings, training, validation)
-    finished = _prepare(folder, identity, overwrite=overwrite)
-    if finished is not None:
-        watch(f"{folder} holds this run already; nothing to train")
-        return finished
-    _check_users(training, validation)
-    weighs_users = believes(settings.model, training)
-    _probe(folder)
+    check_place(folder)
+    finished = finished_run(folder, identity)
+    if finished is None:
+        _check_users(training, validation)
+        believes(settings.model, training)
+        with alone_in(folder):
+            # Looked at again, now that nobody else trains into it.
+            finished = prepare(folder, identity, overwrite=overwrite)
+            if finished is None:
+                return _train_into(folder, settings, training, validation, identity=identity, watch=watch)
+    watch(f"{folder} holds this run already; nothing to train")
+    return finished
+
+
+def _train_into(
+    folder: Path,
+    settings: Settings,
+    training: Dataset,
+    validation: Dataset,
+    *,
+    identity: dict[str, Any],
+    watch: Watch,
+) -> Trained:
+    """Train, or go on with training, in a folder that is this process's own."""
+    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     learner = learner_of(settings.learner.name)
+    budget = None if watch is ignore else budget_of(settings, training, validation, learner=learner)
+    if budget is not None:
+        watch(budget.line())
     device = settings.backbone.device
     saved = load_state(folder / STATE, identity=identity, device=device)
     start = build_start(settings, training, validation, learner=learner, watch=watch)
     state = saved or start_training(learner, start.params)
-    elapsed_s = _elapsed(folder) if saved else 0.0
+    elapsed = _elapsed(folder) if saved else {}
     if saved:
         watch(f"going on after {_where(saved)}")
 
+    def spent() -> dict[str, float]:
+        return {
+            "train_s": elapsed.get("train_s", 0.0) + time.monotonic() - begun_s,
+            "train_cpu_s": elapsed.get("train_cpu_s", 0.0) + time.process_time() - begun_cpu_s,
+        }
+
     def save(now: TrainState) -> None:
         save_state(folder / STATE, now, identity=identity)
-        spent_s = elapsed_s + time.monotonic() - begun_s
-        write_atomic(folder / _ELAPSED, json.dumps({"train_s": spent_s}).encode())
+        write_atomic(folder / _ELAPSED, json.dumps(spent()).encode())
 
     with writing_to(folder / "tensorboard"), write_scalars(folder / "tensorboard") as write:
         state = train(
@@ -168,7 +199,7 @@ def fit_run(
         alike_share=settings.model.alike_share,
         kappa=settings.model.memory_kappa,
     )
-    if weighs_users:
+    if believes(settings.model, training):
         believed = believe(trained, training, no_text_T=start.material.features[""])
         memory = replace(memory, believed=believed)
     recall = choose_weights(
@@ -189,8 +220,10 @@ def fit_run(
         trained = replace(trained, memory=memory, recall=recall)
     watch("learning what genres are called")
     trained = learn_named_genres(trained, start.material, seed=settings.train.seed)
-    spent = {"train_s": elapsed_s + time.monotonic() - begun_s, "peak_memory_mb": peak_memory_mb()}
-    save_trained(folder, replace(trained, manifest={**trained.manifest, **spent}))
+    cost: dict[str, Any] = {**spent(), "peak_memory_mb": peak_memory_mb()}
+    if budget is not None:
+        cost["budget"] = budget.as_json()
+    save_trained(folder, replace(trained, manifest={**trained.manifest, **cost}))
     shutil.rmtree(folder / "training", ignore_errors=True)
     return load_trained(folder, device=device)
 
@@ -224,29 +257,6 @@ def _recalls_words(settings: Settings) -> bool:
     return settings.backbone.item_text is not None and (model.words_weight != 0 or model.alike_share > 0)
 
 
-def _prepare(folder: Path, identity: dict[str, Any], *, overwrite: bool) -> Trained | None:
-    """Return the finished run where this very one lies there; else see that the folder may be used."""
-    if folder.is_file():
-        raise BadInputError(field="run folder", value=folder, remedy="It is a file; name another place.")
-    if not folder.is_dir():
-        return None
-    _refuse_foreign(folder)
-    if (folder / MANIFEST).is_file():
-        finished = _finished(folder, overwrite=overwrite)
-        if finished is not None and finished.manifest.get("identity") == identity:
-            return finished
-        if not overwrite:
-            raise BadInputError(
-                field="run folder",
-                value=folder,
-                remedy=f"It holds a finished run{_difference(finished, identity)}; name another place, or "
-                "add --overwrite.",
-            )
-    if overwrite:
-        _clear(folder)
-    return None
-
-
 def _check_users(training: Dataset, validation: Dataset) -> None:
     """Refuse data without anybody to learn from, or to judge by: a user needs an event for each side."""
     for part, view in (("training", training), ("validation", validation)):
@@ -256,70 +266,6 @@ def _check_users(training: Dataset, validation: Dataset) -> None:
                 value=view.name,
                 remedy=f"None of its {view.num_users} {part} users has two events or more; give more users.",
             )
-
-
-def _probe(folder: Path) -> None:
-    """Refuse a place that cannot be written to before time is spent; leave it as it was."""
-    existed = folder.exists()
-    try:
-        with writing_to(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        remedy = "No folder can be made there; name another place."
-        raise BadInputError(field="output folder", value=folder, remedy=remedy) from None
-    if not existed:
-        folder.rmdir()
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with anything in it that no run leaves there, such as a data set."""
-    foreign = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name not in _OURS | _RESULTS and not path.name.startswith((".", "seed-"))
-    )
-    if foreign:
-        raise BadInputError(
-            field="run folder",
-            value=folder,
-            remedy=f"It holds something else ({', '.join(foreign[:3])}); name another place.",
-        )
-
-
-def _finished(folder: Path, *, overwrite: bool) -> Trained | None:
-    """Return the run, or None where it is damaged and is to be overwritten anyway."""
-    try:
-        return load_trained(folder)
-    except IntegrityError:
-        if overwrite:
-            return None
-        raise
-
-
-def _clear(folder: Path) -> None:
-    """Remove a run, its manifest first, so that what is left of an interrupted removal is no run."""
-    with writing_to(folder):
-        for name in (MANIFEST, *sorted(_OURS | _RESULTS), *(path.name for path in folder.glob("seed-*"))):
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _difference(finished: Trained | None, identity: dict[str, Any]) -> str:
-    """Return in words the first thing in which a finished run differs from the wanted one."""
-    told = finished.manifest.get("identity") if finished else None
-    if not isinstance(told, dict):
-        return ""
-    for section, values in identity["settings"].items():
-        for key, value in values.items():
-            before = told.get("settings", {}).get(section, {}).get(key)
-            if before != value:
-                return f" of other settings ({section}.{key} is {before}, not {value})"
-    parts = ("data", "users", "backbone", "user_text")
-    other = next((key for key in parts if told.get(key) != identity[key]), None)
-    return f" of other {other}" if other else ""
 
 
 def _manifest(
@@ -376,9 +322,9 @@ def _where(state: TrainState) -> str:
     return f"stage {state.stage + 1}, epoch {state.epoch}, batch {state.batch}"
 
 
-def _elapsed(folder: Path) -> float:
-    """Return the seconds that earlier, interrupted runs took; 0 where that was not kept."""
+def _elapsed(folder: Path) -> dict[str, float]:
+    """Return the seconds that earlier, interrupted runs took; nothing where that was not kept."""
     try:
-        return float(json.loads((folder / _ELAPSED).read_text())["train_s"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+        return {name: float(value) for name, value in json.loads((folder / _ELAPSED).read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

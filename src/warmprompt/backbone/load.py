@@ -6,7 +6,7 @@ is the hidden state after the last layer kept. B is texts, T tokens, H width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 from weakref import WeakValueDictionary
@@ -22,13 +22,17 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
 
 from warmprompt.backbone.catalogue import KNOWN, Kind
-from warmprompt.backbone.fetch import read_manifest, resolve_folder
+from warmprompt.backbone.families import (
+    Attention,
+    check_depth,
+    cut_layers,
+    prove,
+    shape_of,
+    shorten_config,
+)
+from warmprompt.backbone.fetch import config_folder, read_manifest, resolve_folder
 from warmprompt.backbone.hashed_files import MANIFEST
 from warmprompt.backbone.hashing import hash_folder, hash_weights
 from warmprompt.backbone.quiet import quiet
@@ -38,13 +42,10 @@ from warmprompt.types import short_repr
 
 Dtype = Literal["float32", "bfloat16"]
 Device = Literal["cpu", "cuda"]
-Attention = Literal["sdpa", "eager"]
 
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Backbones that pickles were opened with: a worker that is sent a model per task opens its weights once.
 _IN_USE: WeakValueDictionary[tuple[tuple[str, Any], ...], Backbone] = WeakValueDictionary()
-_LAYER_LISTS = ("layers", "encoder.layer", "h", "block", "blocks")
-_FINAL_NORMS = ("norm", "final_norm", "ln_f", "final_layernorm", "final_layer_norm")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,12 +59,14 @@ class Backbone:
             gradient. Its `last_hidden_state` is the hidden state after `num_layers` layers; the final
             norm is applied only when all layers are kept.
         tokenizer: With the special tokens the model was trained with (`tokenizer(text)` adds them).
-        hidden_size: Width H.
+        hidden_size: Width H of the hidden states; a family may have embeddings of another width.
         num_layers: Layers kept.
         total_layers: Layers the model has on disk.
+        max_tokens: Tokens that the model can tell apart in one input; None without such a limit.
         dtype: Of the weights in memory.
         device: Where they lie.
-        attention: `eager` can be differentiated twice everywhere, `sdpa` is faster.
+        attention: `eager` can be differentiated twice everywhere, `sdpa` is faster; some families have
+            `eager` alone.
         weights_hash: SHA-256 over names and bytes of all weights at rest, whatever was cut or cast.
         trained: False for the random models that only tests should use.
     """
@@ -75,6 +78,7 @@ class Backbone:
     hidden_size: int
     num_layers: int
     total_layers: int
+    max_tokens: int | None
     dtype: torch.dtype
     device: torch.device
     attention: Attention
@@ -95,7 +99,7 @@ class Backbone:
         return _reopened, (tuple(arguments.items()), self.weights_hash)
 
     def embed(self, ids_BT: Tensor) -> Tensor:
-        """Return the input embeddings of token ids, (B, T, H), with the scaling that the model expects.
+        """Return the input embeddings of token ids, (B, T, E), with the scaling that the model expects.
 
         Encoders add positions and segments inside the model, also to embeddings passed in.
         """
@@ -119,46 +123,52 @@ def load_backbone(
         num_layers: Keep the first n layers, at least 1; None keeps all. Only their weights are read.
         dtype: Type of the weights in memory.
         device: `cpu` or `cuda`.
-        attention: `eager` for exact second derivatives.
+        attention: `eager` for exact second derivatives; what the family has where it has no `sdpa`.
         home: Cache folder; see `fetch.cache_home`.
 
     Raises:
         UnknownNameError: The name is none of the three.
-        BadInputError: A setting is out of range, or the model is neither a causal language model nor
-            an encoder.
+        BadInputError: A setting is out of range, or the model's family cannot be used; see `families`.
         FetchError, IntegrityError, StorageError: See `fetch.get_backbone`.
     """
     _check_settings(dtype=dtype, device=device, attention=attention)
     if _is_random(name):
         whole, tokenizer = build_tiny(KNOWN[name].kind, attention=attention)
         model, weights_hash = cast("PreTrainedModel", whole.base_model), hash_weights(whole)
-        total = int(model.config.num_hidden_layers)
-        kept = _check_num_layers(num_layers, total, name)
+        shape = replace(shape_of(model.config, name), attention=attention)
+        kept = check_depth(num_layers, shape.num_layers, name)
+        if kept < shape.num_layers:
+            cut_layers(model, kept)
     else:
+        check_backbone(name, num_layers=num_layers)
         folder = resolve_folder(name, home=home)
-        weights_hash = weights_hash_of(name, home=home)
         with quiet():
             config = _config_of(folder)
-            total = int(config.num_hidden_layers)
-            kept = _check_num_layers(num_layers, total, name)
-            _shorten_config(config, kept)
-            model = _from_folder(AutoModel, folder, config=config, dtype=dtype, attention=attention)
+            shape = shape_of(config, name, attention=attention)
+            kept = check_depth(num_layers, shape.num_layers, name)
+            weights_hash = weights_hash_of(name, home=home)
             tokenizer = _tokenizer_of(folder)
-    kind = KNOWN[name].kind if name in KNOWN else kind_of(model.config, name)
-    if kept < total:
-        cut_layers(model, kept)
+            shorten_config(config, kept)
+            model = _from_folder(AutoModel, folder, config=config, dtype=dtype, attention=shape.attention)
+        if kept < shape.num_layers:
+            cut_layers(model, kept)
     _freeze(model, dtype=dtype, device=device)
+    if name in KNOWN:
+        kind, width = KNOWN[name].kind, KNOWN[name].hidden_size
+    else:
+        kind, width = shape.kind, prove(model, kind=shape.kind, name=name, cut=kept < shape.num_layers)
     return Backbone(
         name=name,
         kind=kind,
         model=model,
         tokenizer=tokenizer,
-        hidden_size=int(model.config.hidden_size),
+        hidden_size=width,
         num_layers=kept,
-        total_layers=total,
+        total_layers=shape.num_layers,
+        max_tokens=shape.max_tokens,
         dtype=_DTYPES[dtype],
         device=torch.device(device),
-        attention=attention,
+        attention=shape.attention,
         weights_hash=weights_hash,
         trained=name not in KNOWN or KNOWN[name].trained,
     )
@@ -180,6 +190,32 @@ def _reopened(arguments: tuple[tuple[str, Any], ...], weights_hash: str) -> Back
         )
     _IN_USE[arguments] = backbone
     return backbone
+
+
+def check_backbone(name: str, *, num_layers: int | None = None, field: str = "backbone") -> int | None:
+    """Refuse a backbone that cannot work, or a depth that it does not have, from its configuration alone.
+
+    Args:
+        name: As in `load_backbone`. A known name is not fetched.
+        num_layers: As in `load_backbone`.
+        field: The setting that names it, for the error.
+
+    Returns:
+        How many tokens the model can tell apart in one input; None without such a limit.
+
+    Raises:
+        UnknownNameError, BadInputError, FetchError: As `load_backbone`.
+    """
+    if name in KNOWN:
+        check_depth(num_layers, KNOWN[name].num_layers, name)
+        return None
+    try:
+        with quiet():
+            shape = shape_of(_config_of(config_folder(name)), name)
+    except BadInputError as error:
+        raise BadInputError(field=field, value=error.value, remedy=error.remedy) from error
+    check_depth(num_layers, shape.num_layers, name)
+    return shape.max_tokens
 
 
 def load_causal(
@@ -205,10 +241,11 @@ def load_causal(
         folder = resolve_folder(name, home=home)
         with quiet():
             config = _config_of(folder)
-            if kind_of(config, name) != "decoder":
+            shape = shape_of(config, name, attention=attention)
+            if shape.kind != "decoder":
                 raise _not_causal(name)
             model = _from_folder(
-                AutoModelForCausalLM, folder, config=config, dtype=dtype, attention=attention
+                AutoModelForCausalLM, folder, config=config, dtype=dtype, attention=shape.attention
             )
             tokenizer = _tokenizer_of(folder)
     _freeze(model, dtype=dtype, device=device)
@@ -225,66 +262,9 @@ def weights_hash_of(name: str, *, home: Path | None = None) -> str:
     return hash_folder(folder)
 
 
-def kind_of(config: PreTrainedConfig, name: str) -> Kind:
-    """Tell a causal language model from an encoder by its configuration.
-
-    Raises:
-        BadInputError: Neither, such as an encoder-decoder.
-    """
-    architectures = config.architectures or []
-    if not config.is_encoder_decoder:
-        if any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in architectures):
-            return "decoder"
-        if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-            return "encoder"
-        if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-            return "decoder"
-    raise BadInputError(
-        field="backbone",
-        value=f"{name} ({config.model_type})",
-        remedy="Name a causal language model or an encoder of the BERT kind.",
-    )
-
-
-def cut_layers(model: PreTrainedModel, num_layers: int) -> None:
-    """Keep the first layers of a base model, in place, and drop the norm after the last one.
-
-    Raises:
-        BadInputError: The model's list of layers is not where models of its kind have it.
-    """
-    for path in _LAYER_LISTS:
-        owner, _, attribute = path.rpartition(".")
-        parent = _submodule(model, owner)
-        layers = getattr(parent, attribute, None)
-        if isinstance(layers, nn.ModuleList):
-            setattr(parent, attribute, layers[:num_layers])
-            break
-    else:
-        raise BadInputError(
-            field="num_layers", value=type(model).__name__, remedy="Use all layers: this model cannot be cut."
-        )
-    _shorten_config(model.config, num_layers)
-    for attribute in _FINAL_NORMS:
-        if isinstance(getattr(model, attribute, None), nn.Module):
-            setattr(model, attribute, nn.Identity())
-
-
-def _submodule(model: nn.Module, path: str) -> nn.Module | None:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        return None
-
-
-def _shorten_config(config: PreTrainedConfig, num_layers: int) -> None:
-    config.num_hidden_layers = num_layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:num_layers]
-
-
 def _config_of(folder: Path) -> PreTrainedConfig:
     try:
-        return cast("PreTrainedConfig", AutoConfig.from_pretrained(folder))
+        return cast("PreTrainedConfig", AutoConfig.from_pretrained(folder, trust_remote_code=False))
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(
             field="backbone",
@@ -324,9 +304,10 @@ def _from_folder(
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(folder))
+        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_tokenizer(folder, error) from error
+    tokenizer = cast("PreTrainedTokenizerBase", made)
     # Where the files are missing, the library makes up one that knows special tokens alone.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise _no_tokenizer(folder, "no tokenizer")
@@ -349,15 +330,6 @@ def _freeze(model: PreTrainedModel, *, dtype: Dtype, device: Device) -> None:
 
 def _is_random(name: str) -> bool:
     return name in KNOWN and not KNOWN[name].trained
-
-
-def _check_num_layers(num_layers: int | None, total: int, name: str) -> int:
-    if num_layers is None:
-        return total
-    if not 1 <= num_layers <= total:
-        remedy = f"Choose 1 to {total} for {name} (--layers)."
-        raise BadInputError(field="num_layers", value=num_layers, remedy=remedy)
-    return num_layers
 
 
 def _check_settings(*, dtype: str, device: str, attention: str) -> None:

@@ -1,6 +1,6 @@
 """Soft prompts: a few vectors that stand beside the token embeddings of a frozen model.
 
-P is prompt vectors, H the model's hidden width.
+P is prompt vectors, H the width of the model's embeddings.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from warmprompt.backbone.forward import MAX_TEXT_TOKENS
 from warmprompt.backbone.load import Backbone
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
@@ -29,12 +30,14 @@ def init_prompt(backbone: Backbone, *, length: int, init: PromptInit, text: str 
         seed: Of the draw.
 
     Raises:
-        BadInputError: `length` below 1, or init `text` without a text.
+        BadInputError: `length` below 1 or beyond what the model can read at once, or init `text` without
+            a text.
 
     Source: Lester, Al-Rfou & Constant 2021, section 3.1.
     """
     if length < 1:
         raise BadInputError(field="prompt.length", value=length, remedy="Give at least 1.")
+    check_room(length, backbone.max_tokens, backbone.name)
     rng = derive(seed, "prompt")
     if init == "text":
         return backbone.embed(_text_ids(backbone, text, length)).float().clone()
@@ -47,6 +50,29 @@ def init_prompt(backbone: Backbone, *, length: int, init: PromptInit, text: str 
     rows = backbone.embed(torch.as_tensor(rng.choice(usual, size=256), device=backbone.device)).float()
     noise = torch.as_tensor(rng.standard_normal((length, rows.shape[1])), dtype=torch.float32)
     return rows.mean(0) + rows.std(0) * noise.to(rows.device)
+
+
+def check_room(length: int, max_tokens: int | None, name: str) -> None:
+    """Refuse a prompt that does not fit beside the longest text into what a model can read at once.
+
+    Args:
+        length: P.
+        max_tokens: The model's limit, its sliding window included; None without one.
+        name: The backbone's, for the error.
+
+    Raises:
+        BadInputError: It does not fit.
+    """
+    # The first special token of an encoder and the read-out stand beside text and prompt.
+    room = (max_tokens or length + MAX_TEXT_TOKENS + 2) - MAX_TEXT_TOKENS - 2
+    if room < 1:
+        raise BadInputError(
+            field="backbone",
+            value=f"{name}, which reads {max_tokens} tokens at once",
+            remedy=f"Name one that reads {MAX_TEXT_TOKENS + 2 + length} or more: text, prompt and read-out.",
+        )
+    if length > room:
+        raise BadInputError(field="prompt.length", value=length, remedy=f"Choose 1 to {room} for {name}.")
 
 
 def _text_ids(backbone: Backbone, text: str, length: int) -> Tensor:

@@ -34,7 +34,8 @@ def embed_texts(
     """Embed texts with a frozen model, (n, H), each of length 1; known texts come from the disk.
 
     A text's vector is the mean hidden state over its tokens, special tokens included. A text longer
-    than 256 tokens is read in windows of 256 whose tokens all count alike; nothing is cut off.
+    than 256 tokens, or than the model can read at once, is read in windows of that many whose tokens all
+    count alike; nothing is cut off.
 
     Args:
         texts: What to embed, none of them blank; equal texts are run once.
@@ -75,10 +76,11 @@ def pool_texts(texts: Sequence[str], backbone: Backbone, *, batch_size: int = 64
         NotFiniteError: A vector is not finite.
     """
     _check(texts, batch_size)
+    width = min(WINDOW, backbone.max_tokens or WINDOW)
     windows = [
-        (index, ids[start : start + WINDOW])
+        (index, ids[start : start + width])
         for index, ids in enumerate(token_ids(texts, backbone))
-        for start in range(0, len(ids), WINDOW)
+        for start in range(0, len(ids), width)
     ]
     # Texts of equal length side by side: little padding, and the same batches whatever the order given.
     windows.sort(key=lambda window: (len(window[1]), window[1]), reverse=True)

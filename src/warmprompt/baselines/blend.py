@@ -16,7 +16,7 @@ from warmprompt.baselines.probe import ANCHOR_KS, Probe, draw_probe, ndcg_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
-from warmprompt.scoring.ranking import top_n
+from warmprompt.scoring.ranking import MISS, ranks, top_n
 from warmprompt.types import Floats, Ints, Ranker, Support
 
 _ROUNDING = 1e-5
@@ -196,10 +196,8 @@ def _shortlist(rankers: Sequence[Ranker], probe: Probe, k: int) -> _Shortlist:
 def _value(short: _Shortlist, weights_M: NDArray[np.float64]) -> float:
     """Return the mean NDCG@10 of a set of weights."""
     blended_BC = np.einsum("bmc,m->bc", short.scores_BMC, weights_M.astype(np.float32), optimize=True)
-    blended_BC[~short.real_BC] = -np.inf
-    found = []
-    for row, places in enumerate(short.query_places):
-        reaching = np.count_nonzero(blended_BC[row] >= blended_BC[row, places][:, None], axis=1)
-        missed = np.full(short.query_sizes[row] - len(places), np.inf)
-        found.append(np.concatenate([reaching, missed]))
-    return float(ndcg_of(found).mean())
+    found = ranks(blended_BC, short.query_places, candidates=short.real_BC)
+    missed = [size - len(places) for size, places in zip(short.query_sizes, short.query_places, strict=True)]
+    return float(
+        ndcg_of([np.append(one, np.full(n, MISS)) for one, n in zip(found, missed, strict=True)]).mean()
+    )

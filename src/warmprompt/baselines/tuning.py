@@ -39,6 +39,7 @@ class Trial:
         values: Objective per rung, in the order of the rungs; shorter where the trial was stopped.
         stopped: Whether it was stopped before the last rung.
         seconds: Wall time of the trial.
+        cpu_s: Its processor time, all threads together, seconds; None where it was not measured.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Trial:
     values: tuple[float, ...]
     stopped: bool
     seconds: float
+    cpu_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +60,14 @@ class Search:
         rungs: Rising shares of the full budget, the last one 1. A trial goes on to the next rung if it is
             among the best 1 / `reduction` of all that reached this one; (1,) stops nothing.
         reduction: Above 1.
+        first: What the first trial tries, such as the defaults, if all of it is in the space.
     """
 
     num_trials: int = MIN_TRIALS
     seed: int = 0
     rungs: tuple[float, ...] = (1.0,)
     reduction: float = 3.0
+    first: Chosen | None = None
 
     def __post_init__(self) -> None:
         if self.num_trials < MIN_TRIALS:
@@ -104,26 +108,49 @@ def tune(
         MismatchError: The file's trials are of another space or other rungs.
     """
     search = search or Search()
+    trials = list(read_trials(rows, space, search))
+    while len(trials) < num_wanted(space, search):
+        trials.append(next_trial(space, trials, factory, evaluate, search))
+        if rows is not None:
+            write_trials(rows, trials)
+        progress(trials[-1])
+    return tuple(trials)
+
+
+def num_wanted(space: Space, search: Search) -> int:
+    """Return how many trials a search ends with: fewer than asked for where the grid holds fewer.
+
+    Raises:
+        BadInputError: The space is empty or a setting has no value.
+    """
     if not space or not all(len(values) for values in space.values()):
         raise BadInputError(field="space", value=dict(space), remedy="Give at least one value per setting.")
-    trials = _read(rows, space, search)
-    wanted = min(search.num_trials, math.prod(len(values) for values in space.values()))
-    while len(trials) < wanted:
-        start = time.perf_counter()
-        settings = _propose(space, trials, search)
-        values = _climb(settings, trials, factory, evaluate, search)
-        trial = Trial(
-            number=len(trials),
-            settings=settings,
-            values=values,
-            stopped=len(values) < len(search.rungs),
-            seconds=time.perf_counter() - start,
-        )
-        trials.append(trial)
-        if rows is not None:
-            write_atomic(rows, "".join(json.dumps(asdict(each)) + "\n" for each in trials).encode())
-        progress(trial)
-    return tuple(trials)
+    return min(search.num_trials, math.prod(len(values) for values in space.values()))
+
+
+def next_trial(
+    space: Space,
+    trials: Sequence[Trial],
+    factory: Callable[[Chosen, float], Model],
+    evaluate: Callable[[Model], float],
+    search: Search,
+) -> Trial:
+    """Propose settings that were not tried yet, try them, and return the trial; arguments as `tune`.
+
+    Raises:
+        NotFiniteError: The objective is NaN or infinite.
+    """
+    start, start_cpu = time.perf_counter(), time.process_time()
+    settings = _propose(space, trials, search)
+    values = _climb(settings, trials, factory, evaluate, search)
+    return Trial(
+        number=len(trials),
+        settings=settings,
+        values=values,
+        stopped=len(values) < len(search.rungs),
+        seconds=time.perf_counter() - start,
+        cpu_s=time.process_time() - start_cpu,
+    )
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
@@ -138,10 +165,50 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return max(whole, key=lambda trial: (trial.values[-1], -trial.number))
 
 
+def read_trials(rows: Path | None, space: Space, search: Search) -> tuple[Trial, ...]:
+    """Return the trials that a search wrote, none where there is no file.
+
+    Raises:
+        IntegrityError: The file holds something else than trials.
+        MismatchError: The file's trials are of another space or other rungs.
+    """
+    if rows is None or not rows.exists():
+        return ()
+    trials = []
+    for number, line in enumerate(rows.read_text("utf-8").splitlines()):
+        try:
+            entry: dict[str, Any] = json.loads(line)
+            trial = Trial(**{**entry, "values": tuple(entry["values"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                field=f"{rows}, line {number + 1}", value=line, remedy="Delete the file and search again."
+            ) from error
+        fits = set(trial.settings) == set(space) and all(
+            trial.settings[name] in space[name] for name in space
+        )
+        if not fits or len(trial.values) > len(search.rungs) or trial.number != number:
+            raise MismatchError(
+                field=f"{rows}, line {number + 1}",
+                value=line,
+                remedy="It is of another search; name another file.",
+            )
+        trials.append(trial)
+    return tuple(trials)
+
+
+def write_trials(rows: Path, trials: Sequence[Trial]) -> None:
+    """Write the trials of a search as JSON lines, whole or not at all."""
+    write_atomic(rows, "".join(json.dumps(asdict(each)) + "\n" for each in trials).encode())
+
+
 def _propose(space: Space, trials: Sequence[Trial], search: Search) -> dict[str, float]:
-    """Return settings that were not tried before: by TPE, or at random where TPE repeats itself."""
+    """Return settings not tried before: the first, or by TPE, or at random where TPE repeats itself."""
     import optuna
 
+    first = search.first or {}
+    if not trials and set(first) == set(space) and all(first[name] in space[name] for name in space):
+        # As the grid spells them: 5000.0 and 5000 would count as two settings.
+        return {name: next(value for value in space[name] if value == first[name]) for name in space}
     tried = {_key(trial.settings) for trial in trials}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     seed = derive_seed(search.seed, "tuning", len(trials)) % 2**32
@@ -200,31 +267,6 @@ def _climb(
         if better >= max(1.0, (len(others) + 1) / search.reduction):
             break
     return tuple(values)
-
-
-def _read(rows: Path | None, space: Space, search: Search) -> list[Trial]:
-    if rows is None or not rows.exists():
-        return []
-    trials = []
-    for number, line in enumerate(rows.read_text("utf-8").splitlines()):
-        try:
-            entry: dict[str, Any] = json.loads(line)
-            trial = Trial(**{**entry, "values": tuple(entry["values"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(
-                field=f"{rows}, line {number + 1}", value=line, remedy="Delete the file and search again."
-            ) from error
-        fits = set(trial.settings) == set(space) and all(
-            trial.settings[name] in space[name] for name in space
-        )
-        if not fits or len(trial.values) > len(search.rungs) or trial.number != number:
-            raise MismatchError(
-                field=f"{rows}, line {number + 1}",
-                value=line,
-                remedy="It is of another search; name another file.",
-            )
-        trials.append(trial)
-    return trials
 
 
 def _key(settings: Chosen) -> str:

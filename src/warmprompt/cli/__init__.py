@@ -1,4 +1,4 @@
-"""The command line: `warmprompt data|backbone|train|evaluate|evidence|recommend|serve|keys|risk|bench`.
+"""The command line: `warmprompt data|backbone|train|evaluate|recommend|serve ...`, all of it in `COMMANDS`.
 
 A command's module is imported only when that command runs, so that help and
 mistyped commands answer at once, without torch.
@@ -36,12 +36,15 @@ COMMANDS = {
     "data": Command("Fetch, import and describe data sets.", is_group=True),
     "backbone": Command("Fetch and list the frozen language models.", is_group=True),
     "train": Command("Learn where prompts start, from the histories of many users."),
+    "tune": Command("Search the settings that matter most, judged on validation users."),
     "evaluate": Command("Measure rankings for users never seen in training."),
     "evidence": Command(
         "Measure every table of the results, cell by cell, and write their pages.", is_group=True
     ),
     "recommend": Command("Rank the catalogue for one new person."),
+    "similar": Command("List the items most like an item, by what the same people like."),
     "serve": Command("Serve a run over HTTP: events in, rankings adapted to them out."),
+    "items": Command("Hide items of a service from its rankings, and show them again.", is_group=True),
     "keys": Command("Make, list and revoke the keys that the service asks for.", is_group=True),
     "risk": Command(
         "Risk profiles; payment networks, clearing, settlement and early detection, simulated.", is_group=True

@@ -2,7 +2,7 @@
 
 0    done
 1    a fault: disk full, damaged file, download failed, or a defect of ours ("internal error")
-2    the caller's to mend: unknown name, bad value, usage, an extra that is not installed
+2    the caller's to mend: unknown name, bad value, usage, a package that is not installed
 130  interrupted
 """
 
@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, requires
 
 import typer
 from typer.exceptions import TyperException
@@ -23,8 +21,6 @@ from warmprompt.errors import UserError, WarmpromptError
 
 FAULT, MISTAKE, INTERRUPTED = 1, 2, 130
 
-# Modules whose distribution has another name.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 _DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -59,8 +55,8 @@ def _tell(error: Exception) -> int:
     if isinstance(error, WarmpromptError):
         _print_line(f"error: {error.line()}")
         return MISTAKE if isinstance(error, UserError) else FAULT
-    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name or "")):
-        _print_line(f"error: this needs {error.name!r}. Install it: pip install 'warmprompt[{extra}]'.")
+    if isinstance(error, ModuleNotFoundError) and (command := _install_command(error.name)):
+        _print_line(f"error: this needs {error.name!r}, which is not installed. Install it: {command}")
         return MISTAKE
     if isinstance(error, OSError) and error.errno in _DISK:
         _print_line(f"error: cannot write: {_DISK[error.errno]}. Free some space or name another place.")
@@ -75,19 +71,10 @@ def _tell(error: Exception) -> int:
     return FAULT
 
 
-def _extra_of(module: str) -> str:
-    """Return the first extra that brings a module; empty where none does."""
-    top = module.partition(".")[0]
-    wanted = _DISTRIBUTIONS.get(top, top).replace("_", "-").lower()
-    try:
-        needed = requires("warmprompt") or []
-    except PackageNotFoundError:
-        return ""
-    for line in needed:
-        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
-        if found and found[1].replace("_", "-").lower() == wanted:
-            return found[2]
-    return ""
+def _install_command(module: str | None) -> str:
+    from warmprompt.cli.installing import install_command
+
+    return install_command(module or "")
 
 
 def _tell_usage(error: TyperException) -> int:

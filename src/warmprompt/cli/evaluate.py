@@ -15,7 +15,7 @@ from warmprompt.cli.watching import watching
 from warmprompt.settings import load_settings
 
 if TYPE_CHECKING:
-    from warmprompt.evaluation.results import Results
+    from warmprompt.evaluation.results import Results, Row
 
 _METRIC = "NDCG@10"
 
@@ -33,9 +33,26 @@ def app(
     baselines: Annotated[
         str | None, typer.Option("--baselines", help="Models to compare with, such as toppop,itemknn,ease.")
     ] = None,
+    tune_budget: Annotated[
+        float | None,
+        typer.Option(
+            "--tune-budget",
+            help="Processor seconds to search the baselines' settings on validation users; 0 for none. "
+            "Without it: what training took, 600 at most, and none where settings are recorded.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="JSON file for the rows; report.md and metrics.png go beside it."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics", help="Beside HR@10, NDCG@10 and MRR: all, or some such as Recall@10,ILS@10."
+        ),
+    ] = None,
+    trec: Annotated[
+        Path | None, typer.Option("--trec", help="New folder for rankings as TREC run files, with qrels.")
     ] = None,
     attributes: Annotated[
         bool | None, typer.Option("--attributes/--no-attributes", help="Show the tested users' attributes.")
@@ -65,6 +82,8 @@ def app(
         "evaluate.k": whole_numbers("--k", k),
         "evaluate.seeds": whole_numbers("--seeds", seeds),
         "evaluate.baselines": names(baselines),
+        "evaluate.tune_budget": tune_budget,
+        "evaluate.metrics": names(metrics),
         "evaluate.attributes": attributes,
         "evaluate.linear": linear,
         "evaluate.candidates": candidates,
@@ -75,14 +94,37 @@ def app(
     from warmprompt.assembly.evaluating import evaluate_run
 
     with watching() as watch:
-        results = evaluate_run(run, options, out=out, watch=watch)
+        results = evaluate_run(run, options, out=out, trec=trec, watch=watch)
+    from warmprompt.evaluation.report import against_best_lines, compared_text
+
     console = screen()
-    console.print(metric_table(results))
+    console.print(compared_text(results))
+    for metric in (_METRIC, *further(results)):
+        console.print(metric_table(results, metric))
+    for line in (*against_best_lines(results, _METRIC), baselines_text(results)):
+        console.print(line)
     if missing := sorted(set(options.k) - {row.k for row in results.rows}):
         listed = ", ".join(map(str, missing))
         console.print(f"left out, as too few tested users have that many events: K = {listed}")
     if out is not None:
         console.print(f"wrote {out}, {out.with_name('report.md')}, {out.with_name('metrics.png')}")
+    if trec is not None:
+        console.print(f"wrote run files and qrels into {trec}")
+    console.print(f'next: warmprompt recommend {run} --like "A TITLE"')
+
+
+def further(results: Results) -> list[str]:
+    """Return the metrics of a table beside the main three."""
+    from warmprompt.evaluation.metrics import METRICS
+
+    return [metric for metric in dict.fromkeys(row.metric for row in results.rows) if metric not in METRICS]
+
+
+def baselines_text(results: Results) -> str:
+    """Return how the baselines were tuned, and their settings."""
+    from warmprompt.evaluation.report import baselines_caption, settings_lines
+
+    return "\n".join([baselines_caption(results), *(f"  {line}" for line in settings_lines(results))]).strip()
 
 
 def metric_table(results: Results, metric: str = _METRIC) -> Table:
@@ -94,9 +136,13 @@ def metric_table(results: Results, metric: str = _METRIC) -> Table:
     for k in ks:
         table.add_column(f"K = {k}", justify="right")
     for model in dict.fromkeys(model for model, _ in rows):
-        cells = (rows[model, k] for k in ks)
-        table.add_row(model, *(f"{row.value:.4f} ±{(row.high - row.low) / 2:.4f}" for row in cells))
+        table.add_row(model, *(_cell(rows[model, k]) for k in ks))
     if ks:
         first = next(iter(rows))[0]
         table.add_row("users", *(str(rows[first, k].num_users) for k in ks))
     return table
+
+
+def _cell(row: Row) -> str:
+    """Return a mean and half the width of its interval; what is of all users together has none."""
+    return f"{row.value:.4f}" + ("" if row.low == row.high else f" ±{(row.high - row.low) / 2:.4f}")

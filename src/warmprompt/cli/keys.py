@@ -20,7 +20,7 @@ Store = Annotated[
         help="Where users are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
     ),
 ]
-_STORE = "sqlite:///warmprompt.db"
+STORE = "sqlite:///warmprompt.db"
 
 
 @app.command()
@@ -29,7 +29,7 @@ def create(
     scope: Annotated[
         list[str], typer.Option("--scope", help="read, write or admin; may be repeated.", show_default=False)
     ],
-    store: Store = _STORE,
+    store: Store = STORE,
 ) -> None:
     """Make a key and print it, this once; only its hash is kept."""
     from warmprompt.service.keys import new_key
@@ -42,7 +42,7 @@ def create(
 
 
 @app.command("list")
-def show(store: Store = _STORE) -> None:
+def show(store: Store = STORE) -> None:
     """List the keys by name, with what they may do."""
     from warmprompt.store.opening import open_store
 
@@ -57,7 +57,7 @@ def show(store: Store = _STORE) -> None:
 
 @app.command()
 def revoke(
-    name: Annotated[str, typer.Argument(help="Of the key.", show_default=False)], store: Store = _STORE
+    name: Annotated[str, typer.Argument(help="Of the key.", show_default=False)], store: Store = STORE
 ) -> None:
     """Revoke a key for good; a running service refuses it within five seconds."""
     from warmprompt.store.opening import open_store

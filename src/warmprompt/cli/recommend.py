@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from warmprompt.cli.screen import screen
-from warmprompt.errors import BadInputError, UnknownNameError, WarmpromptError
+from warmprompt.cli.selecting import Exclude, Filter, found, rows_of, selection_of, table_of
+from warmprompt.errors import BadInputError, WarmpromptError
 
 if TYPE_CHECKING:
     from warmprompt.adaptation.personaliser import Personaliser
@@ -31,6 +31,8 @@ def app(
         list[str] | None, typer.Option("--attribute", help="Such as occupation=artist; may be repeated.")
     ] = None,
     num: Annotated[int, typer.Option("-n", "--num", help="Places in the ranking.")] = 10,
+    exclude: Exclude = None,
+    filters: Filter = None,
     popularity: Annotated[
         bool, typer.Option("--popularity/--no-popularity", help="Count what is popular with everybody.")
     ] = True,
@@ -55,6 +57,10 @@ def app(
         raise BadInputError(
             field=option, value="--linear", remedy="Leave out one: words need the adapted prompt."
         )
+    if generate and (exclude or filters):
+        option = "--exclude" if exclude else "--filter"
+        remedy = "Leave out one: the language model names titles of the whole catalogue."
+        raise BadInputError(field="--generate", value=option, remedy=remedy)
     from warmprompt.adaptation.events import checked_about
     from warmprompt.adaptation.personaliser import Known
     from warmprompt.assembly.runs import open_run
@@ -63,26 +69,22 @@ def app(
     model = open_run(run)
     load_s = time.perf_counter() - begun_s
     events = liked_events(model, like or [], dislike or [])
+    selection = selection_of(model, exclude, filters)
     about = checked_about(about)
     known = Known(events=events, about=about, attributes=attributes)
     begun_s = time.perf_counter()
     state = None if linear else model.adapt(events, about=about, attributes=attributes)
     adapted_s = time.perf_counter()
     if state is None:
-        ranking = model.rank_linearly([known], num, popularity=popularity)[0]
+        ranking = model.rank_linearly([known], num, popularity=popularity, **selection)[0]
     else:
-        ranking = model.rank(state, num, popularity=popularity)
+        ranking = model.rank(state, num, popularity=popularity, **selection)
     ranked_s = time.perf_counter()
     told = {
         "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],
         "about": about,
         "attributes": attributes,
-        "ranking": [
-            {"place": place, "item": item, "title": title, "score": score}
-            for place, (item, title, score) in enumerate(
-                zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
-            )
-        ],
+        "ranking": rows_of(ranking),
         "load_s": round(load_s, 3),
         # In the linear response both are one.
         "adapt_ms": None if state is None else round(1000 * (adapted_s - begun_s), 2),
@@ -114,10 +116,7 @@ def liked_events(model: Personaliser, like: Sequence[str], dislike: Sequence[str
     events: dict[Any, Event] = {}
     for option, titles, rating in (("--like", like, high), ("--dislike", dislike, low)):
         for title in titles:
-            try:
-                item = model.find(title)
-            except UnknownNameError as error:
-                raise UnknownNameError(field=option, value=error.value, remedy=error.remedy) from None
+            item = found(model, title, option)
             if item in events:
                 raise BadInputError(field=option, value=title, remedy="Name each title once.")
             events[item] = Event(item=item, rating=rating)
@@ -149,9 +148,9 @@ def _explanations(
     except WarmpromptError as error:
         facts, genres_from = catalogue_facts(model), f"nowhere: {error.line()}"
     begun_s = time.perf_counter()
-    found = explain(model, state, items, facts, writer=writer)
+    reasons = explain(model, state, items, facts, writer=writer)
     return {
-        "explanations": [asdict(one) for one in found],
+        "explanations": [asdict(one) for one in reasons],
         "genres_from": genres_from,
         "explain_ms": round(1000 * (time.perf_counter() - begun_s), 2),
     }
@@ -163,14 +162,9 @@ def _generated(model: Personaliser, state: UserState, num: int, writer: Language
 
     titles = title_writer(model, writer)
     begun_s = time.perf_counter()
-    (found,) = generate_titles(titles, model, [state], num)
+    (named,) = generate_titles(titles, model, [state], num)
     return {
-        "generated": [
-            {"place": place, "item": item, "title": title, "score": score}
-            for place, (item, title, score) in enumerate(
-                zip(found.items, found.titles, found.scores, strict=True), start=1
-            )
-        ],
+        "generated": rows_of(named),
         "generate_ms": round(1000 * (time.perf_counter() - begun_s), 2),
     }
 
@@ -199,7 +193,7 @@ def _show(told: dict[str, Any], *, dislikes: int) -> None:
             console.print(f"{word}: {shown}")
     if not (titles or told["about"] or told["attributes"]):
         console.print("nothing is known about this person: everybody would get this ranking")
-    console.print(_table("title", told["ranking"]))
+    console.print(table_of("title", told["ranking"]))
     if told["adapt_ms"] is None:
         done = f"ranked in {told['rank_ms']:.1f} ms without running the language model"
     else:
@@ -215,13 +209,5 @@ def _show(told: dict[str, Any], *, dislikes: int) -> None:
             f"(genres: {told['genres_from']})"
         )
     if "generated" in told:
-        console.print(_table("named by the language model", told["generated"]))
+        console.print(table_of("named by the language model", told["generated"]))
         console.print(f"named in {told['generate_ms']:.0f} ms")
-
-
-def _table(head: str, rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table("", head, "score", show_edge=False)
-    table.columns[2].justify = "right"
-    for row in rows:
-        table.add_row(str(row["place"]), row["title"] or str(row["item"]), f"{row['score']:.3f}")
-    return table

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
+from warmprompt.files import locked_place
 
 if TYPE_CHECKING:
     from warmprompt.risk.profile import FitReport, Payments
@@ -77,22 +78,25 @@ def train_command(
         write_payments,
     )
 
-    payments = read_payments(transactions) if transactions else made_up_payments(customers or MADE_UP, seed)
-    if save_payments is not None:
-        write_payments(payments, save_payments)
-    with watching() as watch:
-        profiler, report = fit_profiler(
-            payments,
-            load_backbone(backbone, num_layers=layers),
-            settings=ProfileSettings(
-                tangent_epochs=tangent_epochs, prompt_steps=prompt_steps, payment_words=payment_words
-            ),
-            seed=seed,
-            most_entities=(customers or _MOST) if transactions else None,
-            level=level,
-            watch=watch,
+    with locked_place(out, field="--out", doing="is training into it"):
+        payments = (
+            read_payments(transactions) if transactions else made_up_payments(customers or MADE_UP, seed)
         )
-    save_profiler(profiler, out, overwrite=overwrite, marks=report.marks)
+        if save_payments is not None:
+            write_payments(payments, save_payments)
+        with watching() as watch:
+            profiler, report = fit_profiler(
+                payments,
+                load_backbone(backbone, num_layers=layers),
+                settings=ProfileSettings(
+                    tangent_epochs=tangent_epochs, prompt_steps=prompt_steps, payment_words=payment_words
+                ),
+                seed=seed,
+                most_entities=(customers or _MOST) if transactions else None,
+                level=level,
+                watch=watch,
+            )
+        save_profiler(profiler, out, overwrite=overwrite, marks=report.marks)
     if as_json:
         told = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
         del told["marks"]

@@ -145,7 +145,12 @@ def ensure_dataset(name_or_folder: str | Path) -> Path:
     """
     name = str(name_or_folder)
     if name in PUBLISHED and name not in imported_names() and not Path(name).is_dir():
-        get(name)
+        try:
+            get(name)
+        except BadInputError:
+            # Another process may have fetched it meanwhile.
+            if name not in imported_names():
+                raise
     return find_dataset(name_or_folder, also_known=tuple(PUBLISHED))
 
 

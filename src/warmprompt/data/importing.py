@@ -39,6 +39,7 @@ from warmprompt.data.times import PLAUSIBLE_FROM_S, UNIT_NAMES
 from warmprompt.data.understood import Understood
 from warmprompt.data.verbalise import taste_column
 from warmprompt.errors import BadInputError, IntegrityError, RejectsError
+from warmprompt.files import locked_place
 
 DEFAULT_MAX_REJECTS = 0.001
 _OLD_SHARE = 0.01
@@ -76,14 +77,15 @@ def import_source(
 
     Raises:
         BadInputError: A file cannot be read, a column cannot be what it is said to be, tables do not join,
-            or no event is left.
+            no event is left, or another import writes there now.
         IntegrityError: A table has another number of rows than the source is known to have.
         RejectsError: More malformed rows than the share.
         StorageError: The tables could not be written.
     """
     check_free(folder, overwrite=overwrite)
-    tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
-    return write_tables(folder, tables, manifest, overwrite=overwrite)
+    with locked_place(folder, field="data set", doing="is writing it"):
+        tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
+        return write_tables(folder, tables, manifest, overwrite=overwrite)
 
 
 def read_source(
@@ -175,7 +177,7 @@ def _check_options(source: Source, max_rejects: float) -> None:
 
 
 def check_rejects(log: RejectLog, max_rejects: float) -> None:
-    """Raise RejectsError where more of a table's rows than this share are malformed; name the first."""
+    """Raise RejectsError where more of a table's rows are malformed than this share; names first lines."""
     if log.num_rejects <= max_rejects * log.num_rows:
         return
     reasons = sorted(log.counts.items(), key=lambda entry: -entry[1])

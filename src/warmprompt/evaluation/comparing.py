@@ -5,7 +5,7 @@ U is users, L labels (models), M metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,23 +25,25 @@ from warmprompt.rng import derive
 OnValidation = Mapping[tuple[str, int], Doubles]
 
 
-def rows_of(
+def rows_of(  # noqa: PLR0913 - whose rows, and by keyword how they are made
     per_user: PerUser,
     labels: Sequence[str],
     protocol: str,
     *,
     seeds: Sequence[int],
     seed: int | None = None,
+    metrics: Sequence[str] = METRICS,
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[Row]:
     """Return a row per model, K and metric: the mean over users with its 95 % interval.
 
     Args:
-        per_user: Each user's metrics per (label, seed, K).
+        per_user: Each user's metrics per (label, seed, K), in the order of `metrics`.
         labels: Models; under each seed all of them have the same users.
         protocol: The protocol's label.
         seeds: Averaged within the user.
         seed: What the rows are called: a seed, or None for the mean over several.
+        metrics: Names of the users' values.
         num_resamples: Of the bootstrap.
     """
     rows = []
@@ -52,7 +54,7 @@ def rows_of(
         flat = values_ULM.reshape(len(values_ULM), -1)
         rng = derive(0, "bootstrap", k, "all" if seed is None else seed)
         low, high = bootstrap_intervals(flat, rng, num_resamples=num_resamples)
-        cells = [(label, metric) for label in labels for metric in METRICS]
+        cells = [(label, metric) for label in labels for metric in metrics]
         rows += [
             Row(
                 model=label,
@@ -70,12 +72,13 @@ def rows_of(
     return rows
 
 
-def differences_of(
+def differences_of(  # noqa: PLR0913 - what is compared, and by keyword how
     per_user: PerUser,
     on_validation: OnValidation,
     product: str,
     others: Sequence[str],
     *,
+    variants: Collection[str] = (),
     seeds: Sequence[int],
     num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[Difference, ...]:
@@ -86,6 +89,7 @@ def differences_of(
         on_validation: Mean metrics of the validation users, (M,), per (label, K), for the mark "best".
         product: The label compared.
         others: The labels it is compared with.
+        variants: Those of `others` that are the product itself in another form: never "best".
         seeds: Averaged within the user.
         num_resamples: Of bootstrap and permutation.
     """
@@ -97,7 +101,7 @@ def differences_of(
         gaps = (values_ULM[:, :1] - values_ULM[:, 1:]).reshape(len(values_ULM), -1)
         low, high = bootstrap_intervals(gaps, derive(0, "difference", k), num_resamples=num_resamples)
         p_values = permutation_p_values(gaps, derive(0, "permutation", k), num_resamples=num_resamples)
-        best = best_on_validation(on_validation, others, k)
+        best = best_on_validation(on_validation, [label for label in others if label not in variants], k)
         cells = [(other, column) for other in range(len(others)) for column in range(len(METRICS))]
         found += [
             Difference(
@@ -111,6 +115,7 @@ def differences_of(
                 p=float(p_values[cell]),
                 p_holm=1.0,
                 best=best.get(METRICS[column]) == others[other],
+                is_product=others[other] in variants,
                 num_users=len(gaps),
             )
             for cell, (other, column) in enumerate(cells)

@@ -1,4 +1,4 @@
-"""Cold-user evaluation protocols, version 1: who trains, who is tested, on what, among which candidates.
+"""Cold-user evaluation protocols, version 2: who trains, who is tested, on what, among which candidates.
 
 The choices that a reader has to know, beside those in the names:
 
@@ -37,7 +37,7 @@ from warmprompt.evaluation.cases import Case, Cut, Positions, cut_history, cut_n
 from warmprompt.evaluation.sentences import SENTENCES, with_sentences
 from warmprompt.rng import derive
 
-VERSION = 1
+VERSION = 2
 PROTOCOLS = ("random", "next", "gap10", "next10", "temporal", "cold-item")
 READINGS = ("new-only", "mixed")
 CANDIDATES = ("full", "sampled100", "query-only")

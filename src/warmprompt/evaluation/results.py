@@ -30,6 +30,7 @@ class Row:
         seed: The split seed, or None for users averaged over all seeds.
         value: Mean over users.
         low, high: 95 % bootstrap interval of `value` over users.
+        is_product: Whether the model is the product, in any of its forms, and no baseline.
     """
 
     model: str
@@ -41,16 +42,19 @@ class Row:
     low: float
     high: float
     num_users: int
+    is_product: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The product's value minus a baseline's, paired by user, seeds averaged within the user.
+    """The product's value minus another row's, paired by user, seeds averaged within the user.
 
     Attributes:
+        baseline: The other row: a baseline, or the product in another form.
         p: Two-sided paired permutation p-value.
-        p_holm: `p` corrected over all differences of the table (baselines x K x metrics).
-        best: Whether the baseline is the cell's best on the first seed's validation users.
+        p_holm: `p` corrected over all differences of the table (rows x K x metrics).
+        best: Whether the row is the cell's best baseline on the first seed's validation users.
+        is_product: Whether the other row is the product in another form, which is never "best".
     """
 
     product: str
@@ -64,6 +68,7 @@ class Difference:
     p_holm: float
     best: bool
     num_users: int
+    is_product: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,45 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaselineSettings:
+    """The settings that a baseline, or a member of a blend, was measured with, and where they come from.
+
+    Attributes:
+        source: "searched" on this data set's validation users, "recorded" by an earlier search on this data
+            set, or "defaults".
+        num_trials: Of the search.
+        cpu_s: Processor seconds of the search.
+        value: The objective on validation users, mean NDCG@10 over K; None where nothing was searched.
+        default_value: The same of the defaults.
+    """
+
+    baseline: str
+    source: str
+    settings: Mapping[str, float]
+    num_trials: int = 0
+    cpu_s: float = 0.0
+    value: float | None = None
+    default_value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """The search for the baselines' settings.
+
+    Attributes:
+        budget_s: Processor seconds allowed; 0 searches nothing.
+        seed: Of the split whose validation users were looked at.
+        ks: The K averaged over.
+        num_users: Validation users at the smallest of those K.
+    """
+
+    budget_s: float
+    seed: int
+    ks: tuple[int, ...]
+    num_users: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeedCounts:
     """What one seed's task counted, per K where keyed by K; see `protocols.Counts`."""
 
@@ -125,6 +169,8 @@ class Results:
         settings: The protocol settings, seeds and number of resamples.
         machine: What it ran on.
         commit: The code's version, or None.
+        baselines: What the baselines were measured with.
+        tuning: The search for it; None where that was not recorded.
         per_user: Per (model, seed, k), each user's metrics in the order of `METRICS`; not in the JSON.
     """
 
@@ -137,6 +183,8 @@ class Results:
     differences: tuple[Difference, ...]
     costs: tuple[Cost, ...]
     counts: tuple[SeedCounts, ...]
+    baselines: tuple[BaselineSettings, ...] = ()
+    tuning: Tuning | None = None
     per_user: PerUser = field(default_factory=dict, compare=False, repr=False)
 
     __repr__ = short_repr
@@ -152,7 +200,8 @@ def to_json(results: Results) -> str:
             inner = ",\n".join("  " + _dumps(asdict(row)) for row in value)
             lines.append(f" {json.dumps(name)}: [\n{inner}\n ]" if value else f" {json.dumps(name)}: []")
         else:
-            lines.append(f" {json.dumps(name)}: {_dumps(value)}")
+            plain = asdict(value) if isinstance(value, Tuning) else value
+            lines.append(f" {json.dumps(name)}: {_dumps(plain)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -182,6 +231,8 @@ def from_json(text: str) -> Results:
                 "differences": _read(Difference, found["differences"]),
                 "costs": _read(Cost, found["costs"]),
                 "counts": tuple(map(read_counts, found["counts"])),
+                "baselines": _read(BaselineSettings, found.get("baselines", [])),
+                "tuning": _tuning(found.get("tuning")),
             }
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -226,6 +277,10 @@ def read_counts(row: Mapping[str, Any]) -> SeedCounts:
         for name, value in row.items()
     }
     return SeedCounts(**told)
+
+
+def _tuning(told: dict[str, Any] | None) -> Tuning | None:
+    return None if told is None else Tuning(**{**told, "ks": tuple(told["ks"])})
 
 
 T = TypeVar("T")

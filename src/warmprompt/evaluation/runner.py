@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -29,6 +30,8 @@ NUM_TIMED = 50
 TIMED_K = 10
 
 Factory = Callable[[], Ranker]
+OnScores = Callable[[str, Task, Sequence[Case], Floats], None]
+"""Handed a row label, the task, some of its cases and their scores of every item, (B, V)."""
 PerUserOf = dict[UserId, Doubles]
 
 
@@ -48,6 +51,8 @@ class Plan:
     Attributes:
         seeds: Split seeds; each ranker is built and fitted anew per seed.
         product: The model whose differences to all others are tested, by its key in `factories`.
+        variants: Further keys that are the product in another form, such as not adapted: rows of the
+            table, and never its best baseline.
         num_resamples: Bootstrap and permutation resamples.
         batch: Users scored at once, at most 256.
         num_timed: Users timed alone for the cost columns.
@@ -55,6 +60,7 @@ class Plan:
 
     seeds: tuple[int, ...] = (0,)
     product: str | None = None
+    variants: tuple[str, ...] = ()
     num_resamples: int = NUM_RESAMPLES
     batch: int = BATCH
     num_timed: int = NUM_TIMED
@@ -78,7 +84,7 @@ def evaluate(
     settings: ProtocolSettings,
     plan: Plan,
     *,
-    commit: str | None = None,
+    on_scores: OnScores | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Results:
     """Return every ranker's metrics per K and seed, with intervals, costs and paired differences.
@@ -88,19 +94,20 @@ def evaluate(
         dataset: All users; `build_task` parts them per seed.
         settings: The protocol.
         plan: Seeds, the product's label, sizes.
-        commit: The code's version, for the report.
+        on_scores: Handed every batch of tested users' scores, for lists and metrics beyond these.
         progress: Called after each fit and each scored K.
 
     Raises:
-        UnknownNameError: `plan.product` is not among `factories`.
+        UnknownNameError: `plan.product` or one of `plan.variants` is not among `factories`.
         BadInputError: No tested user is left at any K; told before anything is fitted.
         NotFiniteError: A ranker gave a NaN or infinite score; names ranker, seed and K.
         MismatchError: A ranker gave scores of the wrong shape.
     """
-    if plan.product is not None and plan.product not in factories:
-        raise UnknownNameError(
-            field="product", value=plan.product, remedy=f"Choose one of {', '.join(factories)}."
-        )
+    for label in _own(plan):
+        if label not in factories:
+            raise UnknownNameError(
+                field="product", value=label, remedy=f"Choose one of {', '.join(factories)}."
+            )
     tasks = [build_task(dataset, settings, seed=seed) for seed in plan.seeds]
     for task in tasks:
         _check_cases(task)
@@ -116,8 +123,9 @@ def evaluate(
             fit_s = time.perf_counter() - start
             report(f"fitted {label}, seed {task.seed}")
             for k, cases in task.cases.items():
+                watch = None if on_scores is None else partial(on_scores, label, task)
                 per_user[label, task.seed, k] = score_cases(
-                    ranker, task, cases, label=label, batch=plan.batch
+                    ranker, task, cases, label=label, batch=plan.batch, on_scores=watch
                 )
                 report(f"ranked {label}, seed {task.seed}, K = {k}")
             costs.append(
@@ -125,7 +133,7 @@ def evaluate(
                     ranker, task, label=label, fit_s=fit_s, batch=plan.batch, num_timed=plan.num_timed
                 )
             )
-            for k, cases in (selection.cases if selection and label != plan.product else {}).items():
+            for k, cases in (selection.cases if selection and label not in _own(plan) else {}).items():
                 values = list(score_cases(ranker, task, cases, label=label, batch=plan.batch).values())
                 if values:
                     on_validation[label, k] = np.mean(values, axis=0)
@@ -134,9 +142,9 @@ def evaluate(
         content_hash=dataset.content_hash,
         settings={"label": settings.label, **_plain(asdict(settings)), **_plain(asdict(plan))},
         machine=describe_machine(),
-        commit=commit,
+        commit=None,
         rows=tuple(
-            row
+            replace(row, is_product=row.model in _own(plan))
             for seed in (*plan.seeds, None)
             for row in rows_of(
                 per_user,
@@ -154,6 +162,7 @@ def evaluate(
             on_validation,
             plan.product,
             [label for label in factories if label != plan.product],
+            variants=plan.variants,
             seeds=plan.seeds,
             num_resamples=plan.num_resamples,
         ),
@@ -161,6 +170,11 @@ def evaluate(
         counts=tuple(SeedCounts(seed=task.seed, **asdict(task.counts)) for task in tasks),
         per_user=per_user,
     )
+
+
+def _own(plan: Plan) -> tuple[str, ...]:
+    """Return the rows that are the product's."""
+    return plan.variants if plan.product is None else (plan.product, *plan.variants)
 
 
 def _check_cases(task: Task) -> None:
@@ -179,9 +193,17 @@ def _check_cases(task: Task) -> None:
 
 
 def score_cases(
-    ranker: Ranker, task: Task, cases: Sequence[Case], *, label: str, batch: int = BATCH
+    ranker: Ranker,
+    task: Task,
+    cases: Sequence[Case],
+    *,
+    label: str,
+    batch: int = BATCH,
+    on_scores: Callable[[Sequence[Case], Floats], None] | None = None,
 ) -> PerUserOf:
     """Return each user's metrics, in the order of `METRICS`; the ranker sees the supports alone.
+
+    `on_scores` is handed the cases of each batch and their scores, (B, V).
 
     Raises:
         NotFiniteError: A score is NaN or infinite.
@@ -192,7 +214,10 @@ def score_cases(
         part = cases[start : start + batch]
         supports = [case.support for case in part]
         where = f"scores of {label}, seed {task.seed}, K = {part[0].k}, users from {part[0].support.user!r}"
-        metrics = _metrics(_scores(ranker, supports, len(task.candidates_V), where), task, part)
+        scores_BV = _scores(ranker, supports, len(task.candidates_V), where)
+        metrics = _metrics(scores_BV, task, part)
+        if on_scores is not None:
+            on_scores(part, scores_BV)
         found.update(zip((support.user for support in supports), metrics, strict=True))
     return found
 

@@ -287,6 +287,7 @@ def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
         spec
         for spec in gathered.table.models
         if spec.baseline is not None
+        and spec.name != plan.product
         and not spec.shuffle
         and not is_blend(plan, spec)
         and not (spec.settings and spec.baseline in {other.name for other in gathered.table.models})

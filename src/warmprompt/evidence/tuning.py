@@ -17,16 +17,14 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import BadInputError
-from warmprompt.evaluation.metrics import METRICS
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.report import markdown_table
-from warmprompt.evaluation.runner import score_cases
+from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.evidence.describing import fields_text
 from warmprompt.evidence.plan import slug
 from warmprompt.types import Ranker
 
 TUNED_KS = (1, 3, 5, 10)
-_NDCG = METRICS.index("NDCG@10")
 # What is read in time is tuned in time; what reads attributes alone, without history.
 _IN_TIME = ("markov", "sasrec")
 _BY_ATTRIBUTES = ("toppop-demographic",)
@@ -94,17 +92,6 @@ def check_tunable(names: Sequence[str]) -> None:
             baseline(name)
             remedy = "It has nothing to tune; name one with a search space."
             raise BadInputError(field="baseline", value=name, remedy=remedy)
-
-
-def mean_ndcg_on(build: Callable[[], Ranker], task: Task) -> float:
-    """Fit a ranker and return its NDCG@10 averaged over users, then over the K of the task."""
-    ranker = build().fit(task.training, task.validation, seed=task.seed)
-    found = [
-        np.mean(list(score_cases(ranker, task, cases, label="trial").values()), axis=0)[_NDCG]
-        for cases in task.cases.values()
-        if cases
-    ]
-    return float(np.mean(found))
 
 
 def tuning_page(folder: Path) -> str:

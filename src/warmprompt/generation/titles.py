@@ -62,7 +62,8 @@ class Generated:
     """Titles that the model has named for one user, best first.
 
     Attributes:
-        items: Item ids, none of the user's own; they also serve as `candidates` of `Personaliser.rank`.
+        items: Item ids, none of the user's own or hidden; they also serve as `candidates` of
+            `Personaliser.rank`.
         titles: As the catalogue spells them.
         scores: By `search.Scoring`; comparable within one user.
     """
@@ -159,7 +160,8 @@ def generate_titles(  # noqa: PLR0913 - who and how many, and by keyword how
             for text in writer.trie.texts[one.node]
             for item in writer.items[text]
         ]
-        generated.append(_best(model, scored, n, own=[event.item for event in state.events]))
+        own = model.hidden.union(event.item for event in state.events)
+        generated.append(_best(model, scored, n, own=own))
     return generated
 
 

@@ -61,8 +61,9 @@ def ranks(
 ) -> list[NDArray[np.float64]]:
     """Return the rank of each query item among its user's candidates, ties counted against the model.
 
-    The rank is 1 + the number of other candidates with a score greater or equal; an item that is
-    no candidate gets `MISS` (infinity). One pass over the scores per query place, no sort.
+    Among equal scores the candidates outside the query come first, then the query's items in the order
+    given: the worst ordering that exists, so no two items share a rank. An item that is no candidate gets
+    `MISS` (infinity). Costs one sort of each user's scores.
 
     Args:
         scores_BV: Finite scores; higher ranks first. Never written to.
@@ -82,17 +83,9 @@ def ranks(
         raise BadInputError(
             field="queries", value=len(queries), remedy=f"Give one per user, {len(masked_BV)}."
         )
-    found = [np.full(len(query), MISS) for query in queries]
-    for place in range(max((len(query) for query in queries), default=0)):
-        rows = np.array([row for row, query in enumerate(queries) if len(query) > place])
-        wanted = masked_BV[rows, [queries[row][place] for row in rows]]
-        chosen_BV = masked_BV if len(rows) == len(masked_BV) else masked_BV[rows]
-        # The item itself is among those that reach its score, which is the 1 in "1 + the others".
-        reaching = np.count_nonzero(chosen_BV >= wanted[:, None], axis=1)
-        for row, score, rank in zip(rows, wanted, reaching, strict=True):
-            if score > -np.inf:
-                found[row][place] = rank
-    return found
+    wanted = [masked_V[query] for masked_V, query in zip(masked_BV, queries, strict=True)]
+    masked_BV.sort(axis=1)
+    return [_ranks_of(wanted_Q, sorted_V) for wanted_Q, sorted_V in zip(wanted, masked_BV, strict=True)]
 
 
 def ranks_against(
@@ -126,6 +119,19 @@ def check_finite(scores_BV: Floats, *, field: str = "scores") -> None:
         raise NotFiniteError(
             field=field, value=f"rows {shown}", remedy="Look for a diverged weight or a NaN input."
         )
+
+
+def _ranks_of(wanted_Q: Floats, sorted_V: Floats) -> NDArray[np.float64]:
+    """Return one user's ranks from the query's scores and all candidates' scores, lowest first."""
+    order = np.argsort(-wanted_Q, kind="stable")
+    best_first_Q = wanted_Q[order]
+    # How many of all candidates, and of the query alone, reach each score: the rest is outside the query.
+    reaching_Q = len(sorted_V) - np.searchsorted(sorted_V, best_first_Q, side="left")
+    in_query_Q = np.searchsorted(-best_first_Q, -best_first_Q, side="right")
+    place_Q = np.arange(1, len(order) + 1)
+    ranks_Q = np.empty(len(order))
+    ranks_Q[order] = np.where(best_first_Q > -np.inf, reaching_Q - in_query_Q + place_Q, MISS)
+    return ranks_Q
 
 
 def _masked(scores_BV: Floats, excluded: Sequence[Ints] | None, candidates: Mask | None) -> Floats:

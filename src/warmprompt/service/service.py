@@ -261,7 +261,7 @@ class Service:
 
 
 def _entities(service: Service, risk: RiskModel) -> Entities:
-    # What profiles need is another extra than what serving needs.
+    # What profiles need is an extra.
     from warmprompt.service.entities import Entities
 
     return Entities(service.store, risk, settings=service.settings, ask=service.users.ask)

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,10 @@ def serve(
         WarmpromptError: The run cannot be used.
     """
     set_up_logging(level=place.log_level)
+    if risk is not None:
+        import_module(
+            "warmprompt.risk"
+        )  # whose packages are an extra: a missing one is told before work begins
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(place.host, place.port))
         stack.enter_context(_sole(place.store))
@@ -123,7 +128,7 @@ def _opened_run(folder: Path, threads: int | None) -> Personaliser:
 
 
 def _load_risk(folder: Path) -> RiskModel:
-    # What profiles need is another extra than what serving needs.
+    # What profiles need is an extra.
     from warmprompt.service.entities import load_risk
 
     return load_risk(folder)

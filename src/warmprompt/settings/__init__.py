@@ -1,4 +1,4 @@
-"""One tree of settings: defaults < chosen for learner and data set < TOML file < environment < flags.
+"""One tree of settings: defaults < those of the learner < a preset < TOML file < environment < flags.
 
 The tree is two levels deep: the sections of `tree`.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -23,7 +23,7 @@ import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.settings.chosen import chosen_settings
+from warmprompt.settings.presets import LEARNERS, PRESETS, Density, as_measured, preset_for
 from warmprompt.settings.tree import (
     BackboneSettings,
     DataSettings,
@@ -38,8 +38,10 @@ from warmprompt.settings.tree import (
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "PRESETS",
     "BackboneSettings",
     "DataSettings",
+    "Density",
     "EvaluateSettings",
     "InnerSettings",
     "LearnerSettings",
@@ -47,11 +49,14 @@ __all__ = [
     "PromptSettings",
     "Settings",
     "TrainSettings",
+    "as_measured",
     "from_mapping",
     "load_settings",
+    "preset_for",
     "setting_names",
     "to_mapping",
     "to_toml",
+    "with_preset",
 ]
 
 ENVIRONMENT_PREFIX = "WARMPROMPT_"
@@ -64,7 +69,9 @@ def load_settings(
     assignments: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Return the settings that a file, the environment and flags add up to, over what was chosen.
+    """Return the settings that a file, the environment and flags add up to, over learner's and preset's.
+
+    The preset "auto" is left open: training chooses it by the data (`with_preset`).
 
     Args:
         file: A TOML file with the sections of the tree, or None.
@@ -88,7 +95,29 @@ def load_settings(
         for name, value in (flags or {}).items()
         if value is not None
     }
-    return _build(_chosen(values) | values)
+    learner = values["learner.name"].value if "learner.name" in values else LearnerSettings.name
+    below = {name: _Given(label=name, value=value) for name, value in LEARNERS.get(str(learner), {}).items()}
+    settings = replace(_build(below | values), given=frozenset(values))
+    return settings if settings.train.preset == "auto" else with_preset(settings, settings.train.preset)
+
+
+def with_preset(settings: Settings, name: str) -> Settings:
+    """Return the settings with a preset's values wherever nobody has said otherwise.
+
+    Said is what `given` names, and whatever differs from the default for the learner.
+
+    Raises:
+        UnknownNameError: No such preset.
+    """
+    if name not in PRESETS:
+        listed = ", ".join(PRESETS)
+        raise UnknownNameError(field="train.preset", value=name, remedy=f"Choose one of {listed}.")
+    values, defaults = _flat(settings), {**_flat(Settings()), **LEARNERS.get(settings.learner.name, {})}
+    free = {key for key in values if key not in settings.given and values[key] == defaults[key]}
+    chosen = {key: value for key, value in PRESETS[name].items() if key in free}
+    named = {key: _Given(label=key, value=value) for key, value in (values | chosen).items()}
+    preset = _Given(label="train.preset", value=name)
+    return replace(_build(named | {"train.preset": preset}), given=settings.given)
 
 
 def from_mapping(mapping: Mapping[str, object]) -> Settings:
@@ -101,14 +130,16 @@ def from_mapping(mapping: Mapping[str, object]) -> Settings:
         BadInputError: A value of the wrong type or range; nothing is coerced but integers to floats
             and lists to tuples.
     """
-    return _build(_flatten(mapping, place=""))
+    values = _flatten(mapping, place="")
+    return replace(_build(values), given=frozenset(values))
 
 
 def to_mapping(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings as nested dictionaries of JSON values; `from_mapping` reads them back."""
     return {
         section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        for section, values in asdict(settings).items()
+        for section, values in asdict(replace(settings, given=frozenset())).items()
+        if section in _sections()
     }
 
 
@@ -130,16 +161,13 @@ def setting_names() -> list[str]:
     return list(_annotations())
 
 
-def _chosen(values: Mapping[str, _Given]) -> dict[str, _Given]:
-    """Return the settings chosen for the learner and the data set that the values name."""
-
-    def named(name: str, default: str) -> object:
-        return values[name].value if name in values else default
-
-    chosen = chosen_settings(
-        learner=named("learner.name", LearnerSettings.name), data=named("data.name", DataSettings.name)
-    )
-    return {name: _Given(label=name, value=value) for name, value in chosen.items()}
+def _flat(settings: Settings) -> dict[str, object]:
+    """Return the values by dotted name, as they stand in the tree."""
+    return {
+        f"{section}.{key}": value
+        for section in _sections()
+        for key, value in vars(getattr(settings, section)).items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +180,7 @@ class _Given:
 
 @cache
 def _sections() -> dict[str, Any]:
-    return get_type_hints(Settings)
+    return {name: kind for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)}
 
 
 @cache
@@ -169,9 +197,7 @@ def _build(values: Mapping[str, _Given]) -> Settings:
     for name, given in values.items():
         section, _, key = name.partition(".")
         kwargs[section][key] = _check(name, given)
-    return Settings(
-        **{section: kind(**kwargs[section]) for section, kind in get_type_hints(Settings).items()}
-    )
+    return Settings(**{section: kind(**kwargs[section]) for section, kind in _sections().items()})
 
 
 def _annotation(name: str, given: _Given) -> Any:
@@ -273,7 +299,9 @@ def _from_text(hint: Any, given: _Given) -> Any:
 def _element_of(hint: Any) -> Any:
     """Return the annotation of a tuple setting's elements, or None for a setting of one value."""
     bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    return get_args(bare)[0] if get_origin(bare) is tuple else None
+    # A tuple that may be none is a union with None.
+    of_several = [bare, *get_args(bare)]
+    return next((get_args(one)[0] for one in of_several if get_origin(one) is tuple), None)
 
 
 def _read_toml(file: Path) -> dict[str, object]:

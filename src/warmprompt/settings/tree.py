@@ -147,6 +147,8 @@ class TrainSettings:
     """Training over users, in two stages: head and item vectors first, then prompts through the model.
 
     Attributes:
+        preset: Settings that suit how dense the data are; auto chooses by the numbers of users, items and
+            events. Whatever else is set by file, variable or flag stands above them.
         seed: The one seed everything random derives from, the split of users included.
         tangent_epochs: Passes over the training users at most, first stage.
         tangent_lr: Peak outer rate of the first stage.
@@ -164,6 +166,7 @@ class TrainSettings:
         threads: Processor threads; without it as many as the machine grants.
     """
 
+    preset: Literal["auto", "default", "sparse", "dense-small", "dense"] = "auto"
     seed: CountOrZero = 0
     tangent_epochs: CountOrZero = 60
     tangent_lr: Positive = 0.01
@@ -189,7 +192,11 @@ class EvaluateSettings:
         protocol: How support and query are drawn.
         k: Sizes of the support set.
         seeds: Split seeds, none of them meaning the run's own; models for others are trained first.
-        baselines: Models to compare with.
+        baselines: Models to compare with; without it toppop, itemknn, userknn, ease, ials and blend, as far
+            as the machine's memory allows.
+        tune_budget: Processor seconds to search the baselines' settings on validation users, 0 for none;
+            without it as many as training took, 600 at most, and none where settings are recorded.
+        metrics: Metrics beside HR@10, NDCG@10 and MRR, such as Recall@10; all names every one.
         candidates: What a query item competes with; only full belongs in a main table.
         reading: For cold-item, whether new items compete alone or with all.
         min_rating: Ratings below it are no query positives; without it every event is one.
@@ -200,7 +207,9 @@ class EvaluateSettings:
     protocol: Literal["random", "next", "gap10", "next10", "temporal", "cold-item"] = "random"
     k: Counts = (0, 1, 3, 5, 10, 20)
     seeds: tuple[CountOrZero, ...] = ()
-    baselines: Names = ("toppop", "itemknn", "ease")
+    baselines: Names | None = None
+    tune_budget: PositiveOrZero | None = None
+    metrics: Names = ()
     candidates: Literal["full", "sampled100", "query-only"] = "full"
     reading: Literal["new-only", "mixed"] = "new-only"
     min_rating: Finite | None = None
@@ -210,7 +219,10 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The whole tree, one attribute per section."""
+    """The whole tree, one attribute per section.
+
+    `given` names what a file, a variable, a flag or a manifest has set: presets leave that alone.
+    """
 
     data: DataSettings = field(default_factory=DataSettings)
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
@@ -220,6 +232,7 @@ class Settings:
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __repr__(self) -> str:
         """Return one line: every setting that is not the tree's default."""
@@ -227,6 +240,7 @@ class Settings:
         told = [
             f"{section}.{key}={value!r}"
             for section, values in own.items()
+            if isinstance(values, dict)
             for key, value in values.items()
             if value != plain[section][key]
         ]

@@ -2,7 +2,7 @@
 
 Many programs write a word where a value is missing: NULL, NA, nan, None. As an id such a word would
 make one person out of everybody without an id, so those rows are rejects. In any other column the
-word means that nothing was given. Ids are otherwise left as they are.
+word means that nothing was given. White space around values is dropped; inside ids nothing changes.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ def _with_ids(frame: pl.DataFrame, words: tuple[str, ...], log: RejectLog) -> pl
         if frame.schema.get(name) != pl.String:
             continue
         bare = frame[name].str.strip_chars()
+        log.tell(f"{name} ids taken without the spaces around them", int((bare != frame[name]).sum()))
+        frame = frame.with_columns(bare)
         is_word = bare.is_in(words).fill_null(value=False)
         if not is_word.any():
             continue
@@ -102,9 +104,8 @@ def _given(values: pl.Series, words: tuple[str, ...], log: RejectLog, *, texts: 
             for size in values.list.len()
         ]
         return pl.Series(values.name, lists, dtype=values.dtype)
-    decoded = _decoded(values, log) if texts else values
-    bare = decoded.str.strip_chars() if texts else decoded
-    is_word = bare.str.strip_chars().is_in(words).fill_null(value=False)
+    bare = (_decoded(values, log) if texts else values).str.strip_chars()
+    is_word = bare.is_in(words).fill_null(value=False)
     log.tell(_WORDS, int(is_word.sum()))
     return pl.select(pl.when(~is_word).then(bare)).to_series().alias(values.name)
 

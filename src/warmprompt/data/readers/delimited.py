@@ -96,7 +96,7 @@ class Delimited:
 
     def said(self) -> str:
         """Return in words how it is written, for the report of an import."""
-        separator = {"\t": "tab"}.get(self.separator, repr(self.separator))
+        separator = shown(self.separator)
         quotes = [_SAID[self.quotes]] if self.text.has_quotes else []
         return ", ".join([f"{self.text.encoding}, {self.text.line_ends}, separator {separator}", *quotes])
 
@@ -163,6 +163,12 @@ def open_table(
         if given is not None and len(headers[given]) == 1 < len(headers[separator]):
             raise _wrong_separator(path, given, separator)
     columns = headers[separator]
+    if fits_none and options.header and all(name.isdigit() for name in wanted):
+        raise BadInputError(
+            field=f"{path}, line 1",
+            value=first[0],
+            remedy=f"It names no column {wanted[0]!r}; if no line names the columns, add --no-header.",
+        )
     if repeated := [name for name in columns if columns.count(name) > 1]:
         raise BadInputError(
             field=f"{path}, line {1 + bool(named)}", value=repeated[0], remedy="Name each column once."
@@ -202,6 +208,11 @@ def unescaped(separator: str) -> str:
             field="--separator", value=separator, remedy="Give one such as ',', ';', '|', '::' or tab."
         )
     return meant
+
+
+def shown(separator: str) -> str:
+    """Return a separator as people write it."""
+    return {"\t": "tab", " ": "a space"}.get(separator, repr(separator))
 
 
 def _without_header(chunks: Iterator[pl.DataFrame], num_before: int) -> Iterator[pl.DataFrame]:
@@ -248,7 +259,9 @@ def _one_that_splits(path: Path, line: str, given: str, own: str) -> str:
 
 def _wrong_separator(path: Path, given: str, found: str) -> BadInputError:
     return BadInputError(
-        field="--separator", value=given, remedy=f"Leave it out or give another; {path} looks like {found!r}."
+        field="--separator",
+        value=shown(given).strip("'"),
+        remedy=f"Leave it out or give another; {path} looks like {shown(found)}.",
     )
 
 

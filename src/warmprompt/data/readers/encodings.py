@@ -83,22 +83,15 @@ class Evidence:
 
 
 def encoding_of_head(path: Path, head: bytes, given: str | None) -> str | None:
-    """Return the encoding that the first bytes show: a byte order mark, or the one given.
+    """Return the encoding that the first bytes show, by a byte order mark or UTF-16's NULs, or the one given.
 
     Raises:
-        BadInputError: The encoding given is none, or not this file's; or the file is UTF-16 without a
-            byte order mark, or binary.
+        BadInputError: The encoding given is none, or not this file's.
     """
     marked = next((name for mark, name in _BOMS if head.startswith(mark)), None)
     wide = _wide(head)
     if given is None:
-        if marked is None and wide:
-            raise BadInputError(
-                field=str(path),
-                value=f"looks like {wide} without a byte order mark",
-                remedy=f"Give --encoding {wide}.",
-            )
-        return marked
+        return marked or wide
     name = _codec(given)
     if marked and not name.replace("-", "").startswith(marked.replace("-", "")):
         raise _wrong(path, given, marked)

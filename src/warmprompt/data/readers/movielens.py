@@ -170,7 +170,9 @@ def _renamed(table: Delimited, named: Mapping[str, str]) -> Delimited:
     """Return the table with its columns under our names."""
     require_columns(table.text.path, table.columns, tuple(named.values()))
     ours = {theirs: name for name, theirs in named.items()}
-    return replace(table, columns=tuple(ours.get(column, column) for column in table.columns))
+    # A column that another one takes the name of keeps a name that is not ours.
+    columns = (ours.get(column, f"({column})" if column in named else column) for column in table.columns)
+    return replace(table, columns=tuple(columns))
 
 
 def _movies(table: Delimited) -> Frames:

@@ -39,8 +39,10 @@ _MALFORMED = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 def parsed(text: str) -> Any:
     """Return the value that a text writes, as JSON or as a Python literal; None where it writes none.
 
-    Nothing is executed: the text is parsed, and whatever is no literal is no value.
+    Nothing is executed: the text is parsed, and whatever is no literal is no value. A comma behind it, as
+    between the rows of an array, is no part of it.
     """
+    text = text.strip().removesuffix(",")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -49,7 +51,7 @@ def parsed(text: str) -> Any:
         with warnings.catch_warnings():
             # A backslash that escapes nothing stands for itself.
             warnings.simplefilter("ignore")
-            whole = _PAIR.sub(_joined_pair, text.strip())
+            whole = _PAIR.sub(_joined_pair, text)
             tree = _Words().visit(ast.parse(whole, mode="eval"))
         found = ast.literal_eval(tree)
         json.dumps(found)  # Python also spells sets, bytes and the like

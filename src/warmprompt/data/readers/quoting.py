@@ -27,6 +27,7 @@ from warmprompt.data.readers.lines import TEXT
 from warmprompt.data.readers.source import LINE
 
 Quotes = Literal["text", "row", "records", "broken"]
+_QUOTED = r'"(?:[^"]|"")*"'
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -125,7 +126,7 @@ def closes(text: str, separator: str) -> bool:
     return re.fullmatch(_closed(separator), text) is not None
 
 
-def _closed(separator: str, quoted: str = r'"(?:[^"]|"")*"') -> str:
+def _closed(separator: str, quoted: str = _QUOTED) -> str:
     sep = re.escape(separator)
     field = rf'(?:{quoted}|[^"{sep}][^{sep}]*|)'
     return rf"{field}(?:{sep}{field})*"
@@ -144,7 +145,7 @@ def _record(
 ) -> Record | None:
     """Return the record that begins with a line that is open, None where it needs lines that are not here."""
     first = lines[start]
-    if fields := _with_backslashes(first[1], separator, width):
+    if fields := _in_one_line(first[1], separator, width):
         return Record([first], fields)
     feed = _Feed(lines, start)
     try:
@@ -176,12 +177,28 @@ class _Feed:
         return self._lines[self.index - 1][1] + "\n"
 
 
-def _with_backslashes(text: str, separator: str, width: int) -> list[str] | None:
-    r"""Return the fields of a line that writes a quote within quotes as \", None where it does not."""
-    if '\\"' not in text or not re.fullmatch(_closed(separator, r'"(?:[^"\\]|\\.)*+"'), text):
+def _in_one_line(text: str, separator: str, width: int) -> list[str] | None:
+    r"""Return the fields of a line that writes a quote within quotes as \" or as it is, else None."""
+    if '\\"' in text and re.fullmatch(_closed(separator, r'"(?:[^"\\]|\\.)*+"'), text):
+        fields = next(csv.reader([text], delimiter=separator, escapechar="\\", strict=True))
+        return fields if len(fields) == width else None
+    fields = text.split(separator)
+    # A field that is left open makes the number of quotes odd.
+    if len(fields) != width or text.count('"') % 2:
         return None
-    fields = next(csv.reader([text], delimiter=separator, escapechar="\\", strict=True))
-    return fields if len(fields) == width else None
+    num_quoted = sum(_is_quoted(field) for field in fields)
+    return [_unquoted(field, others=num_quoted > 1) for field in fields]
+
+
+def _is_quoted(field: str) -> bool:
+    return len(field) > 1 and field.startswith('"') and field.endswith('"')
+
+
+def _unquoted(field: str, *, others: bool) -> str:
+    """Return a field without the quotes around it; '"Heroes" and "Low"' has none, unless others have."""
+    if _is_quoted(field) and (others or re.fullmatch(_QUOTED, field)):
+        return field[1:-1].replace('""', '"')
+    return field
 
 
 def _is_swallowed(texts: Sequence[str], separator: str, width: int) -> bool:

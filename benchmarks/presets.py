@@ -1,0 +1,96 @@
+"""Presets compared on validation users: NDCG@10 at K = 0, 1, 3, 5, data set by data set.
+
+    python benchmarks/presets.py --out runs/presets ml-100k amazon-gift-cards-2018 own-sparse own-dense
+
+Each data set is trained once per preset on split 0 and ranked for its validation users in the linear
+response. The language model is read after one layer: what is trained and ranked here does not read it, and
+measuring how prompts move it is then a sixth of the work. Nothing looks at tested users. Adds to
+`presets.json` under --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmprompt.assembly.presets import density_of, settled
+from warmprompt.assembly.ranker import PromptRanker
+from warmprompt.assembly.training import train_run
+from warmprompt.baselines import baseline
+from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.tables import open_dataset
+from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.runner import score_cases
+from warmprompt.settings import PRESETS, load_settings, preset_for
+from warmprompt.types import Ranker
+
+KS = (0, 1, 3, 5)
+
+
+def main() -> None:
+    """Read the options; measure what is not there yet, one training after another."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--presets", default=",".join(PRESETS))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "presets.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    for data in options.data:
+        for preset in ("toppop", *options.presets.split(",")):
+            if any((row["data"], row["preset"]) == (data, preset) for row in rows):
+                continue
+            rows.append(measure(data, preset, options.out))
+            file.write_text(json.dumps(rows, indent=1) + "\n")
+            print(json.dumps(rows[-1]), flush=True)
+
+
+def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
+    """Train with one preset, or count popularity, and return a row."""
+    dataset = open_dataset(ensure_dataset(data))
+    density = density_of(dataset)
+    task = build_task(dataset, ProtocolSettings(ks=KS, users="validation"), seed=0)
+    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
+    recall: dict[str, float] = {}
+    if preset == "toppop":
+        ranker: Ranker = baseline("toppop")().fit(task.training, task.validation, seed=0)
+    else:
+        flags = {"data.name": data, "train.preset": preset, "train.threads": 1, "backbone.num_layers": 1}
+        settings = settled(load_settings(flags=flags), dataset)
+        folder = out / f"{data}-{preset}"
+        trained = train_run(settings, folder, dataset=dataset)
+        recall = {} if trained.recall is None else asdict(trained.recall)
+        fitted = PromptRanker(folder=folder, settings=settings, dataset=dataset, linear=True)
+        ranker = fitted.fit(task.training, task.validation, seed=0)
+    row: dict[str, Any] = {
+        "data": data,
+        "preset": preset,
+        "by_rule": preset_for(density, learner="learned-target"),
+        **asdict(density),
+        "recall": recall,
+        "seconds": round(time.monotonic() - begun_s, 1),
+        "cpu_seconds": round(time.process_time() - begun_cpu_s, 1),
+    }
+    return row | {"ndcg": _ndcg(ranker, task), "users": {k: len(cases) for k, cases in task.cases.items()}}
+
+
+def _ndcg(ranker: Ranker, task: Task) -> dict[int, float]:
+    """Return NDCG@10 per K, mean over validation users."""
+    found = {}
+    for k, cases in task.cases.items():
+        values = score_cases(ranker, task, cases, label=ranker.name)
+        found[k] = round(float(np.mean([one[1] for one in values.values()])), 5)
+    return found
+
+
+if __name__ == "__main__":
+    main()

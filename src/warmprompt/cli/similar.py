@@ -1,0 +1,38 @@
+"""`warmprompt similar`: the items most like an item."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warmprompt.cli.screen import screen
+from warmprompt.cli.selecting import Exclude, Filter, found, rows_of, selection_of, table_of
+from warmprompt.errors import BadInputError
+
+
+def app(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)],
+    title: Annotated[str, typer.Argument(help="Of the item, or its id if it has none.", show_default=False)],
+    num: Annotated[int, typer.Option("-n", "--num", help="Places in the list.")] = 10,
+    exclude: Exclude = None,
+    filters: Filter = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the items most like an item, by what the same people like."""
+    if num < 1:
+        raise BadInputError(field="-n", value=num, remedy="Ask for at least 1 item.")
+    from warmprompt.assembly.runs import open_run
+
+    model = open_run(run)
+    item = found(model, title, "title")
+    similar = rows_of(model.similar(item, num, **selection_of(model, exclude, filters)))
+    if as_json:
+        told = {"item": item, "title": model.title(item), "similar": similar}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    console = screen()
+    console.print(f"like {model.title(item) or item}:")
+    console.print(table_of("title", similar))

@@ -1,0 +1,103 @@
+"""The reader's own files that pages speak of, made up: few users, each with a taste, few items."""
+
+import csv
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.backbone.small_families import save_family
+
+TASTES = ("Tea", "Coffee", "Chocolate", "Spices")
+NUM_USERS, NUM_ITEMS = 100, 60
+
+
+def write_reader_files(folder: Path) -> None:
+    """Write every file that a page of docs/howto names and its reader is to bring."""
+    events = list(_events())
+    with (folder / "events.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["customer", "sku", "stars", "bought_at"])
+        rows.writerows((user, sku, stars, f"2026-0{1 + day // 28}-{1 + day % 28:02}T{day % 24:02}:30:00")
+                       for user, sku, stars, day in events)  # fmt: skip
+    with (folder / "products.jsonl").open("w") as file:
+        for item in range(NUM_ITEMS):
+            told = {
+                "sku": _sku(item),
+                "name": f"{_taste(item)} No. {item}",
+                "brand": "ours",
+                "tags": [_taste(item)],
+            }
+            file.write(json.dumps(told) + "\n")
+    _write_people(folder / "people.parquet")
+    _write_movielens(folder / "ml-25m", events)
+    _write_amazon(folder / "FOLDER", events)
+    save_family("GPT-2", folder / "models" / "my-gpt2", n_layer=6, n_positions=512)
+    save_family("MPNet", folder / "models" / "my-mpnet", max_position_embeddings=512)
+
+
+def _write_people(file: Path) -> None:
+    import polars as pl
+
+    users = range(NUM_USERS)
+    pl.DataFrame(
+        {
+            "customer": [_user(user) for user in users],
+            "age_band": [("18-24", "25-34", "35-44")[user % 3] for user in users],
+            "job": [("cook", "teacher")[user % 2] for user in users],
+        }
+    ).write_parquet(file)
+
+
+def _write_movielens(folder: Path, events: list[tuple[str, str, int, int]]) -> None:
+    folder.mkdir()
+    ratings = [
+        f"{int(user[1:])},{int(sku[3:])},{stars}.0,{1_700_000_000 + 86_400 * day}"
+        for user, sku, stars, day in events
+    ]
+    movies = [f"{item},{_taste(item)} No. {item} (1999),{_taste(item)}" for item in range(NUM_ITEMS)]
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *ratings, ""]))
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies, ""]))
+
+
+def _write_amazon(folder: Path, events: list[tuple[str, str, int, int]]) -> None:
+    folder.mkdir()
+    told = (
+        {
+            "reviewerID": user,
+            "asin": sku,
+            "overall": float(stars),
+            "unixReviewTime": 1_400_000_000 + 86_400 * day,
+        }
+        for user, sku, stars, day in events
+    )
+    (folder / "reviews.json").write_text("".join(json.dumps(one) + "\n" for one in told))
+
+
+def _events() -> Iterator[tuple[str, str, int, int]]:
+    """Yield (user, item, stars, day): four of five events lie within the user's taste."""
+    chance = random.Random(0)
+    for user in range(NUM_USERS):
+        loved = [item for item in range(NUM_ITEMS) if item % len(TASTES) == user % len(TASTES)]
+        others = [item for item in range(NUM_ITEMS) if item not in loved]
+        chosen = chance.sample(loved, 10) + chance.sample(others, 3)
+        chance.shuffle(chosen)
+        for place, item in enumerate(chosen):
+            yield (
+                _user(user),
+                _sku(item),
+                (5 if item in loved else chance.choice([1, 3])),
+                user % 28 + 2 * place,
+            )
+
+
+def _user(user: int) -> str:
+    return f"c{user:03}"
+
+
+def _sku(item: int) -> str:
+    return f"sku{item:02}"
+
+
+def _taste(item: int) -> str:
+    return TASTES[item % len(TASTES)]

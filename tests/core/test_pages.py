@@ -1,0 +1,83 @@
+"""Every command and every block of Python that a page shows, run in the page's order with the core alone."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from tests.core.commands import RULES, is_server, rule_of
+from tests.core.conftest import CHEAP
+from tests.core.pages import ROOT, Step, pages, steps
+
+PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
+# Pages on which training is worth its time: the reader's own small data set with the usual settings.
+IN_FULL = {"docs/howto/first-hour.md"}
+
+
+def commands() -> Iterator[str]:
+    for page in PAGES.values():
+        yield from (step.text for step in steps(page.read_text()) if not step.is_python)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_the_page_shows_works(page, clone):
+    if page in IN_FULL:
+        clone.variables = {name: value for name, value in clone.variables.items() if name not in CHEAP}
+    shown = steps(PAGES[page].read_text())
+    for step in shown:
+        try:
+            _type(clone, step)
+        except AssertionError as error:
+            pytest.fail(f"{page}:{step.line}: {error}", pytrace=False)
+    _run_python(clone, page, [step for step in shown if step.is_python])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.command)
+def test_every_exception_is_needed(rule):
+    assert any(rule_of(command) is rule for command in commands())
+
+
+@pytest.mark.parametrize("page", sorted(set(PAGES) - {"docs/howto/page.md"}))
+def test_no_page_is_read_as_one_without_commands(page):
+    assert steps(PAGES[page].read_text())
+
+
+def test_a_command_that_does_not_exist_is_found(clone):
+    for command in ("warmprompt trian --data mine", "warmprompt risk network --sed 1", "make demmo"):
+        with pytest.raises(AssertionError):
+            _type(clone, Step(1, command))
+
+
+def _type(clone, step: Step) -> None:
+    """Do what a reader does with a command."""
+    if step.is_python:
+        return
+    command = step.text
+    rule = rule_of(command)
+    if rule is not None:
+        for one in _options_only(command) if rule.how == "parse" else ():
+            clone.run(one)
+        if rule.how == "make":
+            clone.run(re.sub("^make", "make --dry-run", command))
+    elif is_server(command):
+        clone.serve(command)
+    elif command.startswith("export "):
+        name, _, value = command.removeprefix("export ").partition("=")
+        clone.variables[name] = value
+    else:
+        clone.run(command)
+
+
+def _options_only(command: str) -> list[str]:
+    """Return commands that read the options of each part and then show the help."""
+    return [f"{part.split(' #')[0].rstrip()} --help" for part in command.split(" & ")]
+
+
+def _run_python(clone, page: str, blocks: list[Step]) -> None:
+    """Run a page's blocks as one program, whose errors then name the lines of the page."""
+    program = ""
+    for block in blocks:
+        program += "\n" * (block.line - 1 - program.count("\n")) + block.text
+    if program:
+        file = clone.folder / f"{page.replace('/', '_')}.py"
+        file.write_text(program)
+        clone.run(f"python {file.name}")
