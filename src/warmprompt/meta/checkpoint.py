@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -171,7 +171,9 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             weight_unit=manifest.get("weight_unit"),
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
-            genres=_genres_of(header.get("genres")),
+            genres=None
+            if header.get("genres") is None
+            else GenreWords(words=tuple(map(tuple, header["genres"]))),
             attributes=attributes_of(items),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
@@ -291,10 +293,6 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
             "believed": Believed(**believed) if believed else None,
         }
     )
-
-
-def _genres_of(words: Sequence[Sequence[str]] | None) -> GenreWords | None:
-    return None if words is None else GenreWords(words=tuple(tuple(own) for own in words))
 
 
 def _arrays(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
