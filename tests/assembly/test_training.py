@@ -30,7 +30,8 @@ pytestmark = pytest.mark.usefixtures("text_home")
 def brief(tiny_settings):
     """Return settings of a few seconds less, which save often."""
     train = replace(tiny_settings.train, tangent_epochs=2, prompt_epochs=1, save_every=1)
-    return replace(tiny_settings, train=train)
+    # One pass for new items: how many are best is found in tests/assembly/test_newcomers.py.
+    return replace(tiny_settings, train=train, model=replace(tiny_settings.model, new_item_passes=1))
 
 
 @pytest.fixture(scope="module")
