@@ -158,7 +158,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
     content = {name: _checked(folder / name, manifest["files"][name]) for name in (MODEL, ITEMS)}
     tensors, header = _unpack(folder / MODEL, device)
     try:
-        items = pl.read_parquet(io.BytesIO(content[ITEMS]))
+        items, genres = pl.read_parquet(io.BytesIO(content[ITEMS])), header.get("genres")
         trained = Trained(
             params={name: tensors[f"params.{name}"] for name in header["params"]},
             constants=_record(Constants, "constants", tensors),
@@ -171,9 +171,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             weight_unit=manifest.get("weight_unit"),
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
-            genres=None
-            if header.get("genres") is None
-            else GenreWords(words=tuple(map(tuple, header["genres"]))),
+            genres=genres and GenreWords(words=tuple(map(tuple, genres))),
             attributes=attributes_of(items),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
