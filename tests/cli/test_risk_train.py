@@ -80,7 +80,7 @@ def test_a_file_trains_what_the_same_made_up_payments_train(capfd, trained, tmp_
         ),
         (["--out=FULL/file"], "error: --out: 'FULL/file'. It exists already"),
         (["--out=new", "--customers=0"], "error: --customers: '0'. Give at least 1."),
-        (["--out=new", "--customers=3"], "error: entities:"),
+        (["--out=new", "--customers=3", *SMALL], "error: entities:"),
         (["--out=new", "--customers=40", *SMALL], "error: payments for training: "),
         (["--out=new", "--level=1"], "error: --level: '1.0'. Give a number between 0 and 1."),
         (["--out=new", "--transactions=nowhere.csv"], "error: payments file: 'nowhere.csv'."),
