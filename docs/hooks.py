@@ -27,6 +27,7 @@ from warmprompt.settings import ENVIRONMENT_PREFIX, Settings
 SOURCE = Path(__file__).parents[1] / "src" / "warmprompt"
 PACKAGES = [
     "evidence",
+    "integrations",
     "service",
     "assembly",
     "risk",
