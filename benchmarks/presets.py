@@ -5,7 +5,7 @@
 Each data set is trained once per preset on split 0 and ranked for its validation users in the linear
 response. The language model is read after one layer: what is trained and ranked here does not read it, and
 measuring how prompts move it is then a sixth of the work. Nothing looks at tested users. Adds to
-`presets.json` under --out.
+`presets.json` under --out, and writes `presets.md` beside it.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
             rows.append(measure(data, preset, options.out))
             file.write_text(json.dumps(rows, indent=1) + "\n")
             print(json.dumps(rows[-1]), flush=True)
+    (options.out / "presets.md").write_text(table(rows))
 
 
 def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
@@ -90,6 +91,23 @@ def _ndcg(ranker: Ranker, task: Task) -> dict[int, float]:
         values = score_cases(ranker, task, cases, label=ranker.name)
         found[k] = round(float(np.mean([one[1] for one in values.values()])), 5)
     return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table; what the rule takes is bold."""
+    lines = [
+        "| data set | users | median per user | per item | judged on | preset | K = 0 | 1 | 3 | 5 | cpu s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        per_item = row["num_events"] / row["num_items"]
+        name = f"**{row['preset']}**" if row["preset"] == row["by_rule"] else row["preset"]
+        found = {str(k): value for k, value in row["ndcg"].items()}
+        cells = [f"{found[str(k)]:.4f}".removeprefix("0") if str(k) in found else "" for k in KS]
+        about = f"{row['data']} | {row['num_users']:,} | {row['median_per_user']:g} | {per_item:.0f}"
+        about += f" | {row['users'].get('1', row['users'].get(1))}"
+        lines.append(f"| {about} | {name} | {' | '.join(cells)} | {row['cpu_seconds']:.0f} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from warmprompt.settings import ENVIRONMENT_PREFIX, Settings
 SOURCE = Path(__file__).parents[1] / "src" / "warmprompt"
 PACKAGES = [
     "evidence",
+    "integrations",
     "service",
     "assembly",
     "risk",
@@ -46,8 +47,8 @@ MODULES = ["types", "rng", "files", "errors"]
 
 SETTINGS_HEAD = """# Settings
 
-In rising order: defaults, a TOML file, the environment, flags. Unknown keys are errors.
-An empty value in a file or variable means none, where a setting may be none.
+In rising order: defaults, those of the learner, a preset, a TOML file, the environment, flags.
+Unknown keys are errors. An empty value in a file or variable means none, where a setting may be none.
 """
 
 

@@ -22,11 +22,9 @@ class Rule:
 _WARMPROMPT = r"(?:\.venv/bin/)?warmprompt"
 RULES = (
     Rule("make (?:test|check|demo-risk|evidence|docs)", "make", "installs more, or takes minutes"),
-    Rule(
-        "make demo",
-        "make",
-        "the fixture `demo_run` trains on the same data set with a smaller language model",
-    ),
+    Rule(r"python3 -m venv |\.venv/bin/python -m pip (?:install|wheel) ", "nothing", "made this environment"),
+    Rule("make demo", "make", "the fixture `demo_run` trains on its data set with a smaller language model"),
+    Rule(r"\.venv/bin/python -m warmprompt\.demo ", "parse", "as `make demo`"),
     Rule(rf"{_WARMPROMPT} data get ml-1m", "parse", "comes from another host than the package index"),
     Rule(rf"{_WARMPROMPT} risk ", "parse", "needs the extra risk; run by tests/cli/test_risk.py"),
     Rule(rf"{_WARMPROMPT} serve .*--risk ", "parse", "needs the extra risk; run by tests/service"),

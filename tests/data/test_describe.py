@@ -109,11 +109,11 @@ def test_import_with_a_mapping(write, call):
     [
         (("--map", "user"), "NAME=COLUMN"),
         (("--map", "user=a,user=b"), "each name once"),
-        (("--map", "user=u,item=i", "--format", "recbole"), "either --format or --map"),
+        (("--map", "user=u,item=i", "--format", "recbole"), "0 .inter files"),
         (("--map", "user=u,item=i", "--rating-scale", "5,1"), "LOW,HIGH"),
         (("--map", "user=u,item=i", "--rating-scale", "five"), "LOW,HIGH"),
         (("--map", "user=u,item=i", "--items", "x.csv"), "--items-map"),
-        (("--items", "x.csv"), "together with --map"),
+        (("--items", "x.csv"), "no known format"),
         (("--format", "netflix"), "movielens-1m"),
         ((), "no known format"),
     ],

@@ -152,6 +152,8 @@ def test_wrong_columns_and_files_are_named(write, bring_in, name, mapping, said)
     ("name", "content", "said"),
     [
         ("e.csv", b"", "empty file"),
+        ("e.csv", b"\xff\xfe", "empty file"),
+        ("e.csv", b"\xef\xbb\xbf", "empty file"),
         ("e.csv", b"\x89PNG\r\n\x00\x00\x01", "binary data"),
         ("e.csv", b"u,i\n", "at least one valid row"),
         ("e.csv", b"u,u\n1,2\n", "Name each column once"),

@@ -122,7 +122,7 @@ def test_floats_that_name_nothing_exactly_are_refused(source_of, bring_in, ids, 
     [
         (["B01", "B02", "B03"], ["b01", "b02", "b03"], "B01", "b01", "capital letters"),
         (["007", "008", "x"], ["7", "8", "y"], "007", "7", "leading zeros"),
-        (['" a"', '" b"', '" c"'], ["a", "b", "c"], " a", "a", "white space"),
+        ([" a", " b", " c"], ["a", "b", "c"], " a", "a", "white space"),
         (["a-1", "b-2", "c-3"], ["a1", "b2", "c3"], "a-1", "a1", "signs"),
         (["item_17", "item_18", "item_19"], ["17", "18", "19"], "item_17", "17", "letters around a number"),
         (["a", "b", "c"], ["x", "y", "z"], "a", "x", "No looser spelling"),
@@ -131,8 +131,9 @@ def test_floats_that_name_nothing_exactly_are_refused(source_of, bring_in, ids, 
 def test_tables_that_do_not_join_are_refused_with_both_spellings(
     source_of, bring_in, met, described, ours, theirs, why
 ):
+    # In separated text the space around ids is dropped; in JSON it is part of them.
     with pytest.raises(BadInputError) as caught:
-        bring_in(source_of(met, described))
+        bring_in(source_of(met, described, ("jsonl", "jsonl")))
     line = caught.value.line()
     assert f"Events have {ours!r} where the items' file has {theirs!r}" in line
     assert why in line

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.meta.worlds import ready_world
 
-from warmprompt.data.dataset import keep_events
+from warmprompt.data.dataset import keep_events, take_users
 from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.initial import ItemStart, initial_items, initial_prior
 from warmprompt.meta.model import (
@@ -70,6 +70,18 @@ def test_items_with_events_keep_vector_and_popularity_to_the_bit(case):
         before, after = of(params, constants), of(new, constants)
         assert torch.equal(before[warm], after[warm])
         assert not torch.equal(before[~warm], after[~warm])
+
+
+def test_a_small_data_set_is_not_drawn_from_again_and_again(case):
+    whole, params, constants, _ = case
+    # Of 22 to 39 events half are to be found: there are supports of K = 0, 1, 3, 5 and 10, and none of 20.
+    lengths = np.diff(whole.interactions.offsets)
+    few = take_users(whole, np.flatnonzero((lengths >= 22) & (lengths < 40))[:10])
+    told = draw_told(
+        params, constants, few, features_T=torch.zeros(2), adapts_by="gradient", seed=0, num_episodes=24_000
+    )
+    assert few.num_users > 0
+    assert len(told.users_ND) == 5 * 16 * few.num_users
 
 
 def test_text_alone_explains_more_the_longer_it_learns(case):

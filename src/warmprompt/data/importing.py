@@ -177,7 +177,7 @@ def _check_options(source: Source, max_rejects: float) -> None:
 
 
 def check_rejects(log: RejectLog, max_rejects: float) -> None:
-    """Raise RejectsError where more of a table's rows than this share are malformed; names the first lines."""
+    """Raise RejectsError where more of a table's rows are malformed than this share; names first lines."""
     if log.num_rejects <= max_rejects * log.num_rows:
         return
     reasons = sorted(log.counts.items(), key=lambda entry: -entry[1])

@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,7 +158,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
     content = {name: _checked(folder / name, manifest["files"][name]) for name in (MODEL, ITEMS)}
     tensors, header = _unpack(folder / MODEL, device)
     try:
-        items = pl.read_parquet(io.BytesIO(content[ITEMS]))
+        items, genres = pl.read_parquet(io.BytesIO(content[ITEMS])), header.get("genres")
         trained = Trained(
             params={name: tensors[f"params.{name}"] for name in header["params"]},
             constants=_record(Constants, "constants", tensors),
@@ -171,7 +171,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
             weight_unit=manifest.get("weight_unit"),
             memory=_memory_of(tensors),
             recall=RecallWeights(**manifest["recall"]),
-            genres=_genres_of(header.get("genres")),
+            genres=genres and GenreWords(words=tuple(map(tuple, genres))),
             attributes=attributes_of(items),
         )
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
@@ -291,10 +291,6 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
             "believed": Believed(**believed) if believed else None,
         }
     )
-
-
-def _genres_of(words: Sequence[Sequence[str]] | None) -> GenreWords | None:
-    return None if words is None else GenreWords(words=tuple(tuple(own) for own in words))
 
 
 def _arrays(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ from warmprompt.rng import derive, derive_seed
 
 _KS = (0, 1, 3, 5, 10, 20)
 _NUM_EPISODES = 24_000
+# Of one user's few events, more draws are the same episodes again; from 250 users on this limits nothing.
+_MAX_ROUNDS = 16
 _NUM_QUERY = 50
 _ROUND = -3
 _BATCH = 256
@@ -84,13 +86,13 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
         adapts_by: As `meta.predict.adapt_users`.
         seed: The run's seed.
         order: How episodes are drawn.
-        num_episodes: In all, about; users are drawn anew for each K.
+        num_episodes: In all, about, and at most 16 of a user for each K; users are drawn anew for each K.
     """
     eligible = np.flatnonzero(np.diff(training.interactions.offsets) >= 2)
     per_k = max(1, num_episodes // len(_KS))
     episodes = []
     for index, k in enumerate(_KS):
-        rounds = -(-per_k // len(eligible))
+        rounds = min(-(-per_k // len(eligible)), _MAX_ROUNDS)
         rng = derive(seed, "new items", k)
         drawn = np.concatenate([rng.permutation(eligible) for _ in range(rounds)])[:per_k]
         for place, user in enumerate(drawn.tolist()):

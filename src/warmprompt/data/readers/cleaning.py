@@ -2,7 +2,7 @@
 
 Many programs write a word where a value is missing: NULL, NA, nan, None. As an id such a word would
 make one person out of everybody without an id, so those rows are rejects. In any other column the
-word means that nothing was given. White space around values is dropped; inside ids nothing changes.
+word means that nothing was given. White space around texts and values is dropped; ids stay as they are.
 """
 
 from __future__ import annotations
@@ -76,8 +76,6 @@ def _with_ids(frame: pl.DataFrame, words: tuple[str, ...], log: RejectLog) -> pl
         if frame.schema.get(name) != pl.String:
             continue
         bare = frame[name].str.strip_chars()
-        log.tell(f"{name} ids taken without the spaces around them", int((bare != frame[name]).sum()))
-        frame = frame.with_columns(bare)
         is_word = bare.is_in(words).fill_null(value=False)
         if not is_word.any():
             continue

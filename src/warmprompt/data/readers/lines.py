@@ -161,7 +161,7 @@ def _blocks(path: Path, chunk_bytes: int, encoding: str, ends: Counter[str]) -> 
     if not is_line_safe(encoding):
         pieces = _as_utf8(pieces, path, encoding)
     rest: list[bytes] = []
-    start = True
+    start = empty = True
     for piece in _with_line_feeds(pieces, ends):
         if start:
             if b"\0" in piece[:8192]:
@@ -173,13 +173,16 @@ def _blocks(path: Path, chunk_bytes: int, encoding: str, ends: Counter[str]) -> 
         else:
             whole, newline, tail = piece.rpartition(b"\n")
         if newline:
+            empty = False
             yield b"".join([*rest, whole])
             rest = []
         rest.append(tail)
-    if start:
-        raise BadInputError(field=str(path), value="empty file", remedy="Give a file with at least one row.")
-    if last := b"".join(rest):
+    last = b"".join(rest)
+    if last:
+        empty = False
         yield last
+    if empty:
+        raise BadInputError(field=str(path), value="empty file", remedy="Give a file with at least one row.")
 
 
 def _with_line_feeds(pieces: Iterator[bytes], ends: Counter[str]) -> Iterator[bytes]:

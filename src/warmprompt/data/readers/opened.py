@@ -96,7 +96,7 @@ def open_input(
         BadInputError: The file cannot be read, a column is missing, or an option is not this file's.
     """
     options = options or TextOptions()
-    kind = _kind(path)
+    kind = _kind(path, options)
     if kind == "parquet":
         return _open_parquet(path, mapping)
     if kind == "jsonl":
@@ -110,12 +110,22 @@ def open_input(
 
     def rows(mapping: Mapped, log: RejectLog) -> Iterator[pl.DataFrame]:
         for frame in table.rows(log):
-            yield frame.select(LINE, **mapping)
+            yield without_spaces(frame.select(LINE, **mapping), log)
 
     return InputTable(path=path, kind=kind, columns=table.columns, rows=rows, written=table.said())
 
 
-def _kind(path: Path) -> str:
+def without_spaces(frame: pl.DataFrame, log: RejectLog) -> pl.DataFrame:
+    """Return rows of separated text without the spaces around ids, as after "1, 2"; they are counted."""
+    for name in ("user", "item"):
+        if name in frame.columns:
+            bare = frame[name].str.strip_chars()
+            log.tell(f"{name} ids taken without the spaces around them", int((bare != frame[name]).sum()))
+            frame = frame.with_columns(bare)
+    return frame
+
+
+def _kind(path: Path, options: TextOptions) -> str:
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in KINDS:
         return KINDS[suffix]
@@ -130,7 +140,7 @@ def _kind(path: Path) -> str:
         ) from error
     if head == _PARQUET_MAGIC:
         return "parquet"
-    return "jsonl" if first_objects(path) else "delimited"
+    return "jsonl" if first_objects(path, encoding=options.encoding) else "delimited"
 
 
 def _open_parquet(path: Path, mapping: Mapped) -> InputTable:

@@ -16,7 +16,7 @@ from warmprompt.data.readers.columnar import require_columns
 from warmprompt.data.readers.delimited import open_table
 from warmprompt.data.readers.generic import MappedFile, MappedTable, check_names, source_of
 from warmprompt.data.readers.names import attributes_in, roles_in
-from warmprompt.data.readers.opened import InputTable, Mapped
+from warmprompt.data.readers.opened import InputTable, Mapped, without_spaces
 from warmprompt.data.readers.options import ReadOptions
 from warmprompt.data.readers.source import EVENT_COLUMNS, LINE, Frames, RejectLog, Source
 from warmprompt.data.readers.words import gender_word
@@ -108,9 +108,8 @@ def _open(path: Path, options: ReadOptions) -> tuple[InputTable, dict[str, str]]
 
     def rows(mapping: Mapped, log: RejectLog) -> Iterator[pl.DataFrame]:
         for frame in table.rows(log):
-            yield frame.select(
-                LINE, *(_column(ours, theirs, kinds[theirs]) for ours, theirs in mapping.items())
-            )
+            columns = (_column(ours, theirs, kinds[theirs]) for ours, theirs in mapping.items())
+            yield without_spaces(frame.select(LINE, *columns), log)
 
     opened = InputTable(path=path, kind="atomic", columns=tuple(kinds), rows=rows, written=table.said())
     return opened, kinds

@@ -103,7 +103,7 @@ class Source:
             events keeps them; metadata of a whole shop does not.
         used: Per table, our name to the file's column, for the report.
         unused: Per table, the columns of the file that mean nothing here, for the report.
-        encodings: File name to the encoding found, for the report; text files only.
+        encodings: File name to how its text is written, in words, for the report; text files only.
         expected_rows: Rows that "interactions", "items" or "users" must have, where that is known.
     """
 
