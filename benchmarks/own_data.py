@@ -3,7 +3,7 @@
     python benchmarks/own_data.py --out runs/own-data            # two shops: makes, imports, trains, reports
     python benchmarks/own_data.py --out runs/own-data --import-only   # three shops, imported and not trained
 
-Shops differ in density alone. Each shopper has tastes over eleven departments and a few hidden leanings;
+Shops differ in density alone. Each shopper has tastes over twelve departments and a few hidden leanings;
 items have a department, a title that names it, hidden properties and a long-tailed popularity. Writes
 `own-data.json` under --out. Training uses the defaults, through the command line, as a new user would.
 """
@@ -25,20 +25,10 @@ import numpy as np
 
 from warmprompt.rng import derive
 
-DEPARTMENTS = [
-    "tea",
-    "coffee",
-    "bread",
-    "cheese",
-    "garden",
-    "pottery",
-    "books",
-    "toys",
-    "wool",
-    "soap",
-    "lamps",
-    "tools",
-]
+DEPARTMENTS = (
+    *("tea", "coffee", "bread", "cheese", "garden", "pottery"),
+    *("books", "toys", "wool", "soap", "lamps", "tools"),
+)
 KINDS = ("small", "large", "plain", "fine", "daily", "festive", "rustic", "modern")
 _START_S = 1_700_000_000
 

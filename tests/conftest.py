@@ -1,5 +1,6 @@
 """What holds for every test: fixed examples, no network, and real data only where it is."""
 
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -37,7 +38,25 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def planted_folder(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """Return a function from (name, make) to a folder that one test process makes for all."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made_once(name, make):
+        folder = root / name
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                make(part := root / f"{name}.part")
+                part.rename(folder)
+        return folder
+
+    return made_once
+
+
+@pytest.fixture(scope="session")
+def planted_folder(made_once):
     """Return (folder, world): a small planted world, and the folder where it is stored as a data set."""
     import polars as pl
 
@@ -79,9 +98,7 @@ def planted_folder(tmp_path_factory):
         file_hashes={},
         imported_at_s=1,
     )
-    folder = tmp_path_factory.mktemp("planted") / "planted"
-    write_tables(folder, tables, manifest)
-    return folder, world
+    return made_once("planted", lambda folder: write_tables(folder, tables, manifest)), world
 
 
 @pytest.fixture(scope="session")
@@ -126,10 +143,8 @@ def text_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained_folder(tiny_settings, tmp_path_factory, text_home):
+def trained_folder(tiny_settings, made_once, text_home):
     """Return the folder of a finished run of `tiny_settings`; nobody writes to it."""
     from warmprompt.assembly.training import train_run
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train_run(tiny_settings, folder)
-    return folder
+    return made_once("tiny", lambda folder: train_run(tiny_settings, folder))

@@ -1,5 +1,6 @@
 """A trained model in use, against brute force, the planted tastes, and its own promises."""
 
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from warmprompt import Event, Known, UserState, load
-from warmprompt.adaptation.events import MAX_EVENTS, user_text
+from warmprompt.adaptation.events import MAX_EVENTS, checked_events, user_text
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.hashing import hash_weights
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
@@ -51,6 +52,73 @@ def test_observing_one_by_one_is_adapting_to_all_at_once(model, told):
         state = model.observe(state, event)
     at_once = model.adapt(told, about="hm", attributes={"occupation": "farmer"})
     assert state.to_bytes() == at_once.to_bytes()
+
+
+@pytest.fixture(scope="module")
+def weighing(model):
+    """Return the model as if it had been trained with weights, of which 3 counts 1."""
+    return replace(
+        model, engine=replace(model.engine, trained=replace(model.engine.trained, weight_unit=3.0))
+    )
+
+
+def test_an_ordinary_weight_is_no_weight_to_the_bit(model, weighing, told):
+    ordinary = [replace(event, weight=3.0) for event in told]
+    assert np.array_equal(weighing.adapt(ordinary).vector_D, model.adapt(told).vector_D)
+    assert np.array_equal(weighing.adapt(told).vector_D, model.adapt(told).vector_D)
+
+
+def test_a_stronger_event_draws_nearer_and_its_weight_comes_back(weighing, told):
+    other = replace(told[0], rating=None)
+    nearness = []
+    for weight in (0.5, 3.0, 40.0):
+        state = weighing.adapt([*told[1:3], replace(other, weight=weight)])
+        assert UserState.from_bytes(state.to_bytes()).events[-1].weight == weight
+        nearness.append(vector_at(weighing, state, other))
+    assert nearness[0] < nearness[1] < nearness[2]
+
+
+def vector_at(model, state, event):
+    """Return how near a state lies to an event's item, less the mean over the catalogue."""
+    scores_V = model.engine.catalogue_VD.cpu().numpy() @ state.vector_D
+    return scores_V[model.index[event.item]] - scores_V.mean()
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, math.inf, math.nan, True, "3"])
+def test_a_weight_is_a_number_above_zero(weighing, told, weight):
+    with pytest.raises(BadInputError, match="weight of event 0"):
+        weighing.adapt([replace(told[0], weight=weight)])
+
+
+def test_a_model_without_weights_refuses_them(model, told):
+    with pytest.raises(BadInputError, match="trained without weights"):
+        model.adapt([replace(told[0], weight=2.0)])
+
+
+def test_numpy_scalars_are_numbers_and_text(model, told):
+    plain = [replace(event, time_s=5) for event in told]
+    wrapped = [
+        Event(item=np.str_(one.item), rating=np.float32(one.rating), time_s=np.uint32(5)) for one in told
+    ]
+    assert wrapped == plain
+    assert [type(value) for value in vars(wrapped[0]).values()] == [str, float, int, type(None)]
+    assert model.adapt(wrapped).to_bytes() == model.adapt(plain).to_bytes()
+    state = model.adapt(plain)
+    expected = model.rank(state, 3, candidates=model.items[:20])
+    assert model.rank(state, np.int64(3), candidates=np.array(model.items[:20])) == expected
+    assert model.title(np.str_(told[0].item)) == model.title(told[0].item)
+    with pytest.raises(BadInputError, match="rating of event 0"):
+        model.adapt([replace(told[0], rating=np.float64("nan"))])
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint32])
+def test_numpy_integers_are_ids(kind):
+    event = Event(item=kind(5), rating=np.float16(3), time_s=np.int32(7), weight=np.float64(2))
+    (checked,) = checked_events([event], index={5: 0}, scale=(1, 5), weighted=True, now_s=NOW_S)
+    assert checked == Event(item=5, rating=3.0, time_s=7, weight=2.0)
+    assert json.dumps(vars(checked)) == '{"item": 5, "rating": 3.0, "time_s": 7, "weight": 2.0}'
+    with pytest.raises(UnknownNameError):
+        checked_events([Event(item=np.bool_(True))], index={1: 0}, scale=None, weighted=False, now_s=NOW_S)
 
 
 def test_observing_leaves_the_old_state_as_it_was(model, told):

@@ -28,7 +28,13 @@ def state(**changes):
 
 ids = st.text(max_size=5) | st.integers(-(2**63), 2**63 - 1)
 floats = st.floats(width=32, allow_nan=False)
-events = st.builds(Event, item=ids, rating=st.none() | floats, time_s=st.none() | st.integers(0, 2**60))
+events = st.builds(
+    Event,
+    item=ids,
+    rating=st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False),
+    time_s=st.none() | st.integers(0, 2**60),
+    weight=st.none() | st.floats(0.5, 1e9),
+)
 
 
 @given(
@@ -47,6 +53,13 @@ def test_a_state_comes_back_bit_for_bit(told, about, attributes, vector):
     assert back.vector_D.tobytes() == one.vector_D.tobytes()
     assert back.offsets_PH.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert back.to_bytes() == one.to_bytes()
+
+
+def test_events_without_weights_are_written_as_version_0_1_did():
+    # SHA-256 of the bytes that commit 4fad69f made of the same state.
+    assert hashlib.sha256(state().to_bytes()).hexdigest() == (
+        "1fdc94e74472fe55eaef0f72fc6a3867909b0e384a0a88c74b97fd5b2029ee17"
+    )
 
 
 @given(place=st.integers(0, 10**6), flip=st.integers(1, 255))

@@ -1,6 +1,7 @@
 """The map for new items in a run: learned where texts say something, for as long as validation users gain."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -14,18 +15,28 @@ from warmprompt.assembly.training import train_run
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
+from warmprompt.meta import newcomers as maps
 from warmprompt.meta.checkpoint import load_trained
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY
-from warmprompt.meta.newcomers import draw_told, fit_new_items
+from warmprompt.meta.newcomers import fit_new_items
 
 TEXTS = "backbone.item_text=tiny-encoder"
+draw_told = partial(maps.draw_told, num_episodes=2000)
 NEW = {NEW_MAP, NEW_POPULARITY, NEW_LEVEL}
 
 
 @pytest.fixture(scope="module")
 def world():
     return planted_world(num_users=120, num_items=60, num_tastes=3, seed=0).dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_episodes():
+    """Draw a tenth of the usual episodes; no claim here rests on their number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(newcomers, "draw_told", draw_told)
+        yield
 
 
 @pytest.fixture(scope="module")

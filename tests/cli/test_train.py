@@ -1,6 +1,7 @@
 """`warmprompt train`: what it makes, what it says, and what it refuses in one line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,10 @@ def test_a_run_is_trained_as_told(capfd, planted_folder, tmp_path):
     assert run(command) == 0
     said = capfd.readouterr()
     assert f"next: warmprompt evaluate {out}" in said.out
+    assert re.search(
+        r"budget: at most \d+ s on this machine, \d+ s of processor time \(reading texts", said.err
+    )
+    assert re.search(r" \d+ s of at most \d+, processor time \d+ s of at most \d+, ", said.out)
     assert "prompts, epoch 1 of 1: validation loss" in said.err
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["learner"] == "multitask"

@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.backbone.small_families import save_family
+
 TASTES = ("Tea", "Coffee", "Chocolate", "Spices")
 NUM_USERS, NUM_ITEMS = 100, 60
 
@@ -29,8 +31,9 @@ def write_reader_files(folder: Path) -> None:
             file.write(json.dumps(told) + "\n")
     _write_people(folder / "people.parquet")
     _write_movielens(folder / "ml-25m", events)
-    for name in ("FOLDER", "amazon-beauty-2014"):
-        _write_amazon(folder / name, events)
+    _write_amazon(folder / "FOLDER", events)
+    save_family("GPT-2", folder / "models" / "my-gpt2", n_layer=6, n_positions=512)
+    save_family("MPNet", folder / "models" / "my-mpnet", max_position_embeddings=512)
 
 
 def _write_people(file: Path) -> None:

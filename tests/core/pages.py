@@ -36,7 +36,10 @@ def pages() -> list[Path]:
 
 
 def steps(page: str) -> list[Step]:
-    """Return a page's steps: `console` blocks with or without `$`, `sh` blocks, `python` blocks."""
+    """Return a page's steps: `console` blocks with or without `$`, `sh` blocks, `python` blocks.
+
+    A block in `py` looks the same to the reader and is left out: it needs what the core has not.
+    """
     found = []
     for block in _FENCE.finditer(page):
         language, body = block[2], block[3]

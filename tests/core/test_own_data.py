@@ -8,20 +8,11 @@ import pytest
 from warmprompt.baselines.registry import BASELINES
 from warmprompt.meta.learners import LEARNERS
 
-IMPORT = (
-    "warmprompt data import events.csv --name shop --map user=customer,item=sku,time=bought_at "
-    "--time-unit iso --items products.jsonl --items-map 'item=sku,title=name,brand=brand,genres=tags'"
-)
-
 
 @pytest.fixture(scope="module")
-def shop(new_clone, demo_run):
-    """Yield a clone that has imported the shop and trained a run of it."""
-    from tests.core.files import write_reader_files
-
+def shop(new_clone, shop_data):
+    """Yield a clone with a run of the shop."""
     clone = new_clone()
-    write_reader_files(clone.folder)
-    clone.run(f"{IMPORT} --overwrite")
     clone.run("warmprompt train --data shop --out runs/shop")
     yield clone
     clone.stop()
@@ -82,10 +73,3 @@ def test_what_needs_an_extra_is_refused_at_once(shop, command):
     assert line.startswith("error: this needs 'lxml', which is not installed. Install it: ")
     assert "river" in line or "[risk]" in line
     assert not (shop.folder / "none.db").exists()
-
-
-def test_a_first_hour_with_the_usual_settings(new_clone, variables, shop):
-    full = new_clone(cheap=False)
-    full.run("warmprompt train --data shop --out runs/shop")
-    full.run("warmprompt evaluate runs/shop --k 0,1,3 --baselines toppop,itemknn,ease")
-    full.run("warmprompt recommend runs/shop --about 'I love chocolate' --explain")

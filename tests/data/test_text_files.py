@@ -126,9 +126,7 @@ def test_separators_are_found(write, separator, name):
     assert (titles, table.separator) == (["a b", "c-d"], separator)
 
 
-@pytest.mark.parametrize(
-    ("given", "meant"), [(";", ";"), (r"\t", "\t"), ("tab", "\t"), ("^", "^"), (" ", " ")]
-)
+@pytest.mark.parametrize(("given", "meant"), [(r"\t", "\t"), ("tab", "\t"), ("^", "^"), (" ", " ")])
 def test_separators_are_used_as_given(write, given, meant):
     path = write("s", {"x.csv": table_of(["a,b;c"], separator=meant)}) / "x.csv"
     assert titles_in(path, separator=given)[0] == ["a,b;c"]

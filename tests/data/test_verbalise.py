@@ -19,6 +19,7 @@ from warmprompt.data.verbalise import (
     genre_key,
     genre_table,
     item_texts,
+    taste_column,
 )
 from warmprompt.errors import BadInputError
 
@@ -205,6 +206,57 @@ def test_favourites_come_from_categories_or_not_at_all():
     with_categories = pl.DataFrame({"title": ["a", "b"], "categories": [["Hair"], ["Skin"]]})
     assert favourite_genres([1], _dataset(with_categories)) == ("Skin",)
     assert favourite_genres([1], _dataset(pl.DataFrame({"title": ["a", "b"]}))) == ()
+
+
+SIX = ["a", "b", "c", "d", "e", "f"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"category": ["Hair", "Skin"] * 3}, "category"),
+        ({"kind": ["Hair", None, " ", "Skin", "Hair", "Skin"]}, "kind"),
+        ({"colour": ["red", "blue"] * 3, "Category": ["Hair", "Skin"] * 3}, "Category"),
+        ({"colour": ["red", "blue"] * 3}, "colour"),
+        ({"also": [["B001", "B002"]] * 6, "category": ["Hair", "Skin"] * 3}, "category"),
+        ({"genres": [[]] * 6, "category": ["Hair", "Skin"] * 3}, "category"),
+        ({"category": ["Hair", "Skin"] * 3, "genres": [["Drama"], *[[]] * 5]}, "genres"),
+        ({"category": ["Hair"] * 6}, None),  # everybody likes hair
+        ({"brand": ["A", "B", "C", "D", "E", "E"]}, None),  # hardly any is shared
+        ({"year": ["1999", "2000"] * 3}, None),
+        ({"decade": ["1990", "2000"] * 3}, None),
+        ({"price": ["$ 9.99", "$ 19.99"] * 3}, None),
+        ({"shop": ["S17", "S18"] * 3}, None),
+        ({"description": ["long", "short"] * 3}, None),
+        ({"blurb": ["x" * 61, "y" * 61] * 3}, None),
+        ({}, None),
+    ],
+)
+def test_the_column_that_sentences_name(columns, expected):
+    types = {"genres": pl.List(pl.String), "also": pl.List(pl.String)}
+    items = pl.DataFrame(
+        {"title": SIX, **columns}, schema_overrides={k: v for k, v in types.items() if k in columns}
+    )
+    assert taste_column(items) == expected
+    assert bool(genre_table(_dataset(items)).names) == (expected is not None)
+
+
+def test_brands_by_the_thousand_are_no_tastes():
+    titles = [f"t{place}" for place in range(1200)]
+    few = pl.DataFrame({"title": titles, "brand": [f"brand {place % 200}" for place in range(1200)]})
+    many = pl.DataFrame({"title": titles, "brand": [f"brand {place % 201}" for place in range(1200)]})
+    assert (taste_column(few), taste_column(many)) == ("brand", None)
+
+
+def test_one_category_per_item_in_plain_text_counts_like_lists():
+    text = pl.DataFrame({"title": SIX, "category": ["Hair", "Skin", "Hair", " Nails ", "Skin", "Nails"]})
+    lists = text.with_columns(categories=pl.concat_list(pl.col("category").str.strip_chars())).drop(
+        "category"
+    )
+    one, other = genre_table(_dataset(text)), genre_table(_dataset(lists))
+    assert one.names == other.names == ("Hair", "Nails", "Skin")
+    assert np.array_equal(one.has_VG, other.has_VG)
+    assert favourite_genres([3, 5, 0], _dataset(text), top=1) == ("Nails",)
 
 
 def test_item_texts():

@@ -204,5 +204,11 @@ def test_tables_of_absent_data_sets_are_left_out_and_named(told):
         narrowed(read_plan(told), read_only(["dataset=nowhere"]))
 
 
+def test_a_data_set_of_another_host_is_not_fetched_unasked(told):
+    # Tests run without a network: fetching would fail, and not as a data set that is absent.
+    told["tables"].append({**told["tables"][0], "dataset": "ml-1m"})
+    assert narrowed(read_plan(told), Only())[1] == ("ml-1m",)
+
+
 def test_names_become_parts_of_file_names():
     assert slug("cold-item/new-only with attributes") == "cold-item-new-only-with-attributes"

@@ -1,6 +1,7 @@
 """Scores and losses against loops written out, and what a rating does to an item and its neighbours."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,6 +205,18 @@ def test_weights_between_levels_are_linear(worlds, ratings):
     events = worlds.events_of([[(0, rating) for rating in ratings]])
     found = evidence_weights(params, constants, events)[0].tolist()
     assert found == pytest.approx([_weight(params, constants, rating) for rating in ratings], abs=1e-9)
+
+
+def test_the_strength_of_an_event_multiplies_its_weight(worlds):
+    constants, params = worlds.random_constants(0), worlds.random_params(0)
+    events = worlds.events_of([[(0, 0.0), (1, 0.7), (2, NAN)], [(3, 1.0)]])
+    plain_BK = evidence_weights(params, constants, events)
+    ones_BK = torch.ones_like(events.ratings_BK)
+    assert torch.equal(evidence_weights(params, constants, replace(events, strengths_BK=ones_BK)), plain_BK)
+    strengths_BK = torch.tensor([[3.0, 0.5, 2.0], [4.0, 1.0, 1.0]], dtype=plain_BK.dtype)
+    found_BK = evidence_weights(params, constants, replace(events, strengths_BK=strengths_BK))
+    assert torch.equal(found_BK, plain_BK * strengths_BK)
+    assert torch.equal(found_BK.sign(), plain_BK.sign())  # a strength never turns a pull into a push
 
 
 @pytest.fixture

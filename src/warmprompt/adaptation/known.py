@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from warmprompt.adaptation.events import user_text
 from warmprompt.types import Event, short_repr
 
 
@@ -23,3 +24,8 @@ class Known:
     attributes: Mapping[str, str] | None = None
 
     __repr__ = short_repr
+
+    @property
+    def text(self) -> str:
+        """What the model reads about the user, "" where nothing is told."""
+        return user_text(self.about, self.attributes or {})

@@ -10,13 +10,12 @@ was told in parts. B is users, V items, D factors.
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from warmprompt.adaptation.engine import (
@@ -34,27 +33,24 @@ from warmprompt.adaptation.events import (
     checked_events,
     support_of,
     unknown_item,
-    user_text,
 )
 from warmprompt.adaptation.known import Known
-from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.many_users import UnknownItems, UserOptions, for_each_user, recommended
 from warmprompt.adaptation.rankings import Ranking
+from warmprompt.adaptation.saving import in_a_line, save_model
 from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
 from warmprompt.adaptation.similar import similar_items
-from warmprompt.adaptation.state import UserState
-from warmprompt.adaptation.text_cache import TextCache, Texts
-from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
+from warmprompt.adaptation.state import UserState, check_own, states_of
+from warmprompt.adaptation.text_cache import Texts
+from warmprompt.adaptation.titles import TitleIndex, find_title
 from warmprompt.adaptation.variants import adapt_variants
 from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
-from warmprompt.errors import BadInputError, MismatchError, UserError
-from warmprompt.files import new_folder
-from warmprompt.meta.checkpoint import MANIFEST, save_trained
-from warmprompt.meta.predict import Adapted, ReadTexts
+from warmprompt.meta.predict import ReadTexts
 from warmprompt.types import Event, ItemId, Support
 
-__all__ = ["Known", "Personaliser", "make_personaliser"]
+__all__ = ["Known", "Personaliser"]
 
 _CHUNK = 64
 
@@ -83,13 +79,7 @@ class Personaliser:
 
     def __repr__(self) -> str:
         """Return one line: what was trained on what, and how much can be ranked."""
-        told, scale = self.engine.trained.manifest, self.rating_scale
-        rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
-        data, backbone = (str(told[part]["name"])[-60:] for part in ("data", "backbone"))
-        return (
-            f"Personaliser({self.engine.trained.learner} on {data!r}, {len(self.items):,} items, {rated}, "
-            f"backbone {backbone!r})"
-        )
+        return f"Personaliser({in_a_line(self.engine.trained)})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
@@ -133,8 +123,8 @@ class Personaliser:
             BadInputError: A rating, time or text that cannot be; too many events.
             NotFiniteError: A loss became NaN or infinite.
         """
-        known = self._checked(Known(events=events, about=about, attributes=attributes))
-        return self._states([known], self.texts.get(self.engine, _text_of(known)))[0]
+        known = self.checked(Known(events=events, about=about, attributes=attributes))
+        return self._states([known], self.texts.get(self.engine, known.text))[0]
 
     def adapt_many(self, users: Sequence[Known]) -> list[UserState]:
         """Adapt to many users, up to 64 in each pass of the model; far faster than one after the other.
@@ -144,11 +134,11 @@ class Personaliser:
         Raises:
             UnknownNameError, BadInputError: As `adapt`; the field begins with the user's position.
         """
-        checked = self._all_checked(users)
+        checked = for_each_user(users, self.checked)
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
-            states += self._states(part, read(self.engine, [_text_of(known) for known in part]))
+            states += self._states(part, read(self.engine, [known.text for known in part]))
         return states
 
     def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
@@ -160,8 +150,8 @@ class Personaliser:
         Raises:
             UnknownNameError, BadInputError: As `adapt_many`.
         """
-        checked = self._all_checked(users)
-        texts = [_text_of(known) for known in checked]
+        checked = for_each_user(users, self.checked)
+        texts = [known.text for known in checked]
         whole = self.texts.peek(texts[0]) if texts[0] else self.engine.no_text
         whole = whole or read(self.engine, texts[:1])
         states: list[UserState] = []
@@ -171,7 +161,7 @@ class Personaliser:
             adapted = adapt_variants(
                 self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
             )
-            states += self._stated(checked[part], adapted)
+            states += states_of(checked[part], adapted, model_hash=self.model_hash)
         return states
 
     def observe(self, state: UserState, event: Event) -> UserState:
@@ -181,7 +171,7 @@ class Personaliser:
             MismatchError: Another model made the state.
             UnknownNameError, BadInputError: As `adapt`.
         """
-        self._check_own(state)
+        check_own(state, self.model_hash)
         return self.adapt([*state.events, event], about=state.about, attributes=state.attributes)
 
     def rank(
@@ -210,7 +200,7 @@ class Personaliser:
             UnknownNameError: An item, an attribute or a value of one that the model was not trained with.
             BadInputError: `n` is no whole number of at least 1, or the filter is of another form.
         """
-        self._check_own(state)
+        check_own(state, self.model_hash)
         check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = self.support_of(state.events)
@@ -236,27 +226,70 @@ class Personaliser:
         Args:
             users: What is told of each.
             n: Places for each, at least 1.
-            candidates: Rank only these items.
-            exclude: Rank none of these items.
+            candidates: As in `rank`.
+            exclude: As in `rank`.
             filter: As in `rank`.
-            popularity: False leaves out what is popular with everybody.
+            popularity: As in `rank`.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
         """
         check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        checked = self._all_checked(users)
+        checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
         params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             supports = [self.support_of(known.events) for known in part]
-            texts = [_text_of(known) for known in part]
+            texts = [known.text for known in part]
             users_BD = users_linearly(self.engine, texts, supports, params=params)
             scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
             rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
+
+    def recommend(  # noqa: PLR0913 - users, places, and options by keyword
+        self,
+        users: Any,
+        n: int = 10,
+        *,
+        exact: bool = False,
+        columns: Mapping[str, str] | None = None,
+        unknown_items: UnknownItems = "refuse",
+        attributes: bool = False,
+        candidates: Sequence[ItemId] | None = None,
+        exclude: Sequence[ItemId] | None = None,
+        filter: Filter | None = None,  # noqa: A002
+        popularity: bool = True,
+    ) -> pl.DataFrame:
+        """Rank for any number of users: a row per user and place.
+
+        Of a user's events the latest 1,000 are adapted to; items of all of them are left out.
+
+        Args:
+            users: A `Dataset`; a frame of events, as `Dataset.from_frames` takes it; a mapping of user ids to
+                events, item ids or `Known`; or a list of those, whose users are called 0, 1, 2 ...
+            n: Places for each, at least 1.
+            exact: Adapt each user's prompt, as `adapt_many` and `rank` do. Otherwise as `rank_linearly`,
+                which is several times faster and ranks nearly the same.
+            columns: For a frame: our name to its column, such as {"user": "uid", "rating": "stars"}.
+            unknown_items: `refuse` events with items that the model was not trained with, or `skip` them
+                with a warning that counts them.
+            attributes: Tell the model the users' attributes, too, where a `Dataset` has them.
+            candidates: As in `rank`.
+            exclude: As in `rank`.
+            filter: As in `rank`.
+            popularity: As in `rank`.
+
+        Returns:
+            Columns `user_id`, `item_id`, `title`, `score` and `rank`, 1 the best.
+
+        Raises:
+            UnknownNameError, BadInputError: As `adapt_many` and `rank`; the field names the user.
+        """
+        selection = {"candidates": candidates, "exclude": exclude, "filter": filter, "popularity": popularity}
+        options = UserOptions(columns=columns, unknown_items=unknown_items, attributes=attributes)
+        return recommended(self, users, n, exact=exact, selection=selection, options=options)
 
     def similar(
         self,
@@ -289,7 +322,7 @@ class Personaliser:
         return replace(self, hidden=self.hidden | {self.items[place] for place in places})
 
     def show(self, items: Sequence[ItemId]) -> Personaliser:
-        """Return this model with items no longer hidden; arguments and errors as `hide`."""
+        """Return this model with items no longer hidden; as `hide`."""
         places = places_of(items, self.index, field="item to show")
         return replace(self, hidden=self.hidden - {self.items[place] for place in places})
 
@@ -298,19 +331,12 @@ class Personaliser:
 
         Args:
             folder: Of the run; its parents are made.
-            overwrite: Replace a run that lies there.
+            overwrite: Replace a run that lies there, and nothing else.
 
         Raises:
-            BadInputError: The folder holds something, and is not to be, or must not be, replaced.
-            StorageError: The disk is full or not writable.
+            BadInputError, StorageError: The folder holds something, or cannot be written.
         """
-        folder = Path(folder)
-        if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-            raise BadInputError(
-                field="run folder", value=folder, remedy="It holds something else; name another place."
-            )
-        with new_folder(folder, overwrite=overwrite) as staging:
-            save_trained(staging, self.engine.trained)
+        save_model(Path(folder), self.engine.trained, overwrite=overwrite)
 
     def find(self, title: str) -> ItemId:
         """Return the item that a title means; see `titles.find_title` for what is forgiven.
@@ -339,7 +365,8 @@ class Personaliser:
         """Return checked events as the support set that the model takes."""
         return support_of(events, index=self.index, weight_unit=self.weight_unit)
 
-    def _checked(self, known: Known) -> Known:
+    def checked(self, known: Known) -> Known:
+        """Return what is told of a user as it counts; errors as `adapt`."""
         checked = Known(
             events=checked_events(
                 known.events,
@@ -351,65 +378,13 @@ class Personaliser:
             about=checked_about(known.about),
             attributes=checked_attributes(known.attributes),
         )
-        check_text(self.engine, _text_of(checked))
-        return checked
-
-    def _all_checked(self, users: Sequence[Known]) -> list[Known]:
-        checked = []
-        for place, known in enumerate(users):
-            try:
-                checked.append(self._checked(known))
-            except UserError as error:
-                raise type(error)(
-                    field=f"user {place}, {error.field}", value=error.value, remedy=error.remedy
-                ) from None
+        check_text(self.engine, checked.text)
         return checked
 
     def _states(self, users: Sequence[Known], texts: ReadTexts) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]
-        return self._stated(users, adapt(self.engine, texts, batch_supports(supports)))
-
-    def _stated(self, users: Sequence[Known], adapted: Adapted) -> list[UserState]:
-        vectors_BD, offsets_BPH = adapted.users_BD.cpu().numpy(), adapted.offsets_BPH.cpu().numpy()
-        return [
-            UserState(
-                events=tuple(known.events),
-                about=known.about,
-                attributes=known.attributes or {},
-                vector_D=frozen(vectors_BD[row]),
-                offsets_PH=frozen(offsets_BPH[row]),
-                model_hash=self.model_hash,
-            )
-            for row, known in enumerate(users)
-        ]
+        adapted = adapt(self.engine, texts, batch_supports(supports))
+        return states_of(users, adapted, model_hash=self.model_hash)
 
     def _mask(self, selection: Selection) -> Mask | None:
         return selection.mask(self.index, self.engine.trained.attributes, self.hidden)
-
-    def _check_own(self, state: UserState) -> None:
-        if not isinstance(state, UserState):
-            raise BadInputError(field="state", value=type(state).__name__, remedy="Give what adapt returned.")
-        if state.model_hash != self.model_hash:
-            raise MismatchError(
-                field="model of the user state",
-                value=state.model_hash[:12],
-                remedy=f"This model is {self.model_hash[:12]}: adapt the user again from state.events.",
-            )
-
-
-def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time) -> Personaliser:
-    """Return a personaliser over an engine whose run lies on the disk."""
-    trained = engine.trained
-    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, engine.adapts_by)
-    return Personaliser(
-        engine=engine,
-        model_hash=hashlib.sha256(repr(parts).encode()).hexdigest(),
-        index={item: place for place, item in enumerate(trained.item_ids)},
-        lookup=title_index(trained.titles, trained.constants.log_popularity_V.cpu().numpy()),
-        texts=TextCache(),
-        clock=clock,
-    )
-
-
-def _text_of(known: Known) -> str:
-    return user_text(known.about, known.attributes or {})

@@ -91,7 +91,7 @@ def ranked(
 
 def check_places(n: object) -> None:
     """Refuse a number of places that is no whole number of at least 1."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
 
 

@@ -5,12 +5,15 @@ The header holds: model, events, about, attributes. D is factors, P prompt vecto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from warmprompt.adaptation.packing import Packing
+from warmprompt.adaptation.known import Known
+from warmprompt.adaptation.packing import Packing, frozen
+from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.meta.predict import Adapted
 from warmprompt.types import Event, Floats, short_repr
 
 VERSION = 1
@@ -69,6 +72,34 @@ class UserState:
             IntegrityError: They are cut short or changed.
         """
         return _PACKING.unpack(data, _read)
+
+
+def check_own(state: UserState, model_hash: str) -> None:
+    """Refuse what is no state, or the state of another model."""
+    if not isinstance(state, UserState):
+        raise BadInputError(field="state", value=type(state).__name__, remedy="Give what adapt returned.")
+    if state.model_hash != model_hash:
+        raise MismatchError(
+            field="model of the user state",
+            value=state.model_hash[:12],
+            remedy=f"This model is {model_hash[:12]}: adapt the user again from state.events.",
+        )
+
+
+def states_of(users: Sequence[Known], adapted: Adapted, *, model_hash: str) -> list[UserState]:
+    """Return the states of users whose prompts were adapted, row by row."""
+    vectors_BD, offsets_BPH = adapted.users_BD.cpu().numpy(), adapted.offsets_BPH.cpu().numpy()
+    return [
+        UserState(
+            events=tuple(known.events),
+            about=known.about,
+            attributes=known.attributes or {},
+            vector_D=frozen(vectors_BD[row]),
+            offsets_PH=frozen(offsets_BPH[row]),
+            model_hash=model_hash,
+        )
+        for row, known in enumerate(users)
+    ]
 
 
 def _written(event: Event) -> list[Any]:

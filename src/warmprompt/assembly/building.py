@@ -86,7 +86,7 @@ def build_start(
     backbone = open_backbone(settings, second_order=learner.needs_second_order)
     device = str(backbone.device)
     items, constants = initial_items(
-        training, _item_vectors(settings, training, watch), _item_start(settings), seed=seed
+        training, _item_vectors(settings, training, watch), item_start_of(settings), seed=seed
     )
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
     validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
@@ -268,7 +268,8 @@ def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:
     return torch.stack([vector_of[text] for text in texts])
 
 
-def _item_start(settings: Settings) -> ItemStart:
+def item_start_of(settings: Settings) -> ItemStart:
+    """Return how item vectors start."""
     model = settings.model
     return ItemStart(
         num_factors=model.num_factors,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from warmprompt.data.dataset import Dataset, popularity
@@ -21,11 +23,18 @@ def density_of(dataset: Dataset) -> Density:
 
 
 def settled(settings: Settings, dataset: Dataset) -> Settings:
-    """Return the settings with the preset applied that they name, or that the data set's density chooses."""
+    """Return the settings with the preset applied that they name, or that the data set's density chooses.
+
+    A number of factors that nobody has set is cut to the number of items.
+    """
     name: str = settings.train.preset
     if name == "auto":
         name = preset_for(density_of(dataset), learner=settings.learner.name)
-    return with_preset(settings, name)
+    chosen = with_preset(settings, name)
+    most = max(1, dataset.num_items)
+    if _is_open(settings, "model.num_factors") and chosen.model.num_factors > most:
+        return replace(chosen, model=replace(chosen.model, num_factors=most))
+    return chosen
 
 
 def preset_line(asked: Settings, settings: Settings, dataset: Dataset) -> str:
@@ -42,8 +51,15 @@ def preset_line(asked: Settings, settings: Settings, dataset: Dataset) -> str:
         why = f"as asked; {why}"
     others = "|".join(sorted(set(PRESETS) - {name}))
     line = f"preset: {name} ({why}); --preset {others} overrides"
-    own = [key for key, value in PRESETS[name].items() if _value(settings, key) != value]
-    return f"{line}; given otherwise: {', '.join(own)}" if own else line
+    notes = [key for key, value in PRESETS[name].items() if _value(settings, key) != value]
+    if "model.num_factors" in notes and _is_open(asked, "model.num_factors"):
+        notes.remove("model.num_factors")
+        line += f"; {settings.model.num_factors} factors, as many as items"
+    return f"{line}; given otherwise: {', '.join(notes)}" if notes else line
+
+
+def _is_open(settings: Settings, key: str) -> bool:
+    return key not in settings.given and _value(settings, key) == _value(Settings(), key)
 
 
 def _value(settings: Settings, key: str) -> object:

@@ -34,8 +34,8 @@ HIGHEST = 2560.0
 START = RecallWeights(neighbours=3.0)
 # The same where training users are weighed by likelihood too (validation users of MovieLens-1M).
 START_BELIEVING = RecallWeights(neighbours=2.0, posterior=3.0)
-_MAX_USERS = 2000
-_ROUNDS = 2
+MAX_USERS = 2000
+ROUNDS = 2
 _BATCH = 64
 
 
@@ -147,14 +147,14 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
         open_kinds = [kind for kind in open_kinds if kind != "posterior"]
     if memory.words is None:
         open_kinds = [kind for kind in open_kinds if kind != "words"]
-    probe = draw_probe(training, validation, seed=seed, order=order, max_users=_MAX_USERS)
+    probe = draw_probe(training, validation, seed=seed, order=order, max_users=MAX_USERS)
     if not open_kinds or not probe.supports:
         return weights
     scored = [
         _score(trained, memory, probe.supports[k], probe.queries[k], no_text_T, {*open_kinds, *given})
         for k in probe.supports
     ]
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         for kind in open_kinds:
             weights = _improved(scored, weights, kind, probe.candidates_V)
     return weights

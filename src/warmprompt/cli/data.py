@@ -55,7 +55,10 @@ def get(
     ] = None,
     overwrite: _OVERWRITE = False,
 ) -> None:
-    """Fetch a public data set, check its hash, and import it."""
+    """Fetch a public data set, check its hash, and import it; one that is here already stays as it is."""
+    if name in PUBLISHED and name in imported_names() and from_file is None and not overwrite:
+        Console().print(f"{name} is here already: {dataset_folder(name)}; --overwrite fetches it again")
+        return
     _report(fetch(name, source=from_file, overwrite=overwrite), dataset_folder(name))
 
 

@@ -82,7 +82,6 @@ def network_command(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FILE]...",
             help="CSV or Parquet with payer, payee, amount_minor, or XML of pacs.008, pacs.009 and the "
             "pacs.004 that return them, each message a file; else drawn.",
         ),

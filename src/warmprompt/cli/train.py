@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +73,20 @@ def app(
     validations = [loss for stage, _, _, loss in told["history"] if stage == told["history"][-1][0]]
     learned = f", validation loss {min(validations):.4f}" if validations else ""
     screen().print(
-        f"{out}: {trained.learner} on {told['data']['name']}, {told['train_s']:.0f} s, "
+        f"{out}: {trained.learner} on {told['data']['name']}, {_taken(told)}, "
         f"{told['peak_memory_mb']:,.0f} MiB at most{learned}\n"
         f"next: warmprompt evaluate {out}"
     )
+
+
+def _taken(manifest: Mapping[str, Any]) -> str:
+    """Return the seconds by the clock and of the processor, each beside what was announced."""
+    announced = manifest.get("budget", {}).get("total", {})
+
+    def beside(taken: float, key: str) -> str:
+        return f"{taken:.0f} s" + (f" of at most {announced[key]:.0f}" if key in announced else "")
+
+    clock = beside(manifest["train_s"], "wall_s")
+    if "train_cpu_s" not in manifest:
+        return clock
+    return f"{clock}, processor time {beside(manifest['train_cpu_s'], 'cpu_s')}"

@@ -91,7 +91,8 @@ def from_json(entries: Mapping[str, Any] | None) -> Understood | None:
     """
     if entries is None:
         return None
-    return Understood(**{**entries, "notes": tuple(entries["notes"])})
+    unused = {table: tuple(names) for table, names in entries["unused"].items()}
+    return Understood(**{**entries, "unused": unused, "notes": tuple(entries["notes"])})
 
 
 def _read_as(told: Understood, source_format: str) -> str:

@@ -35,7 +35,7 @@ MAX_TASTES = 200
 """More different values than this are names of things, not kinds of things."""
 ITEMS_PER_TASTE = 2
 """With fewer items to a value, liking the value says little more than liking the item."""
-_LONGEST_TASTE = 40
+_LONGEST_TASTE = 60
 _NO_TASTES = frozenset({"title", "year", "description", "item"})
 _CATEGORY_NAMES = (
     *("genres", "genre", "categories", "category", "class", "kind", "type", "topic", "topics", "tags"),
@@ -131,23 +131,22 @@ class GenreTable:
 def taste_column(items: pl.DataFrame) -> str | None:
     """Return the attribute of items that sentences about tastes name, None where there is none.
 
-    That is `genres`, or else `categories`, where it is a list; or else the first column of lists or of text
-    whose values many items share: at most `MAX_TASTES` different ones, at least `ITEMS_PER_TASTE` items to
-    each on average, words rather than numbers. A year or a price is no taste, and neither is an id, or a
-    brand that few items have. Among columns of text, those with the usual names of categories come first.
+    That is `genres`, or else `categories`, where it is a list. Otherwise it is the first column, of lists or
+    of text, whose values many items share; columns with the usual names of categories come first. There are
+    `ITEMS_PER_TASTE` items to a value on average, in a column of text at most `MAX_TASTES` values, and most
+    of them are words. So a year or a price is no taste, and neither is an id, or a brand that few items have.
 
     Args:
         items: Titles and attributes, one row per item.
     """
     lists = [name for name, kind in items.schema.items() if kind == pl.List(pl.String)]
-    known = [name for name in ("genres", "categories") if name in lists and _values(items[name]).n_unique()]
+    known = [name for name in ("genres", "categories") if name in lists and len(_values(items[name]))]
     if known:
         return known[0]
     texts = [name for name, kind in items.schema.items() if kind == pl.String and name not in _NO_TASTES]
-    texts.sort(
-        key=lambda name: _CATEGORY_NAMES.index(name) if name in _CATEGORY_NAMES else len(_CATEGORY_NAMES)
-    )
-    return next((name for name in (*lists, *texts) if _is_shared(_values(items[name]))), None)
+    usual = {name: place for place, name in enumerate(_CATEGORY_NAMES)}
+    likely = sorted([*lists, *texts], key=lambda name: usual.get(name.lower(), len(usual)))
+    return next((name for name in likely if _is_shared(_values(items[name]), is_list=name in lists)), None)
 
 
 def genre_table(dataset: Dataset) -> GenreTable:
@@ -176,13 +175,15 @@ def _values(column: pl.Series) -> pl.Series:
     return texts.filter(texts != "")
 
 
-def _is_shared(values: pl.Series) -> bool:
+def _is_shared(values: pl.Series, *, is_list: bool) -> bool:
     num = values.n_unique()
-    if not 2 <= num <= MAX_TASTES or len(values) < ITEMS_PER_TASTE * num:
+    if num < 2 or len(values) < ITEMS_PER_TASTE * num or (num > MAX_TASTES and not is_list):
         return False
     distinct = values.unique()
-    numbers = distinct.str.contains(r"^[\d\s.,:/$%+-]*$").mean() or 0
-    return float(numbers) < 0.5 and int(distinct.str.len_chars().median() or 0) <= _LONGEST_TASTE  # type: ignore[arg-type]
+    # Numbers, and ids such as "B00X4".
+    is_code = ~distinct.str.contains(r"\p{L}") | distinct.str.contains(r"^\S*\d\S*$")
+    longest = distinct.str.len_chars().sort()[-1]
+    return bool(is_code.sum() * 2 < num and longest <= _LONGEST_TASTE)
 
 
 def favourite_genres(

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.fetch import PUBLISHED, ensure_dataset
+from warmprompt.data.home import find_dataset
 from warmprompt.data.tables import read_manifest
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
@@ -116,13 +117,22 @@ def narrowed(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, .
     absent: dict[str, UnknownNameError] = {}
     for dataset in dict.fromkeys(table.dataset for table in chosen):
         try:
-            ensure_dataset(dataset)
+            _ensure(dataset)
         except UnknownNameError as error:
             absent[dataset] = error
     there = tuple(table for table in chosen if table.dataset not in absent)
     if absent and not there:
         raise next(iter(absent.values()))
     return replace(plan, tables=there), tuple(absent)
+
+
+def _ensure(dataset: str) -> None:
+    """Fetch a data set that comes from the package index; any other has to be there."""
+    published = PUBLISHED.get(dataset)
+    if published is not None and not published.url:
+        ensure_dataset(dataset)
+    else:
+        find_dataset(dataset, also_known=tuple(PUBLISHED))
 
 
 def _is_chosen(only: Only, table: Table) -> bool:
