@@ -6,8 +6,6 @@ Needs httpx alone. A request may be repeated after a failure: events carry an id
 count once.
 """
 
-# ruff: noqa: INP001, T201 - a script that prints
-
 from __future__ import annotations
 
 import sys

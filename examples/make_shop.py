@@ -5,8 +5,6 @@
 100 customers have one taste each and follow it four times out of five. Needs Python alone.
 """
 
-# ruff: noqa: INP001, T201 - a script that prints
-
 from __future__ import annotations
 
 import csv

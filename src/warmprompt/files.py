@@ -49,6 +49,25 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def new_file(final: Path) -> Iterator[Path]:
+    """Yield a name to write a file under; when the block ends without an error it becomes `final`.
+
+    Raises:
+        StorageError, BadInputError: As `write_atomic`, also for writes inside the block.
+    """
+    final = final.resolve()
+    with writing_to(final):
+        temp = _temporary(final)
+        try:
+            yield temp
+            _sync(temp)
+            temp.replace(final)
+        finally:
+            temp.unlink(missing_ok=True)
+        _sync(final.parent)
+
+
+@contextmanager
 def new_folder(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder to fill; when the block ends without an error it becomes `final`.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,6 +22,7 @@ ItemId = str | int
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+_PLAIN = frozenset({str, int, float, NoneType})
 _MAX_REPR = 400
 _MAX_TEXT = 60
 _MAX_ENTRIES = 4
@@ -76,7 +78,10 @@ class Event:
 
     def __post_init__(self) -> None:
         """Replace NumPy scalars by what they hold, so that they are compared, kept and sent like others."""
-        for name, value in vars(self).items():
+        told = vars(self)
+        if _PLAIN.issuperset(map(type, told.values())):
+            return
+        for name, value in told.items():
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
 

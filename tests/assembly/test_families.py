@@ -57,6 +57,21 @@ def test_planted_tastes_are_found_with_models_in_folders(backbone, text, learner
     assert np.mean(shares) > 0.6
 
 
+def test_a_run_of_a_relative_model_folder_opens_from_anywhere(planted_folder, tmp_path, monkeypatch):
+    for family in ("GPT-2", "BERT"):
+        save_family(family, tmp_path / family)
+    monkeypatch.chdir(tmp_path)
+    settings = _settings(planted_folder, "./GPT-2", "BERT", "train.tangent_epochs=1", "train.prompt_epochs=0")
+    train_run(settings, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load(tmp_path / "run").rank(load(tmp_path / "run").adapt([]), n=3).items
+    monkeypatch.chdir(tmp_path)
+    told = []
+    train_run(settings, tmp_path / "run", watch=told.append)
+    assert any("holds this run already" in str(line) for line in told)
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [

@@ -134,13 +134,15 @@ def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monke
 
 @pytest.mark.parametrize(
     ("overtakes_at", "lost_at", "best"),
-    [(100, 300, 160.0), (500, 700, 640.0), (30, 50, 40.0), (12, 35, 20.0), (1e5, 1e6, 3.0)],
+    [(100, 300, 160.0), (200, 700, 320.0), (30, 50, 40.0), (12, 35, 20.0), (1e5, 1e6, 3.0)],
 )
 def test_a_weight_is_found_beyond_the_grid_where_it_is_planted(overtakes_at, lost_at, best):
     """The query item passes the others at one weight, and ten decoys pass it at another."""
-    num_users, num_items = 40, 60
+    num_users, num_items = 40, 20
     rng = np.random.default_rng(0)
-    plain_BV = rng.uniform(0.5, 1.0, (num_users, num_items)).astype(np.float32)
+    # Nine others, one after another: each is passed earlier than the last, at 1 in units of the first weight.
+    plain_BV = np.zeros((num_users, num_items), dtype=np.float32)
+    plain_BV[:, 11:] = np.linspace(0.05, 0.98, 9) + rng.uniform(0, 0.02, (num_users, 9))
     plain_BV[:, 0] = 0.0
     plain_BV[:, 1:11] = -lost_at / 100
     kind_BV = np.zeros_like(plain_BV)

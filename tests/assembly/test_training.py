@@ -94,6 +94,22 @@ def test_scalars_of_both_stages_are_written(trained_folder):
     assert len(found.Scalars("prompt/loss")) == 3
 
 
+@pytest.mark.parametrize("has_genres", [True, False])
+def test_training_says_when_sentences_will_say_nothing(brief, planted_folder, tmp_path, has_genres):
+    data = open_dataset(planted_folder[0])
+    data = data if has_genres else replace(data, items=data.items.select("title"))
+    told = []
+
+    def watch(what):
+        told.append(what)
+        if str(what).startswith("measuring"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_run(brief, tmp_path / "run", watch=watch, dataset=data)
+    assert ("sentences will say nothing: name a category column" in told) == (not has_genres)
+
+
 def test_a_finished_run_of_the_same_settings_is_returned_as_it_is(trained_folder, tiny_settings):
     before = (trained_folder / "manifest.json").stat().st_mtime_ns
     told = []

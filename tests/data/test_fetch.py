@@ -143,6 +143,13 @@ def test_what_is_there_is_not_fetched_again(publish, archive):
     assert fetch.ensure_dataset(folder) == folder
 
 
+def test_a_folder_of_other_files_may_have_the_name(publish, archive, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    publish(md5=md5_of(archive))
+    assert fetch.ensure_dataset("tiny") == data_home() / "tiny"
+
+
 def test_pip_failing_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(fetch.sys, "executable", "/bin/false")
     with pytest.raises(FetchError, match="recbole==1.2.1.*--from"):

@@ -1,6 +1,7 @@
 """Tables at rest: what is written is read back; damage, missing parts and killed imports are told."""
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
+from warmprompt.data.describe import describe_folder, render
 from warmprompt.data.importing import import_source
 from warmprompt.data.readers import read_folder
 from warmprompt.data.synthetic import planted_world
@@ -26,6 +29,14 @@ from warmprompt.data.tables import (
     write_tables,
 )
 from warmprompt.errors import BadInputError, IntegrityError, StorageError
+
+
+def render_text(description):
+    """Return a description as a terminal of 200 columns shows it."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(description))
+    return console.export_text()
+
 
 EMPTY = Manifest(
     name="x",
@@ -151,6 +162,16 @@ def test_another_format_version_is_the_callers_to_mend(stored):
     (stored / MANIFEST).write_text(json.dumps(entries))
     with pytest.raises(BadInputError, match=r"format_version: '99'"):
         open_dataset(stored)
+
+
+def test_a_data_set_of_version_0_1_is_still_read(stored):
+    entries = json.loads((stored / MANIFEST).read_text())
+    older = {key: value for key, value in entries.items() if key not in ("weight_unit", "understood")}
+    (stored / MANIFEST).write_text(json.dumps(older | {"format_version": 1}))
+    manifest = read_manifest(stored)
+    assert (manifest.format_version, manifest.understood, manifest.weight_unit) == (1, None, None)
+    assert open_dataset(stored).interactions.weights is None
+    assert "rating scale" in str(render_text(describe_folder(stored)))
 
 
 @pytest.mark.parametrize("made", [True, False])

@@ -75,3 +75,30 @@ def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(serv
     assert last["last_seq"] == 2 * NUM_EACH + 1 == len(log)
     assert [entry.seq for entry in log] == list(range(1, len(log) + 1))
     assert stored == again
+
+
+def test_an_item_hidden_by_one_service_leaves_the_others_rankings(server, tiny_model, settings):
+    shared = replace(settings, shared=True)
+    item = tiny_model.personaliser.items[0]
+
+    async def talk(first_store, second_store):
+        services = [make_service(one, tiny_model, shared) for one in (first_store, second_store)]
+        async with asking(services[0]) as one, asking(services[1]) as two:
+
+            async def ranked():
+                answer = await two.get("/v1/users/eve/recommendations", params={"n": 100})
+                return [place["item"] for place in answer.json()["items"]]
+
+            whole = await ranked()
+            assert (await one.put(f"/v1/items/{item}/hidden")).status_code == 200
+            for _ in range(600):
+                if item not in (left := await ranked()):
+                    break
+                await asyncio.sleep(0.1)
+            return whole, left
+
+    address = server.new_database("hidden")
+    with open_store(address) as first_store, open_store(address) as second_store:
+        whole, left = asyncio.run(talk(first_store, second_store))
+    assert item in whole
+    assert left == [one for one in whole if one != item]

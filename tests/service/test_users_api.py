@@ -185,6 +185,8 @@ def test_an_idempotency_key_counts_once(service, tiny_model):
         ({"events": [{"item": "i00001", "rating": 9}]}, "rating of event 0"),
         ({"events": [{"item": "i00001"}, {"item": "i00002", "time_s": 1_800_000_000}]}, "time of event 1"),
         ({"events": [{"item": "i00001", "rating": "5"}]}, "body.events.0.rating"),
+        ({"events": [{"item": "i00001", "weight": 2}]}, "weight of event 0"),
+        ({"events": [{"item": "i00001", "weight": 0}]}, "body.events.0.weight"),
         ({"events": [{"item": True}]}, "body.events.0.item"),
         ({"events": [{"item": "i00001", "stars": 5}]}, "body.events.0.stars"),
         ({"events": [], "likes": []}, "body.likes"),

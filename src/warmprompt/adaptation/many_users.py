@@ -170,7 +170,7 @@ def users_to_rank(
         found = _of_dataset(users, attributes=options.attributes)
     else:
         told = users.items() if isinstance(users, Mapping) else enumerate(users)
-        found = (_latest(plain(user), _as_known(one, user)) for user, one in told)
+        found = (latest(plain(user), _as_known(one, user)) for user, one in told)
     return found if options.unknown_items == "refuse" else _known_alone(found, catalogue)
 
 
@@ -195,7 +195,7 @@ def of_histories(histories: Iterable[History], items: Sequence[ItemId]) -> Itera
             Event(item=items[place], rating=rating, weight=weight)
             for place, rating, weight in zip(places, ratings, weights, strict=True)
         ]
-        yield _latest(one.user, Known(events=events))
+        yield latest(one.user, Known(events=events))
 
 
 def plain(value: Any) -> Any:
@@ -231,7 +231,7 @@ def _of_dataset(dataset: Dataset, *, attributes: bool) -> Iterator[UserToRank]:
         ]
         told = dataset.users.row(user, named=True) if attributes and dataset.users.width else {}
         known = Known(events=own, attributes={name: text for name, text in told.items() if text is not None})
-        yield _latest(user_id, known)
+        yield latest(user_id, known)
 
 
 def _given(values: Floats | None, num: int) -> list[float | None]:
@@ -252,7 +252,8 @@ def _as_known(told: Any, user: object) -> Known:
     return Known(events=[one if isinstance(one, Event) else Event(item=plain(one)) for one in told])
 
 
-def _latest(user: UserId, known: Known) -> UserToRank:
+def latest(user: UserId, known: Known) -> UserToRank:
+    """Return a user with the latest events that can be adapted to; items of older ones are kept aside."""
     older = tuple(event.item for event in known.events[:-MAX_EVENTS])
     if not older:
         return UserToRank(user=user, known=known)

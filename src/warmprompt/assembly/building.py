@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from warmprompt.assembly.watching import Watch
+from warmprompt.backbone.fetch import whole_name
 from warmprompt.backbone.load import Backbone, check_backbone, load_backbone
 from warmprompt.backbone.prompt import check_room, init_prompt
 from warmprompt.backbone.readout import (
@@ -154,8 +155,11 @@ def build_start(
     )
 
 
-def check_backbones(settings: Settings) -> None:
+def check_backbones(settings: Settings) -> Settings:
     """Refuse language models that cannot work, from their configurations, before anything is read.
+
+    Returns:
+        The settings, model folders by their whole path, so that the run can be opened from anywhere.
 
     Raises:
         UnknownNameError, BadInputError, FetchError: A model, its read-out depth or the prompt's length.
@@ -163,10 +167,13 @@ def check_backbones(settings: Settings) -> None:
     backbone = settings.backbone
     max_tokens = check_backbone(backbone.name, num_layers=backbone.num_layers)
     check_room(settings.prompt.length, max_tokens, backbone.name)
-    for field in ("item_text", "user_text"):
-        name = getattr(backbone, field)
+    texts = {"item_text": backbone.item_text, "user_text": backbone.user_text}
+    for field, name in texts.items():
         if name is not None:
             check_backbone(name, field=f"backbone.{field}")
+    item_text, user_text = (name and whole_name(name) for name in texts.values())
+    located = replace(backbone, name=whole_name(backbone.name), item_text=item_text, user_text=user_text)
+    return replace(settings, backbone=located)
 
 
 def open_backbone(settings: Settings, *, second_order: bool = False) -> Backbone:

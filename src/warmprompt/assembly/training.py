@@ -36,6 +36,7 @@ from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.home import is_dataset_folder
 from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.data.verbalise import item_texts
@@ -86,7 +87,7 @@ def train_run(
         WarmpromptError: Anything else that does not fit, or a fault.
     """
     learner_of(settings.learner.name)
-    check_backbones(settings)
+    settings = check_backbones(settings)
     dataset = dataset or open_data(settings, watch=watch)
     asked, settings = settings, settled(settings, dataset)
     watch(preset_line(asked, settings, dataset))
@@ -272,7 +273,7 @@ def _manifest(
     settings: Settings, backbone: Backbone, training: Dataset, validation: Dataset
 ) -> dict[str, Any]:
     name = settings.data.name
-    if Path(name).is_dir():
+    if is_dataset_folder(name):
         settings = replace(settings, data=replace(settings.data, name=str(Path(name).resolve())))
     return {
         "settings": to_mapping(settings),

@@ -66,6 +66,12 @@ def config_folder(name: str) -> Path:
     return _hub_snapshot(name, ["config.json"]) if _is_hub_id(name) else _named_folder(name)
 
 
+def whole_name(name: str) -> str:
+    """Return a backbone's name, a model folder by its whole path."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if name not in KNOWN and folder.is_dir() else name
+
+
 def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None = None) -> Path:
     """Fetch, check and convert a known backbone unless the cache has it; return its folder.
 

@@ -253,7 +253,7 @@ def _weights(text: str | None) -> dict[str, float] | None:
     if text is None:
         return None
     weights = {}
-    for kind, written in _mapping("--event-weights", text).items():
+    for kind, written in mapping_of("--event-weights", text).items():
         try:
             weights[kind] = float(written)
         except ValueError:
@@ -272,10 +272,10 @@ def _repeats(repeats: _Repeats) -> Repeats:
 
 
 def _columns(option: str, text: str | None) -> dict[str, str] | None:
-    return None if text is None else _mapping(option, text)
+    return None if text is None else mapping_of(option, text)
 
 
-def _mapping(option: str, text: str) -> dict[str, str]:
+def mapping_of(option: str, text: str) -> dict[str, str]:
     """Read NAME=COLUMN,NAME=COLUMN."""
     mapping: dict[str, str] = {}
     for part in text.split(","):

@@ -1,4 +1,4 @@
-"""`warmprompt recommend`: rank the catalogue for one person."""
+"""`warmprompt recommend`: rank the catalogue for one person, or for a file of users."""
 
 from __future__ import annotations
 
@@ -47,11 +47,59 @@ def app(
         bool, typer.Option("--generate", help="Let the language model name titles of the catalogue, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    users: Annotated[
+        Path | None,
+        typer.Option(
+            "--users", help="Rank for everybody in a file: a row per event, or one JSON object per user."
+        ),
+    ] = None,
+    users_map: Annotated[
+        str | None,
+        typer.Option(
+            "--users-map", help="With --users: which column is what, as user=COLUMN,item=COLUMN,..."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --users: where rankings go, .parquet, .csv or .jsonl.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="With --users: adapt each user's prompt; slower.")
+    ] = False,
+    max_rejects: Annotated[
+        float | None, typer.Option("--max-rejects", help="With --users: highest share of malformed rows; 0.")
+    ] = None,
 ) -> None:
-    """Rank the catalogue for one new person."""
-    attributes = _attributes(attribute or [])
+    """Rank the catalogue for one new person, or for a file of users."""
     if num < 1:
         raise BadInputError(field="-n", value=num, remedy="Ask for at least 1 item.")
+    from warmprompt.cli.recommend_many import recommend_many, refuse_together
+
+    refuse_together(
+        users,
+        out,
+        alone={
+            "--like": like, "--dislike": dislike, "--about": about, "--attribute": attribute,
+            "--explain": explain, "--generate": generate, "--json": as_json,
+        },
+        many={"--users-map": users_map, "--exact": exact, "--max-rejects": max_rejects},
+    )  # fmt: skip
+    if users is not None and out is not None:
+        if exact and linear:
+            raise BadInputError(field="--exact", value="--linear", remedy="Leave out one.")
+        recommend_many(
+            run,
+            users,
+            out,
+            num,
+            users_map=users_map,
+            exact=exact,
+            max_rejects=max_rejects or 0.0,
+            exclude=exclude,
+            filters=filters,
+            popularity=popularity,
+        )
+        return
+    attributes = _attributes(attribute or [])
     if linear and (explain or generate):
         option = "--explain" if explain else "--generate"
         raise BadInputError(

@@ -32,6 +32,38 @@ def watching(*, clock: Callable[[], float] = time.monotonic) -> Iterator[Callabl
         yield _Lines(clock)
 
 
+@contextmanager
+def counting(
+    what: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told how many of something are done, and how many there are."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    begun_s = last_s = clock()
+    if console.is_terminal:
+        with _bars(console) as bars:
+            task = bars.add_task(what, total=None, rate="")
+
+            def move(done: int, total: int) -> None:
+                rate = f"{done / max(clock() - begun_s, 1e-9):,.0f} {what}/s"
+                bars.update(task, completed=done, total=total, rate=rate)
+
+            yield move
+        return
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last_s
+        now_s = clock()
+        if now_s - last_s >= _PLAIN_EVERY_S:
+            last_s = now_s
+            left_s = (now_s - begun_s) / done * (total - done)
+            sys.stderr.write(
+                f"[{now_s - begun_s:5.0f} s] {done:,} of {total:,} {what}, {left_s:,.0f} s left\n"
+            )
+            sys.stderr.flush()
+
+    yield tell
+
+
 def _bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from warmprompt.data.home import dataset_folder, find_dataset, imported_names
+from warmprompt.data.home import dataset_folder, find_dataset, imported_names, is_dataset_folder
 from warmprompt.data.importing import import_source
 from warmprompt.data.readers import read_folder
 from warmprompt.data.tables import Manifest, check_free, file_hash
@@ -144,7 +144,7 @@ def ensure_dataset(name_or_folder: str | Path) -> Path:
         FetchError, IntegrityError, StorageError: As `get`.
     """
     name = str(name_or_folder)
-    if name in PUBLISHED and name not in imported_names() and not Path(name).is_dir():
+    if name in PUBLISHED and name not in imported_names() and not is_dataset_folder(name):
         try:
             get(name)
         except BadInputError:

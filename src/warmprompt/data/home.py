@@ -46,6 +46,11 @@ def imported_names() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith(".")))
 
 
+def is_dataset_folder(name_or_folder: str | Path) -> bool:
+    """Tell whether this is the path of a stored data set; a folder of other files may be called like one."""
+    return (Path(name_or_folder) / MANIFEST).is_file()
+
+
 def find_dataset(name_or_folder: str | Path, *, also_known: tuple[str, ...] = ()) -> Path:
     """Return the folder of a data set given by name or by path.
 
@@ -56,9 +61,8 @@ def find_dataset(name_or_folder: str | Path, *, also_known: tuple[str, ...] = ()
     Raises:
         UnknownNameError: Neither; lists the known names, the nearest first.
     """
-    path = Path(name_or_folder)
-    if (path / MANIFEST).is_file():
-        return path
+    if is_dataset_folder(name_or_folder):
+        return Path(name_or_folder)
     imported = imported_names()
     if str(name_or_folder) in imported:
         return data_home() / str(name_or_folder)

@@ -296,11 +296,8 @@ def _memory_of(tensors: Mapping[str, Tensor]) -> Memory | None:
 def _arrays(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the arrays whose names begin with `prefix` and a dot, by the rest of their names."""
     start = f"{prefix}."
-    return {
-        name.removeprefix(start): value.cpu().numpy()
-        for name, value in tensors.items()
-        if name.startswith(start)
-    }
+    own = {name: value for name, value in tensors.items() if name.startswith(start)}
+    return {name.removeprefix(start): value.cpu().numpy() for name, value in own.items()}
 
 
 def _pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
@@ -359,9 +356,8 @@ def _no_run(folder: Path) -> UnknownNameError:
     beside = [path.parent.name for path in sorted(folder.parent.glob(f"*/{MANIFEST}"))]
     near = difflib.get_close_matches(folder.name, beside, n=1)
     guess = f"Did you mean {folder.parent / near[0]}? " if near else ""
-    return UnknownNameError(
-        field="run", value=folder, remedy=f"{guess}There is no trained model; train one into this folder."
-    )
+    remedy = f"{guess}There is no trained model; train one into this folder."
+    return UnknownNameError(field="run", value=folder, remedy=remedy)
 
 
 def _checked(path: Path, sha256: object) -> bytes:
@@ -395,6 +391,5 @@ def _check_identity(saved: Any, wanted: Any, path: str = "") -> None:
 
 
 def _damaged(path: Path, what: str) -> IntegrityError:
-    return IntegrityError(
-        field=f"damaged {path.name}", value=what, remedy=f"Restore {path}, or train again into a new folder."
-    )
+    remedy = f"Restore {path}, or train again into a new folder."
+    return IntegrityError(field=f"damaged {path.name}", value=what, remedy=remedy)

@@ -1,0 +1,37 @@
+"""What the log keeps of an event: with a weight or without, and as version 0.1 wrote it."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from warmprompt import Event
+from warmprompt.service.told import Told, after, entry_of, known_to
+from warmprompt.store.contract import Recorded
+
+
+def told_of(*events):
+    written = [entry_of(event) for event in events]
+    return after(Told(), [
+        Recorded(seq=seq, evidence_hash="", time_s=0, **vars(one)) for seq, one in enumerate(written, start=1)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("event", [Event(item="a"), Event(item=5, rating=2.5, time_s=7, weight=3.5)])
+def test_an_event_comes_back_from_the_log(event):
+    assert told_of(event).events == {event.item: event}
+
+
+def test_an_event_without_a_weight_is_written_as_before():
+    body = json.loads(entry_of(Event(item="a", rating=4.0)).body)
+    assert body == {"item": "a", "rating": 4.0, "time_s": None}
+
+
+def test_a_weight_counts_for_nothing_where_the_model_knows_none():
+    events = [Event(item="a", weight=3.0), Event(item="b")]
+    model = SimpleNamespace(index={"a": 0, "b": 1}, rating_scale=None, weight_unit=None)
+    known, left_out = known_to(told_of(*events), model)
+    assert (known.events, left_out) == ([replace(events[0], weight=None), events[1]], 0)
+    model.weight_unit = 2.0
+    assert known_to(told_of(*events), model)[0].events == events
