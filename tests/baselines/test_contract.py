@@ -24,7 +24,7 @@ SMALL = {
     "sasrec": {"width": 8, "num_negatives": 16, "num_epochs": 2},
     "melu": {"width": 8, "layer_width": 8, "num_epochs": 2},
     "set-encoder": {"num_factors": 8, "num_epochs": 2},
-    "lora": {"backbone": "tiny", "num_factors": 8, "num_epochs": 2},
+    "lora": {"backbone": "tiny", "num_layers": 1, "num_factors": 8, "num_epochs": 1},
 }
 RANKERS = {name: baseline(name, **SMALL.get(name, {})) for name in BASELINES}
 SEQUENTIAL = {"markov", "sasrec"}

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +61,9 @@ class Clone:
     def stop(self) -> None:
         """Interrupt what serves, as Ctrl-C does, and wait for its end."""
         if self.server is not None:
-            os.killpg(self.server.pid, signal.SIGINT)
-            self.server.wait(timeout=60)
+            with suppress(ProcessLookupError):
+                os.killpg(self.server.pid, signal.SIGINT)
+            self.server.wait(timeout=_PATIENCE_S)
             self.server = None
 
 

@@ -70,7 +70,7 @@ def test_a_service_takes_events_and_new_items(shop):
         told = http.post("/v1/users/ada/events", json={"events": [{"item": "sku00"}], "about": "I like tea"})
         assert told.is_success, told.text
         added = http.post(
-            "/v1/items", json={"items": [{"item": "new", "title": "Tea No. 99", "text": "Tea"}]}
+            "/v1/items", json={"items": [{"id": "new", "title": "Tea No. 99", "text": "Tea"}]}
         )
         assert added.is_success, added.text
         ranked = http.get("/v1/users/ada/recommendations", params={"n": 60}).json()
