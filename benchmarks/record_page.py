@@ -43,9 +43,15 @@ def _typed(clone: Clone, block: str) -> str:
     for step in steps(block):
         print(f"$ {step.text}", flush=True)
         said = f"serving at {clone.serve(step.text)}" if is_server(step.text) else clone.run(step.text)
-        shown = [line.rstrip() for line in said.replace(str(clone.folder), ".").splitlines()]
+        shown = [line.rstrip() for line in _without_places(clone, said).splitlines()]
         lines += [f"$ {step.text}", *(line for line in shown if line)]
     return "\n".join([*lines, "```"])
+
+
+def _without_places(clone: Clone, said: str) -> str:
+    """Name folders as a reader has them."""
+    home = clone.variables["WARMPROMPT_HOME"]
+    return said.replace(str(clone.folder), ".").replace(home, "~/.local/share/warmprompt")
 
 
 if __name__ == "__main__":

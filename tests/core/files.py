@@ -4,6 +4,7 @@ import csv
 import json
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.backbone.small_families import save_family
@@ -30,6 +31,7 @@ def write_reader_files(folder: Path) -> None:
             }
             file.write(json.dumps(told) + "\n")
     _write_people(folder / "people.parquet")
+    _write_frames(folder, events)
     _write_movielens(folder / "ml-25m", events)
     _write_amazon(folder / "FOLDER", events)
     save_family("GPT-2", folder / "models" / "my-gpt2", n_layer=6, n_positions=512)
@@ -47,6 +49,26 @@ def _write_people(file: Path) -> None:
             "job": [("cook", "teacher")[user % 2] for user in users],
         }
     ).write_parquet(file)
+
+
+def _write_frames(folder: Path, events: list[tuple[str, str, int, int]]) -> None:
+    """Write the frames of docs/howto/coming-from.md, with the column names of RecTools."""
+    import polars as pl
+
+    users = [user.replace("c", "u") for user, *_ in events]
+    days = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day) for *_, day in events]
+    interactions = {"user_id": users, "item_id": [sku for _, sku, *_ in events], "datetime": days}
+    pl.DataFrame(interactions).write_parquet(folder / "interactions.parquet")
+    items = [
+        {"item_id": _sku(item), "title": f"{_taste(item)} No. {item}", "genres": [_taste(item)]}
+        for item in range(NUM_ITEMS)
+    ]
+    pl.DataFrame(items).write_parquet(folder / "items.parquet")
+    people = [
+        {"user_id": user, "occupation": ("cook", "artist")[place % 2]}
+        for place, user in enumerate(dict.fromkeys(users))
+    ]
+    pl.DataFrame(people).write_parquet(folder / "users.parquet")
 
 
 def _write_movielens(folder: Path, events: list[tuple[str, str, int, int]]) -> None:

@@ -69,9 +69,7 @@ def test_a_service_takes_events_and_new_items(shop):
     with httpx.Client(base_url=at, timeout=60, trust_env=False) as http:
         told = http.post("/v1/users/ada/events", json={"events": [{"item": "sku00"}], "about": "I like tea"})
         assert told.is_success, told.text
-        added = http.post(
-            "/v1/items", json={"items": [{"id": "new", "title": "Tea No. 99", "text": "Tea"}]}
-        )
+        added = http.post("/v1/items", json={"items": [{"id": "new", "title": "Tea No. 99", "text": "Tea"}]})
         assert added.is_success, added.text
         ranked = http.get("/v1/users/ada/recommendations", params={"n": 60}).json()
         assert "new" in {place["item"] for place in ranked["items"]}
