@@ -233,3 +233,11 @@ def test_weights_of_repeats_are_added_unless_the_last_one_is_asked_for(feedback_
         "weight", [1, 2, 4, 4], users=["a"] * 4, items=["x", "x", "y", "x"], repeats=repeats
     )
     assert (weights is None and expected == [4, 4]) or weights.tolist() == expected
+
+
+def test_a_refused_column_names_no_gap_between_its_many_values_as_not_rated(feedback_of):
+    with pytest.raises(BadInputError) as refused:
+        feedback_of("rating", [-9.5, *np.round(np.linspace(-7, 9.8, 200), 2)])
+    assert "--not-rated" not in refused.value.remedy
+    with pytest.raises(BadInputError, match="--not-rated 0"):
+        feedback_of("rating", [0.0] * 80 + list(np.linspace(20, 100, 120)))

@@ -6,16 +6,10 @@ from dataclasses import replace
 
 import pytest
 from tests.page.acting import expected, log_of, ranked, rate_first, settle, user_of
-from tests.service.talking import listening
 
 from warmprompt import Event
-from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.explaining import explainer_factory
 from warmprompt.service.model.live import make_model
-from warmprompt.service.service import Service, Source
-from warmprompt.service.serving import PAGE
-from warmprompt.service.settings import RequestLimits, ServiceSettings
-from warmprompt.store.opening import open_store
 
 FIRST = 2**53
 
@@ -31,21 +25,6 @@ def page_model(trained_folder):
     index = {item: place for place, item in enumerate(ids)}
     run = replace(run, engine=replace(run.engine, trained=trained), index=index)
     return make_model(run, room=4, largest_batch=4, make_explainer=explainer_factory())
-
-
-@pytest.fixture(scope="module")
-def site(page_model, tmp_path_factory):
-    with open_store(f"sqlite:///{tmp_path_factory.mktemp('ids') / 'users.db'}", busy_s=120) as store:
-        settings = ServiceSettings(
-            budget_s=30.0,
-            batch=BatchLimits(largest=4, window_s=0.003, queue=64),
-            limits=RequestLimits(per_s=0),
-            readapt=False,
-        )
-        source = Source(name="tiny", open=lambda: page_model.personaliser)
-        service = Service(store, source, page_model, settings=settings, keys_needed=False)
-        with listening(service, page=PAGE) as address:
-            yield address, service
 
 
 def test_an_id_that_a_double_rounds_is_rated_kept_and_exported_exactly(visit, site, page_model):

@@ -211,13 +211,14 @@ def _refuse_no_scale(values: list[float], sizes: list[int]) -> None:
         "They are no rating scale. If they are counts or amounts, map the column as weight",
         f"if they are a scale, add --rating-scale {low:g},{high:g}",
     ]
-    if told := _heaps(values, sizes):
+    # Among many values gaps mean nothing; a heap does.
+    if told := _heaps(values, sizes, least_share=_HEAP_SHARE):
         remedies.append(told[0])
     raise BadInputError(field="ratings", value=why, remedy="; ".join(remedies) + ".")
 
 
-def _heaps(values: list[float], sizes: list[int]) -> tuple[str, ...]:
-    """Tell of values at an end of the scale that may stand for "not rated"."""
+def _heaps(values: list[float], sizes: list[int], *, least_share: float = 0.0) -> tuple[str, ...]:
+    """Tell of values at an end of the scale that may stand for "not rated", and are that share of all."""
     num = sum(sizes)
     steps = sorted(after - before for before, after in itertools.pairwise(values))
     usual = steps[len(steps) // 2]
@@ -234,6 +235,7 @@ def _heaps(values: list[float], sizes: list[int]) -> tuple[str, ...]:
         f"{size / num:.0%} of ratings are {value:g}, apart from the others; if that means not rated, "
         f"add --not-rated {value:g}"
         for value, size in found
+        if size >= least_share * num
     )
 
 
