@@ -66,9 +66,8 @@ def test_every_learner_trains_and_recommends(shop):
 def test_every_baseline_is_measured(shop):
     # LoRA fine-tunes SmolLM2 for minutes; the next test runs it on the smallest model.
     names = [name for name in BASELINES if name != "lora"]
-    shop.run(
-        f"warmprompt evaluate runs/shop --k 0,3 --baselines {','.join(names)} --tune-budget 0 --out results.json"
-    )
+    options = f"--k 0,3 --baselines {','.join(names)} --tune-budget 0 --out results.json"
+    shop.run(f"warmprompt evaluate runs/shop {options}")
     rows = json.loads((shop.folder / "results.json").read_text())["rows"]
     assert len({row["model"] for row in rows}) == len(names) + 2
 
