@@ -26,6 +26,11 @@ RULES = (
     Rule("make demo", "make", "the fixture `demo_run` trains on its data set with a smaller language model"),
     Rule(r"\.venv/bin/python -m warmprompt\.demo ", "parse", "as `make demo`"),
     Rule(rf"{_WARMPROMPT} data get ml-1m", "parse", "comes from another host than the package index"),
+    Rule(
+        rf"{_WARMPROMPT} evidence build --only dataset=ml-1m",
+        "parse",
+        "needs that data set, as the page says",
+    ),
     Rule(rf"{_WARMPROMPT} risk ", "parse", "needs the extra risk; run by tests/cli/test_risk.py"),
     Rule(rf"{_WARMPROMPT} serve .*--risk ", "parse", "needs the extra risk; run by tests/service"),
     Rule(r"curl .*/v1/entities/", "nothing", "needs the extra risk; asked by tests/service"),

@@ -30,12 +30,34 @@ def write_reader_files(folder: Path) -> None:
                 "tags": [_taste(item)],
             }
             file.write(json.dumps(told) + "\n")
+    _write_products(folder / "products.csv")
     _write_people(folder / "people.parquet")
     _write_frames(folder, events)
     _write_movielens(folder / "ml-25m", events)
     _write_amazon(folder / "FOLDER", events)
     save_family("GPT-2", folder / "models" / "my-gpt2", n_layer=6, n_positions=512)
     save_family("MPNet", folder / "models" / "my-mpnet", max_position_embeddings=512)
+
+
+def write_python_files(folder: Path) -> None:
+    """Write the frames of docs/howto/python.md in the place of files of the same names."""
+    with (folder / "events.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["user_id", "item_id"])
+        rows.writerows((user, sku.replace("sku0", "sku")) for user, sku, *_ in _events())
+    with (folder / "items.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["item_id", "title", "category"])
+        rows.writerows(
+            (f"sku{item}", f"{_taste(item)} No. {item}", _taste(item)) for item in range(NUM_ITEMS)
+        )
+
+
+def _write_products(file: Path) -> None:
+    with file.open("w", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(["sku", "name", "category"])
+        rows.writerows((_sku(item), f"{_taste(item)} No. {item}", _taste(item)) for item in range(NUM_ITEMS))
 
 
 def _write_people(file: Path) -> None:
