@@ -26,8 +26,10 @@ _TIE_SHARE = 1e-6
 def support_matrix(supports: Sequence[Support], num_items: int, *, weighted: bool = False) -> csr_matrix:
     """Return which items each user has an event with, (B, V) float32 of zeros and ones, sorted by item.
 
-    With `weighted`, an event's strength stands in place of the 1 where it has one.
+    With `weighted`, an event's strength stands in place of the 1 where it has one; of several events with an
+    item the last one's.
     """
+    supports = [distinct(support) for support in supports] if weighted else supports
     lengths = [len(support.items_K) for support in supports]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     items = [np.asarray(support.items_K, dtype=np.int32) for support in supports]
@@ -42,7 +44,7 @@ def support_matrix(supports: Sequence[Support], num_items: int, *, weighted: boo
     matrix = csr_matrix((values, columns, offsets), shape=(len(supports), num_items))
     matrix.sum_duplicates()
     if not weighted:
-        matrix.data[:] = 1.0
+        matrix.data[:] = 1.0  # however often an item comes
     return matrix
 
 
