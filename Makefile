@@ -90,7 +90,7 @@ test: .venv/.dev
 
 test-core: .venv/.dev $(CORE)/.core
 	$(CORE)/bin/$(INSTALL) --no-deps --force-reinstall .
-	WARMPROMPT_CORE=$(CORE) $(ONE_THREAD) $(BIN)/pytest tests/core -n $(WORKERS) --dist loadgroup --durations=10
+	WARMPROMPT_CORE=$(CORE) $(ONE_THREAD) $(BIN)/pytest tests/core -n $(WORKERS) --dist worksteal --durations=10
 
 check: .venv/.dev
 	$(BIN)/ruff check

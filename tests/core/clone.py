@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
 # Nothing but curl's manners is added to a command: silent, and an HTTP error is an error.
@@ -27,11 +30,13 @@ class Clone:
         folder: Working directory of the commands.
         variables: Environment of the commands.
         server: What serves now.
+        lock: Held while it has the port that pages name.
     """
 
     folder: Path
     variables: dict[str, str]
     server: subprocess.Popen[str] | None = None
+    lock: IO[str] | None = None
 
     def run(self, command: str, *, code: int = 0) -> str:
         """Run a command as bash reads it and return what it printed; its exit code must be this one."""
@@ -45,6 +50,8 @@ class Clone:
     def serve(self, command: str) -> str:
         """Start a command that serves, in the place of one that does; return the address."""
         self.stop()
+        if "--port 0" not in command:
+            self.lock = _port_8000()
         said = self.folder / "serve.log"
         with said.open("w") as log:
             self.server = subprocess.Popen(
@@ -65,6 +72,16 @@ class Clone:
                 os.killpg(self.server.pid, signal.SIGINT)
             self.server.wait(timeout=_PATIENCE_S)
             self.server = None
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
+
+
+def _port_8000() -> IO[str]:
+    """Wait until no other test process serves at the port that pages name; closing the file frees it."""
+    lock = (Path(tempfile.gettempdir()) / "warmprompt-port-8000.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def link_clone(folder: Path, environment: Path) -> Path:

@@ -8,8 +8,6 @@ import pytest
 from warmprompt.baselines.registry import BASELINES
 from warmprompt.meta.learners import LEARNERS
 
-pytestmark = pytest.mark.xdist_group("shop")  # one run of it serves all
-
 # In one process each: importing torch takes longer than training these.
 EVERY_LEARNER = """
 import os, warmprompt

@@ -25,13 +25,7 @@ def commands() -> Iterator[str]:
         yield from (step.text for step in steps(page.read_text()) if not step.is_python)
 
 
-# One at a time: they ask port 8000.
-SERVED = pytest.mark.xdist_group("served")
-
-
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=SERVED if "serve" in PAGES[page].read_text() else ()) for page in PAGES]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_what_the_page_shows_works(page, clone):
     if page in IN_FULL:
         clone.variables = {name: value for name, value in clone.variables.items() if name not in CHEAP}
