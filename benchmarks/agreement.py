@@ -30,7 +30,6 @@ from commits import commit
 from numpy.typing import NDArray
 
 from warmprompt.baselines import baseline
-from warmprompt.baselines.probe import draw_probe
 from warmprompt.baselines.tuned import TUNED
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
@@ -41,6 +40,7 @@ from warmprompt.evaluation.significance import bootstrap_intervals
 from warmprompt.files import write_atomic
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ranks
+from warmprompt.scoring.validation import draw_validation_episodes
 from warmprompt.types import Floats
 
 K = 10
@@ -162,9 +162,9 @@ def given(task: Task, in_time: Sequence[Task], scores_BV: Floats) -> dict[str, N
     found["num_splits"] = np.array(len(in_time))
     for name, one in {"random": task, **{f"next_{n}": one for n, one in enumerate(in_time)}}.items():
         events, cases = one.training.interactions, one.cases[K]
-        probe = draw_probe(one.training, one.validation, seed=one.seed, order="time")
-        supports = [support.items_K for own in probe.supports.values() for support in own]
-        queries = [query for own in probe.queries.values() for query in own]
+        episodes = draw_validation_episodes(one.training, one.validation, seed=one.seed, order="time")
+        supports = [support.items_K for own in episodes.supports.values() for support in own]
+        queries = [query for own in episodes.queries.values() for query in own]
         first = max(len(cases), len(supports))
         users = np.repeat(np.arange(one.training.num_users), np.diff(events.offsets)) + first
         found[f"{name}_training"] = np.column_stack([users, events.items])

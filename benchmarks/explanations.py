@@ -20,10 +20,9 @@ import torch
 
 from warmprompt.adaptation.engine import score
 from warmprompt.adaptation.explain import Attribution, EventEffect, attribute
+from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.assembly.runs import open_run
-from warmprompt.assembly.training import open_data, settings_of
 from warmprompt.data.verbalise import GenreTable, describe_tastes, favourite_genres, genre_table
 from warmprompt.evaluation.cases import Case
 from warmprompt.evaluation.machine import describe_machine
@@ -36,7 +35,9 @@ from warmprompt.generation.facts import Facts, catalogue_facts, reasons_of
 from warmprompt.generation.lm import LanguageModel, open_language_model
 from warmprompt.generation.sentences import sentences_for
 from warmprompt.rng import derive
+from warmprompt.runs.models import settings_of
 from warmprompt.scoring.ranking import ranks
+from warmprompt.training.run import open_data
 from warmprompt.types import Event, ItemId
 
 K = 10

@@ -20,10 +20,9 @@ import numpy as np
 import torch
 
 from warmprompt.adaptation.engine import score
+from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.assembly.runs import open_run
-from warmprompt.assembly.training import open_data, settings_of
 from warmprompt.baselines.registry import baseline
 from warmprompt.evaluation.cases import Case
 from warmprompt.evaluation.machine import describe_machine
@@ -35,7 +34,9 @@ from warmprompt.generation.lm import open_language_model
 from warmprompt.generation.search import Scoring
 from warmprompt.generation.titles import TitleWriter, generate_titles, score_titles, title_writer
 from warmprompt.rng import derive
+from warmprompt.runs.models import settings_of
 from warmprompt.scoring.ranking import top_n
+from warmprompt.training.run import open_data
 from warmprompt.types import Event
 
 GAIN, PLAIN = Scoring(correction=1.0), Scoring(correction=0.0)

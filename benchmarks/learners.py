@@ -16,16 +16,16 @@ import json
 from pathlib import Path
 
 from commits import commit
+from warmprompt.scoring.memory import KINDS
 
 from warmprompt.assembly.evaluating import evaluate_run
-from warmprompt.assembly.training import train_run
 from warmprompt.evaluation.plot import plot_metrics
 from warmprompt.evaluation.report import overall
 from warmprompt.evaluation.results import Results, load_results
 from warmprompt.files import write_atomic
-from warmprompt.meta.checkpoint import MANIFEST
-from warmprompt.scoring.memory import KINDS
+from warmprompt.runs.format import MANIFEST
 from warmprompt.settings import EvaluateSettings, load_settings
+from warmprompt.training.run import train_run
 
 KS = (0, 1, 3, 5, 10, 20)
 DEFAULT = "default"

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from warmprompt.adaptation.explain import _known, _omissions
+from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.assembly.runs import open_run
 from warmprompt.rng import derive
 from warmprompt.types import Event
 

@@ -18,19 +18,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from warmprompt.scoring.memory import recalled, remember
 
 from warmprompt.adaptation.engine import users_linearly
-from warmprompt.assembly.recalling import believe
-from warmprompt.assembly.runs import open_engine
-from warmprompt.assembly.training import settings_of
-from warmprompt.baselines.probe import ANCHOR_KS, Probe, draw_probe, ndcg_of
+from warmprompt.adaptation.opening import open_engine
 from warmprompt.data.dataset import take_users
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
-from warmprompt.meta.checkpoint import load_trained
-from warmprompt.scoring.memory import recalled, remember
-from warmprompt.scoring.ranking import ranks
+from warmprompt.runs.format import load_trained
+from warmprompt.runs.models import settings_of
+from warmprompt.scoring.ranking import ndcg_per_user, ranks
+from warmprompt.scoring.validation import ANCHOR_KS, ValidationEpisodes, draw_validation_episodes
+from warmprompt.training.mixture_weights import believe
 from warmprompt.types import Floats, Support
 
 SHARES = (0.5, 0.7, 0.85)
@@ -53,8 +53,8 @@ def main() -> None:
     seed = settings.train.seed
     split = split_dataset(dataset, seed=seed)
     training, validation = take_users(dataset, split.train), take_users(dataset, split.validation)
-    probes = [
-        draw_probe(training, validation, seed=seed + 1000 * draw, order=settings.train.order)
+    draws = [
+        draw_validation_episodes(training, validation, seed=seed + 1000 * draw, order=settings.train.order)
         for draw in range(chosen.draws)
     ]
     memory = remember(training, num_neighbours=settings.model.num_neighbours)
@@ -64,8 +64,7 @@ def main() -> None:
     def scored(of: str, **changed: float) -> list[dict[int, Floats]]:
         held = replace(memory, believed=replace(believed, **changed))
         return [
-            {k: recalled(held, of, supports, **told) for k, supports in one.supports.items()}
-            for one in probes
+            {k: recalled(held, of, supports, **told) for k, supports in one.supports.items()} for one in draws
         ]
 
     def vectors(supports: Sequence[Support]) -> Floats:
@@ -74,17 +73,17 @@ def main() -> None:
         found: Floats = (users_BD @ engine.catalogue_VD.T + engine.popularity_V).detach().numpy()
         return found
 
-    plain = [{k: vectors(supports) for k, supports in one.supports.items()} for one in probes]
+    plain = [{k: vectors(supports) for k, supports in one.supports.items()} for one in draws]
     near = scored("neighbours")
     print(" " * 44 + "".join(f"K = {k:<5}" for k in ANCHOR_KS) + "mean")
-    tell("user vector", probes, plain)
-    tell("+ 3 neighbours", probes, added(plain, near, 3))
+    tell("user vector", draws, plain)
+    tell("+ 3 neighbours", draws, added(plain, near, 3))
     for share, kappa in product(SHARES, KAPPAS):
         believing = scored("posterior", belief_share=share, kappa=kappa)
-        tell(f"posterior alone, a = {share:g}, kappa = {kappa:g}", probes, believing)
+        tell(f"posterior alone, a = {share:g}, kappa = {kappa:g}", draws, believing)
         for w_near, w_posterior in WEIGHTS:
             both = added(added(plain, near, w_near), believing, w_posterior)
-            tell(f"  + {w_near} neighbours + {w_posterior} posterior", probes, both)
+            tell(f"  + {w_near} neighbours + {w_posterior} posterior", draws, both)
 
 
 def added(
@@ -94,10 +93,10 @@ def added(
     return [{k: a[k] + np.float32(weight) * b[k] for k in a} for a, b in zip(one, other, strict=True)]
 
 
-def tell(label: str, probes: Sequence[Probe], scores: Sequence[dict[int, Floats]]) -> None:
+def tell(label: str, draws: Sequence[ValidationEpisodes], scores: Sequence[dict[int, Floats]]) -> None:
     """Print NDCG@10 at each K, mean over users and draws, and the mean over K."""
     values = [
-        np.concatenate([ndcg(one, mine, k) for one, mine in zip(probes, scores, strict=True)]).mean()
+        np.concatenate([ndcg(one, mine, k) for one, mine in zip(draws, scores, strict=True)]).mean()
         for k in ANCHOR_KS
     ]
     print(
@@ -105,10 +104,12 @@ def tell(label: str, probes: Sequence[Probe], scores: Sequence[dict[int, Floats]
     )
 
 
-def ndcg(probe: Probe, scores: dict[int, Floats], k: int) -> NDArray[np.float64]:
+def ndcg(episodes: ValidationEpisodes, scores: dict[int, Floats], k: int) -> NDArray[np.float64]:
     """Return NDCG@10 of each validation user, (B,)."""
-    excluded = [support.items_K for support in probe.supports[k]]
-    return ndcg_of(ranks(scores[k], probe.queries[k], excluded=excluded, candidates=probe.candidates_V))
+    excluded = [support.items_K for support in episodes.supports[k]]
+    return ndcg_per_user(
+        ranks(scores[k], episodes.queries[k], excluded=excluded, candidates=episodes.candidates_V)
+    )
 
 
 if __name__ == "__main__":

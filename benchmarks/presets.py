@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from warmprompt.assembly.presets import density_of, settled
 from warmprompt.assembly.ranker import PromptRanker
-from warmprompt.assembly.training import train_run
 from warmprompt.baselines import baseline
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.settings import PRESETS, load_settings, preset_for
+from warmprompt.training.presets import density_of, settled
+from warmprompt.training.run import train_run
 from warmprompt.types import Ranker
 
 KS = (0, 1, 3, 5)

@@ -31,7 +31,7 @@ from commits import commit
 from service_page import write_page
 
 from store import postgresql
-from warmprompt.assembly.runs import open_run
+from warmprompt.adaptation.opening import open_run
 from warmprompt.backbone.threads import use_threads
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic

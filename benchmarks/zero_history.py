@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 from commits import commit
 
+from warmprompt.adaptation.opening import open_engine
 from warmprompt.assembly.ranker import PromptRanker
-from warmprompt.assembly.runs import open_engine
-from warmprompt.assembly.training import open_data, settings_of
 from warmprompt.baselines.registry import baseline
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import describe_attributes, describe_tastes, favourite_genres, genre_table
@@ -30,8 +29,10 @@ from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.evaluation.significance import average_within_user, bootstrap_intervals
 from warmprompt.files import write_atomic
-from warmprompt.meta.checkpoint import load_trained
 from warmprompt.rng import derive
+from warmprompt.runs.format import load_trained
+from warmprompt.runs.models import settings_of
+from warmprompt.training.run import open_data
 from warmprompt.types import Ranker, UserId
 
 NDCG = METRICS.index("NDCG@10")

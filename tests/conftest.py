@@ -120,7 +120,7 @@ def tiny_settings(planted_folder):
             "train.max_support=10",
             "train.batch_size=32",
             "inner.num_steps=2",
-            "model.text_weight=0",
+            "experts.use=user_neighbours,cooccurrence,tfidf",
             "train.preset=default",
             "train.threads=1",
         ]
@@ -145,6 +145,6 @@ def text_home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained_folder(tiny_settings, made_once, text_home):
     """Return the folder of a finished run of `tiny_settings`; nobody writes to it."""
-    from warmprompt.assembly.training import train_run
+    from warmprompt.training.run import train_run
 
     return made_once("tiny", lambda folder: train_run(tiny_settings, folder))

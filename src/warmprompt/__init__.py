@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from warmprompt.adaptation.known import Known
+    from warmprompt.adaptation.opening import open_run as load
     from warmprompt.adaptation.personaliser import Personaliser
     from warmprompt.adaptation.rankings import Ranking
     from warmprompt.adaptation.state import UserState
     from warmprompt.assembly.evaluating import evaluate_run
     from warmprompt.assembly.fitting import fit
-    from warmprompt.assembly.runs import open_run as load
-    from warmprompt.assembly.training import train_run
     from warmprompt.data.dataset import Dataset
     from warmprompt.errors import (
         BadInputError,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         WarmpromptError,
     )
     from warmprompt.settings import EvaluateSettings, Settings, load_settings
+    from warmprompt.training.run import train_run
     from warmprompt.types import Event
 
     __version__: str
@@ -88,7 +88,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("warmprompt")
     if name == "load":
-        return import_module("warmprompt.assembly.runs").open_run
+        return import_module("warmprompt.adaptation.opening").open_run
     for module, names in _PLACES.items():
         if name in names:
             return getattr(import_module(f"warmprompt.{module}"), name)

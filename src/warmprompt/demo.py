@@ -74,7 +74,7 @@ def demo(
             if not is_cached(name):
                 get_backbone(name)
     with _step(console, "3 of 5. Learn, from 70 % of the users, where prompts start"), watching() as watch:
-        from warmprompt.assembly.training import train_run
+        from warmprompt.training.run import train_run
 
         settings = load_settings(flags={"data.name": DATA, "backbone.name": BACKBONE})
         trained = train_run(settings, out, watch=watch, overwrite=overwrite)
@@ -87,7 +87,7 @@ def demo(
             results = evaluate_run(out, options, out=out / "results.json", watch=watch)
     console.print(metric_table(results))
     with _step(console, "5 of 5. Recommend to two new people"):
-        from warmprompt.assembly.runs import open_run
+        from warmprompt.adaptation.opening import open_run
 
         model = open_run(out)
     _person(console, model, f'somebody who only says: "{SENTENCE}"', about=SENTENCE)

@@ -11,7 +11,7 @@ import warmprompt
 from warmprompt import BadInputError, Event, Known, Ranking
 from warmprompt.assembly.evaluating import evaluate_run
 from warmprompt.data.tables import open_dataset
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.runs.format import load_trained
 from warmprompt.settings import EvaluateSettings
 
 ROWS = [

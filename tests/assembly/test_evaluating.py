@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from warmprompt import Event, load
-from warmprompt.assembly.building import users_hash
 from warmprompt.assembly.evaluating import evaluate_run
 from warmprompt.assembly.ranker import PromptRanker
-from warmprompt.assembly.training import train_run
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.runs.format import load_trained
 from warmprompt.settings import EvaluateSettings
+from warmprompt.training.run import train_run
+from warmprompt.training.start import users_hash
 from warmprompt.types import Ranker
 
 pytestmark = pytest.mark.usefixtures("text_home")

@@ -5,9 +5,9 @@ import pytest
 from tests.backbone.small_families import LAYERS, save_family
 
 from warmprompt import Event, load
-from warmprompt.assembly.training import train_run
 from warmprompt.cli import run
 from warmprompt.settings import load_settings
+from warmprompt.training.run import train_run
 
 pytestmark = pytest.mark.usefixtures("text_home")
 
@@ -86,7 +86,7 @@ def test_what_cannot_work_is_refused_before_anything_is_read(
     changes, line, planted_folder, tmp_path, capfd, monkeypatch
 ):
     folders = {name: save_family(name, tmp_path / name) for name in ("GPT-2", "T5")}
-    monkeypatch.setattr("warmprompt.assembly.training.open_data", None)
+    monkeypatch.setattr("warmprompt.training.run.open_data", None)
     changes = [change.replace("=T5", f"={folders['T5']}") for change in changes]
     command = ["train", f"--data={planted_folder[0]}", f"--out={tmp_path / 'run'}"]
     assert run([*command, f"--backbone={folders['GPT-2']}", *changes]) == 2

@@ -9,7 +9,7 @@ import pytest
 
 import warmprompt
 from warmprompt import BadInputError, Dataset, Event, Known, UnknownNameError
-from warmprompt.assembly.training import train_run
+from warmprompt.training.run import train_run
 
 pytestmark = pytest.mark.usefixtures("text_home")
 

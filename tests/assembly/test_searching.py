@@ -10,16 +10,16 @@ import pytest
 from tests.assembly.small import small_settings
 
 from warmprompt.assembly import searching
-from warmprompt.assembly.presets import settled
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.searching import SEARCHED, tune_settings
-from warmprompt.assembly.training import train_run
 from warmprompt.data.splits import split_users
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.settings import from_mapping, load_settings, to_mapping
+from warmprompt.training.presets import settled
+from warmprompt.training.run import train_run
 
 pytestmark = pytest.mark.usefixtures("text_home")
 

@@ -19,7 +19,7 @@ from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.report import baselines_caption, render_markdown
 from warmprompt.evaluation.results import Tuning, load_results
 from warmprompt.evaluation.validating import mean_ndcg_on
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.runs.format import load_trained
 from warmprompt.settings import EvaluateSettings
 
 pytestmark = pytest.mark.usefixtures("text_home")

@@ -7,9 +7,9 @@ import pytest
 
 from warmprompt.baselines import baseline
 from warmprompt.baselines.blend import Blend, standardise
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import take_users
 from warmprompt.errors import BadInputError, UnknownNameError
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Support
 
 
@@ -87,10 +87,10 @@ def test_the_search_turns_away_from_a_member_that_says_the_opposite(views):
 def test_the_blend_is_no_worse_than_its_members_where_its_weights_were_found(views):
     members = tuple(baseline(name) for name in ("userknn", "ease", "toppop"))
     blended = Blend(members=members, num_draws=20).fit(*views, seed=0)
-    probe = draw_probe(*views, seed=0)
-    best = max(mean_ndcg(build().fit(*views, seed=0).score, probe) for build in members)
+    episodes = draw_validation_episodes(*views, seed=0)
+    best = max(mean_ndcg(build().fit(*views, seed=0).score, episodes) for build in members)
     # The search ranks shortlists of 100 items, here the whole catalogue, by standardised scores.
-    assert mean_ndcg(blended.score, probe) >= best - 1e-3
+    assert mean_ndcg(blended.score, episodes) >= best - 1e-3
 
 
 def test_one_seed_finds_the_same_weights(views):

@@ -7,7 +7,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from warmprompt.baselines import baseline
-from warmprompt.data.factors import fit_ials, fit_item_factors, user_item_matrix
+from warmprompt.data.factors import fit_ials, fit_item_factors
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError
 from warmprompt.types import Support
 

@@ -10,10 +10,9 @@ import torch
 
 from warmprompt.baselines import baseline
 from warmprompt.baselines.neural import Epochs, adamw, padded, seeded, train
-from warmprompt.baselines.probe import draw_probe, mean_ndcg, ndcg_of
 from warmprompt.data.dataset import take_users
 from warmprompt.errors import BadInputError, NotFiniteError
-from warmprompt.evaluation.metrics import ndcg
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Support
 
 LEARNERS = {
@@ -236,29 +235,22 @@ def test_padding_keeps_one_event_per_item():
     assert padded([_support([])])[0].shape == (1, 1)
 
 
-def test_the_probes_ndcg_is_the_evaluations():
-    rng = np.random.default_rng(0)
-    found = [np.sort(rng.choice(40, size=size, replace=False) + 1.0) for size in (1, 4, 10, 13)]
-    found.append(np.array([np.inf, 3.0]))
-    assert ndcg_of(found) == pytest.approx([ndcg(one) for one in found])
-
-
 def test_the_probe_asks_for_held_out_events_of_validation_users(views):
     training, validation, _ = views
-    probe = draw_probe(training, validation, seed=0, ks=(3,))
-    assert len(probe.supports[3]) == 40
-    for support, query in zip(probe.supports[3], probe.queries[3], strict=True):
+    episodes = draw_validation_episodes(training, validation, seed=0, ks=(3,))
+    assert len(episodes.supports[3]) == 40
+    for support, query in zip(episodes.supports[3], episodes.queries[3], strict=True):
         user = validation.user_ids.index(support.user)
         own = validation.interactions.items[validation.interactions.events_of(user)]
         assert set(support.items_K) | set(query) <= set(own)
         assert not set(support.items_K) & set(query)
-    perfect = mean_ndcg(lambda supports: _cheat(supports, probe), probe)
+    perfect = mean_ndcg(lambda supports: _cheat(supports, episodes), episodes)
     assert perfect == pytest.approx(1.0)
 
 
-def _cheat(supports, probe):
+def _cheat(supports, episodes):
     answers = {
-        support.user: query for support, query in zip(probe.supports[3], probe.queries[3], strict=True)
+        support.user: query for support, query in zip(episodes.supports[3], episodes.queries[3], strict=True)
     }
     scores = np.zeros((len(supports), 60), dtype=np.float32)
     for row, support in zip(scores, supports, strict=True):

@@ -99,7 +99,7 @@ def test_without_the_data_set_sentences_do_without_genres(capfd, trained_folder,
     def away(_settings):
         raise UnknownNameError(field="data set", value="planted", remedy="Import it.")
 
-    monkeypatch.setattr("warmprompt.assembly.training.open_data", away)
+    monkeypatch.setattr("warmprompt.training.run.open_data", away)
     assert run(["recommend", str(trained_folder), "--like", LIKED, "-n", "1", "--explain"]) == 0
     assert "(genres: nowhere: data set: 'planted'. Import it.)" in capfd.readouterr().out
 

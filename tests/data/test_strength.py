@@ -7,7 +7,8 @@ import pytest
 
 from warmprompt.data.dataset import keep_events, take_users
 from warmprompt.data.episodes import Episode, batch_episodes, batch_supports, join
-from warmprompt.data.factors import fit_item_factors, user_item_matrix
+from warmprompt.data.factors import fit_item_factors
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.data.readers.generic import MappedFile, read_mapped
 from warmprompt.data.strength import LEAST, MOST, strengths, unit_of
 from warmprompt.data.synthetic import planted_world

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import Ridge
 
 from warmprompt.baselines import baseline
-from warmprompt.data.factors import user_item_matrix
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.data.synthetic import planted_world
 from warmprompt.evaluation.metrics import user_metrics
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ir_measures import RR, Qrel, ScoredDoc, Success, nDCG
 
-from warmprompt.evaluation.metrics import METRICS, hit_rate, ndcg, reciprocal_rank, user_metrics
-from warmprompt.scoring.ranking import ranks
+from warmprompt.evaluation.metrics import METRICS, hit_rate, reciprocal_rank, user_metrics
+from warmprompt.scoring.ranking import ndcg_per_user, ranks
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,13 @@ from warmprompt.scoring.ranking import ranks
 )
 def test_metrics_as_written_arithmetic(found, hit, gain, reciprocal):
     found = np.array(found, dtype=float)
-    assert (hit_rate(found), ndcg(found), reciprocal_rank(found)) == pytest.approx((hit, gain, reciprocal))
+    assert (hit_rate(found), ndcg_per_user([found])[0], reciprocal_rank(found)) == pytest.approx(
+        (hit, gain, reciprocal)
+    )
 
 
 def test_the_ideal_stops_at_ten_items():
-    assert ndcg(np.arange(1.0, 13.0)) == pytest.approx(1.0)
+    assert ndcg_per_user([np.arange(1.0, 13.0)])[0] == pytest.approx(1.0)
 
 
 def test_metrics_equal_ir_measures_on_random_rankings():

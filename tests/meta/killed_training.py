@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from warmprompt.meta.checkpoint import load_state, save_state
 from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.tasks import Drawing
 from warmprompt.meta.trainer import Plan, StagePlan, start_training, train
+from warmprompt.runs.training_state import load_state, save_state
 
 PLAN = Plan(
     tangent=StagePlan(epochs=3, rate=0.05, validate_every=2),

@@ -13,7 +13,6 @@ import torch
 from warmprompt.backbone.hashing import hash_weights
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import NotFiniteError
-from warmprompt.meta.checkpoint import load_state
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import Outer
 from warmprompt.meta.learners import LEARNERS
@@ -30,6 +29,7 @@ from warmprompt.meta.tasks import (
 )
 from warmprompt.meta.trainer import Plan, StagePlan, start_training, train
 from warmprompt.rng import derive
+from warmprompt.runs.training_state import load_state
 from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Support
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from warmprompt.scoring.memory import RecallWeights, remember
 
 from warmprompt import Event, Known
 from warmprompt.adaptation.engine import score
 from warmprompt.data.synthetic import planted_world
 from warmprompt.meta.model import support_vectors
-from warmprompt.scoring.memory import RecallWeights, remember
 from warmprompt.service.model.catalogue import NewItem, predicted_popularity, with_items, with_room
 from warmprompt.service.model.live import adapt_all, extended, make_model
 from warmprompt.service.model.steady import LEAST_ROWS

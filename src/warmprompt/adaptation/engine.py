@@ -16,7 +16,10 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import sentence_states, text_features
 from warmprompt.data.episodes import EventBatch, batch_supports
 from warmprompt.errors import BadInputError, MismatchError
-from warmprompt.meta.checkpoint import Trained
+from warmprompt.experts.mixture import Mixture
+from warmprompt.experts.popularity import Popularity
+from warmprompt.experts.protocol import UserBatch
+from warmprompt.experts.user_vector import UserVector
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import Params, catalogue_vectors, popularity_scores, with_text_part
 from warmprompt.meta.named_genres import widen
@@ -27,7 +30,7 @@ from warmprompt.meta.predict import (
     adapt_users,
     read_user_texts,
 )
-from warmprompt.scoring.memory import recall
+from warmprompt.runs.format import Trained
 from warmprompt.types import Floats, Support, short_repr
 
 
@@ -41,9 +44,7 @@ class Engine:
         encoder: The frozen sentence encoder that reads user texts beside it, where the run has one.
         adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves prompts at their learned start.
         no_text: The empty text as the model reads it, one row.
-        catalogue_VD: Item vectors.
-        popularity_V: The part of scores that is the same for everybody.
-        text_VX: Item texts, for what memory recalls.
+        mixture: All experts, the learned ones among them.
     """
 
     trained: Trained
@@ -51,11 +52,27 @@ class Engine:
     encoder: Backbone | None
     adapts_by: str
     no_text: ReadTexts
-    catalogue_VD: Tensor
-    popularity_V: Tensor
-    text_VX: Floats
+    mixture: Mixture
 
     __repr__ = short_repr
+
+    @property
+    def catalogue_VD(self) -> Tensor:
+        """Item vectors."""
+        expert = self.mixture.experts[UserVector.name]
+        assert isinstance(expert, UserVector)
+        return expert.items_VD
+
+    @property
+    def popularity_V(self) -> Floats:
+        """Popularity scores."""
+        expert = self.mixture.experts[Popularity.name]
+        assert isinstance(expert, Popularity)
+        return expert.scores_V
+
+    def users(self, vectors_BD: Tensor, supports: Sequence[Support]) -> UserBatch:
+        """Return users as experts take them."""
+        return UserBatch(supports=supports, vectors_BD=vectors_BD, least_rating=self.trained.least_rating)
 
 
 @torch.no_grad()
@@ -93,17 +110,22 @@ def make_engine(
     if adapts_by == "target":
         # Most users say nothing of themselves: the first of them should not wait.
         no_text.metrics[0].get()
-    if trained.memory is not None:
-        trained.memory.warm()
     return Engine(
         trained=trained,
         backbone=backbone,
         encoder=encoder,
         adapts_by=adapts_by,
         no_text=no_text,
-        catalogue_VD=catalogue_vectors(trained.params, trained.constants),
-        popularity_V=popularity_scores(trained.params, trained.constants),
-        text_VX=trained.constants.item_text_VX.cpu().numpy(),
+        mixture=mixture_of(trained),
+    )
+
+
+@torch.no_grad()
+def mixture_of(trained: Trained) -> Mixture:
+    """Return all experts of a run: those that training learned, then those that it counted."""
+    return trained.experts.with_experts(
+        UserVector(items_VD=catalogue_vectors(trained.params, trained.constants)),
+        Popularity(scores_V=popularity_scores(trained.params, trained.constants).cpu().numpy()),
     )
 
 
@@ -163,31 +185,21 @@ def users_linearly(
     )
 
 
-@torch.no_grad()
 def score(
-    engine: Engine, users_BD: Tensor, supports: Sequence[Support], *, popularity: bool = True
+    engine: Engine, users_BD: Tensor, supports: Sequence[Support], *, drop: Sequence[str] = ()
 ) -> Floats:
     """Return the scores of the whole catalogue, (B, V).
 
     Args:
         engine: The model.
         users_BD: User vectors.
-        supports: The events that the vectors were adapted to, for what memory recalls.
-        popularity: False leaves out what is popular with everybody.
+        supports: The events that the vectors were adapted to.
+        drop: Experts to leave out.
+
+    Raises:
+        UnknownNameError: An expert that the run does not have.
     """
-    scores_BV = users_BD.to(engine.catalogue_VD.device) @ engine.catalogue_VD.T
-    scored: Floats = (scores_BV + engine.popularity_V if popularity else scores_BV).cpu().numpy()
-    trained = engine.trained
-    if trained.memory is None:
-        return scored
-    added_BV = recall(
-        trained.memory,
-        trained.recall,
-        supports,
-        text_VX=engine.text_VX,
-        least_rating=trained.least_rating,
-    )
-    return scored + added_BV
+    return engine.mixture.score(engine.users(users_BD, supports), drop=drop)
 
 
 def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:

@@ -182,7 +182,7 @@ class Personaliser:
         candidates: Sequence[ItemId] | None = None,
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002 - the word that everybody knows
-        popularity: bool = True,
+        drop: Sequence[str] = (),
     ) -> Ranking:
         """Rank the catalogue for a user; items of the user's events and hidden ones are left out.
 
@@ -193,18 +193,18 @@ class Personaliser:
             exclude: Rank none of these items.
             filter: Rank only items with these attributes, such as {"genres": ["Comedy", "Drama"]} or
                 {"year": {"min": 1990}} (see `data.attributes`); none at all where none has them.
-            popularity: False leaves out what is popular with everybody.
+            drop: Experts to leave out of the score, such as "popularity" (`describe` lists them).
 
         Raises:
             MismatchError: Another model made the state.
-            UnknownNameError: An item, an attribute or a value of one that the model was not trained with.
+            UnknownNameError: An item, an attribute, a value of one or an expert that the model does not have.
             BadInputError: `n` is no whole number of at least 1, or the filter is of another form.
         """
         check_own(state, self.model_hash)
         check_places(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = self.support_of(state.events)
-        scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], popularity=popularity)
+        scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
         return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def rank_linearly(
@@ -215,7 +215,7 @@ class Personaliser:
         candidates: Sequence[ItemId] | None = None,
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002
-        popularity: bool = True,
+        drop: Sequence[str] = (),
     ) -> list[Ranking]:
         """Rank for many users as their prompts would, without moving any: no pass of the language model.
 
@@ -229,7 +229,7 @@ class Personaliser:
             candidates: As in `rank`.
             exclude: As in `rank`.
             filter: As in `rank`.
-            popularity: As in `rank`.
+            drop: As in `rank`.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
@@ -244,7 +244,7 @@ class Personaliser:
             supports = [self.support_of(known.events) for known in part]
             texts = [known.text for known in part]
             users_BD = users_linearly(self.engine, texts, supports, params=params)
-            scores_BV = score(self.engine, users_BD, supports, popularity=popularity)
+            scores_BV = score(self.engine, users_BD, supports, drop=drop)
             rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
 
@@ -260,7 +260,7 @@ class Personaliser:
         candidates: Sequence[ItemId] | None = None,
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002
-        popularity: bool = True,
+        drop: Sequence[str] = (),
     ) -> pl.DataFrame:
         """Rank for any number of users: a row per user and place.
 
@@ -279,7 +279,7 @@ class Personaliser:
             candidates: As in `rank`.
             exclude: As in `rank`.
             filter: As in `rank`.
-            popularity: As in `rank`.
+            drop: As in `rank`.
 
         Returns:
             Columns `user_id`, `item_id`, `title`, `score` and `rank`, 1 the best.
@@ -287,7 +287,7 @@ class Personaliser:
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`; the field names the user.
         """
-        selection = {"candidates": candidates, "exclude": exclude, "filter": filter, "popularity": popularity}
+        selection = {"candidates": candidates, "exclude": exclude, "filter": filter, "drop": drop}
         options = UserOptions(columns=columns, unknown_items=unknown_items, attributes=attributes)
         return recommended(self, users, n, exact=exact, selection=selection, options=options)
 

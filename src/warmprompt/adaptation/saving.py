@@ -6,7 +6,7 @@ from pathlib import Path
 
 from warmprompt.errors import BadInputError
 from warmprompt.files import new_folder
-from warmprompt.meta.checkpoint import MANIFEST, Trained, save_trained
+from warmprompt.runs.format import MANIFEST, Trained, save_trained
 
 
 def save_model(folder: Path, trained: Trained, *, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from warmprompt.adaptation.events import unknown_item
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.data.attributes import Filter, ItemAttributes
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.meta.checkpoint import Trained
+from warmprompt.runs.format import Trained
 from warmprompt.scoring.ranking import top_n
 from warmprompt.types import Floats, ItemId, Support
 

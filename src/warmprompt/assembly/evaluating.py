@@ -10,9 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from warmprompt.assembly.ranker import PromptRanker
-from warmprompt.assembly.training import open_data, settings_of
 from warmprompt.assembly.tuning import FAIR, Chosen, choose_settings, default_budget_s, fair_baselines
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.threads import use_threads
 from warmprompt.baselines.registry import baseline
 from warmprompt.data.dataset import Dataset
@@ -26,8 +24,11 @@ from warmprompt.evaluation.results import Results, Tuning, save_results
 from warmprompt.evaluation.runner import OnScores, Plan, Progress, evaluate
 from warmprompt.evaluation.trec import TrecFiles
 from warmprompt.files import new_folder, write_atomic
-from warmprompt.meta.checkpoint import Trained, load_trained
+from warmprompt.runs.format import Trained, load_trained
+from warmprompt.runs.models import settings_of
 from warmprompt.settings import EvaluateSettings
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.run import open_data
 from warmprompt.types import Floats, Ranker
 
 
@@ -38,7 +39,7 @@ def evaluate_run(
     out: Path | str | None = None,
     trec: Path | str | None = None,
     dataset: Dataset | None = None,
-    watch: Watch = ignore,
+    watch: ProgressCallback = ignore,
 ) -> Results:
     """Rank for cold users with a run, adapted and not, and with baselines.
 
@@ -118,7 +119,7 @@ def _protocol_of(options: EvaluateSettings) -> ProtocolSettings:
 
 
 def _baselines_of(
-    trained: Trained, options: EvaluateSettings, dataset: Dataset, folder: Path, watch: Watch
+    trained: Trained, options: EvaluateSettings, dataset: Dataset, folder: Path, watch: ProgressCallback
 ) -> Chosen:
     """Return what the run is compared with, its settings searched where there is a budget for that."""
     names = options.baselines

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from warmprompt.adaptation.opening import open_trained
 from warmprompt.adaptation.personaliser import Personaliser
-from warmprompt.assembly.runs import open_trained
-from warmprompt.assembly.training import train_run
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError
 from warmprompt.settings import load_settings
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.run import train_run
 
 
 def fit(  # noqa: PLR0913 - what most callers set, by keyword
@@ -29,7 +29,7 @@ def fit(  # noqa: PLR0913 - what most callers set, by keyword
     backbone: str | None = None,
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
-    progress: Watch = ignore,
+    progress: ProgressCallback = ignore,
     overwrite: bool = False,
 ) -> Personaliser:
     """Train a model and return it, ready to rank.

@@ -13,17 +13,17 @@ import numpy as np
 
 from warmprompt.adaptation.engine import Engine, adapt, read, score, users_linearly
 from warmprompt.adaptation.events import user_text
-from warmprompt.assembly.building import settings_that_matter, users_hash
-from warmprompt.assembly.runs import open_engine
-from warmprompt.assembly.training import fit_run
-from warmprompt.assembly.watching import Watch, ignore
+from warmprompt.adaptation.opening import open_engine
 from warmprompt.backbone.readout import TextMetric
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.episodes import batch_supports
 from warmprompt.data.splits import split_dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
-from warmprompt.meta.checkpoint import Trained, load_trained
+from warmprompt.runs.format import Trained, load_trained
 from warmprompt.settings import Settings
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.run import fit_run
+from warmprompt.training.start import settings_that_matter, users_hash
 from warmprompt.types import Floats, Support
 
 _BATCH = 64
@@ -50,7 +50,7 @@ class PromptRanker:
     dataset: Dataset
     adapted: bool = True
     linear: bool = False
-    watch: Watch = ignore
+    watch: ProgressCallback = ignore
     on_fit: Callable[[int, float], object] = lambda _seed, _train_s: None
     engine: Engine | None = None
     metrics: dict[str, TextMetric] = field(default_factory=dict)

@@ -19,11 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmprompt.assembly.building import settings_that_matter, users_hash
-from warmprompt.assembly.presets import settled
 from warmprompt.assembly.ranker import PromptRanker
-from warmprompt.assembly.training import open_data, train_run
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UserError
 from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
@@ -31,6 +27,10 @@ from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.files import locked_place, write_atomic, writing_to
 from warmprompt.rng import derive_seed
 from warmprompt.settings import Settings, from_mapping, to_mapping, to_toml
+from warmprompt.training.presets import settled
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.run import open_data, train_run
+from warmprompt.training.start import settings_that_matter, users_hash
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -108,7 +108,7 @@ def tune_settings(
     num_trials: int = NUM_TRIALS,
     budget_s: float | None = None,
     dataset: Dataset | None = None,
-    watch: Watch = ignore,
+    watch: ProgressCallback = ignore,
 ) -> Found:
     """Return the best of some settings, each trained on training users and judged on validation users.
 
@@ -262,7 +262,7 @@ def _try_one(
     settings: Settings,
     space: dict[str, BaseDistribution],
     judge: Callable[[Settings], float],
-    watch: Watch,
+    watch: ProgressCallback,
 ) -> None:
     """Propose, train, judge, and tell the study; settings that cannot be trained are kept as failed."""
     import optuna
@@ -296,7 +296,7 @@ def _try_one(
     watch(f"trial {number + 1}: NDCG@10 {value:.4f}, best so far {study.best_value:.4f}")
 
 
-def _judge(dataset: Dataset, task: Task, folder: Path, watch: Watch, settings: Settings) -> float:
+def _judge(dataset: Dataset, task: Task, folder: Path, watch: ProgressCallback, settings: Settings) -> float:
     """Train a run into a folder that is removed afterwards, and return its mean NDCG@10."""
     try:
         train_run(settings, folder, dataset=dataset, watch=watch, overwrite=True)

@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from warmprompt.assembly.building import users_hash
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.text import embed_texts
 from warmprompt.baselines.budget import defaults_of, searchable, spent_on, tune_within
 from warmprompt.baselines.registry import MEMBERS, SEARCH_SPACES, baseline
@@ -29,6 +27,8 @@ from warmprompt.evaluation.protocols import VERSION, ProtocolSettings, Task, bui
 from warmprompt.evaluation.results import BaselineSettings, Tuning
 from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.files import write_atomic
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.start import users_hash
 
 FAIR = ("toppop", "itemknn", "userknn", "ease", "ials", "blend")
 """What a run is compared with where nobody names baselines: the closed forms and their blend."""
@@ -86,7 +86,7 @@ def choose_settings(
     tuning: Tuning,
     *,
     folder: Path | None = None,
-    watch: Watch = ignore,
+    watch: ProgressCallback = ignore,
 ) -> Chosen:
     """Return the settings of each baseline, after a search where `tuning` allows one.
 
@@ -129,7 +129,12 @@ def choose_settings(
 
 
 def _search(
-    names: Sequence[str], task: Task, tuning: Tuning, vectors: Any, folder: Path | None, watch: Watch
+    names: Sequence[str],
+    task: Task,
+    tuning: Tuning,
+    vectors: Any,
+    folder: Path | None,
+    watch: ProgressCallback,
 ) -> dict[str, tuple[Trial, ...]]:
     watch(
         f"tuning {', '.join(names)} on {tuning.num_users} validation users, "
@@ -171,7 +176,7 @@ def _found(data: str, name: str, trials: Sequence[Trial]) -> BaselineSettings:
     )
 
 
-def _kept(folder: Path | None, dataset: Dataset, task: Task, watch: Watch) -> Path | None:
+def _kept(folder: Path | None, dataset: Dataset, task: Task, watch: ProgressCallback) -> Path | None:
     """Return the folder for the trials of exactly this search, None where nothing can be written."""
     if folder is None:
         return None

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmprompt.baselines.common import break_ties, fitted, popularity_share
-from warmprompt.baselines.probe import ANCHOR_KS, Probe, draw_probe, ndcg_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
-from warmprompt.scoring.ranking import MISS, ranks, top_n
+from warmprompt.scoring.ranking import MISS, ndcg_per_user, ranks, top_n
+from warmprompt.scoring.validation import ANCHOR_KS, ValidationEpisodes, draw_validation_episodes
 from warmprompt.types import Floats, Ints, Ranker, Support
 
 _ROUNDING = 1e-5
@@ -73,11 +73,11 @@ class Blend:
         """
         self._check()
         rankers = tuple(build().fit(training, validation, seed=seed) for build in self.members)
-        probe = draw_probe(training, validation, seed=seed)
+        episodes = draw_validation_episodes(training, validation, seed=seed)
         equal = tuple([1.0 / len(rankers)] * len(rankers))
         weights = self.weights or {
-            k: _search(rankers, probe, k, num_draws=self.num_draws, rng=derive(seed, "blend", k))
-            if k in probe.supports
+            k: _search(rankers, episodes, k, num_draws=self.num_draws, rng=derive(seed, "blend", k))
+            if k in episodes.supports
             else equal
             for k in ANCHOR_KS
         }
@@ -85,7 +85,7 @@ class Blend:
             self,
             rankers=rankers,
             weights=weights,
-            candidates_V=probe.candidates_V,
+            candidates_V=episodes.candidates_V,
             share_V=popularity_share(training),
         )
 
@@ -145,9 +145,14 @@ class _Shortlist:
 
 
 def _search(
-    rankers: Sequence[Ranker], probe: Probe, k: int, *, num_draws: int, rng: np.random.Generator
+    rankers: Sequence[Ranker],
+    episodes: ValidationEpisodes,
+    k: int,
+    *,
+    num_draws: int,
+    rng: np.random.Generator,
 ) -> Weights:
-    short = _shortlist(rankers, probe, k)
+    short = _shortlist(rankers, episodes, k)
     size = len(rankers)
     start = [*np.eye(size), np.full(size, 1.0 / size), *rng.dirichlet(np.ones(size), num_draws)]
     values = [_value(short, one) for one in start]
@@ -166,12 +171,12 @@ def _search(
     return tuple(float(weight) for weight in weights / weights.sum())
 
 
-def _shortlist(rankers: Sequence[Ranker], probe: Probe, k: int) -> _Shortlist:
-    supports, queries = probe.supports[k], probe.queries[k]
+def _shortlist(rankers: Sequence[Ranker], episodes: ValidationEpisodes, k: int) -> _Shortlist:
+    supports, queries = episodes.supports[k], episodes.queries[k]
     excluded = [support.items_K for support in supports]
-    every = [standardise(ranker.score(supports), probe.candidates_V) for ranker in rankers]
-    best = [top_n(one, _SHORTLIST, excluded=excluded, candidates=probe.candidates_V) for one in every]
-    known = [query[probe.candidates_V[query]] for query in queries]
+    every = [standardise(ranker.score(supports), episodes.candidates_V) for ranker in rankers]
+    best = [top_n(one, _SHORTLIST, excluded=excluded, candidates=episodes.candidates_V) for one in every]
+    known = [query[episodes.candidates_V[query]] for query in queries]
     lists = [
         np.unique(np.concatenate([*(one[row][one[row] >= 0] for one in best), known[row]]))
         for row in range(len(supports))
@@ -199,5 +204,5 @@ def _value(short: _Shortlist, weights_M: NDArray[np.float64]) -> float:
     found = ranks(blended_BC, short.query_places, candidates=short.real_BC)
     missed = [size - len(places) for size, places in zip(short.query_sizes, short.query_places, strict=True)]
     return float(
-        ndcg_of([np.append(one, np.full(n, MISS)) for one, n in zip(found, missed, strict=True)]).mean()
+        ndcg_per_user([np.append(one, np.full(n, MISS)) for one, n in zip(found, missed, strict=True)]).mean()
     )

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.factors import user_item_matrix
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError
 from warmprompt.types import Floats, Support
 

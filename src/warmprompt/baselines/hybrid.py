@@ -36,9 +36,9 @@ from warmprompt.baselines.neural import (
     train,
     user_batches,
 )
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.factors import user_item_matrix
+from warmprompt.data.matrices import user_item_matrix
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Support
 
 _BATCH = 256
@@ -97,7 +97,7 @@ class Hybrid:
         seen = user_item_matrix(training)
         users = np.flatnonzero(np.diff(seen.indptr) > 0)
         # Folding in is the dear part of a look.
-        probe = draw_probe(training, validation, seed=seed, max_users=200)
+        episodes = draw_validation_episodes(training, validation, seed=seed, max_users=200)
         with seeded(seed, "lightfm"):
             net = _Net(training, len(features.columns), self.width)
             own = nn.Embedding(training.num_users, self.width)
@@ -109,7 +109,7 @@ class Hybrid:
                 adamw(both, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="lightfm"),
                 lambda chosen, _: self._loss(net, own, seen, known_NA, chosen),
-                lambda: mean_ndcg(unfinished.score, probe),
+                lambda: mean_ndcg(unfinished.score, episodes),
                 Epochs(num_epochs=self.num_epochs, look_every=10),
             )
         return unfinished

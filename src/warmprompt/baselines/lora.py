@@ -39,9 +39,9 @@ from warmprompt.baselines.common import (
 )
 from warmprompt.baselines.features import people_of
 from warmprompt.baselines.neural import MASKED, Epochs, adamw, log_share, seeded, train, user_batches
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset, popularity
-from warmprompt.data.factors import fit_item_factors, user_item_matrix
+from warmprompt.data.factors import fit_item_factors
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.data.verbalise import (
     describe_attributes,
     describe_tastes,
@@ -51,6 +51,7 @@ from warmprompt.data.verbalise import (
 )
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Support
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class LoRA:
             seed=seed,
         )
         backbone = _load(self.backbone, self.num_layers)
-        probe = draw_probe(training, validation, seed=seed, max_users=_LOOK_USERS)
+        episodes = draw_validation_episodes(training, validation, seed=seed, max_users=_LOOK_USERS)
         words = _words(training, backbone, seed=seed)
         with seeded(seed, "lora"):
             net = _Net(backbone, factors_VD, log_share(training), self)
@@ -155,7 +156,7 @@ class LoRA:
                 adamw(net, rate=self.rate, slow=net.slow(), slow_rate=self.vector_rate),
                 user_batches(prefixes.users, _BATCH, seed=seed, name="lora"),
                 loss,
-                lambda: mean_ndcg(unfinished.score, probe),
+                lambda: mean_ndcg(unfinished.score, episodes),
                 Epochs(num_epochs=self.num_epochs, look_every=1, patience=2),
             )
         return unfinished

@@ -36,10 +36,10 @@ from warmprompt.baselines.neural import (
     train,
     user_batches,
 )
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.episodes import draw_episode
 from warmprompt.rng import derive
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Support
 
 _BATCH = 32
@@ -105,7 +105,7 @@ class MeLU:
         known_NA = torch.from_numpy(features.encode(people))
         users = np.flatnonzero(np.diff(training.interactions.offsets) >= 2)
         catalogue = np.flatnonzero(popularity(training) > 0)
-        probe = draw_probe(training, validation, seed=seed, max_users=300)
+        episodes = draw_validation_episodes(training, validation, seed=seed, max_users=300)
         # The same wrong answers for every new user: what one gets does not depend on the others.
         negatives_M = derive(seed, "melu", "negatives").choice(catalogue, size=_NUM_NEGATIVES)
         with seeded(seed, "melu"):
@@ -132,7 +132,7 @@ class MeLU:
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="melu"),
                 loss,
-                lambda: mean_ndcg(unfinished.score, probe),
+                lambda: mean_ndcg(unfinished.score, episodes),
                 Epochs(num_epochs=self.num_epochs),
             )
         return unfinished

@@ -25,10 +25,10 @@ from warmprompt.baselines.common import (
     support_matrix,
 )
 from warmprompt.baselines.neural import Epochs, adamw, in_batches, seeded, train, user_batches
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.factors import user_item_matrix
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Support
 
 _BATCH = 256
@@ -89,7 +89,7 @@ class MultVAE:
             )
         seen = user_item_matrix(training)
         users = np.flatnonzero(np.diff(seen.indptr) > 0)
-        probe = draw_probe(training, validation, seed=seed)
+        episodes = draw_validation_episodes(training, validation, seed=seed)
         with seeded(seed, "multvae"):
             net = _Net(training.num_items, self.num_hidden, self.num_latent, self.dropout)
             train(
@@ -97,7 +97,7 @@ class MultVAE:
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="multvae"),
                 lambda chosen, epoch: self._loss(net, seen, chosen, epoch),
-                lambda: mean_ndcg(lambda supports: _logits(net, supports), probe),
+                lambda: mean_ndcg(lambda supports: _logits(net, supports), episodes),
                 Epochs(num_epochs=self.num_epochs),
             )
         return replace(self, net=net, share_V=popularity_share(training))

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix, diags
 
 from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.factors import user_item_matrix
+from warmprompt.data.matrices import item_cosines, keep_largest, user_item_matrix
 from warmprompt.errors import BadInputError
 from warmprompt.types import Floats, Support
 
@@ -54,15 +54,9 @@ class ItemKNN:
         _check_neighbours(self.num_neighbours)
         if self.shrinkage < 0:
             raise BadInputError(field="shrinkage", value=self.shrinkage, remedy="Give 0 or more.")
-        seen = user_item_matrix(training)
-        together = (seen.T @ seen).tocsr()
-        root_V = np.sqrt(together.diagonal())
-        together.setdiag(0)
-        together.eliminate_zeros()
-        rows = np.repeat(np.arange(training.num_items), np.diff(together.indptr))
-        together.data /= root_V[rows] * root_V[together.indices] + np.float32(self.shrinkage)
         # Transposed, so that row j holds the items that count j among their neighbours.
-        neighbours = keep_largest(together, self.num_neighbours).T.tocsr()
+        cosines = item_cosines(training, shrinkage=self.shrinkage, num_kept=self.num_neighbours)
+        neighbours = cosines.T.tocsr()
         return replace(self, neighbours_VV=neighbours, share_V=popularity_share(training))
 
     def score(self, supports: Sequence[Support]) -> Floats:
@@ -127,19 +121,6 @@ class UserKNN:
         nearest = keep_largest((unit_rows(weighted.tocsr()) @ self.unit_VN).tocsr(), self.num_neighbours)
         nearest.data = nearest.data**self.sharpness
         return break_ties((nearest @ self.seen_NV).toarray().astype(np.float32), share_V)
-
-
-def keep_largest(matrix: csr_matrix, num_kept: int) -> csr_matrix:
-    """Return the matrix with only each row's largest stored values; equal values keep the lowest column."""
-    matrix.sort_indices()
-    keep = np.ones(matrix.nnz, dtype=bool)
-    for row in np.flatnonzero(np.diff(matrix.indptr) > num_kept):
-        cells = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        order = np.argsort(-matrix.data[cells], kind="stable")
-        keep[cells][order[num_kept:]] = False
-    kept_before = np.concatenate([[0], np.cumsum(keep)])
-    offsets = kept_before[matrix.indptr].astype(matrix.indptr.dtype)
-    return csr_matrix((matrix.data[keep], matrix.indices[keep], offsets), shape=matrix.shape)
 
 
 def unit_rows(matrix: csr_matrix) -> csr_matrix:

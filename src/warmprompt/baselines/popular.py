@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.baselines.common import break_ties, check_positive, fitted, popularity_share
 from warmprompt.data.dataset import Dataset, popularity
-from warmprompt.data.factors import user_item_matrix
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError
 from warmprompt.types import Floats, Support
 

@@ -24,10 +24,10 @@ from warmprompt.baselines.common import (
     popularity_share,
 )
 from warmprompt.baselines.neural import MASKED, Epochs, adamw, in_batches, seeded, train, user_batches
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Ints, Support
 
 _LENGTH = 50
@@ -92,7 +92,7 @@ class SASRec:
         events = training.interactions
         users = np.flatnonzero(np.diff(events.offsets) >= 2)
         catalogue = np.flatnonzero(popularity(training) > 0)
-        probe = draw_probe(training, validation, seed=seed, order="time")
+        episodes = draw_validation_episodes(training, validation, seed=seed, order="time")
         with seeded(seed, "sasrec"):
             net = _Net(training.num_items, self)
 
@@ -109,7 +109,7 @@ class SASRec:
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="sasrec"),
                 loss,
-                lambda: mean_ndcg(lambda supports: _scores(net, supports), probe),
+                lambda: mean_ndcg(lambda supports: _scores(net, supports), episodes),
                 Epochs(num_epochs=self.num_epochs),
             )
         return replace(self, net=net, share_V=popularity_share(training))

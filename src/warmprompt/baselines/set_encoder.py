@@ -31,10 +31,11 @@ from warmprompt.baselines.neural import (
     train,
     user_batches,
 )
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset, popularity
-from warmprompt.data.factors import fit_item_factors, user_item_matrix
+from warmprompt.data.factors import fit_item_factors
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.rng import derive
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Support
 
 _MAX_SUPPORT = 20
@@ -130,7 +131,7 @@ def _fit_one(settings: SetEncoder, training: Dataset, validation: Dataset, *, se
         num_iterations=_FACTOR_ITERATIONS,
         seed=seed + number,
     )
-    probe = draw_probe(training, validation, seed=seed)
+    yardstick = draw_validation_episodes(training, validation, seed=seed)
     name = f"set-encoder-{number}"
     with seeded(seed, name):
         net = _Net(factors_VD, log_share(training), settings)
@@ -147,7 +148,7 @@ def _fit_one(settings: SetEncoder, training: Dataset, validation: Dataset, *, se
             adamw(net, rate=settings.rate, slow=net.slow(), slow_rate=settings.vector_rate),
             user_batches(episodes.users, _BATCH, seed=seed, name=name),
             loss,
-            lambda: mean_ndcg(lambda supports: _log_probabilities(settings, [net], supports), probe),
+            lambda: mean_ndcg(lambda supports: _log_probabilities(settings, [net], supports), yardstick),
             Epochs(num_epochs=settings.num_epochs),
         )
     return net

@@ -36,8 +36,8 @@ def adapt_command(
 ) -> None:
     """Time adapting users with K events each, beside what reading the weights alone would take."""
     batches = whole_numbers("--batch", batch) or ()
+    from warmprompt.adaptation.opening import open_run
     from warmprompt.adaptation.timing import measure_floor, time_adaptation
-    from warmprompt.assembly.runs import open_run
     from warmprompt.evaluation.machine import describe_machine
 
     engine = open_run(run).engine

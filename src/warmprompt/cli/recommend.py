@@ -33,9 +33,10 @@ def app(
     num: Annotated[int, typer.Option("-n", "--num", help="Places in the ranking.")] = 10,
     exclude: Exclude = None,
     filters: Filter = None,
-    popularity: Annotated[
-        bool, typer.Option("--popularity/--no-popularity", help="Count what is popular with everybody.")
-    ] = True,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", help="Leave an expert out of the score (see describe); may be repeated."),
+    ] = None,
     linear: Annotated[
         bool,
         typer.Option("--linear", help="Adapt in the language model's linear response, without running it."),
@@ -96,7 +97,7 @@ def app(
             max_rejects=max_rejects or 0.0,
             exclude=exclude,
             filters=filters,
-            popularity=popularity,
+            drop=tuple(drop or ()),
         )
         return
     attributes = _attributes(attribute or [])
@@ -110,8 +111,8 @@ def app(
         remedy = "Leave out one: the language model names titles of the whole catalogue."
         raise BadInputError(field="--generate", value=option, remedy=remedy)
     from warmprompt.adaptation.events import checked_about
+    from warmprompt.adaptation.opening import open_run
     from warmprompt.adaptation.personaliser import Known
-    from warmprompt.assembly.runs import open_run
 
     begun_s = time.perf_counter()
     model = open_run(run)
@@ -124,9 +125,9 @@ def app(
     state = None if linear else model.adapt(events, about=about, attributes=attributes)
     adapted_s = time.perf_counter()
     if state is None:
-        ranking = model.rank_linearly([known], num, popularity=popularity, **selection)[0]
+        ranking = model.rank_linearly([known], num, drop=tuple(drop or ()), **selection)[0]
     else:
-        ranking = model.rank(state, num, popularity=popularity, **selection)
+        ranking = model.rank(state, num, drop=tuple(drop or ()), **selection)
     ranked_s = time.perf_counter()
     told = {
         "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],
@@ -186,9 +187,10 @@ def _explanations(
     model: Personaliser, state: UserState, items: Sequence[ItemId], writer: LanguageModel
 ) -> dict[str, Any]:
     """Return the explanations of ranked items; genres come from the run's data set, where it is at hand."""
-    from warmprompt.assembly.training import open_data, settings_of
     from warmprompt.generation.explain import explain
     from warmprompt.generation.facts import catalogue_facts
+    from warmprompt.runs.models import settings_of
+    from warmprompt.training.run import open_data
 
     settings = settings_of(model.engine.trained)
     try:

@@ -55,11 +55,11 @@ def recommend_many(
     max_rejects: float,
     exclude: list[str] | None,
     filters: list[str] | None,
-    popularity: bool,
+    drop: tuple[str, ...],
 ) -> None:
     """Rank for every user of a file, and say what was done and what was left out."""
+    from warmprompt.adaptation.opening import open_run
     from warmprompt.assembly.batch import recommend_file
-    from warmprompt.assembly.runs import open_run
 
     model = open_run(run)
     begun_s, cpu_s = time.monotonic(), time.process_time()
@@ -72,7 +72,7 @@ def recommend_many(
             columns=None if users_map is None else mapping_of("--users-map", users_map),
             exact=exact,
             max_rejects=max_rejects,
-            selection={**selection_of(model, exclude, filters), "popularity": popularity},
+            selection={**selection_of(model, exclude, filters), "drop": drop},
             progress=progress,
         )
     _report(report, out, wall_s=time.monotonic() - begun_s, cpu_s=time.process_time() - cpu_s)

@@ -24,7 +24,7 @@ def app(
     """List the items most like an item, by what the same people like."""
     if num < 1:
         raise BadInputError(field="-n", value=num, remedy="Ask for at least 1 item.")
-    from warmprompt.assembly.runs import open_run
+    from warmprompt.adaptation.opening import open_run
 
     model = open_run(run)
     item = found(model, title, "title")

@@ -65,7 +65,7 @@ def app(
     settings = load_settings(
         file=settings_file, environment=os.environ, assignments=assignments or (), flags=flags
     )
-    from warmprompt.assembly.training import train_run
+    from warmprompt.training.run import train_run
 
     with watching() as watch:
         trained = train_run(settings, out, watch=watch, overwrite=overwrite)

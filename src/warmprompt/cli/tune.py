@@ -92,8 +92,8 @@ def _settings(target: str, protocol: str | None, assignments: list[str], file: P
         option = "--set" if assignments else "--settings"
         remedy = "A run brings its own settings; name its data set to begin with others."
         raise BadInputError(field=option, value=assignments[0] if assignments else file, remedy=remedy)
-    from warmprompt.assembly.training import settings_of
-    from warmprompt.meta.checkpoint import load_trained
+    from warmprompt.runs.format import load_trained
+    from warmprompt.runs.models import settings_of
 
     settings = settings_of(load_trained(Path(target)))
     return replace(settings, evaluate=load_settings(flags=given).evaluate) if given else settings

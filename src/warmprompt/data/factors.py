@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
-from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from warmprompt.data.dataset import Dataset
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError, NotFiniteError
 from warmprompt.rng import derive_seed
 from warmprompt.types import Floats
@@ -94,24 +94,6 @@ def fit_ials(
             remedy="Raise the regularization or lower alpha.",
         )
     return model
-
-
-def user_item_matrix(dataset: Dataset, *, weighted: bool = False) -> csr_matrix:
-    """Return who has an event with what, (N, V) float32, sorted by item.
-
-    Args:
-        dataset: Users and items.
-        weighted: Put the event's strength where there is one, if the data set has weights; otherwise 1.
-    """
-    events = dataset.interactions
-    counted = dataset.strengths_at(slice(None)) if weighted else None
-    values = np.ones(len(events), dtype=np.float32) if counted is None else counted
-    shape = (dataset.num_users, dataset.num_items)
-    matrix = csr_matrix((values, events.items.astype(np.int32), events.offsets.astype(np.int32)), shape=shape)
-    matrix.sum_duplicates()
-    if counted is None:
-        matrix.data[:] = 1.0
-    return matrix
 
 
 def _check(

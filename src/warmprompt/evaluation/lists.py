@@ -17,11 +17,11 @@ from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.cases import Case
 from warmprompt.evaluation.comparing import rows_of
-from warmprompt.evaluation.metrics import CUT_OFF, METRICS, Ranks
+from warmprompt.evaluation.metrics import METRICS, Ranks
 from warmprompt.evaluation.protocols import Task
 from warmprompt.evaluation.results import Row
 from warmprompt.evaluation.significance import Doubles
-from warmprompt.scoring.ranking import ranks, top_n
+from warmprompt.scoring.ranking import CUT_OFF, ranks, top_n
 from warmprompt.types import Floats, Ints, UserId
 
 COVERAGE = "Coverage@10"
@@ -114,7 +114,7 @@ class ItemStatistics:
 
 def item_statistics(training: Dataset) -> ItemStatistics:
     """Return the statistics of the training users' events."""
-    from warmprompt.data.factors import user_item_matrix
+    from warmprompt.data.matrices import user_item_matrix
 
     counts_V = popularity(training)
     share_V = np.maximum(counts_V, 1) / max(1, training.num_users)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-CUT_OFF = 10
+from warmprompt.scoring.ranking import CUT_OFF, ndcg_per_user
+
 METRICS = ("HR@10", "NDCG@10", "MRR")
 
 Ranks = NDArray[np.float64]
@@ -20,17 +21,6 @@ Ranks = NDArray[np.float64]
 def hit_rate(ranks_Q: Ranks) -> float:
     """Return HR@10: 1 if any query item is in the top 10, else 0."""
     return float((ranks_Q <= CUT_OFF).any())
-
-
-def ndcg(ranks_Q: Ranks) -> float:
-    """Return NDCG@10: gain 1 / log2(rank + 1), over that of the best ranking of min(10, |query|) items.
-
-    Source: Jarvelin & Kekalainen 2002, with binary gain. Query items outside the catalogue count
-    in |query|, so they cost.
-    """
-    best = (1.0 / np.log2(np.arange(2, min(CUT_OFF, len(ranks_Q)) + 2))).sum()
-    found = ranks_Q[ranks_Q <= CUT_OFF]
-    return float((1.0 / np.log2(found + 1.0)).sum() / best)
 
 
 def reciprocal_rank(ranks_Q: Ranks) -> float:
@@ -46,8 +36,11 @@ def user_metrics(ranks_of_users: Sequence[Ranks], *, each_alone: bool = False) -
         each_alone: Take each query item as a query of its own and average over the user's items
             (`sampled100`, where positives do not compete).
     """
-    rows = np.empty((len(ranks_of_users), len(METRICS)))
-    for row, ranks_Q in zip(rows, ranks_of_users, strict=True):
-        parts = [ranks_Q[place : place + 1] for place in range(len(ranks_Q))] if each_alone else [ranks_Q]
-        row[:] = np.mean([(hit_rate(part), ndcg(part), reciprocal_rank(part)) for part in parts], axis=0)
-    return rows
+    if each_alone:
+        alone = user_metrics(
+            [ranks_Q[index : index + 1] for ranks_Q in ranks_of_users for index in range(len(ranks_Q))]
+        )
+        ends = np.cumsum([len(ranks_Q) for ranks_Q in ranks_of_users])[:-1]
+        return np.array([rows.mean(axis=0) for rows in np.split(alone, ends)]).reshape(-1, len(METRICS))
+    hits, reciprocals = map(hit_rate, ranks_of_users), map(reciprocal_rank, ranks_of_users)
+    return np.column_stack([[*hits], ndcg_per_user(ranks_of_users), [*reciprocals]]).reshape(-1, len(METRICS))

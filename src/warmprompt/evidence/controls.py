@@ -18,15 +18,14 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.backbone.text import embed_texts
 from warmprompt.baselines.common import fitted, popularity_share
-from warmprompt.baselines.probe import ndcg_of
 from warmprompt.data.dataset import Dataset, popularity
-from warmprompt.data.factors import user_item_matrix
 from warmprompt.data.genre_words import genre_words
+from warmprompt.data.matrices import user_item_matrix
 from warmprompt.data.verbalise import GenreTable, describe_tastes, favourite_genres, genre_table
 from warmprompt.errors import BadInputError
 from warmprompt.evidence.newcomers import ItemRidge, random_features
 from warmprompt.rng import derive
-from warmprompt.scoring.ranking import ranks
+from warmprompt.scoring.ranking import ndcg_per_user, ranks
 from warmprompt.types import Floats, Ranker, Support
 
 _WORDINGS = 4
@@ -190,4 +189,4 @@ def _ndcg(scores_NV: Doubles, wanted_NV: csr_matrix, candidates_V: NDArray[np.bo
         wanted_NV.indices[wanted_NV.indptr[row] : wanted_NV.indptr[row + 1]].astype(np.int32)
         for row in range(wanted_NV.shape[0])
     ]
-    return float(ndcg_of(ranks(scores_NV.astype(np.float32), queries, candidates=candidates_V)).mean())
+    return float(ndcg_per_user(ranks(scores_NV.astype(np.float32), queries, candidates=candidates_V)).mean())

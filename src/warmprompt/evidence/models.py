@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.text import embed_texts
 from warmprompt.baselines.registry import baseline
 from warmprompt.baselines.tuned import tuned_settings
@@ -26,6 +25,7 @@ from warmprompt.evidence.controls import CONTROLS, ITEM_CONTROLS
 from warmprompt.evidence.plan import ModelSpec, slug
 from warmprompt.evidence.product import Product, describe_product, product_settings
 from warmprompt.rng import derive
+from warmprompt.training.progress import ProgressCallback, ignore
 from warmprompt.types import Floats, Ranker, Support
 
 _EMBEDDED = "content-vectors"
@@ -53,7 +53,13 @@ def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any
 
 
 def build_model(
-    spec: ModelSpec, dataset: Dataset, wanted: Wanted, *, fits: Path, view: str, watch: Watch = ignore
+    spec: ModelSpec,
+    dataset: Dataset,
+    wanted: Wanted,
+    *,
+    fits: Path,
+    view: str,
+    watch: ProgressCallback = ignore,
 ) -> Callable[[], Ranker]:
     """Return a factory of the unfitted ranker.
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from warmprompt.backbone.text import embed_texts
 from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
-from warmprompt.baselines.probe import draw_probe, mean_ndcg
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import fit_ials
 from warmprompt.data.verbalise import genre_table, item_texts
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
+from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
 from warmprompt.types import Floats, Support
 
 _RIDGES = (0.1, 1.0, 10.0, 100.0)
@@ -92,11 +92,11 @@ class ItemRidge:
         warm_V = counts_V > 0
         own_VD = np.hstack([model.item_factors, np.log1p(counts_V)[:, None]]).astype(np.float64)
         fold_V = derive(seed, "item-ridge").integers(0, _NUM_FOLDS, training.num_items)
-        probe = draw_probe(training, validation, seed=seed, max_users=_MAX_USERS)
+        episodes = draw_validation_episodes(training, validation, seed=seed, max_users=_MAX_USERS)
         # Equal scores go by popularity, those of new items by a draw: all items of a genre would tie.
         draw_V = derive(seed, "item-ridge ties").random(training.num_items)
         tie_V = np.where(warm_V, popularity_share(training), draw_V).astype(np.float32)
-        nobody = draw_probe(training, validation, seed=seed, ks=(0,), max_users=_MAX_USERS)
+        nobody = draw_validation_episodes(training, validation, seed=seed, ks=(0,), max_users=_MAX_USERS)
         best: tuple[float, float, float] = (-1.0, _RIDGES[0], 0.0)
         best_popular: tuple[float, float] = (-1.0, _RIDGES[0])
         for l2 in _RIDGES:
@@ -109,7 +109,7 @@ class ItemRidge:
                 best_popular = (found, l2)
             for weight in _POPULARITIES:
                 tried = self._with(model, blind_VD, weight, tie_V)
-                found = mean_ndcg(tried.score, probe)
+                found = mean_ndcg(tried.score, episodes)
                 if found > best[0]:
                     best = (found, l2, weight)
         _, l2, weight = best

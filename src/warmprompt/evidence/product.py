@@ -12,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from warmprompt.assembly.building import settings_that_matter
-from warmprompt.assembly.newcomers import place_by_other_texts
+from warmprompt.adaptation.opening import open_engine
 from warmprompt.assembly.ranker import PromptRanker
-from warmprompt.assembly.runs import open_engine
-from warmprompt.assembly.training import fit_run, settings_of
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.evidence.newcomers import item_features
 from warmprompt.evidence.plan import ModelSpec
-from warmprompt.meta.checkpoint import Trained
+from warmprompt.runs.format import Trained
+from warmprompt.runs.models import settings_of
 from warmprompt.settings import Settings, as_measured, load_settings, with_preset
+from warmprompt.training.new_items import place_by_other_texts
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.run import fit_run
+from warmprompt.training.start import settings_that_matter
 from warmprompt.types import Floats, Support
 
 # By name, since rows are identified before any data set is opened. They are what the rule says; Gift Cards,
@@ -59,7 +60,7 @@ class Product:
     adapted: bool = True
     linear: bool = False
     new_items: str = ""
-    watch: Watch = ignore
+    watch: ProgressCallback = ignore
     ranker: PromptRanker | None = None
     train_s: float = 0.0
     train_memory_mb: float = 0.0

@@ -19,9 +19,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from warmprompt.assembly.building import users_hash
-from warmprompt.assembly.training import peak_memory_mb
-from warmprompt.assembly.watching import Watch, ignore
 from warmprompt.backbone.threads import use_threads
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.fetch import ensure_dataset
@@ -34,6 +31,9 @@ from warmprompt.evaluation.runner import measure_cost, score_cases
 from warmprompt.evidence.cells import Cell, PerK, Wanted, save_cell
 from warmprompt.evidence.jobs import Job, job_from_json
 from warmprompt.evidence.models import build_model
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.run import peak_memory_mb
+from warmprompt.training.start import users_hash
 from warmprompt.types import Ranker
 
 
@@ -56,7 +56,7 @@ class Fitted:
     train_memory_mb: float
 
 
-def do_job(job: Job, root: Path, *, threads: int = 1, watch: Watch = ignore) -> None:
+def do_job(job: Job, root: Path, *, threads: int = 1, watch: ProgressCallback = ignore) -> None:
     """Measure the cells of a job.
 
     Args:

@@ -23,10 +23,10 @@ from warmprompt.adaptation.engine import score
 from warmprompt.adaptation.events import MAX_EVENTS
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.assembly.fitting import fit
-from warmprompt.assembly.watching import ignore
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.scoring.ranking import top_n
+from warmprompt.training.progress import ignore
 from warmprompt.types import Event, Floats, ItemId
 
 _BATCH = 512

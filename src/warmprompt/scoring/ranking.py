@@ -16,6 +16,7 @@ from warmprompt.types import Floats, Ints
 
 Mask = NDArray[np.bool_]
 MISS = np.inf
+CUT_OFF = 10
 """The rank of an item that is no candidate: its reciprocal is 0 and it is in no top n."""
 
 
@@ -104,6 +105,20 @@ def ranks_against(
         1.0 + np.count_nonzero(scores_V[other][None, :] >= scores_V[query][:, None], axis=1)
         for scores_V, query, other in zip(scores_BV, queries, others, strict=True)
     ]
+
+
+def ndcg_per_user(ranks_of_users: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return each user's NDCG@10 from the ranks of the query items, of which every user has one or more.
+
+    Gain 1 / log2(rank + 1), over that of the best ranking of min(10, |query|) items. Query items outside the
+    catalogue count in |query|, so they cost.
+
+    Source: Jarvelin & Kekalainen 2002, with binary gain.
+    """
+    best = np.cumsum(1.0 / np.log2(np.arange(2, CUT_OFF + 2)))
+    gains = [float((1.0 / np.log2(found[found <= CUT_OFF] + 1.0)).sum()) for found in ranks_of_users]
+    ideal = [best[min(CUT_OFF, len(found)) - 1] for found in ranks_of_users]
+    return np.divide(gains, ideal, dtype=np.float64)
 
 
 def check_finite(scores_BV: Floats, *, field: str = "scores") -> None:

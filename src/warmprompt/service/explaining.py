@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.assembly.training import settings_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.home import find_dataset
 from warmprompt.data.tables import open_dataset
@@ -15,6 +14,7 @@ from warmprompt.errors import WarmpromptError
 from warmprompt.generation.explain import explain
 from warmprompt.generation.facts import Facts, catalogue_facts
 from warmprompt.generation.lm import LanguageModel, open_language_model
+from warmprompt.runs.models import settings_of
 from warmprompt.service.model.live import Explainer, ExplainerFactory
 from warmprompt.types import ItemId
 

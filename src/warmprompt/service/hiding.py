@@ -10,7 +10,7 @@ import numpy as np
 
 from warmprompt.adaptation.selection import known_item
 from warmprompt.adaptation.titles import TitleIndex, find_title, title_index
-from warmprompt.meta.checkpoint import load_trained
+from warmprompt.runs.format import load_trained
 from warmprompt.service.items import id_of, item_of, key_of
 from warmprompt.store.contract import Store
 from warmprompt.types import ItemId

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 from sqlalchemy import make_url
 
+from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Personaliser
-from warmprompt.assembly.runs import open_run
 from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
-from warmprompt.meta.checkpoint import MANIFEST
+from warmprompt.runs.format import MANIFEST
 from warmprompt.service.app import create_app
 from warmprompt.service.keys import any_key
 from warmprompt.service.logs import note, note_error, set_up_logging

@@ -28,6 +28,7 @@ from warmprompt.settings.tree import (
     BackboneSettings,
     DataSettings,
     EvaluateSettings,
+    ExpertSettings,
     InnerSettings,
     LearnerSettings,
     ModelSettings,
@@ -43,6 +44,7 @@ __all__ = [
     "DataSettings",
     "Density",
     "EvaluateSettings",
+    "ExpertSettings",
     "InnerSettings",
     "LearnerSettings",
     "ModelSettings",
@@ -286,6 +288,8 @@ def _from_text(hint: Any, given: _Given) -> Any:
     element = _element_of(hint)
     if text == "" and type(None) in get_args(hint):
         return None
+    if element is not None and text == "":
+        return []
     if element is not None:
         return [
             _from_text(element, _Given(label=given.label, value=part.strip())) for part in text.split(",")

@@ -35,19 +35,18 @@ PRESETS: Mapping[str, Values] = {
         "model.factor_alpha": 20.0,
         "train.batch_size": 256,
         "train.tangent_lr": 0.002,
-        "model.alike_share": 0.1,
-        "model.memory_kappa": 2.0,
+        "experts.similar_item_weight": 0.1,
+        "experts.kappa": 2.0,
     },
     # Long histories of few people; words of titles say nothing that the events do not.
-    "dense-small": {"model.words_weight": 0.0},
+    "dense-small": {"experts.use": ("user_neighbours", "cooccurrence", "embedding")},
     # A hundred events per user, and items with hundreds.
     "dense": {
         "model.num_factors": 128,
         "model.factor_regularization": 100.0,
         "train.batch_size": 256,
         "train.patience": 5,
-        "model.words_weight": 0.0,
-        "model.posterior_weight": None,
+        "experts.use": ("user_neighbours", "user_posterior", "cooccurrence", "embedding"),
     },
 }
 """Preset to settings."""

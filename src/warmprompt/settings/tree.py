@@ -85,16 +85,6 @@ class ModelSettings:
         num_text_features: Principal components of the user text that the prior sees.
         reach: Share of the prompt's norm travelled per unit of displacement.
         wordings: Sentences written per training user and kind of text.
-        num_neighbours: Training users that memory asks for a user's events.
-        alike_share: What an item with alike words counts of one that both have, when those users are sought.
-        memory_kappa: Events of a user at which memory weighs half of what it weighs after many.
-        neighbours_weight: Added to a score per share of those users who have the item; without it chosen on
-            validation users, 0 leaves it out.
-        posterior_weight: Added per percent of the next choice, by training users who would have made the
-            user's events; without it ("") likewise, for at most 60 million training users times items.
-        together_weight: Added per cosine with the user's items, by who has events with both; likewise.
-        words_weight: Added per cosine of the item's words with those of the user's items; likewise.
-        text_weight: Added per cosine of the item's text with those of the user's items; likewise.
         new_item_passes: Passes over episodes in which new items' places are learned from texts; without it
             chosen on validation users, 0 leaves them where the item texts of training put them.
     """
@@ -107,15 +97,26 @@ class ModelSettings:
     num_text_features: Count = 192
     reach: Positive = 0.0025
     wordings: Count = 4
-    num_neighbours: Count = 50
-    alike_share: Share = 0.0
-    memory_kappa: PositiveOrZero = 0.0
-    neighbours_weight: PositiveOrZero | None = None
-    posterior_weight: PositiveOrZero | None = 0.0
-    together_weight: PositiveOrZero | None = None
-    words_weight: PositiveOrZero | None = None
-    text_weight: PositiveOrZero | None = None
     new_item_passes: CountOrZero | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertSettings:
+    """What scores hold beside user vector and popularity; weights are found on validation users.
+
+    Attributes:
+        use: Experts that are fitted, by their names in `experts.registry`; one that adds nothing on
+            validation users is dropped.
+        num_neighbours: Nearest training users that count.
+        similar_item_weight: What an item with similar words counts, of one that both users have, when those
+            users are sought.
+        kappa: Events of a user at which these experts weigh half of what they weigh after many.
+    """
+
+    use: Names = ("user_neighbours", "cooccurrence", "tfidf", "embedding")
+    num_neighbours: Count = 50
+    similar_item_weight: Share = 0.0
+    kappa: PositiveOrZero = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +229,7 @@ class Settings:
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+    experts: ExpertSettings = field(default_factory=ExpertSettings)
     inner: InnerSettings = field(default_factory=InnerSettings)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     train: TrainSettings = field(default_factory=TrainSettings)

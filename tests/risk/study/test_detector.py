@@ -126,7 +126,7 @@ def test_the_threshold_lets_just_so_many_through():
     largest = derive(1, "largest").normal(size=1_000)
     threshold = threshold_for(largest, num_days=100, alarms_per_day=0.25)
     assert (largest >= threshold).sum() == 25
-    with pytest.raises(BadInputError, match="Watch at least 1000 days"):
+    with pytest.raises(BadInputError, match="ProgressCallback at least 1000 days"):
         threshold_for(largest, num_days=100, alarms_per_day=0.001)
 
 

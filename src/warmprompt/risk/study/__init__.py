@@ -8,7 +8,7 @@ from warmprompt.risk.study.report import study_json, study_report
 from warmprompt.risk.study.response import ResponseSettings
 from warmprompt.risk.study.study import run_study
 from warmprompt.risk.study.summary import Contrast, Estimate, Line, Summary, summarise
-from warmprompt.risk.study.watch import Watch, alarm_at, observe, open_watch
+from warmprompt.risk.study.watch import ProgressCallback, alarm_at, observe, open_watch
 from warmprompt.risk.study.watchers import Trained, TrainingSettings, train_watchers
 from warmprompt.risk.study.world import World, WorldSettings, draw_day, draw_days, make_world
 
@@ -21,6 +21,7 @@ __all__ = [
     "Loss",
     "Policy",
     "Profiles",
+    "ProgressCallback",
     "RatePrior",
     "ResponseSettings",
     "Run",
@@ -30,7 +31,6 @@ __all__ = [
     "Summary",
     "Trained",
     "TrainingSettings",
-    "Watch",
     "World",
     "WorldSettings",
     "alarm_at",

@@ -21,7 +21,7 @@ from warmprompt.risk.study.detector import MAX_BETWEEN, TROUBLED_SHARE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class ProgressCallback:
     """What is kept of one bank.
 
     Attributes:
@@ -38,12 +38,12 @@ class Watch:
     recent: tuple[tuple[float, float, float], ...]
 
 
-def open_watch(shape: float, days: float) -> Watch:
+def open_watch(shape: float, days: float) -> ProgressCallback:
     """Return the watch at the opening of the first day, the profile as it is."""
-    return Watch(shape=shape, days=days, num_today=0, recent=((shape, days, 0.0),))
+    return ProgressCallback(shape=shape, days=days, num_today=0, recent=((shape, days, 0.0),))
 
 
-def observe(watch: Watch, at: float) -> Watch:
+def observe(watch: ProgressCallback, at: float) -> ProgressCallback:
     """Return the watch after a payment submitted at this exposure, in days.
 
     Raises:
@@ -54,7 +54,7 @@ def observe(watch: Watch, at: float) -> Watch:
         raise BadInputError(field="exposure", value=at, remedy=f"Observe in order of time; last was {last}.")
     num_today = watch.num_today + 1 if math.floor(at) == math.floor(last) else 1
     entry = (watch.shape + num_today, watch.days + at - math.floor(at), at)
-    return Watch(
+    return ProgressCallback(
         shape=watch.shape,
         days=watch.days,
         num_today=num_today,
@@ -62,7 +62,7 @@ def observe(watch: Watch, at: float) -> Watch:
     )
 
 
-def alarm_at(watch: Watch, threshold: float) -> float:
+def alarm_at(watch: ProgressCallback, threshold: float) -> float:
     """Return at which exposure the alarm comes if the bank submits nothing more; infinite if never.
 
     Source: (2) of `detector`.

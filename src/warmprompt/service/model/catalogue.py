@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine
+from warmprompt.adaptation.engine import Engine, mixture_of
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.titles import title_index
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import MismatchError
-from warmprompt.meta.model import Constants, catalogue_vectors, popularity_scores
-from warmprompt.scoring.memory import with_words
+from warmprompt.meta.model import Constants
 from warmprompt.types import Floats, ItemId
 
 _PER_ITEM = ("items.learned", "items.support_offset", "items.bias")
@@ -87,8 +86,8 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, pl
     filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
     trained = engine.trained
     attributes = trained.attributes and trained.attributes.extended([item.attributes for item in items])
-    memory = with_words(trained.memory, [item.words for item in items])
-    trained = replace(trained, memory=memory, attributes=attributes)
+    experts = trained.experts.with_items([item.words for item in items], texts_NX)
+    trained = replace(trained, experts=experts, attributes=attributes)
     ids, titles = (*trained.item_ids, *(i.id for i in items)), (*trained.titles, *(i.title for i in items))
     return _engine(replace(engine, trained=trained), trained.params, filled, ids, titles)
 
@@ -161,13 +160,8 @@ def _engine(
     ids: tuple[ItemId, ...],
     titles: tuple[str, ...],
 ) -> Engine:
-    return replace(
-        engine,
-        trained=replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles),
-        catalogue_VD=catalogue_vectors(params, constants),
-        popularity_V=popularity_scores(params, constants),
-        text_VX=constants.item_text_VX.cpu().numpy(),
-    )
+    trained = replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles)
+    return replace(engine, trained=trained, mixture=mixture_of(trained))
 
 
 def _each_item(params: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

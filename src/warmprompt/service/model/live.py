@@ -14,10 +14,10 @@ from warmprompt.adaptation.engine import Engine
 from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.assembly.training import settings_of
 from warmprompt.backbone.packed import packed
 from warmprompt.data.attributes import ItemAttributes
 from warmprompt.errors import BadInputError
+from warmprompt.runs.models import settings_of
 from warmprompt.service.model.catalogue import (
     ItemReader,
     NewItem,

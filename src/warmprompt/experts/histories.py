@@ -1,0 +1,79 @@
+"""Training users' items as compressed rows, by user and by item.
+
+U is training users, V items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.matrices import user_item_matrix
+from warmprompt.types import Floats, Ints, fields_only, short_repr
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Histories:
+    """Who has an event with what.
+
+    Attributes:
+        num_items: V.
+        offsets_U: Where each user's items begin, (U + 1,).
+        items: The items, sorted and distinct per user.
+    """
+
+    num_items: int
+    offsets_U: Rows
+    items: Ints
+
+    __repr__ = short_repr
+    __getstate__ = fields_only
+
+    @classmethod
+    def of(cls, training: Dataset) -> Histories:
+        """Return the histories of all users of a data set."""
+        seen_UV = user_item_matrix(training)
+        return cls(
+            num_items=training.num_items,
+            offsets_U=seen_UV.indptr.astype(np.int64),
+            items=seen_UV.indices.astype(np.int32),
+        )
+
+    @cached_property
+    def lengths_U(self) -> Rows:
+        """Items per user."""
+        return np.diff(self.offsets_U)
+
+    @cached_property
+    def counts_V(self) -> Rows:
+        """Users per item."""
+        return np.bincount(self.items, minlength=self.num_items)
+
+    @cached_property
+    def by_item(self) -> tuple[Rows, Ints]:
+        """Where each item's users begin, (V + 1,), and the users."""
+        users = np.repeat(np.arange(len(self.lengths_U), dtype=np.int32), self.lengths_U)
+        return np.concatenate([[0], np.cumsum(self.counts_V)]), users[np.argsort(self.items, kind="stable")]
+
+
+def cells_of(offsets: Rows, rows: Rows) -> tuple[Rows, Rows]:
+    """Return the positions of some compressed rows' entries, row after row, and each row's number of them."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    before = np.cumsum(lengths) - lengths
+    cells = np.arange(lengths.sum()) + np.repeat(offsets[rows] - before, lengths)
+    return cells, lengths
+
+
+def largest(values: Floats, num_kept: int) -> Rows:
+    """Return the positions of the largest values above 0, largest first; ties keep the lowest positions."""
+    positive = np.flatnonzero(values > 0)
+    if num_kept < len(positive):
+        least = np.partition(values[positive], -num_kept)[-num_kept]
+        positive = positive[values[positive] >= least]
+    return positive[np.argsort(-values[positive], kind="stable")[:num_kept]]

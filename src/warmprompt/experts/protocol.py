@@ -1,0 +1,110 @@
+"""What an expert is, what it is fitted on, and the users that it scores.
+
+B is users, V items, U training users, D factors, X width of item text vectors, N new items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.types import Floats, Ints, Support, short_repr
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UserBatch:
+    """Users to be scored.
+
+    Attributes:
+        supports: Their events.
+        vectors_BD: Their adapted user vectors.
+        least_rating: Events rated below it are dislikes, which say nothing of similar users or items.
+    """
+
+    supports: Sequence[Support]
+    vectors_BD: Tensor
+    least_rating: float | None = None
+
+    __repr__ = short_repr
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.supports)
+
+    @cached_property
+    def liked(self) -> tuple[Ints, ...]:
+        """Each user's items without dislikes, distinct and in index order."""
+        return tuple(self._liked(support) for support in self.supports)
+
+    def _liked(self, support: Support) -> Ints:
+        items_K = np.asarray(support.items_K)
+        if self.least_rating is not None:
+            items_K = items_K[~(support.ratings_K < self.least_rating)]
+        return np.unique(items_K).astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FitContext:
+    """What an expert may use beside the training events.
+
+    Attributes:
+        texts: A line of text per item, or None where the run reads no item texts.
+        text_VX: Item text vectors of unit length; zeros without texts.
+        catalogue_VD: Item vectors of the trained model.
+        popularity_V: Its popularity scores.
+        user_vectors: Adapts the model to the whole history of each user of a data set, (U, D).
+        num_neighbours: Nearest training users that count.
+        similar_item_weight: What an item with similar words counts, of one that both users have.
+        seed: The run's seed.
+        progress: Receives a line where an expert has something to report.
+    """
+
+    texts: Sequence[str] | None
+    text_VX: Floats
+    catalogue_VD: Floats
+    popularity_V: Floats
+    user_vectors: Callable[[Dataset], Floats]
+    num_neighbours: int = 50
+    similar_item_weight: float = 0.0
+    seed: int = 0
+    progress: Callable[[str], object] = lambda _line: None
+
+
+class Expert(Protocol):
+    """Anything that can score the catalogue for a user.
+
+    Scores are 0 for every item where an expert knows nothing of a user. A row depends on its own user alone,
+    to the last bit.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def fit(cls, training: Dataset, context: FitContext) -> Self | None:
+        """Return the expert for the events of training users, None where it has nothing to score with."""
+
+    @property
+    def num_items(self) -> int:
+        """V, items added later included where the expert knows them."""
+
+    def score(self, users: UserBatch) -> Floats:
+        """Return the scores of all items, (B, V)."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all that `from_arrays` needs, by name; numbers are arrays without dimensions."""
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """Return the expert that `arrays` described."""
+
+    def with_items(self, texts: Sequence[str], text_NX: Floats) -> Self:
+        """Return the expert with N items more, known by their texts; experts of events stay as they are."""

@@ -1,0 +1,1 @@
+"""Training a run: a list of named stages, each kept on disk when it is done."""

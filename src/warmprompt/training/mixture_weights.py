@@ -1,0 +1,237 @@
+"""Which experts a run's scores hold beside the learned ones, and with what weights.
+
+Experts are fitted on training users; their weights are found on validation users. The user vectors of this
+search adapt in the linear response, so it costs no pass of the language model. B is users, V items, U
+training users, E episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import Order, batch_supports
+from warmprompt.errors import UnknownNameError
+from warmprompt.experts.mixture import Mixture, damped
+from warmprompt.experts.protocol import Expert, FitContext, UserBatch
+from warmprompt.experts.registry import EXPERTS, LEARNED
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import catalogue_vectors, popularity_scores, score_catalogue
+from warmprompt.meta.predict import adapt_linearly
+from warmprompt.runs.format import Trained
+from warmprompt.scoring.ranking import ndcg_per_user, ranks
+from warmprompt.scoring.validation import draw_validation_episodes
+from warmprompt.settings import ExpertSettings
+from warmprompt.types import Floats, Ints, Support
+
+GRID = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0)
+# Where the last of the grid is the best, it is doubled as long as that gains, up to here: 64 times as much.
+HIGHEST = 2560.0
+# Where the search begins. Neighbours alone: best or level with the best on both MovieLens sets, where NDCG@10
+# is flat from 2 to 6. With the posterior: from validation users of MovieLens-1M.
+START: Mapping[str, float] = {"user_neighbours": 3.0}
+START_WITH_POSTERIOR: Mapping[str, float] = {"user_neighbours": 2.0, "user_posterior": 3.0}
+MAX_USERS = 2000
+ROUNDS = 2
+_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scored:
+    """Validation users of one K: learned scores, and what a unit of each expert's weight adds, (B, V)."""
+
+    learned_BV: Floats
+    added: Mapping[str, Floats]
+    supports: Sequence[Support]
+    queries: Sequence[Ints]
+
+
+def check_experts(settings: ExpertSettings) -> None:
+    """Refuse experts that there are not.
+
+    Raises:
+        UnknownNameError: Names the nearest.
+    """
+    known = [name for name in EXPERTS if name not in LEARNED]
+    for name in settings.use:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            guess = f"Did you mean {near[0]}? " if near else ""
+            remedy = f"{guess}Choose among {', '.join(known)}."
+            raise UnknownNameError(field="experts.use", value=name, remedy=remedy)
+
+
+def fit_experts(  # noqa: PLR0913 - the model and its users, the rest by keyword
+    trained: Trained,
+    training: Dataset,
+    settings: ExpertSettings,
+    *,
+    texts: Sequence[str] | None,
+    no_text_T: torch.Tensor,
+    seed: int,
+    progress: Callable[[str], object],
+) -> dict[str, Expert]:
+    """Return the experts that the settings name and that have something to score with, in registry order.
+
+    Args:
+        trained: The model.
+        training: Its training users.
+        settings: Which experts, and theirs.
+        texts: A line per item, or None where the run reads no item texts.
+        no_text_T: Text features of the empty text.
+        seed: The run's seed.
+        progress: Receives what experts report.
+    """
+    with torch.no_grad():
+        context = FitContext(
+            texts=texts,
+            text_VX=trained.constants.item_text_VX.cpu().numpy(),
+            catalogue_VD=catalogue_vectors(trained.params, trained.constants).cpu().numpy(),
+            popularity_V=popularity_scores(trained.params, trained.constants).cpu().numpy(),
+            user_vectors=partial(_after_histories, trained, no_text_T),
+            num_neighbours=settings.num_neighbours,
+            similar_item_weight=settings.similar_item_weight,
+            seed=seed,
+            progress=progress,
+        )
+    fitted = {name: EXPERTS[name].fit(training, context) for name in EXPERTS if name in settings.use}
+    return {name: expert for name, expert in fitted.items() if expert is not None}
+
+
+def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyword
+    trained: Trained,
+    experts: Mapping[str, Expert],
+    training: Dataset,
+    validation: Dataset,
+    *,
+    kappa: float,
+    no_text_T: torch.Tensor,
+    seed: int,
+    order: Order,
+) -> Mixture:
+    """Return the experts with the weights that rank best: NDCG@10 over validation episodes.
+
+    One weight is searched at a time, all of them twice, on a grid and beyond its end as long as doubling
+    gains. A change is taken where it gains more than its standard error. Experts of weight 0 are dropped.
+
+    Args:
+        trained: The model.
+        experts: From `fit_experts`.
+        training: Tells which items may be ranked.
+        validation: Users of the episodes; where none has two events, weights stay where the search begins.
+        kappa: Of the mixture.
+        no_text_T: Text features of the empty text.
+        seed: The run's seed.
+        order: How episodes are drawn.
+    """
+    start = START_WITH_POSTERIOR if "user_posterior" in experts else START
+    weights: Mapping[str, float] = {name: start.get(name, 0.0) for name in experts}
+    episodes = draw_validation_episodes(training, validation, seed=seed, order=order, max_users=MAX_USERS)
+    scored = [
+        _score(trained, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa)
+        for k in (episodes.supports if experts else ())
+    ]
+    for _ in range(ROUNDS if scored else 0):
+        for name in experts:
+            weights = _improved(scored, weights, name, episodes.candidates_V)
+    dropped = [name for name, weight in weights.items() if not weight]
+    return Mixture(experts=experts, weights=weights, kappa=kappa).without(*dropped)
+
+
+def _after_histories(trained: Trained, no_text_T: torch.Tensor, training: Dataset) -> Floats:
+    """Return each user's vector after the whole history, without any text, (U, D)."""
+    events = training.interactions
+    parts = [np.zeros((0, trained.params["items.learned"].shape[1]), np.float32)]
+    for first in range(0, training.num_users, _BATCH):
+        rows = [events.events_of(user) for user in range(first, min(first + _BATCH, training.num_users))]
+        histories = [
+            Support(
+                user="",
+                items_K=events.items[own],
+                ratings_K=np.full(own.stop - own.start, np.nan, np.float32)
+                if events.ratings is None
+                else events.ratings[own],
+                strengths_K=training.strengths_at(own),
+            )
+            for own in rows
+        ]
+        parts.append(_user_vectors(trained, no_text_T, histories).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _user_vectors(trained: Trained, no_text_T: torch.Tensor, supports: Sequence[Support]) -> torch.Tensor:
+    users_BD = adapt_linearly(
+        trained.params,
+        trained.constants,
+        features_BT=no_text_T.expand(len(supports), -1),
+        events=batch_supports(supports),
+        adapts_by=learner_of(trained.learner).adapts_by,
+    )
+    return users_BD.detach()
+
+
+def _improved(
+    scored: Sequence[_Scored], weights: Mapping[str, float], name: str, candidates_V: NDArray[np.bool_]
+) -> Mapping[str, float]:
+    """Return the weights with the best value of one of them, if that gains more than its standard error."""
+    before_E = _values(scored, weights, candidates_V)
+
+    def gains_of(weight: float) -> NDArray[np.float64]:
+        return _values(scored, {**weights, name: weight}, candidates_V) - before_E
+
+    tried = [(weight, gains_of(weight)) for weight in GRID]
+    best, gains_E = max(tried, key=lambda one: one[1].mean())
+    while GRID[-1] <= best < HIGHEST and _is_clear(gains_E):
+        further_E = gains_of(2 * best)
+        if further_E.mean() <= gains_E.mean():
+            break
+        best, gains_E = 2 * best, further_E
+    return {**weights, name: best} if _is_clear(gains_E) else weights
+
+
+def _is_clear(gains_E: NDArray[np.float64]) -> bool:
+    return bool(gains_E.mean() > gains_E.std() / np.sqrt(len(gains_E)))
+
+
+def _score(
+    trained: Trained,
+    experts: Mapping[str, Expert],
+    supports: Sequence[Support],
+    queries: Sequence[Ints],
+    no_text_T: torch.Tensor,
+    kappa: float,
+) -> _Scored:
+    users_BD = _user_vectors(trained, no_text_T, supports)
+    batch = UserBatch(supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating)
+    with torch.no_grad():
+        learned_BV = score_catalogue(trained.params, trained.constants, users_BD).cpu().numpy()
+    return _Scored(
+        learned_BV=learned_BV,
+        added={name: damped(name, expert.score(batch), batch, kappa) for name, expert in experts.items()},
+        supports=supports,
+        queries=queries,
+    )
+
+
+def _values(
+    scored: Sequence[_Scored], weights: Mapping[str, float], candidates_V: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return NDCG@10 of each episode of all K, (E,)."""
+    values = []
+    for one in scored:
+        scores_BV = one.learned_BV.copy()
+        for name, weight in weights.items():
+            if weight:
+                scores_BV += np.float32(weight) * one.added[name]
+        excluded = [support.items_K for support in one.supports]
+        values.append(
+            ndcg_per_user(ranks(scores_BV, one.queries, excluded=excluded, candidates=candidates_V))
+        )
+    return np.concatenate(values)

@@ -1,0 +1,157 @@
+"""How long the map for new items learns: found on validation users, with items left out that it never saw.
+
+The user vectors of this search take the inner steps themselves, so it costs no pass of the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import Order, batch_supports
+from warmprompt.experts.embedding import Embedding
+from warmprompt.experts.tfidf import TfIdf
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params
+from warmprompt.meta.named_genres import HEAD
+from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
+from warmprompt.meta.predict import adapt_linearly
+from warmprompt.rng import derive
+from warmprompt.runs.format import Trained
+from warmprompt.scoring.ranking import ndcg_per_user, ranks
+from warmprompt.scoring.validation import ValidationEpisodes, draw_validation_episodes
+from warmprompt.settings import Settings
+from warmprompt.types import Floats, Ints, Support
+
+MAX_PASSES = 4
+_LEFT_OUT = 0.2
+_FEWEST_ITEMS = 50
+_MAX_USERS = 2000
+
+
+def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by keyword
+    trained: Trained,
+    training: Dataset,
+    validation: Dataset,
+    *,
+    passes: int | None,
+    no_text_T: Tensor,
+    seed: int,
+    order: Order,
+) -> dict[str, Tensor]:
+    """Return the parameters by which items without events are ranked; empty where texts say nothing.
+
+    Args:
+        trained: The model.
+        training: Its users.
+        validation: Whose episodes judge, by NDCG@10 among a fifth of the items, which the map has not seen.
+        passes: Over the episodes; None finds the best number up to `MAX_PASSES`, where none means the ridge
+            regression that the map starts from; 0 fits nothing at all.
+        no_text_T: Text features of the empty text.
+        seed: The run's seed.
+        order: How episodes are drawn.
+    """
+    params, constants = trained.params, trained.constants
+    if passes == 0 or constants.num_warm < _FEWEST_ITEMS or not bool(constants.item_text_VX.any()):
+        return {}
+    told = draw_told(
+        params,
+        constants,
+        training,
+        features_T=no_text_T,
+        adapts_by=learner_of(trained.learner).adapts_by,
+        seed=seed,
+        order=order,
+    )
+    if passes is None:
+        left_out_V = derive(seed, "new items left out").random(len(constants.warm_V)) < _LEFT_OUT
+        left_out_V &= constants.warm_V.cpu().numpy() > 0
+        known_V = torch.from_numpy(~left_out_V).to(constants.warm_V.device)
+        episodes = draw_validation_episodes(
+            training, validation, seed=seed, order=order, max_users=_MAX_USERS
+        )
+        users = [_users(trained, supports, no_text_T) for supports in episodes.supports.values()]
+        tried = islice(fit_new_items(params, constants, told, seed=seed, known_V=known_V), MAX_PASSES + 1)
+        found = [_ndcg(trained, one, episodes, users, left_out_V) for one in tried]
+        passes = int(np.argmax(found))
+    return next(islice(fit_new_items(params, constants, told, seed=seed), passes, None))
+
+
+def place_by_other_texts(
+    trained: Trained, training: Dataset, validation: Dataset, text_VX: Floats, *, settings: Settings
+) -> Trained:
+    """Return the same model with new items placed by other features of the items' texts: a control.
+
+    Items with events keep their vectors and popularity. Text vectors are these features, and TF-IDF is
+    dropped, whose words would describe new items beyond the features.
+
+    Args:
+        trained: The model.
+        training: Its users.
+        validation: As `place_new_items`.
+        text_VX: The features; brought to unit length.
+        settings: The model's.
+    """
+    lengths_V1 = np.linalg.norm(text_VX, axis=1, keepdims=True)
+    unit_VX = torch.from_numpy((text_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
+    params, constants = with_other_texts(trained.params, trained.constants, unit_VX)
+    experts = trained.experts.without(TfIdf.name)
+    if Embedding.name in experts.experts:
+        other_text = Embedding(text_VX=unit_VX.numpy())
+        experts = replace(experts, experts={**experts.experts, Embedding.name: other_text})
+    other = replace(trained, params=params, constants=constants, experts=experts)
+    new_items = place_new_items(
+        other,
+        training,
+        validation,
+        passes=settings.model.new_item_passes,
+        no_text_T=torch.zeros(len(trained.params[HEAD])),
+        seed=settings.train.seed,
+        order=settings.train.order,
+    )
+    return replace(other, params={**params, **new_items})
+
+
+def _users(trained: Trained, supports: Sequence[Support], no_text_T: Tensor) -> Tensor:
+    return adapt_linearly(
+        trained.params,
+        trained.constants,
+        features_BT=no_text_T.expand(len(supports), -1),
+        events=batch_supports(supports),
+        adapts_by=learner_of(trained.learner).adapts_by,
+    )
+
+
+@torch.no_grad()
+def _ndcg(
+    trained: Trained,
+    new: Params,
+    episodes: ValidationEpisodes,
+    users: Sequence[Tensor],
+    left_out_V: NDArray[np.bool_],
+) -> float:
+    """Return NDCG@10 among the items left out, averaged over users and then over K; 0 without episodes."""
+    texts_VX = trained.constants.item_text_VX
+    vectors_VD = texts_VX @ new[NEW_MAP]
+    popularity_V = texts_VX @ new[NEW_POPULARITY] + new[NEW_LEVEL]
+    values = []
+    for (k, supports), users_BD in zip(episodes.supports.items(), users, strict=True):
+        queries: list[Ints] = [query[left_out_V[query]] for query in episodes.queries[k]]
+        rows = [row for row, query in enumerate(queries) if len(query)]
+        if rows:
+            scores_BV = (users_BD[rows] @ vectors_VD.T + popularity_V).cpu().numpy()
+            found = ranks(
+                scores_BV,
+                [queries[row] for row in rows],
+                excluded=[supports[row].items_K for row in rows],
+                candidates=left_out_V,
+            )
+            values.append(float(ndcg_per_user(found).mean()))
+    return float(np.mean(values)) if values else 0.0

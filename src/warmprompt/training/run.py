@@ -1,0 +1,241 @@
+"""Train a run: a folder that is finished, or can be gone on with, at every moment."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import shutil
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmprompt.backbone.load import weights_hash_of
+from warmprompt.backbone.threads import use_threads
+from warmprompt.data.dataset import Dataset, take_users
+from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.home import is_dataset_folder
+from warmprompt.data.splits import split_dataset
+from warmprompt.data.tables import open_dataset
+from warmprompt.errors import BadInputError
+from warmprompt.meta.learners import learner_of
+from warmprompt.runs.folder import alone_in, check_place, finished_run, prepare
+from warmprompt.runs.format import Trained, load_trained, save_trained
+from warmprompt.settings import Settings, to_mapping
+from warmprompt.training.budget import budget_of
+from warmprompt.training.mixture_weights import check_experts
+from warmprompt.training.presets import preset_line, settled
+from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.stages import STAGES, Job, run_stages
+from warmprompt.training.start import check_backbones, settings_that_matter, users_hash
+
+
+def train_run(
+    settings: Settings,
+    out: Path | str,
+    *,
+    watch: ProgressCallback = ignore,
+    dataset: Dataset | None = None,
+    overwrite: bool = False,
+) -> Trained:
+    """Train a model on the users of split `settings.train.seed` and store it in a folder.
+
+    The preset that the settings name, or that the data set's density chooses, fills in what nobody has set.
+
+    A folder whose training was interrupted is gone on with and ends in the same bits; one that holds
+    the finished run of the same settings is returned as it is.
+
+    Args:
+        settings: The whole tree.
+        out: The run's folder.
+        watch: Told what begins, each step and each validation.
+        dataset: Instead of the one that `settings.data.name` names.
+        overwrite: Replace a run of other settings.
+
+    Raises:
+        BadInputError: The folder holds a finished run of other settings, or something else.
+        MismatchError: It holds unfinished training of other settings, data or another backbone.
+        WarmpromptError: Anything else that does not fit, or a fault.
+    """
+    settings, training, validation = _views(settings, dataset, watch)
+    return fit_run(settings, training, validation, Path(out), watch=watch, overwrite=overwrite)
+
+
+def train_until(
+    settings: Settings,
+    out: Path | str,
+    stage: str,
+    *,
+    watch: ProgressCallback = ignore,
+    dataset: Dataset | None = None,
+    overwrite: bool = False,
+) -> bool:
+    """Train as `train_run`, up to the end of one of the `STAGES`; return whether the run is finished.
+
+    Raises:
+        UnknownNameError: No such stage.
+    """
+    settings, training, validation = _views(settings, dataset, watch)
+    return (
+        _fit(settings, training, validation, Path(out), watch, overwrite=overwrite, until=stage) is not None
+    )
+
+
+def fit_run(
+    settings: Settings,
+    training: Dataset,
+    validation: Dataset,
+    folder: Path,
+    *,
+    watch: ProgressCallback = ignore,
+    overwrite: bool = False,
+) -> Trained:
+    """Train on exactly these users and store the run; arguments and errors as `train_run`."""
+    trained = _fit(settings, training, validation, folder, watch, overwrite=overwrite, until=None)
+    assert trained is not None  # only `until` ends early
+    return trained
+
+
+def _views(
+    settings: Settings, dataset: Dataset | None, watch: ProgressCallback
+) -> tuple[Settings, Dataset, Dataset]:
+    """Return the settings with a preset applied, and the users of both parts."""
+    learner_of(settings.learner.name)
+    settings = check_backbones(settings)
+    dataset = dataset or open_data(settings, watch=watch)
+    asked, settings = settings, settled(settings, dataset)
+    watch(preset_line(asked, settings, dataset))
+    split = split_dataset(dataset, seed=settings.train.seed)
+    return settings, take_users(dataset, split.train), take_users(dataset, split.validation)
+
+
+def _fit(  # noqa: PLR0913 - as `train_run`
+    settings: Settings,
+    training: Dataset,
+    validation: Dataset,
+    folder: Path,
+    watch: ProgressCallback,
+    *,
+    overwrite: bool,
+    until: str | None,
+) -> Trained | None:
+    use_threads(settings.train.threads)
+    identity = _identity(settings, training, validation)
+    check_place(folder)
+    finished = finished_run(folder, identity)
+    if finished is None:
+        _check_users(training, validation)
+        check_experts(settings.experts)
+        with alone_in(folder):
+            # Looked at again, now that nobody else trains into it.
+            finished = prepare(folder, identity, overwrite=overwrite)
+            if finished is None:
+                job = Job(
+                    settings=settings,
+                    training=training,
+                    validation=validation,
+                    folder=folder,
+                    identity=identity,
+                    progress=watch,
+                )
+                return _train_into(job, until)
+    watch(f"{folder} holds this run already; nothing to train")
+    return finished
+
+
+def _train_into(job: Job, until: str | None) -> Trained | None:
+    """Train, or go on with training, in a folder that is this process's own."""
+    budget = None
+    if job.progress is not ignore:
+        budget = budget_of(job.settings, job.training, job.validation, learner=job.learner)
+        job.progress(budget.line())
+    draft = run_stages(job, STAGES, until=until)
+    if draft is None:
+        return None
+    manifest = {
+        **_manifest(job),
+        **draft.trained.manifest,
+        "identity": dict(job.identity),
+        "stages": {name: {"wall_s": wall, "cpu_s": cpu} for name, (wall, cpu) in draft.seconds.items()},
+        "train_s": sum(wall for wall, _ in draft.seconds.values()),
+        "train_cpu_s": sum(cpu for _, cpu in draft.seconds.values()),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    if budget is not None:
+        manifest["budget"] = budget.as_json()
+    save_trained(job.folder, replace(draft.trained, manifest=manifest))
+    shutil.rmtree(job.folder / "training", ignore_errors=True)
+    return load_trained(job.folder, device=job.settings.backbone.device)
+
+
+def open_data(settings: Settings, *, watch: ProgressCallback = ignore) -> Dataset:
+    """Open the data set that the settings name, fetching a published one on first use."""
+    watch(f"opening data set {settings.data.name}")
+    return open_dataset(ensure_dataset(settings.data.name))
+
+
+def peak_memory_mb() -> float:
+    """Return the largest memory this process has held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _identity(settings: Settings, training: Dataset, validation: Dataset) -> dict[str, Any]:
+    """Return what two trainings must share to end in the same model."""
+    return {
+        "settings": settings_that_matter(settings),
+        "data": training.content_hash,
+        "users": users_hash(training, validation),
+        "backbone": weights_hash_of(settings.backbone.name),
+        "user_text": _encoder_hash(settings),
+    }
+
+
+def _check_users(training: Dataset, validation: Dataset) -> None:
+    """Refuse data without anybody to learn from, or to judge by: a user needs an event for each side."""
+    for part, view in (("training", training), ("validation", validation)):
+        if not (np.diff(view.interactions.offsets) >= 2).any():
+            raise BadInputError(
+                field="data set",
+                value=view.name,
+                remedy=f"None of its {view.num_users} {part} users has two events or more; give more users.",
+            )
+
+
+def _manifest(job: Job) -> dict[str, Any]:
+    settings, training, validation = job.settings, job.training, job.validation
+    backbone, name = job.backbone, settings.data.name
+    if is_dataset_folder(name):
+        settings = replace(settings, data=replace(settings.data, name=str(Path(name).resolve())))
+    return {
+        "settings": to_mapping(settings),
+        "backbone": {
+            "name": backbone.name,
+            "num_layers": backbone.num_layers,
+            "total_layers": backbone.total_layers,
+            "weights_hash": backbone.weights_hash,
+            "dtype": settings.backbone.dtype,
+            "kind": backbone.kind,
+        },
+        "user_text": _encoder_hash(settings),
+        "data": {
+            "name": training.name,
+            "content_hash": training.content_hash,
+            "num_users": training.num_users + validation.num_users,
+            "num_items": training.num_items,
+            "num_events": len(training.interactions) + len(validation.interactions),
+        },
+        "split_seed": settings.train.seed,
+        "versions": {
+            **{package: version(package) for package in ("warmprompt", "torch", "transformers")},
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _encoder_hash(settings: Settings) -> str | None:
+    name = settings.backbone.user_text
+    return None if name is None else weights_hash_of(name)

@@ -1,0 +1,308 @@
+"""Training as a list of named stages with one signature, each kept on disk when it is done.
+
+    start           item vectors, texts as the models read them, how prompts move the model
+    meta_learning   the outer loop, in the linear response and then through the language model
+    new_items       where items without events go
+    experts         count-based scores and the weights of all experts
+    genre_prior     what texts mean that name a genre
+
+Resuming, progress, timings and `until` follow from the list.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from warmprompt.backbone.load import Backbone
+from warmprompt.data.attributes import attributes_of
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.verbalise import item_texts
+from warmprompt.errors import UnknownNameError
+from warmprompt.files import write_atomic, writing_to
+from warmprompt.meta.learner import Learner
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.scalars import write_scalars
+from warmprompt.meta.tasks import Material
+from warmprompt.meta.texts import write_texts
+from warmprompt.meta.trainer import Progress, TrainState, start_training, train
+from warmprompt.runs.format import Trained, header_of, pack, tensors_of, unpack, with_tensors
+from warmprompt.runs.models import open_backbone
+from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
+from warmprompt.settings import Settings
+from warmprompt.training.genre_prior import learn_named_genres
+from warmprompt.training.mixture_weights import choose_weights, fit_experts
+from warmprompt.training.new_items import place_new_items
+from warmprompt.training.progress import ProgressCallback
+from warmprompt.training.start import build_start, drawing_of, plan_of
+
+STAGES_FILE = Path("training", "stages.safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a training is asked to do; nothing in it changes.
+
+    Attributes:
+        settings: The whole tree.
+        training: Events of training users.
+        validation: Events of validation users.
+        folder: Of the run.
+        identity: What two trainings must share to end in the same model.
+        progress: Receives lines, steps and validations.
+    """
+
+    settings: Settings
+    training: Dataset
+    validation: Dataset
+    folder: Path
+    identity: Mapping[str, Any]
+    progress: ProgressCallback
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The learner that the settings name."""
+        return learner_of(self.settings.learner.name)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The frozen language model, loaded when it is first needed."""
+        return open_backbone(self.settings, second_order=self.learner.needs_second_order)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draft:
+    """A model as far as its training is.
+
+    Attributes:
+        trained: The model.
+        features: Text features of every text that training reads, and of "", (T,) each.
+        seconds: By stage that is done: seconds by the clock and of the processor.
+    """
+
+    trained: Trained
+    features: Mapping[str, Tensor]
+    seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def no_text_T(self) -> Tensor:
+        """Text features of the empty text."""
+        return self.features[""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: As `until` takes it.
+        line: What is reported when it begins; None where the stage reports itself.
+        run: Takes the draft of the stage before and returns its own.
+    """
+
+    name: str
+    line: str | None
+    run: Callable[[Job, Draft], Draft]
+
+
+def run_stages(job: Job, stages: Sequence[Stage], *, until: str | None = None) -> Draft | None:
+    """Run the stages that are not done yet, and keep each result; None where `until` ends them early.
+
+    Raises:
+        UnknownNameError: No stage is called like `until`.
+        MismatchError: The folder holds unfinished training of other settings, data or another backbone.
+    """
+    names = [stage.name for stage in stages]
+    if until is not None and until not in names:
+        raise UnknownNameError(field="--until", value=until, remedy=f"The stages are {', '.join(names)}.")
+    draft = _load(job) or _blank(job)
+    for stage in stages:
+        if stage.name not in draft.seconds:
+            if stage.line is not None:
+                job.progress(stage.line)
+            begun_s, begun_cpu_s = time.monotonic(), time.process_time()
+            draft = stage.run(job, draft)
+            earlier_s, earlier_cpu_s = draft.seconds.get(stage.name, (0.0, 0.0))
+            spent = (
+                earlier_s + time.monotonic() - begun_s,
+                earlier_cpu_s + time.process_time() - begun_cpu_s,
+            )
+            draft = replace(draft, seconds={**draft.seconds, stage.name: spent})
+            if stage.name != names[-1]:
+                _save(job, draft)
+        if stage.name == until and stage.name != names[-1]:
+            return None
+    return draft
+
+
+def _start(job: Job, draft: Draft) -> Draft:
+    start = build_start(
+        job.settings,
+        job.training,
+        job.validation,
+        job.backbone,
+        adapts_by=job.learner.adapts_by,
+        watch=job.progress,
+    )
+    trained = replace(draft.trained, params=dict(start.params), constants=start.constants, read=start.read)
+    return replace(draft, trained=trained, features=start.features)
+
+
+def _meta_learning(job: Job, draft: Draft) -> Draft:
+    device = job.settings.backbone.device
+    saved = load_state(job.folder / STATE, identity=job.identity, device=device)
+    if saved:
+        job.progress(f"going on after stage {saved.stage + 1}, epoch {saved.epoch}, batch {saved.batch}")
+    earlier_s, earlier_cpu_s = seconds_of(job.folder / STATE)
+    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
+    place = job.folder / "tensorboard"
+
+    def save(now: TrainState) -> None:
+        seconds = (
+            earlier_s + time.monotonic() - begun_s,
+            earlier_cpu_s + time.process_time() - begun_cpu_s,
+        )
+        save_state(job.folder / STATE, now, identity=job.identity, seconds=seconds)
+
+    with writing_to(place), write_scalars(place) as write:
+
+        def report(step: Progress) -> None:
+            write(step)
+            job.progress(step)
+
+        state = train(
+            job.learner,
+            saved or start_training(job.learner, draft.trained.params),
+            material_of(job, draft),
+            drawing_of(job.settings),
+            plan_of(job.settings),
+            save=save,
+            watch=report,
+        )
+    history = {"history": [list(entry) for entry in state.history]}
+    manifest = {**draft.trained.manifest, **history}
+    trained = replace(draft.trained, params=state.best, manifest=manifest)
+    return replace(
+        draft, trained=trained, seconds={**draft.seconds, "meta_learning": (earlier_s, earlier_cpu_s)}
+    )
+
+
+def _new_items(job: Job, draft: Draft) -> Draft:
+    learned = place_new_items(
+        draft.trained,
+        job.training,
+        job.validation,
+        passes=job.settings.model.new_item_passes,
+        no_text_T=draft.no_text_T,
+        seed=job.settings.train.seed,
+        order=job.settings.train.order,
+    )
+    return replace(draft, trained=replace(draft.trained, params={**draft.trained.params, **learned}))
+
+
+def _experts(job: Job, draft: Draft) -> Draft:
+    settings = job.settings
+    experts = fit_experts(
+        draft.trained,
+        job.training,
+        settings.experts,
+        texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
+        no_text_T=draft.no_text_T,
+        seed=settings.train.seed,
+        progress=job.progress,
+    )
+    mixture = choose_weights(
+        draft.trained,
+        experts,
+        job.training,
+        job.validation,
+        kappa=settings.experts.kappa,
+        no_text_T=draft.no_text_T,
+        seed=settings.train.seed,
+        order=settings.train.order,
+    )
+    return replace(draft, trained=replace(draft.trained, experts=mixture))
+
+
+def _genre_prior(job: Job, draft: Draft) -> Draft:
+    trained = learn_named_genres(draft.trained, material_of(job, draft), seed=job.settings.train.seed)
+    return replace(draft, trained=trained)
+
+
+STAGES = (
+    Stage(name="start", line=None, run=_start),
+    Stage(name="meta_learning", line=None, run=_meta_learning),
+    Stage(name="new_items", line="learning where new items go", run=_new_items),
+    Stage(name="experts", line="weighing experts on validation users", run=_experts),
+    Stage(name="genre_prior", line="learning what genres are called", run=_genre_prior),
+)
+
+
+def material_of(job: Job, draft: Draft) -> Material:
+    """Return what the outer loop reads."""
+    settings = job.settings
+    pool, validation_pool = (
+        write_texts(view, wordings=settings.model.wordings, seed=settings.train.seed)
+        for view in (job.training, job.validation)
+    )
+    return Material(
+        training=job.training,
+        validation=job.validation,
+        texts=pool,
+        validation_texts=validation_pool,
+        constants=draft.trained.constants,
+        backbone=job.backbone,
+        read=draft.trained.read,
+        features=draft.features,
+    )
+
+
+def _blank(job: Job) -> Draft:
+    training = job.training
+    trained = Trained(
+        params={},
+        constants=None,  # type: ignore[arg-type]  # of the first stage
+        read=None,  # type: ignore[arg-type]
+        learner=job.learner.name,
+        item_ids=training.item_ids,
+        titles=tuple(training.items["title"].to_list()),
+        attributes=attributes_of(training.items),
+        rating_scale=training.rating_scale,
+        weight_unit=training.weight_unit,
+        manifest={"history": []},
+    )
+    return Draft(trained=trained, features={})
+
+
+def _save(job: Job, draft: Draft) -> None:
+    texts = list(draft.features)
+    tensors = {**tensors_of(draft.trained), "features": torch.stack([draft.features[text] for text in texts])}
+    header = {
+        **header_of(draft.trained),
+        "identity": dict(job.identity),
+        "seconds": draft.seconds,
+        "history": draft.trained.manifest["history"],
+        "texts": texts,
+    }
+    write_atomic(job.folder / STAGES_FILE, pack(tensors, header))
+
+
+def _load(job: Job) -> Draft | None:
+    path = job.folder / STAGES_FILE
+    if not path.is_file():
+        return None
+    tensors, header = unpack(path, job.settings.backbone.device)
+    check_identity(header["identity"], job.identity)
+    trained = with_tensors(_blank(job).trained, tensors, header)
+    return Draft(
+        trained=replace(trained, manifest={"history": header["history"]}),
+        features=dict(zip(header["texts"], tensors["features"], strict=True)),
+        seconds={name: tuple(spent) for name, spent in header["seconds"].items()},
+    )

@@ -1,0 +1,121 @@
+"""The map for new items in a run: learned where texts say something, for as long as validation users gain."""
+
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from tests.assembly.small import small_settings
+
+from warmprompt.data.dataset import take_users
+from warmprompt.data.splits import split_users
+from warmprompt.data.synthetic import planted_world
+from warmprompt.meta import newcomers as maps
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY
+from warmprompt.meta.newcomers import fit_new_items
+from warmprompt.runs.format import load_trained
+from warmprompt.training import new_items as newcomers
+from warmprompt.training.new_items import MAX_PASSES, place_new_items
+from warmprompt.training.run import train_run
+
+TEXTS = "backbone.item_text=tiny-encoder"
+draw_told = partial(maps.draw_told, num_episodes=2000)
+NEW = {NEW_MAP, NEW_POPULARITY, NEW_LEVEL}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world(num_users=120, num_items=60, num_tastes=3, seed=0).dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_episodes():
+    """Draw a tenth of the usual episodes; no claim here rests on their number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(newcomers, "draw_told", draw_told)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    train_run(small_settings(TEXTS, "model.new_item_passes=1"), folder / "run", dataset=world)
+    return load_trained(folder / "run")
+
+
+def test_a_run_keeps_its_map_and_none_where_it_is_switched_off_or_there_are_no_texts(
+    world, trained, tmp_path
+):
+    assert set(trained.params) >= NEW
+    assert trained.params[NEW_MAP].shape == (trained.constants.item_text_VX.shape[1], 4)
+    for name, told in (("off", "model.new_item_passes=0"), ("bare", "backbone.item_text=")):
+        train_run(small_settings(TEXTS, told), tmp_path / name, dataset=world)
+        assert not set(load_trained(tmp_path / name).params) & NEW
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"), [([0.1, 0.3, 0.2, 0.2, 0.1], 1), ([0.3, 0.2, 0.2, 0.1, 0.1], 0)]
+)
+def test_the_number_of_passes_is_the_best_on_items_left_out(world, trained, monkeypatch, found, wanted):
+    values = iter(found)
+    seen = []
+
+    def told(_trained, _new, _probe, _users, left_out_V):
+        seen.append(left_out_V)
+        return next(values)
+
+    monkeypatch.setattr(newcomers, "_ndcg", told)
+    chosen = _place(world, trained, passes=None)
+    assert len(seen) == MAX_PASSES + 1
+    assert 0 < seen[0].sum() < 30
+    assert set(chosen) == NEW
+    expected = _after(world, trained, wanted)
+    assert all(torch.equal(chosen[name], expected[name]) for name in NEW)
+    other = _after(world, trained, wanted + 1)
+    assert not any(torch.equal(chosen[name], other[name]) for name in NEW)
+
+
+def test_what_is_found_on_items_left_out_is_a_metric(world, trained, monkeypatch):
+    kept = []
+    real = newcomers._ndcg
+
+    def told(*given):
+        kept.append(real(*given))
+        return kept[-1]
+
+    monkeypatch.setattr(newcomers, "_ndcg", told)
+    _place(world, trained, passes=None)
+    assert all(0 < value < 1 for value in kept)
+    assert len(np.unique(kept)) > 1
+
+
+def _after(world, trained, passes):
+    """Return the map that has seen every item, after this many passes."""
+    split = split_users(world.num_users, seed=0)
+    bare = {name: value for name, value in trained.params.items() if name not in NEW}
+    told = draw_told(
+        bare,
+        trained.constants,
+        take_users(world, split.train),
+        features_T=torch.zeros(len(trained.params["prior.text_head"])),
+        adapts_by=learner_of(trained.learner).adapts_by,
+        seed=0,
+    )
+    return next(islice(fit_new_items(bare, trained.constants, told, seed=0), passes, None))
+
+
+def _place(world, trained, *, passes):
+    split = split_users(world.num_users, seed=0)
+    bare = {name: value for name, value in trained.params.items() if name not in NEW}
+    return place_new_items(
+        replace(trained, params=bare),
+        take_users(world, split.train),
+        take_users(world, split.validation),
+        passes=passes,
+        no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
+        seed=0,
+        order="random",
+    )
