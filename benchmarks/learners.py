@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 
 from commits import commit
-from warmprompt.scoring.memory import KINDS
 
 from warmprompt.assembly.evaluating import evaluate_run
 from warmprompt.evaluation.plot import plot_metrics
@@ -30,7 +29,7 @@ from warmprompt.training.run import train_run
 KS = (0, 1, 3, 5, 10, 20)
 DEFAULT = "default"
 LEARNERS = (DEFAULT, "learned-target", "fomaml", "closed-form", "reptile", "multitask", "meta-sgd", "maml")
-NO_MEMORY = {f"model.{kind}_weight": 0.0 for kind in KINDS}
+NO_EXPERTS = {"experts.use": ()}
 BASELINES = ("toppop", "itemknn", "userknn", "ease", "ials")
 
 
@@ -67,7 +66,7 @@ def evaluated(
     # One thread each: several of these then share a machine without waiting for one another.
     flags = {"data.name": data, "train.seed": seeds[0], "train.threads": 1}
     if learner != DEFAULT:
-        flags |= {"learner.name": learner, **NO_MEMORY}
+        flags |= {"learner.name": learner, **NO_EXPERTS}
     train_run(load_settings(flags=flags), folder, watch=tell)
     options = EvaluateSettings(k=KS, seeds=seeds, baselines=BASELINES if with_baselines else ("toppop",))
     return evaluate_run(folder, options, out=file, watch=tell)

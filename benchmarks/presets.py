@@ -61,7 +61,7 @@ def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
     density = density_of(dataset)
     task = build_task(dataset, ProtocolSettings(ks=KS, users="validation"), seed=0)
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
-    recall: dict[str, float] = {}
+    weights: dict[str, float] = {}
     if preset == "toppop":
         ranker: Ranker = baseline("toppop")().fit(task.training, task.validation, seed=0)
     else:
@@ -69,7 +69,7 @@ def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
         settings = settled(load_settings(flags=flags), dataset)
         folder = out / f"{data}-{preset}"
         trained = train_run(settings, folder, dataset=dataset)
-        recall = {} if trained.recall is None else asdict(trained.recall)
+        weights = dict(trained.experts.weights)
         fitted = PromptRanker(folder=folder, settings=settings, dataset=dataset, linear=True)
         ranker = fitted.fit(task.training, task.validation, seed=0)
     row: dict[str, Any] = {
@@ -77,7 +77,7 @@ def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
         "preset": preset,
         "by_rule": preset_for(density, learner="learned-target"),
         **asdict(density),
-        "recall": recall,
+        "weights": weights,
         "seconds": round(time.monotonic() - begun_s, 1),
         "cpu_seconds": round(time.process_time() - begun_cpu_s, 1),
     }

@@ -264,7 +264,7 @@ def test_the_preset_follows_the_density(name):
 def test_a_preset_fills_in_what_nobody_has_said():
     larger = with_preset(load_settings(), "dense")
     assert (larger.model.num_factors, larger.train.batch_size) == (128, 256)
-    assert (larger.model.posterior_weight, larger.train.preset) == (None, "dense")
+    assert ("user_posterior" in larger.experts.use, larger.train.preset) == (True, "dense")
     assert with_preset(larger, "dense") == larger
     for told in (["model.num_factors=16"], ["model.num_factors=32"]):  # 32 is the default
         kept = with_preset(load_settings(assignments=told), "dense")

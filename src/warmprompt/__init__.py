@@ -69,7 +69,7 @@ _PLACES = {
     "adaptation.state": ("UserState",),
     "assembly.evaluating": ("evaluate_run",),
     "assembly.fitting": ("fit",),
-    "assembly.training": ("train_run",),
+    "training.run": ("train_run",),
     "data.dataset": ("Dataset",),
     "errors": (
         "BadInputError",

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from warmprompt import Event
 from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.explain import attribute
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
+from warmprompt.experts import UserBatch
 
 # Short, since the small model reads letter by letter.
 ABOUT = "I dig robots, ok!"
@@ -43,16 +45,17 @@ def scores_of(model, state):
     items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
     popular_V = params["popularity.weight"] * constants.log_popularity_V.double().numpy()
     scores_V = items_VD @ state.vector_D.astype(float) + popular_V + params["items.bias"] * warm_V
-    return scores_V + recalled_of(model, state), items_VD
+    return scores_V + counted_of(model, state), items_VD
 
 
-def recalled_of(model, state):
-    """What memory adds; events in the lowest quarter of the scale of 1 to 5 recall nothing."""
+def counted_of(model, state):
+    """Return what counted experts add, over events that are no dislikes: 2 or more on the scale of 1 to 5."""
     trained = model.engine.trained
-    liked = [event.item for event in state.events if event.rating is None or event.rating >= 2.0]
-    items = np.unique([model.index[item] for item in liked]).astype(np.int32)
-    memory, weights = trained.memory, trained.recall
-    return weights.neighbours * memory.neighbours(items) + weights.together * memory.together(items)
+    liked = [event for event in state.events if event.rating is None or event.rating >= 2.0]
+    users = UserBatch(supports=[model.support_of(liked)], vectors_BD=torch.zeros(1, len(state.vector_D)))
+    weights = trained.experts.weights
+    assert trained.experts.kappa == 0
+    return sum(weights[name] * one.score(users)[0] for name, one in trained.experts.experts.items())
 
 
 def centred(model, state, item):

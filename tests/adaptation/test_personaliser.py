@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from warmprompt import Event, Known, UserState, load
 from warmprompt.adaptation.events import MAX_EVENTS, checked_events, user_text
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.hashing import hash_weights
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
+from warmprompt.experts import UserBatch
 
 NOW_S = 1_700_000_000
 
@@ -34,16 +36,17 @@ def scores_of(model, state, *, popularity=True):
     popular_V = params["popularity.weight"] * constants.log_popularity_V.double().numpy()
     popular_V = popular_V + params["items.bias"] * warm_V
     scores_V = items_VD @ state.vector_D.astype(float) + (popular_V if popularity else 0.0)
-    return scores_V + recalled_of(model, state)
+    return scores_V + counted_of(model, state)
 
 
-def recalled_of(model, state):
-    """What memory adds; events in the lowest quarter of the scale of 1 to 5 recall nothing."""
+def counted_of(model, state):
+    """Return what counted experts add, over events that are no dislikes: 2 or more on the scale of 1 to 5."""
     trained = model.engine.trained
-    liked = [event.item for event in state.events if event.rating is None or event.rating >= 2.0]
-    items = np.unique([model.index[item] for item in liked]).astype(np.int32)
-    memory, weights = trained.memory, trained.recall
-    return weights.neighbours * memory.neighbours(items) + weights.together * memory.together(items)
+    liked = [event for event in state.events if event.rating is None or event.rating >= 2.0]
+    users = UserBatch(supports=[model.support_of(liked)], vectors_BD=torch.zeros(1, len(state.vector_D)))
+    weights = trained.experts.weights
+    assert trained.experts.kappa == 0
+    return sum(weights[name] * one.score(users)[0] for name, one in trained.experts.experts.items())
 
 
 def test_observing_one_by_one_is_adapting_to_all_at_once(model, told):
@@ -139,7 +142,7 @@ def test_the_ranking_is_the_sorted_catalogue_without_the_users_items(model, told
     scores_V = scores_of(model, state, popularity=popularity)
     own = {event.item for event in told}
     expected = [model.items[item] for item in np.argsort(-scores_V) if model.items[item] not in own]
-    ranking = model.rank(state, 60, popularity=popularity)
+    ranking = model.rank(state, 60, drop=() if popularity else ("popularity",))
     assert list(ranking.items) == expected
     # The model sums eight float32 products, the oracle float64.
     places = [model.items.index(item) for item in ranking.items]

@@ -107,7 +107,7 @@ def test_every_public_object_and_what_it_holds_is_a_short_line(model, trained_fo
         kinds.add(type(one).__name__)
         assert len(builtins.repr(one)) < 500, type(one)
     assert {"Personaliser", "UserState", "Dataset", "Ranking", "Settings", "Trained", "Results", "Engine",
-            "Backbone", "Memory", "TitleIndex", "Interactions"} <= kinds  # fmt: skip
+            "Backbone", "Mixture", "TitleIndex", "Interactions"} <= kinds  # fmt: skip
     assert repr(dataset) == "Dataset('planted', 120 users, 60 items, 2,199 events, ratings 1 to 5)"
     assert repr(model).startswith(
         "Personaliser(learned-target on 'planted', 60 items, ratings 1 to 5, backbone "

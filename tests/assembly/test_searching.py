@@ -41,7 +41,7 @@ def judged(monkeypatch):
 
     def judge(dataset, task, folder, watch, settings):
         asked.append(settings)
-        return 1 / (1 + abs(np.log(settings.train.tangent_lr / 0.003)) + settings.model.memory_kappa)
+        return 1 / (1 + abs(np.log(settings.train.tangent_lr / 0.003)) + settings.experts.kappa)
 
     monkeypatch.setattr(searching, "_judge", judge)
     return asked
@@ -151,7 +151,8 @@ def test_values_that_the_search_begins_with_may_lie_outside_of_what_is_tried(
 ):
     odd = replace(
         settings,
-        model=replace(settings.model, num_factors=7, memory_kappa=0.5),
+        model=replace(settings.model, num_factors=7),
+        experts=replace(settings.experts, kappa=0.5),
         train=replace(settings.train, tangent_lr=0.2),
     )
     found = tune_settings(odd, tmp_path / "out", num_trials=2, dataset=data)

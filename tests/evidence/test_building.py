@@ -241,7 +241,7 @@ def test_damage_is_told(plan, build, tmp_path):
 
 def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_product, build, tmp_path):
     # Weights of memory that are found may hide what the user vector adds after two epochs.
-    light = tuple(f"model.{kind}_weight=0" for kind in ("neighbours", "together", "words", "text"))
+    light = ("experts.use=",)
     told["settings"] = {"*": (*tiny_product, *light)}
     told["models"] = [
         {"name": "ours"},

@@ -85,7 +85,7 @@ def test_the_product_ranks_alike_whatever_training_may_not_see(protocol, data_na
     without = replace(task.training, name=planted.name, content_hash=planted.content_hash)
     assert len(without.interactions) < len(planted.interactions)
     supports = [case.support for cases in task.cases.values() for case in cases[:8]]
-    spec = ModelSpec(name="ours", assignments=(*tiny_product, "model.posterior_weight=2"))
+    spec = ModelSpec(name="ours", assignments=(*tiny_product, "experts.use=user_posterior"))
     settings = product_settings(spec, dataset=data_name, seed=1)
     scores = []
     for number, dataset in enumerate((planted, without)):

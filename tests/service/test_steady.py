@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from warmprompt.scoring.memory import RecallWeights, remember
 
 from warmprompt import Event, Known
 from warmprompt.adaptation.engine import score
-from warmprompt.data.synthetic import planted_world
+from warmprompt.experts import Mixture
+from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.model import support_vectors
 from warmprompt.service.model.catalogue import NewItem, predicted_popularity, with_items, with_room
 from warmprompt.service.model.live import adapt_all, extended, make_model
@@ -132,21 +132,19 @@ def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
     np.testing.assert_allclose(predicted_popularity(constants, texts_VX[30:]), expected, atol=1e-5)
 
 
-def test_a_new_item_is_recalled_by_its_words(personaliser):
+def test_a_new_item_is_scored_by_its_words(personaliser):
     trained = personaliser.engine.trained
     num_items = len(trained.item_ids)
-    world = planted_world(num_users=30, num_items=num_items, num_tastes=2, seed=0).dataset
-    memory = remember(world, num_neighbours=5, texts=list(trained.titles))
-    told = replace(trained, memory=memory, recall=RecallWeights(words=2.0))
-    engine = with_room(replace(personaliser.engine, trained=told), 4)
+    words = Mixture(experts={"tfidf": TfIdf.of_texts(trained.titles)}, weights={"tfidf": 2.0})
+    engine = with_room(replace(personaliser.engine, trained=replace(trained, experts=words)), 4)
     new = NewItem(id="new", title=trained.titles[3])
     text_1X = trained.constants.item_text_VX[3:4].numpy()
     larger = with_items(engine, [new], text_1X, place=num_items)
-    assert engine.trained.memory.words.num_items == num_items
+    assert engine.mixture.experts["tfidf"].num_items == num_items
     support = Support(user="u", items_K=np.array([3], np.int32), ratings_K=np.array([np.nan], np.float32))
     users_1D = torch.zeros(1, larger.catalogue_VD.shape[1])
-    without = replace(larger, trained=replace(larger.trained, recall=RecallWeights()))
-    gained_C = (score(larger, users_1D, [support]) - score(without, users_1D, [support]))[0]
+    whole_C, without_C = (score(larger, users_1D, [support], drop=drop)[0] for drop in ((), ("tfidf",)))
+    gained_C = whole_C - without_C
     assert gained_C[num_items] == pytest.approx(2.0, abs=1e-5)
     assert gained_C[num_items] == pytest.approx(gained_C[3], abs=1e-5)
     assert not gained_C[num_items + 1 :].any()

@@ -1,4 +1,4 @@
-"""Weights of memory: what is given is kept, the rest is found on validation users, noise is not followed."""
+"""Weights of experts: what is asked for is fitted, gains are found on validation users, noise is dropped."""
 
 from dataclasses import replace
 
@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from tests.assembly.small import small_settings
-from warmprompt.scoring.memory import KINDS, RecallWeights, recalled, remember
-from warmprompt.scoring.words import read_words
 
 from warmprompt.adaptation.engine import users_linearly
 from warmprompt.adaptation.opening import open_engine
@@ -15,17 +13,15 @@ from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.data.verbalise import item_texts
-from warmprompt.errors import BadInputError
+from warmprompt.errors import UnknownNameError
+from warmprompt.experts import EXPERTS
+from warmprompt.experts.cooccurrence import Cooccurrence
+from warmprompt.experts.tfidf import TfIdf
+from warmprompt.experts.user_neighbours import UserNeighbours
 from warmprompt.runs.format import load_trained
-from warmprompt.settings import ModelSettings
-from warmprompt.training import mixture_weights as recalling
-from warmprompt.training.mixture_weights import (
-    START,
-    START_BELIEVING,
-    believes,
-    choose_weights,
-    given_weights,
-)
+from warmprompt.settings import ExpertSettings
+from warmprompt.training import mixture_weights
+from warmprompt.training.mixture_weights import START, START_WITH_POSTERIOR, choose_weights, fit_experts
 from warmprompt.training.run import train_run
 from warmprompt.types import Support
 
@@ -35,59 +31,76 @@ def world():
     return planted_world(num_users=120, num_items=40, num_tastes=3, seed=0).dataset
 
 
-def _choose(world, trained, *, given):
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    """Return a model without counted experts."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    return train_run(small_settings("experts.use="), folder, dataset=world)
+
+
+def _views(world):
     split = split_users(world.num_users, seed=0)
-    training, validation = take_users(world, split.train), take_users(world, split.validation)
-    return choose_weights(
-        replace(trained, memory=None),
-        remember(training, num_neighbours=10),
+    return take_users(world, split.train), take_users(world, split.validation)
+
+
+def _choose(world, trained, *, use):
+    training, validation = _views(world)
+    no_text_T = torch.zeros(len(trained.params["prior.text_head"]))
+    experts = fit_experts(
+        trained,
         training,
-        validation,
-        given=given,
-        no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
+        ExpertSettings(use=use, num_neighbours=10),
+        texts=None,
+        no_text_T=no_text_T,
         seed=0,
-        order="random",
+        progress=print,
+    )
+    return choose_weights(
+        trained, experts, training, validation, kappa=0.0, no_text_T=no_text_T, seed=0, order="random"
     )
 
 
-def test_a_run_keeps_what_it_remembers_and_ranks_with_it(world, tmp_path):
-    train_run(small_settings("model.neighbours_weight=5"), tmp_path / "run", dataset=world)
+def test_a_run_keeps_its_experts_and_ranks_with_them(world, tmp_path):
+    train_run(small_settings("experts.use=user_neighbours"), tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")
-    assert trained.recall.neighbours == 5.0
-    assert trained.recall.text == 0.0  # there are no texts
-    split = split_users(world.num_users, seed=0)
-    expected = remember(take_users(world, split.train), num_neighbours=50)
-    for name in ("offsets_U", "items", "near_offsets_V", "near_items", "near_shares"):
-        np.testing.assert_array_equal(getattr(trained.memory, name), getattr(expected, name))
-
-
-def test_a_run_recalls_words_where_it_has_texts(world, tmp_path):
-    told = ("backbone.item_text=tiny-encoder", "model.words_weight=2", "model.alike_share=0.1")
-    train_run(small_settings(*told), tmp_path / "words", dataset=world)
-    trained = load_trained(tmp_path / "words")
-    assert trained.recall.words == 2.0
-    assert trained.memory.alike_share == 0.1
-    expected = read_words(item_texts(world, untitled=""))
-    np.testing.assert_array_equal(trained.memory.words.cosines(3), expected.cosines(3))
-    train_run(small_settings("model.words_weight=2"), tmp_path / "bare", dataset=world)
-    assert load_trained(tmp_path / "bare").memory.words is None
-
-
-def test_a_run_that_is_to_remember_nothing_keeps_nothing(world, tmp_path):
-    settings = small_settings(*(f"model.{kind}_weight=0" for kind in KINDS))
-    train_run(settings, tmp_path / "run", dataset=world)
-    trained = load_trained(tmp_path / "run")
-    assert trained.memory is None
-    assert trained.recall == RecallWeights()
-
-
-def test_a_run_believes_of_its_training_users_what_their_histories_say(world, tmp_path):
-    train_run(small_settings("model.posterior_weight=2"), tmp_path / "run", dataset=world)
-    trained = load_trained(tmp_path / "run")
-    assert trained.recall.posterior == 2.0
-    training = take_users(world, split_users(world.num_users, seed=0).train)
-    # User by user, not in batches: nobody's padding may count.
+    assert set(trained.experts.experts) <= {"user_neighbours"}
+    assert all(weight > 0 for weight in trained.experts.weights.values())
     engine = open_engine(trained)
+    assert list(engine.mixture.experts) == ["user_vector", "popularity", *trained.experts.experts]
+
+
+def test_experts_of_words_need_item_texts(world, tmp_path):
+    given = ("experts.use=tfidf,user_neighbours", "experts.similar_item_weight=0.1")
+    for name, texts in (("with", ("backbone.item_text=tiny-encoder",)), ("without", ())):
+        trained = train_run(small_settings(*given, *texts), tmp_path / name, dataset=world)
+        near = trained.experts.experts.get("user_neighbours")
+        assert near is None or (near.similar is not None) == bool(texts)
+        if not texts:
+            assert "tfidf" not in trained.experts.experts
+    words = TfIdf.of_texts(item_texts(world, untitled=""))
+    assert words.num_items == world.num_items
+
+
+def test_a_run_without_counted_experts_keeps_none(trained):
+    assert not trained.experts.experts
+
+
+@pytest.mark.parametrize(("name", "near"), [("user_neighbors", "user_neighbours"), ("popularity", "Choose")])
+def test_an_unknown_expert_is_named_before_training(world, tmp_path, name, near):
+    with pytest.raises(UnknownNameError, match=f"experts.use: '{name}'.*{near}"):
+        train_run(small_settings(f"experts.use={name}"), tmp_path / "run", dataset=world)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_posterior_holds_the_vectors_of_whole_histories(world, trained):
+    training, _ = _views(world)
+    engine = open_engine(trained)
+    no_text_T = engine.no_text.features_BT[0]
+    settings = ExpertSettings(use=("user_posterior",))
+    posterior = fit_experts(
+        trained, training, settings, texts=None, no_text_T=no_text_T, seed=0, progress=print
+    )["user_posterior"]
+    # User by user, not in batches: nobody's padding may count.
     for user in (0, 3, training.num_users - 1):
         own = training.interactions.events_of(user)
         support = Support(
@@ -96,46 +109,24 @@ def test_a_run_believes_of_its_training_users_what_their_histories_say(world, tm
             ratings_K=training.interactions.ratings[own],
         )
         vector_D = users_linearly(engine, [""], [support])[0].detach().numpy()
-        np.testing.assert_allclose(trained.memory.believed.users_UD[user], vector_D, rtol=1e-4, atol=1e-5)
-    scores = engine.catalogue_VD.numpy() @ trained.memory.believed.users_UD[0] + engine.popularity_V.numpy()
-    believed = trained.memory.believed
-    np.testing.assert_allclose(
-        believed.items_VD @ believed.users_UD[0] + believed.level_V, scores, rtol=1e-4, atol=1e-5
+        np.testing.assert_allclose(posterior.users_UD[user], vector_D, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(posterior.items_VD, engine.catalogue_VD.numpy())
+    np.testing.assert_array_equal(posterior.popularity_V, engine.popularity_V)
+
+
+def test_a_clear_gain_is_found_and_noise_is_dropped(world, trained, monkeypatch):
+    # A model that knows nothing: whatever an expert scores is a gain.
+    ignorant = replace(
+        trained, params={**trained.params, "items.learned": trained.params["items.learned"] * 1e-6}
     )
-    train_run(small_settings("model.posterior_weight=0"), tmp_path / "without", dataset=world)
-    assert load_trained(tmp_path / "without").memory.believed is None
-
-
-def test_too_many_training_users_times_items_are_told_before_training(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(recalling, "MAX_CELLS", 84 * 40 - 1)
-    told = r"model\.posterior_weight.*84 training users times 40 items are more than 3,359"
-    with pytest.raises(BadInputError, match=told):
-        train_run(small_settings("model.posterior_weight=2"), tmp_path / "asked", dataset=world)
-    assert not (tmp_path / "asked").exists()
-    assert not believes(ModelSettings(posterior_weight=None), world)
-    monkeypatch.setattr(recalling, "MAX_CELLS", world.num_users * world.num_items)
-    assert believes(ModelSettings(posterior_weight=None), world)
-    assert not believes(ModelSettings(posterior_weight=0.0), world)
-
-
-def test_given_weights_are_kept_and_a_clear_gain_is_found(world, tmp_path, monkeypatch):
-    train_run(small_settings("model.neighbours_weight=0"), tmp_path / "run", dataset=world)
-    trained = load_trained(tmp_path / "run")
-    # A model that knows nothing: whatever memory says is a gain.
-    blank = {name: torch.zeros_like(value) for name, value in trained.params.items()}
-    blank["items.learned"] = trained.params["items.learned"] * 1e-6
-    ignorant = replace(trained, params={**trained.params, **blank})
-    assert _choose(world, ignorant, given={"neighbours": 0.0, "together": 0.0}).together == 0.0
-    assert _choose(world, ignorant, given={"neighbours": 0.0}).together > 0
-    # Where memory is a draw, nothing is gained and the start stays.
+    assert _choose(world, ignorant, use=("cooccurrence",)).weights["cooccurrence"] > 0
     rng = np.random.default_rng(0)
 
-    def noise(memory, kind, supports, **told):
-        shape = recalled(memory, kind, supports, **told).shape
-        return 1e-3 * rng.standard_normal(shape).astype(np.float32)
+    def noise(_expert, users):
+        return rng.standard_normal((len(users), 40)).astype(np.float32)
 
-    monkeypatch.setattr(recalling, "recalled", noise)
-    assert _choose(world, trained, given={"together": 0.0}).neighbours == START.neighbours
+    monkeypatch.setattr(UserNeighbours, "score", noise)
+    assert _choose(world, trained, use=("user_neighbours",)).weights == {}
 
 
 @pytest.mark.parametrize(
@@ -155,14 +146,14 @@ def test_a_weight_is_found_beyond_the_grid_where_it_is_planted(overtakes_at, los
     kind_BV[:, 0] = 1 / overtakes_at
     kind_BV[:, 1:11] = 1 / overtakes_at + 1 / 100
     nobody = Support(user="u", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
-    scored = recalling._Scored(
-        plain_BV=plain_BV,
-        kinds={"words": kind_BV},
+    scored = mixture_weights._Scored(
+        learned_BV=plain_BV,
+        added={"tfidf": kind_BV},
         supports=[nobody] * num_users,
         queries=[np.array([0], np.int32)] * num_users,
     )
-    found = recalling._improved([scored], RecallWeights(words=3.0), "words", np.ones(num_items, np.bool_))
-    assert found.words == best
+    found = mixture_weights._improved([scored], {"tfidf": 3.0}, "tfidf", np.ones(num_items, np.bool_))
+    assert found["tfidf"] == best
 
 
 def test_doubling_a_weight_ends_at_a_bound():
@@ -173,51 +164,44 @@ def test_doubling_a_weight_ends_at_a_bound():
     kind_BV = np.zeros_like(plain_BV)
     kind_BV[:, 0] = 1.01 / steps
     nobody = Support(user="u", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
-    scored = recalling._Scored(
-        plain_BV=plain_BV,
-        kinds={"words": kind_BV},
+    scored = mixture_weights._Scored(
+        learned_BV=plain_BV,
+        added={"tfidf": kind_BV},
         supports=[nobody] * 40,
         queries=[np.array([0], np.int32)] * 40,
     )
-    found = recalling._improved([scored], RecallWeights(), "words", np.ones(30, np.bool_))
-    assert found.words == recalling.HIGHEST
+    found = mixture_weights._improved([scored], {"tfidf": 0.0}, "tfidf", np.ones(30, np.bool_))
+    assert found["tfidf"] == mixture_weights.HIGHEST
 
 
-def test_the_search_begins_with_the_posterior_where_training_users_are_believed_in(
-    world, tmp_path, monkeypatch
-):
-    train_run(small_settings("model.posterior_weight=1"), tmp_path / "run", dataset=world)
-    trained = load_trained(tmp_path / "run")
-    # Nothing is recalled, so no weight gains anything, and all stay where they begin.
-    monkeypatch.setattr(
-        recalling,
-        "recalled",
-        lambda memory, kind, supports, **told: np.zeros((len(supports), 40), np.float32),
-    )
-    split = split_users(world.num_users, seed=0)
-    training, validation = take_users(world, split.train), take_users(world, split.validation)
-    plain = remember(training, num_neighbours=10)
-    for memory, start in (
-        (plain, START),
-        (replace(plain, believed=trained.memory.believed), START_BELIEVING),
+def test_the_search_begins_with_the_posterior_where_it_is_used(world, trained, monkeypatch):
+    for name in ("user_neighbours", "user_posterior"):
+        # Nothing is scored, so no weight gains anything, and all stay where they begin.
+        monkeypatch.setattr(EXPERTS[name], "score", lambda _, users: np.zeros((len(users), 40), np.float32))
+    for use, start in (
+        (("user_neighbours",), START),
+        (("user_neighbours", "user_posterior"), START_WITH_POSTERIOR),
     ):
-        found = choose_weights(
-            replace(trained, memory=None),
-            memory,
+        assert _choose(world, trained, use=use).weights == dict(start)
+
+
+def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
+    """Halves of the validation users choose weights whose rankings agree on the others."""
+    training, _ = _views(world)
+    rest = np.setdiff1d(np.arange(world.num_users), split_users(world.num_users, seed=0).train)
+    no_text_T = torch.zeros(len(trained.params["prior.text_head"]))
+    experts = {"cooccurrence": Cooccurrence.fit(training, None)}
+    found = []
+    for half in (rest[::2], rest[1::2]):
+        mixture = choose_weights(
+            trained,
+            experts,
             training,
-            validation,
-            given={},
-            no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
+            take_users(world, half),
+            kappa=0.0,
+            no_text_T=no_text_T,
             seed=0,
             order="random",
         )
-        assert found == start
-
-
-def test_settings_tell_which_weights_are_given():
-    assert given_weights(ModelSettings(posterior_weight=None)) == {}
-    assert given_weights(ModelSettings(text_weight=0.0, neighbours_weight=2.0)) == {
-        "neighbours": 2.0,
-        "posterior": 0.0,
-        "text": 0.0,
-    }
+        found.append(mixture.weights.get("cooccurrence", 0.0))
+    assert max(found) <= 4 * max(min(found), 5.0)

@@ -20,7 +20,8 @@ from warmprompt.errors import BadInputError, MismatchError, StorageError, Unknow
 from warmprompt.meta.trainer import Progress
 from warmprompt.runs.format import load_trained
 from warmprompt.settings import from_mapping, to_toml
-from warmprompt.training.run import train_run
+from warmprompt.training.run import train_run, train_until
+from warmprompt.training.stages import STAGES
 from warmprompt.training.start import users_hash
 
 pytestmark = pytest.mark.usefixtures("text_home")
@@ -65,6 +66,39 @@ def test_interrupted_training_goes_on_to_the_same_bits(brief, whole, tmp_path, s
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert trained.manifest["history"] == load_trained(whole).manifest["history"]
     assert not (parts / "training").exists()
+
+
+@pytest.mark.parametrize("stage", ["start", "meta_learning", "experts"])
+def test_training_until_a_stage_goes_on_to_the_same_bits(brief, whole, tmp_path, stage):
+    assert not train_until(brief, tmp_path / "run", stage)
+    with pytest.raises(UnknownNameError, match="has not finished"):
+        load_trained(tmp_path / "run")
+    lines = []
+    trained = train_run(brief, tmp_path / "run", watch=lines.append)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert [stage.name for stage in STAGES] == list(trained.manifest["stages"])
+    begun = {"start": "measuring", "meta_learning": "Progress(", "experts": "weighing"}
+    done = [name for name in begun if [*begun].index(name) <= [*begun].index(stage)]
+    assert not any(str(line).startswith(begun[name]) for name in done for line in lines)
+
+
+def test_a_stage_that_there_is_not_is_named(brief, tmp_path):
+    with pytest.raises(UnknownNameError, match="--until: 'prompts'.*meta_learning"):
+        train_until(brief, tmp_path / "run", "prompts")
+
+
+def test_a_killed_stage_after_the_outer_loop_repeats_that_stage_alone(brief, whole, tmp_path):
+    def watch(told):
+        if str(told).startswith("weighing"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_run(brief, tmp_path / "run", watch=watch)
+    lines = []
+    train_run(brief, tmp_path / "run", watch=lines.append)
+    assert not any(isinstance(line, Progress) for line in lines)
+    assert "learning where new items go" not in lines
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_the_manifest_tells_what_was_trained_on_what(trained_folder, tiny_settings, planted_folder):
@@ -231,9 +265,8 @@ train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=120, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert [path.name for path in (tmp_path / "parts" / "training").glob("*.safetensors")] == [
-        "state.safetensors"
-    ]
+    kept = {path.name for path in (tmp_path / "parts" / "training").glob("*.safetensors")}
+    assert kept == {"stages.safetensors", "state.safetensors"}
     train_run(brief, tmp_path / "parts")
     one, other = ((folder / "model.safetensors").read_bytes() for folder in (whole, tmp_path / "parts"))
     assert one == other

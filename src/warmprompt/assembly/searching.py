@@ -53,7 +53,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 """From and to, tried evenly in ratio; two digits are taken."""
 
-STEPS: Mapping[str, tuple[float, float, float]] = {"model.memory_kappa": (0.0, 8.0, 1.0)}
+STEPS: Mapping[str, tuple[float, float, float]] = {"experts.kappa": (0.0, 8.0, 1.0)}
 """From, to and step."""
 
 SEARCHED = (*CHOICES, *RANGES, *STEPS)

@@ -4,7 +4,7 @@
     model.safetensors           "params.*", "constants.*", "read.*" and "experts.NAME.*"; equal arrays are
                                 written once, and the header names their other names
     items.parquet               item (its id, type kept), title, attributes, in index order
-    training/state.safetensors  where training is: tensors, the rest as JSON in the header
+    training/                   what unfinished training has reached: stages that are done, the outer loop's state
 
 A folder without a manifest is no run, so one that was interrupted is never taken for a finished one.
 """
@@ -44,6 +44,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
 ITEMS = "items.parquet"
 STATE = Path("training", "state.safetensors")
+STAGES_FILE = Path("training", "stages.safetensors")
 
 _Record = TypeVar("_Record", Constants, ReadOut)
 
@@ -265,7 +266,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _no_run(folder: Path) -> UnknownNameError:
-    if (folder / STATE).is_file():
+    if any((folder / file).is_file() for file in (STATE, STAGES_FILE)):
         return UnknownNameError(
             field="run",
             value=folder,

@@ -33,7 +33,7 @@ from warmprompt.meta.scalars import write_scalars
 from warmprompt.meta.tasks import Material
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import Progress, TrainState, start_training, train
-from warmprompt.runs.format import Trained, header_of, pack, tensors_of, unpack, with_tensors
+from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensors_of, unpack, with_tensors
 from warmprompt.runs.models import open_backbone
 from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
 from warmprompt.settings import Settings
@@ -42,8 +42,6 @@ from warmprompt.training.mixture_weights import choose_weights, fit_experts
 from warmprompt.training.new_items import place_new_items
 from warmprompt.training.progress import ProgressCallback
 from warmprompt.training.start import build_start, drawing_of, plan_of
-
-STAGES_FILE = Path("training", "stages.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)

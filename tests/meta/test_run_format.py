@@ -18,17 +18,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from warmprompt.scoring.memory import RecallWeights, recall, remember
-from warmprompt.scoring.posterior import Believed
+from tests.experts.worlds import batch_of, context_of, small_world, support_of
 
 from warmprompt.data.genre_words import GenreWords
-from warmprompt.data.synthetic import planted_world
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, StorageError, UnknownNameError
+from warmprompt.experts import EXPERTS, Mixture
+from warmprompt.experts.registry import LEARNED
 from warmprompt.files import write_atomic
-from warmprompt.runs import format as checkpoint
 from warmprompt.runs.format import ITEMS, MANIFEST, MODEL, STATE, Trained, load_trained, save_trained
 from warmprompt.runs.training_state import load_state, save_state
-from warmprompt.types import Support
 
 IDENTITY = {"settings": {"train": {"seed": 0, "lr": 1e-3}, "evaluate": {"k": [0, 1]}}, "data": "d" * 64}
 
@@ -80,55 +78,21 @@ def test_a_run_comes_back_bit_for_bit(tmp_path, trained, ids, scale):
     assert {**back.manifest, **written.manifest} == back.manifest
 
 
-def test_memory_comes_back_with_its_words_or_without_any(tmp_path, trained):
-    world = planted_world(num_users=20, num_items=40, num_tastes=2, seed=0).dataset
-    texts = [f"thing {item % 3}" for item in range(40)]
-    supports = [Support(user="u", items_K=np.array([2], np.int32), ratings_K=np.array([5.0], np.float32))]
-    weights = RecallWeights(neighbours=2.0, together=1.0, words=3.0, posterior=1.5)
-    text_VX = np.ones((40, 1), np.float32)
-    rng = np.random.default_rng(0)
-    believed = Believed(
-        users_UD=rng.standard_normal((20, 3)).astype(np.float32),
-        items_VD=rng.standard_normal((40, 3)).astype(np.float32),
-        level_V=rng.standard_normal(40).astype(np.float32),
-        belief_share=0.4,
-        kappa=3.0,
-    )
-    for number, told in enumerate(({}, {"texts": texts}, {"texts": texts, "alike_share": 0.1, "kappa": 1.5})):
-        memory = replace(
-            remember(world, num_neighbours=4, **told), believed=believed if number == 1 else None
-        )
-        save_trained(tmp_path / str(number), replace(trained, memory=memory, recall=weights))
-        back = load_trained(tmp_path / str(number))
-        assert back.recall == weights
-        assert back.memory.alike_share == told.get("alike_share", 0.0)
-        assert back.memory.kappa == told.get("kappa", 0.0)
-        assert (back.memory.words is None) == (not told)
-        assert (back.memory.believed is None) == (number != 1)
-        expected, found = (recall(one, weights, supports, text_VX=text_VX) for one in (memory, back.memory))
-        assert found.any()
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_a_run_of_the_format_before_words_is_read(tmp_path, trained, monkeypatch):
-    world = planted_world(num_users=20, num_items=40, num_tastes=2, seed=0).dataset
-    memory = remember(world, num_neighbours=4)
-    whole = checkpoint._memory_tensors
-    later = ("memory.alike_share", "memory.kappa")
-    monkeypatch.setattr(
-        checkpoint,
-        "_memory_tensors",
-        lambda one: {name: value for name, value in whole(one).items() if name not in later},
-    )
-    save_trained(tmp_path / "run", replace(trained, memory=memory, recall=RecallWeights(neighbours=2.0)))
-    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text()) | {"format": 3}
-    for later in ("words", "posterior"):
-        manifest["recall"].pop(later)
-    (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
-    back = load_trained(tmp_path / "run")
-    assert back.recall == RecallWeights(neighbours=2.0)
-    assert (back.memory.words, back.memory.alike_share, back.memory.kappa) == (None, 0.0, 0.0)
-    np.testing.assert_array_equal(back.memory.neighbours(np.array([2])), memory.neighbours(np.array([2])))
+def test_experts_come_back_with_their_weights_and_share_what_is_equal(tmp_path, trained):
+    world = small_world()
+    context = context_of(world, similar_item_weight=0.1)
+    experts = {name: EXPERTS[name].fit(world, context) for name in EXPERTS if name not in LEARNED}
+    weights = {name: float(rank) for rank, name in enumerate(experts, start=1)}
+    mixture = Mixture(experts=experts, weights=weights, kappa=1.5)
+    save_trained(tmp_path, replace(trained, experts=mixture))
+    back = load_trained(tmp_path).experts
+    users = batch_of(support_of(1, 4), support_of(), support_of(2, 7, 9))
+    assert (back.weights, back.kappa) == (weights, 1.5)
+    assert mixture.score(users).any()
+    np.testing.assert_array_equal(back.score(users), mixture.score(users))
+    histories = [back.experts[name].histories.items for name in ("user_neighbours", "user_posterior")]
+    assert np.shares_memory(*histories)
+    assert (tmp_path / MODEL).stat().st_size < sum(one.nbytes for one in mixture.arrays().values()) + 20_000
 
 
 def test_the_dictionary_of_genres_comes_back_or_none(tmp_path, trained):
@@ -136,15 +100,6 @@ def test_the_dictionary_of_genres_comes_back_or_none(tmp_path, trained):
     for number, told in enumerate((genres, None)):
         save_trained(tmp_path / str(number), replace(trained, genres=told))
         assert load_trained(tmp_path / str(number)).genres == told
-
-
-def test_a_run_of_the_format_before_genres_is_read(tmp_path, trained, monkeypatch):
-    pack = checkpoint._pack
-    monkeypatch.setattr(checkpoint, "_pack", lambda tensors, told: pack(tensors, {"params": told["params"]}))
-    save_trained(tmp_path / "run", trained)
-    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text()) | {"format": 5}
-    (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
-    assert load_trained(tmp_path / "run").genres is None
 
 
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):
@@ -194,10 +149,11 @@ def test_a_folder_of_something_else_is_no_run(stored, manifest):
         load_trained(stored)
 
 
-def test_a_run_of_a_later_format_is_refused(stored):
-    manifest = json.loads((stored / MANIFEST).read_text()) | {"format": 99}
+@pytest.mark.parametrize("other", [3, 7, 99])
+def test_a_run_of_another_format_is_refused_in_one_line(stored, other):
+    manifest = json.loads((stored / MANIFEST).read_text()) | {"format": other}
     (stored / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(BadInputError, match="format"):
+    with pytest.raises(BadInputError, match=rf"format of run run: '{other}'.*train again"):
         load_trained(stored)
 
 
@@ -379,7 +335,7 @@ def test_a_file_of_another_program_is_no_state(tmp_path):
         load_state(Path(tmp_path / "x.safetensors"), identity=IDENTITY)
 
 
-@pytest.mark.parametrize("key", ["settings", "backbone", "recall"])
+@pytest.mark.parametrize("key", ["settings", "backbone", "experts"])
 def test_a_manifest_without_what_opening_a_run_reads_is_damaged(stored, key):
     manifest = json.loads((stored / MANIFEST).read_text())
     del manifest[key]
