@@ -55,9 +55,10 @@ def _choose(world, trained, *, use):
         seed=0,
         progress=print,
     )
-    return choose_weights(
+    mixture, _ = choose_weights(
         trained, experts, training, validation, kappa=0.0, no_text_T=no_text_T, seed=0, order="random"
     )
+    return mixture
 
 
 def test_a_run_keeps_its_experts_and_ranks_with_them(world, tmp_path):
@@ -193,7 +194,7 @@ def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
     experts = {"cooccurrence": Cooccurrence.fit(training, None)}
     found = []
     for half in (rest[::2], rest[1::2]):
-        mixture = choose_weights(
+        mixture, told = choose_weights(
             trained,
             experts,
             training,
@@ -202,6 +203,9 @@ def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
             no_text_T=no_text_T,
             seed=0,
             order="random",
+        )
+        assert told["num_users"] == np.count_nonzero(
+            np.diff(take_users(world, half).interactions.offsets) >= 2
         )
         found.append(mixture.weights.get("cooccurrence", 0.0))
     assert max(found) <= 4 * max(min(found), 5.0)

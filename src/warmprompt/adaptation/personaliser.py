@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 import torch
 
+from warmprompt.adaptation.describe import Description, describe
 from warmprompt.adaptation.engine import (
     Engine,
     adapt,
@@ -85,6 +86,10 @@ class Personaliser:
         """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
         vars(self).update(state)
         use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
+
+    def describe(self) -> Description:
+        """Return what scores are made of: experts, weights, sizes and costs; print it for a table."""
+        return describe(self.engine, in_a_line(self.engine.trained))
 
     @property
     def weight_unit(self) -> float | None:

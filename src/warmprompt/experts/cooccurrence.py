@@ -31,6 +31,7 @@ class Cooccurrence:
     """
 
     name: ClassVar[str] = "cooccurrence"
+    from_events: ClassVar[bool] = True
 
     cosines_VV: csr_matrix
 

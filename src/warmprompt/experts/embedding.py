@@ -25,6 +25,7 @@ class Embedding:
     """
 
     name: ClassVar[str] = "embedding"
+    from_events: ClassVar[bool] = True
 
     text_VX: Floats
 

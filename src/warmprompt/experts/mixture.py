@@ -1,6 +1,6 @@
 """A ranking's scores: the weighted sum of named experts.
 
-    score = sum over experts of weight * score of the expert * (K / (K + kappa) where it answers to events)
+    score = sum over experts of weight * score of the expert * (K / (K + kappa) where it comes from events)
 
 So a score falls apart by name, for explanations, ablations and the list that `describe` prints. B is users,
 V items, N new items.
@@ -16,7 +16,7 @@ import numpy as np
 
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts.protocol import Array, Expert, UserBatch
-from warmprompt.experts.registry import EXPERTS, LEARNED
+from warmprompt.experts.registry import EXPERTS
 from warmprompt.types import Floats, short_repr
 
 
@@ -152,7 +152,7 @@ class Mixture:
         for name, expert in self.experts.items():
             weight = self.weights[name]
             if weight and name not in drop:
-                yield name, np.float32(weight) * damped(name, expert.score(users), users, self.kappa)
+                yield name, np.float32(weight) * damped(expert, users, self.kappa)
 
     def _check(self, names: Collection[str]) -> None:
         for name in names:
@@ -161,11 +161,11 @@ class Mixture:
                 raise UnknownNameError(field="drop", value=name, remedy=f"The experts are {listed}.")
 
 
-def damped(name: str, scores_BV: Floats, users: UserBatch, kappa: float) -> Floats:
-    """Return an expert's scores times K / (K + kappa); those that training learned stay as they are."""
-    if not kappa or name in LEARNED:
+def damped(expert: Expert, users: UserBatch, kappa: float) -> Floats:
+    """Return an expert's scores, (B, V), times K / (K + kappa) where they come from K liked events."""
+    scores_BV = expert.score(users)
+    if not kappa or not expert.from_events:
         return scores_BV
     counts_B1 = np.array([[len(items_K)] for items_K in users.liked])
-    shares_B1: Floats = (counts_B1 / (counts_B1 + kappa)).astype(np.float32)
-    damped_BV: Floats = scores_BV * shares_B1
+    damped_BV: Floats = scores_BV * (counts_B1 / (counts_B1 + kappa)).astype(np.float32)
     return damped_BV

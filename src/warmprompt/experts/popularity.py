@@ -22,6 +22,7 @@ class Popularity:
     """
 
     name: ClassVar[str] = "popularity"
+    from_events: ClassVar[bool] = False
 
     scores_V: Floats
 

@@ -82,11 +82,16 @@ class FitContext:
 class Expert(Protocol):
     """Anything that can score the catalogue for a user.
 
-    Scores are 0 for every item where an expert knows nothing of a user. A row depends on its own user alone,
-    to the last bit.
+    A row of scores depends on its own user alone.
+
+    Attributes:
+        name: As settings, lists and files call it.
+        from_events: Whether it scores by the user's liked events: then users without any score 0, and the
+            mixture damps it where events are few.
     """
 
     name: ClassVar[str]
+    from_events: ClassVar[bool]
 
     @classmethod
     def fit(cls, training: Dataset, context: FitContext) -> Self | None:

@@ -39,6 +39,7 @@ class TfIdf:
     """
 
     name: ClassVar[str] = "tfidf"
+    from_events: ClassVar[bool] = True
 
     hashes_W: Ints
     idf_W: Floats

@@ -39,6 +39,7 @@ class UserNeighbours:
     """
 
     name: ClassVar[str] = "user_neighbours"
+    from_events: ClassVar[bool] = True
 
     histories: Histories
     num_neighbours: int

@@ -54,6 +54,7 @@ class UserPosterior:
     """
 
     name: ClassVar[str] = "user_posterior"
+    from_events: ClassVar[bool] = True
 
     histories: Histories
     users_UD: Floats

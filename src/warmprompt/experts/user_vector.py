@@ -26,6 +26,7 @@ class UserVector:
     """
 
     name: ClassVar[str] = "user_vector"
+    from_events: ClassVar[bool] = False
 
     items_VD: Tensor
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,8 +116,8 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     no_text_T: torch.Tensor,
     seed: int,
     order: Order,
-) -> Mixture:
-    """Return the experts with the weights that rank best: NDCG@10 over validation episodes.
+) -> tuple[Mixture, dict[str, Any]]:
+    """Return the experts with the weights that rank best, and how well they do: NDCG@10 on validation users.
 
     One weight is searched at a time, all of them twice, on a grid and beyond its end as long as doubling
     gains. A change is taken where it gains more than its standard error. Experts of weight 0 are dropped.
@@ -142,7 +143,19 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
         for name in experts:
             weights = _improved(scored, weights, name, episodes.candidates_V)
     dropped = [name for name, weight in weights.items() if not weight]
-    return Mixture(experts=experts, weights=weights, kappa=kappa).without(*dropped)
+    mixture = Mixture(experts=experts, weights=weights, kappa=kappa).without(*dropped)
+    if not scored:
+        return mixture, {}
+
+    def mean(**changes: float) -> float:
+        return float(_values(scored, {**weights, **changes}, episodes.candidates_V).mean())
+
+    return mixture, {
+        "num_users": max(map(len, episodes.supports.values())),
+        "ks": list(episodes.supports),
+        "ndcg": mean(),
+        "without": {name: mean(**{name: 0.0}) for name in mixture.experts},
+    }
 
 
 def _after_histories(trained: Trained, no_text_T: torch.Tensor, training: Dataset) -> Floats:
@@ -214,7 +227,7 @@ def _score(
         learned_BV = score_catalogue(trained.params, trained.constants, users_BD).cpu().numpy()
     return _Scored(
         learned_BV=learned_BV,
-        added={name: damped(name, expert.score(batch), batch, kappa) for name, expert in experts.items()},
+        added={name: damped(expert, batch, kappa) for name, expert in experts.items()},
         supports=supports,
         queries=queries,
     )

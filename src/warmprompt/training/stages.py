@@ -216,7 +216,7 @@ def _experts(job: Job, draft: Draft) -> Draft:
         seed=settings.train.seed,
         progress=job.progress,
     )
-    mixture = choose_weights(
+    mixture, validation = choose_weights(
         draft.trained,
         experts,
         job.training,
@@ -226,7 +226,8 @@ def _experts(job: Job, draft: Draft) -> Draft:
         seed=settings.train.seed,
         order=settings.train.order,
     )
-    return replace(draft, trained=replace(draft.trained, experts=mixture))
+    manifest = {**draft.trained.manifest, "validation": validation}
+    return replace(draft, trained=replace(draft.trained, experts=mixture, manifest=manifest))
 
 
 def _genre_prior(job: Job, draft: Draft) -> Draft:
@@ -286,7 +287,7 @@ def _save(job: Job, draft: Draft) -> None:
         **header_of(draft.trained),
         "identity": dict(job.identity),
         "seconds": draft.seconds,
-        "history": draft.trained.manifest["history"],
+        "manifest": dict(draft.trained.manifest),
         "texts": texts,
     }
     write_atomic(job.folder / STAGES_FILE, pack(tensors, header))
@@ -300,7 +301,7 @@ def _load(job: Job) -> Draft | None:
     check_identity(header["identity"], job.identity)
     trained = with_tensors(_blank(job).trained, tensors, header)
     return Draft(
-        trained=replace(trained, manifest={"history": header["history"]}),
+        trained=replace(trained, manifest=header["manifest"]),
         features=dict(zip(header["texts"], tensors["features"], strict=True)),
         seconds={name: tuple(spent) for name, spent in header["seconds"].items()},
     )
