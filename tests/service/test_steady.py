@@ -108,7 +108,7 @@ def test_a_new_item_is_ranked_and_rated_like_a_cold_one_of_the_run(tiny_model, p
 
 
 def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
-    from warmprompt.meta.model import Constants
+    from warmprompt.meta.model import CatalogueData
 
     rng = np.random.default_rng(0)
     texts_VX = rng.standard_normal((40, 3)).astype(np.float32)
@@ -117,7 +117,7 @@ def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
     log_V = np.log1p(counts_V).astype(np.float32)
     warm_V = np.ones(40, dtype=np.float32)
     warm_V[30:] = 0
-    constants = Constants(
+    constants = CatalogueData(
         item_text_VX=torch.from_numpy(texts_VX),
         log_popularity_V=torch.from_numpy(log_V),
         warm_V=torch.from_numpy(warm_V),

@@ -17,9 +17,11 @@ from warmprompt.backbone.readout import sentence_states, text_features
 from warmprompt.data.episodes import EventBatch, batch_supports
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.checkpoint import Trained
+from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import Params, catalogue_vectors, popularity_scores, with_text_part
+from warmprompt.meta.model import Catalogue, make_catalogue
 from warmprompt.meta.named_genres import widen
+from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import (
     Adapted,
     ReadTexts,
@@ -39,28 +41,36 @@ class Engine:
         trained: Learned parameters, items, manifest.
         backbone: The frozen model that the run was trained with.
         encoder: The frozen sentence encoder that reads user texts beside it, where the run has one.
-        adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves prompts at their learned start.
+        learner: Names what is to be explained, and how user vectors answer.
         no_text: The empty text as the model reads it, one row.
-        catalogue_VD: Item vectors.
-        popularity_V: The part of scores that is the same for everybody.
+        catalogue: What the learned parameters give all users alike.
         text_VX: Item texts, for what memory recalls.
     """
 
     trained: Trained
     backbone: Backbone
     encoder: Backbone | None
-    adapts_by: str
+    learner: Learner
     no_text: ReadTexts
-    catalogue_VD: Tensor
-    popularity_V: Tensor
+    catalogue: Catalogue
     text_VX: Floats
 
     __repr__ = short_repr
 
+    @property
+    def catalogue_VD(self) -> Tensor:
+        """Item vectors."""
+        return self.catalogue.vectors_VD
+
+    @property
+    def popularity_V(self) -> Tensor:
+        """The part of scores that is the same for everybody."""
+        return self.catalogue.popularity_V
+
 
 @torch.no_grad()
 def make_engine(
-    trained: Trained, backbone: Backbone, *, encoder: Backbone | None = None, adapts_by: str | None = None
+    trained: Trained, backbone: Backbone, *, encoder: Backbone | None = None, learner: Learner | None = None
 ) -> Engine:
     """Put a trained model and its backbone together.
 
@@ -68,7 +78,7 @@ def make_engine(
         trained: From `load_trained`, on the backbone's device.
         backbone: As the manifest names it.
         encoder: Likewise; None where it names none.
-        adapts_by: None adapts as the learner does.
+        learner: None adapts as the run's own learner does.
 
     Raises:
         MismatchError: Another backbone, another depth or another encoder than the run was trained with.
@@ -88,9 +98,9 @@ def make_engine(
                 value=here,
                 remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
             )
-    adapts_by = adapts_by or learner_of(trained.learner).adapts_by
+    learner = learner or learner_of(trained.learner)
     no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
-    if adapts_by == "target":
+    if learner.objective is LearnedTarget:
         # Most users say nothing of themselves: the first of them should not wait.
         no_text.metrics[0].get()
     if trained.memory is not None:
@@ -99,10 +109,9 @@ def make_engine(
         trained=trained,
         backbone=backbone,
         encoder=encoder,
-        adapts_by=adapts_by,
+        learner=learner,
         no_text=no_text,
-        catalogue_VD=catalogue_vectors(trained.params, trained.constants),
-        popularity_V=popularity_scores(trained.params, trained.constants),
+        catalogue=make_catalogue(trained.params, trained.constants),
         text_VX=trained.constants.item_text_VX.cpu().numpy(),
     )
 
@@ -119,24 +128,16 @@ def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
 def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
     """Adapt every user of a batch from the learned start."""
     return adapt_users(
-        engine.trained.params,
-        engine.trained.constants,
+        engine.catalogue,
+        engine.learner,
         engine.backbone,
         engine.trained.read,
         texts=texts,
         events=events,
-        adapts_by=engine.adapts_by,
     )
 
 
-def linear_params(engine: Engine) -> Params:
-    """Return the learned parameters with what `users_linearly` would work out for each chunk of users."""
-    return with_text_part(engine.trained.params, engine.trained.constants)
-
-
-def users_linearly(
-    engine: Engine, texts: Sequence[str], supports: Sequence[Support], *, params: Params | None = None
-) -> Tensor:
+def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Support]) -> Tensor:
     """Return user vectors, (B, D), as if the language model answered to prompts as it does near the start.
 
     See `meta.predict.adapt_linearly`. Where a sentence encoder reads user texts, the language model does
@@ -146,7 +147,6 @@ def users_linearly(
         engine: The model.
         texts: The users' texts.
         supports: The users' events.
-        params: From `linear_params`, which serves any number of chunks; None works it out.
     """
     trained = engine.trained
     if engine.encoder is None or not any(texts):
@@ -155,11 +155,10 @@ def users_linearly(
         states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
         features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
     return adapt_linearly(
-        linear_params(engine) if params is None else params,
-        trained.constants,
+        engine.catalogue,
+        engine.learner,
         features_BT=features_BT,
         events=batch_supports(supports),
-        adapts_by=engine.adapts_by,
     )
 
 

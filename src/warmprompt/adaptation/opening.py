@@ -11,11 +11,15 @@ from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.adaptation.titles import title_index
 
+# The words that hashes of models were made from before: states stored with them stay valid.
+_HASHED_AS = {"learned-target": "target", "closed-form": "ridge", "unadapted": "nothing"}
+
 
 def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time) -> Personaliser:
     """Return a personaliser over an engine whose run lies on the disk."""
     trained = engine.trained
-    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, engine.adapts_by)
+    adapts_by = _HASHED_AS.get(engine.learner.name, "gradient")
+    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, adapts_by)
     return Personaliser(
         engine=engine,
         model_hash=hashlib.sha256(repr(parts).encode()).hexdigest(),

@@ -37,8 +37,7 @@ from warmprompt.meta.initial import (
     read_prior,
 )
 from warmprompt.meta.learner import Learner
-from warmprompt.meta.model import Constants, Params
-from warmprompt.meta.target import initial_target
+from warmprompt.meta.model import CatalogueData, Params
 from warmprompt.meta.tasks import Drawing, Material
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import Plan, StagePlan
@@ -86,7 +85,7 @@ def build_start(
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
     backbone = open_backbone(settings, second_order=learner.needs_second_order)
     device = str(backbone.device)
-    items, constants = initial_items(
+    items, data = initial_items(
         training, _item_vectors(settings, training, watch), item_start_of(settings), seed=seed
     )
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
@@ -131,24 +130,23 @@ def build_start(
     features = dict(zip(texts, text_features(read, states_NX), strict=True))
     told = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
     if told:
-        prior |= read_prior({**items, **prior}, constants, training, told)
+        prior |= read_prior({**items, **prior}, data, training, told)
     params = {**items, **prior, **initial_prompt_params(read)}
-    if learner.adapts_by == "target":
-        params |= initial_target(
-            settings.model.num_factors,
-            max_support=settings.train.max_support,
-            kappa=float(items["support.log_kappa"].exp()),
-            seed=seed,
-        )
+    params |= learner.objective.initial_params(
+        settings.model.num_factors,
+        max_support=settings.train.max_support,
+        kappa=float(items["support.log_kappa"].exp()),
+        seed=seed,
+    )
     return Start(
         material=Material(
             training=training,
             validation=validation,
             texts=pool,
             validation_texts=validation_pool,
-            constants=_constants_on(constants, device),
+            data=_data_on(data, device),
             backbone=backbone,
-            read=read,
+            readout=read,
             features=features,
         ),
         params={name: value.to(device) for name, value in params.items()},
@@ -287,7 +285,5 @@ def item_start_of(settings: Settings) -> ItemStart:
     )
 
 
-def _constants_on(constants: Constants, device: str) -> Constants:
-    return replace(
-        constants, **{one.name: getattr(constants, one.name).to(device) for one in fields(constants)}
-    )
+def _data_on(data: CatalogueData, device: str) -> CatalogueData:
+    return replace(data, **{one.name: getattr(data, one.name).to(device) for one in fields(data)})

@@ -19,7 +19,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params
+from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params, make_catalogue
 from warmprompt.meta.named_genres import HEAD
 from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
@@ -64,7 +64,7 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         constants,
         training,
         features_T=no_text_T,
-        adapts_by=learner_of(trained.learner).adapts_by,
+        learner=learner_of(trained.learner),
         seed=seed,
         order=order,
     )
@@ -115,11 +115,10 @@ def place_by_other_texts(
 
 def _users(trained: Trained, supports: Sequence[Support], no_text_T: Tensor) -> Tensor:
     return adapt_linearly(
-        trained.params,
-        trained.constants,
+        make_catalogue(trained.params, trained.constants),
+        learner_of(trained.learner),
         features_BT=no_text_T.expand(len(supports), -1),
         events=batch_supports(supports),
-        adapts_by=learner_of(trained.learner).adapts_by,
     )
 
 

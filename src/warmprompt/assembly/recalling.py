@@ -19,7 +19,7 @@ from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.errors import BadInputError
 from warmprompt.meta.checkpoint import Trained
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import catalogue_vectors, popularity_scores, score_catalogue
+from warmprompt.meta.model import make_catalogue, score_catalogue
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.scoring.memory import KINDS, Memory, RecallWeights, recalled
 from warmprompt.scoring.posterior import MAX_CELLS, Believed
@@ -82,7 +82,7 @@ def believe(trained: Trained, training: Dataset, *, no_text_T: torch.Tensor) -> 
         no_text_T: Text features of the empty text.
     """
     events = training.interactions
-    adapts_by = learner_of(trained.learner).adapts_by
+    catalogue = make_catalogue(trained.params, trained.constants)
     parts = []
     for first in range(0, training.num_users, _BATCH):
         rows = [events.events_of(user) for user in range(first, min(first + _BATCH, training.num_users))]
@@ -98,18 +98,17 @@ def believe(trained: Trained, training: Dataset, *, no_text_T: torch.Tensor) -> 
             for own in rows
         ]
         users_BD = adapt_linearly(
-            trained.params,
-            trained.constants,
+            catalogue,
+            learner_of(trained.learner),
             features_BT=no_text_T.expand(len(histories), -1),
             events=batch_supports(histories),
-            adapts_by=adapts_by,
         )
         parts.append(users_BD.detach().cpu().numpy())
     with torch.no_grad():
         return Believed(
             users_UD=np.concatenate(parts),
-            items_VD=catalogue_vectors(trained.params, trained.constants).cpu().numpy(),
-            level_V=popularity_scores(trained.params, trained.constants).cpu().numpy(),
+            items_VD=catalogue.vectors_VD.cpu().numpy(),
+            level_V=catalogue.popularity_V.cpu().numpy(),
         )
 
 
@@ -191,17 +190,16 @@ def _score(
     no_text_T: torch.Tensor,
     kinds: set[str],
 ) -> _Scored:
-    params, constants = trained.params, trained.constants
+    catalogue = make_catalogue(trained.params, trained.constants)
     users_BD = adapt_linearly(
-        params,
-        constants,
+        catalogue,
+        learner_of(trained.learner),
         features_BT=no_text_T.expand(len(supports), -1),
         events=batch_supports(supports),
-        adapts_by=learner_of(trained.learner).adapts_by,
     )
     with torch.no_grad():
-        plain_BV = score_catalogue(params, constants, users_BD).cpu().numpy()
-    text_VX = constants.item_text_VX.cpu().numpy()
+        plain_BV = score_catalogue(catalogue, users_BD).cpu().numpy()
+    text_VX = trained.constants.item_text_VX.cpu().numpy()
     return _Scored(
         plain_BV=plain_BV,
         kinds={

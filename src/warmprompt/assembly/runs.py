@@ -13,6 +13,7 @@ from warmprompt.assembly.building import open_backbone, open_encoder
 from warmprompt.assembly.training import settings_of
 from warmprompt.backbone.threads import use_threads
 from warmprompt.meta.checkpoint import Trained, load_trained
+from warmprompt.meta.learner import Learner
 
 
 def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> Personaliser:
@@ -40,15 +41,15 @@ def open_trained(trained: Trained, *, clock: Callable[[], float] = time.time) ->
     return make_personaliser(open_engine(trained), clock=clock)
 
 
-def open_engine(trained: Trained, *, adapts_by: str | None = None) -> Engine:
+def open_engine(trained: Trained, *, learner: Learner | None = None) -> Engine:
     """Load the frozen models that a run was trained with, and put all together.
 
     Args:
         trained: From `load_trained`, on the device that its settings name.
-        adapts_by: None adapts as the learner does; see `Engine`.
+        learner: None adapts as the run's own learner does.
 
     Raises:
         MismatchError: A frozen model is not the one that the run was trained with.
     """
     settings = settings_of(trained)
-    return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), adapts_by=adapts_by)
+    return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), learner=learner)

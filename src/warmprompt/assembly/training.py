@@ -167,8 +167,8 @@ def _train_into(
         )
     trained = Trained(
         params=state.best,
-        constants=start.material.constants,
-        read=start.material.read,
+        constants=start.material.data,
+        read=start.material.readout,
         learner=learner.name,
         item_ids=training.item_ids,
         titles=tuple(training.items["title"].to_list()),

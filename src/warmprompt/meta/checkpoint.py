@@ -36,7 +36,7 @@ from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import LearnerState
-from warmprompt.meta.model import Constants
+from warmprompt.meta.model import CatalogueData
 from warmprompt.meta.trainer import TrainState
 from warmprompt.scoring.memory import NOTHING, Memory, RecallWeights
 from warmprompt.scoring.posterior import Believed
@@ -52,7 +52,7 @@ MODEL = "model.safetensors"
 ITEMS = "items.parquet"
 STATE = Path("training", "state.safetensors")
 
-_Record = TypeVar("_Record", Constants, ReadOut)
+_Record = TypeVar("_Record", CatalogueData, ReadOut)
 # What memory holds beside arrays and numbers, each under a prefix of its own.
 _PARTS = ("words", "believed")
 _COUNTERS = ("stage", "epoch", "batch", "since_best", "train_loss")
@@ -79,7 +79,7 @@ class Trained:
     """
 
     params: dict[str, Tensor]
-    constants: Constants
+    constants: CatalogueData
     read: ReadOut
     learner: str
     item_ids: tuple[ItemId, ...]
@@ -161,7 +161,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
         items, genres = pl.read_parquet(io.BytesIO(content[ITEMS])), header.get("genres")
         trained = Trained(
             params={name: tensors[f"params.{name}"] for name in header["params"]},
-            constants=_record(Constants, "constants", tensors),
+            constants=_record(CatalogueData, "constants", tensors),
             read=_record(ReadOut, "read", tensors),
             learner=str(manifest["learner"]),
             item_ids=tuple(items["item"].to_list()),
@@ -250,7 +250,7 @@ def load_state(path: Path, *, identity: Mapping[str, Any], device: str = "cpu") 
         raise _damaged(path, f"header: {error}") from error
 
 
-def _fields_of(prefix: str, record: Constants | ReadOut) -> dict[str, Tensor]:
+def _fields_of(prefix: str, record: CatalogueData | ReadOut) -> dict[str, Tensor]:
     return {f"{prefix}.{field.name}": getattr(record, field.name) for field in dataclasses.fields(record)}
 
 

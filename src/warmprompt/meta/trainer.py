@@ -185,9 +185,7 @@ def _run_epoch(  # noqa: PLR0913 - as `train`
         begun_s = time.perf_counter()
         users = batches[index]
         rate = plan.of(stage).rate * _share(state.epoch * len(batches) + index, total)
-        task = training_task(
-            material, drawing, users, stage=stage, epoch=state.epoch, adapts_by=learner.adapts_by
-        )
+        task = training_task(material, drawing, users, stage=stage, epoch=state.epoch, learner=learner)
         try:
             moved, report = learner.step(
                 state.learner, task, rate=rate, clip_norm=plan.clip_norm, weight_decay=plan.weight_decay
@@ -229,7 +227,7 @@ def _validate(
         material,
         drawing,
         stage=stage,
-        adapts_by=learner.adapts_by,
+        learner=learner,
         max_users=plan.max_validation_users,
     )
     if not math.isfinite(loss):

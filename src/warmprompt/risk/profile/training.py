@@ -19,15 +19,13 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.errors import BadInputError
 from warmprompt.meta.initial import initial_prompt_params
-from warmprompt.meta.inner import adapt
-from warmprompt.meta.learners import learner_of
-from warmprompt.meta.task import start_of
 from warmprompt.risk.profile.episodes import Episodes
 from warmprompt.risk.profile.material import (
     Material,
     make_material,
     material_of,
     prompt_task,
+    query_of,
     query_places,
     tangent_task,
 )
@@ -35,7 +33,7 @@ from warmprompt.risk.profile.model import Params, fit_scaling, initial_params, r
 from warmprompt.risk.profile.payments import Doubles, Side
 from warmprompt.risk.profile.population import best_weight, crossed_offsets, fit_population
 from warmprompt.risk.profile.reading import fit_reading, read_book, read_sentences
-from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
+from warmprompt.risk.profile.tasks import risk_learner
 from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
 from warmprompt.risk.profile.words import PAYMENT_SENTENCES, describe_entities
 from warmprompt.rng import derive
@@ -177,14 +175,14 @@ def _score(model: ProfileModel, material: Material, *, adapts: bool, tangent: bo
         place_BQ, mask_BQ = query_places(material.episodes, rows_B)
         if not mask_BQ.any():
             continue
-        task: RiskPromptTask | RiskTangentTask
-        task = tangent_task(material, rows_B) if tangent else prompt_task(model, material, rows_B)
-        params = model.params
-        moved = start_of(task, params).detach()
-        if adapts and material.episodes.history.mask_RK[rows_B].any():
-            moved = adapt(moved, _support_of(task, params), rates=task.rates(params))
+        made = tangent_task(material, rows_B) if tangent else prompt_task(model, material, rows_B)
+        task = made.at(model.params)
         with torch.no_grad():
-            logits_BQ = risk_logits(params, model.scaling, task.query, task.users(params, moved))
+            has_events = material.episodes.history.mask_RK[rows_B].any()
+            moved = task.adapted() if adapts and has_events else task.start
+            logits_BQ = risk_logits(
+                model.params, model.scaling, query_of(material, rows_B), task.users(moved)
+            )
         out[place_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
     return out
 
@@ -198,7 +196,7 @@ def _tangent_stage(
     seed: int,
     watch: Callable[[StageReport], None],
 ) -> dict[str, Tensor]:
-    learner = learner_of(settings.tangent_learner)
+    learner = risk_learner(settings.tangent_learner)
     state = learner.init(params)
     before = best = _tangent_loss(params, judge)
     kept, steps = params, 0
@@ -229,7 +227,7 @@ def _prompt_stage(
     watch: Callable[[StageReport], None],
 ) -> ProfileModel:
     settings = model.settings
-    learner = learner_of(settings.prompt_learner)
+    learner = risk_learner(settings.prompt_learner)
     state = learner.init(model.params)
     steps = settings.prompt_steps
     if steps == 0:
@@ -261,10 +259,11 @@ def _tangent_loss(params: Params, material: Material) -> float:
     out = np.empty(len(material.query_offset_R))
     for start in range(0, len(material.episodes), 512):
         rows_B = np.arange(start, min(start + 512, len(material.episodes)))
-        task = tangent_task(material, rows_B)
-        moved = adapt(start_of(task, params), _support_of(task, params), rates=task.rates(params))
+        task = tangent_task(material, rows_B).at(params)
         with torch.no_grad():
-            logits_BQ = risk_logits(params, material.scaling, task.query, task.users(params, moved))
+            logits_BQ = risk_logits(
+                params, material.scaling, query_of(material, rows_B), task.users(task.adapted())
+            )
         place_BQ, mask_BQ = query_places(material.episodes, rows_B)
         out[place_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
     return _log_loss(out, material)
@@ -272,7 +271,3 @@ def _tangent_loss(params: Params, material: Material) -> float:
 
 def _log_loss(logits_R: Doubles, material: Material) -> float:
     return float(np.mean(np.logaddexp(0.0, logits_R) - logits_R * material.episodes.fraud_R))
-
-
-def _support_of(task: RiskPromptTask | RiskTangentTask, params: Params) -> Callable[[Tensor], Tensor]:
-    return lambda prompts: task.support_loss(params, prompts)

@@ -23,7 +23,7 @@ from warmprompt.adaptation.titles import title_index
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import MismatchError
-from warmprompt.meta.model import Constants, catalogue_vectors, popularity_scores
+from warmprompt.meta.model import CatalogueData, make_catalogue
 from warmprompt.scoring.memory import with_words
 from warmprompt.types import Floats, ItemId
 
@@ -114,7 +114,7 @@ def in_view(personaliser: Personaliser, engine: Engine) -> Personaliser:
     )
 
 
-def predicted_popularity(constants: Constants, texts_NX: Floats) -> Floats:
+def predicted_popularity(constants: CatalogueData, texts_NX: Floats) -> Floats:
     """Return log(1 + events) that texts promise, (N,), by the ridge regression that training used."""
     warm_V = constants.warm_V.cpu().numpy() > 0
     inputs = constants.item_text_VX.cpu().numpy()[warm_V].astype(np.float64)
@@ -157,15 +157,14 @@ class ItemReader:
 def _engine(
     engine: Engine,
     params: dict[str, Tensor],
-    constants: Constants,
+    constants: CatalogueData,
     ids: tuple[ItemId, ...],
     titles: tuple[str, ...],
 ) -> Engine:
     return replace(
         engine,
         trained=replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles),
-        catalogue_VD=catalogue_vectors(params, constants),
-        popularity_V=popularity_scores(params, constants),
+        catalogue=make_catalogue(params, constants),
         text_VX=constants.item_text_VX.cpu().numpy(),
     )
 
