@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learned_target import learned_target
@@ -14,6 +15,7 @@ from warmprompt.meta.learners import LEARNERS, UNADAPTED
 from warmprompt.meta.model import Events, make_catalogue
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import adapt_linearly
+from warmprompt.meta.small_batches import is_small
 from warmprompt.meta.target import initial_target, target_displacement
 from warmprompt.risk.profile.tasks import risk_learner
 
@@ -121,8 +123,6 @@ def test_the_meta_gradient_is_the_slope_of_the_query_loss_at_rate_one(worlds):
 
 def test_linear_adaptation_is_the_tangent_task(worlds):
     params, task = _params(worlds, branches=0.5), worlds.tangent_task(0)
-    from warmprompt.data.episodes import EventBatch
-
     support, catalogue = task.objective.support, make_catalogue(params, task.data)
     events = EventBatch(
         items_BK=support.items_BK.numpy(),
@@ -134,6 +134,26 @@ def test_linear_adaptation_is_the_tangent_task(worlds):
         assert np.isfinite(found.detach().numpy()).all()
         moved = (found - task.at(params).start).abs().sum(1) > 1e-12
         assert moved.tolist() == ([False] * 3 if learner is UNADAPTED else [True, True, False])
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_small_batches_land_where_large_ones_do(worlds, num_steps):
+    params = _params(worlds, branches=0.5) | {"inner.log_rates": torch.full((num_steps,), -0.3)}
+    catalogue = make_catalogue(params, worlds.random_data(0))
+    nan = math.nan
+    events = EventBatch(
+        items_BK=np.array([[0, 1, 2, 3, 6], [4, 0, 0, 0, 0], [0, 0, 0, 0, 0]]),
+        ratings_BK=np.array([[1.0, 2.6, 5.0, nan, 4.0], [1.5, *[nan] * 4], [nan] * 5], dtype=np.float32),
+        mask_BK=np.array([[True] * 5, [True, *[False] * 4], [False] * 5]),
+        strengths_BK=np.array([[1.0, 0.5, 2.0, 1.0, 1.0], [1.0] * 5, [1.0] * 5], dtype=np.float32),
+    )
+    features_BT = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    assert is_small(catalogue, events)
+    few = adapt_linearly(catalogue, learned_target, features_BT=features_BT, events=events)
+    many = EventBatch(**{name: np.tile(value, (9, 1)) for name, value in vars(events).items()})
+    assert not is_small(catalogue, many)
+    all_of_them = adapt_linearly(catalogue, learned_target, features_BT=features_BT.repeat(9, 1), events=many)
+    torch.testing.assert_close(few.repeat(9, 1), all_of_them, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["learned-target", "closed-form"])

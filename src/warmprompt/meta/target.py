@@ -25,7 +25,7 @@ from warmprompt.meta.model import Catalogue, Events, Params, evidence_weights
 from warmprompt.rng import derive_seed
 
 NUM_HEADS = 4
-_BRANCH = 0.3
+BRANCH = 0.3
 _INIT_SCALE = 0.02
 _GAIN = 1.6
 
@@ -70,9 +70,9 @@ def target_displacement(catalogue: Catalogue, events: Events) -> Tensor:
     heat_BRK = (params["target.seeds"] + asked_BRD) @ normed_BKD.transpose(1, 2) / math.sqrt(width)
     share_BRK = heat_BRK.masked_fill(~events.mask_BK[:, None], -1e9).softmax(2)
     read_BRD = share_BRK @ normed_BKD
-    moved_BD = moved_BD + _BRANCH * torch.einsum("brd,rde->be", read_BRD, params["target.value"])
+    moved_BD = moved_BD + BRANCH * torch.einsum("brd,rde->be", read_BRD, params["target.value"])
     hidden_BX = F.layer_norm(moved_BD, (width,)) @ params["target.inner"] + params["target.bias"]
-    moved_BD = moved_BD + _BRANCH * (F.gelu(hidden_BX) @ params["target.outer"])
+    moved_BD = moved_BD + BRANCH * (F.gelu(hidden_BX) @ params["target.outer"])
     return moved_BD * (count_B > 0)[:, None]
 
 
