@@ -74,8 +74,7 @@ def initial_items(
     text_VX = np.zeros((training.num_items, 1), dtype=np.float32) if item_text_VX is None else item_text_VX
     log_counts_V = np.log1p(counts_V).astype(np.float32)
     text_map_XD, _ = ridge(text_VX[warm_V], vectors_VD[warm_V], center=False)
-    popular_X1, mean_1 = ridge(text_VX[warm_V], log_counts_V[warm_V, None], center=True)
-    predicted_V = np.clip((text_VX @ popular_X1)[:, 0] + mean_1[0], 0.0, log_counts_V.max())
+    predicted_V = predicted_popularity(text_VX[warm_V], log_counts_V[warm_V], text_VX)
     levels_R, rating_range = _rating_levels(training)
     params = {
         "items.learned": torch.from_numpy((vectors_VD - text_VX @ text_map_XD) * warm_V[:, None]).float(),
@@ -97,6 +96,19 @@ def initial_items(
         rating_range=torch.tensor(rating_range),
     )
     return params, data
+
+
+def predicted_popularity(known_IX: Floats, log_counts_I: Floats, texts_NX: Floats) -> Floats:
+    """Return log(1 + events) that texts promise, (N,), by ridge regression over items with events.
+
+    Args:
+        known_IX: Texts of items with events.
+        log_counts_I: Their log(1 + events).
+        texts_NX: Texts of the items to predict.
+    """
+    weights_X1, mean_1 = ridge(known_IX, log_counts_I[:, None], center=True)
+    predicted: Floats = np.clip((texts_NX @ weights_X1)[:, 0] + mean_1[0], 0.0, log_counts_I.max())
+    return predicted
 
 
 def initial_prior(
