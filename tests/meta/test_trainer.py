@@ -13,6 +13,7 @@ import torch
 from warmprompt.backbone.hashing import hash_weights
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import NotFiniteError
+from warmprompt.meta import trainer
 from warmprompt.meta.checkpoint import load_state
 from warmprompt.meta.learner import Outer
 from warmprompt.meta.learners import LEARNERS, UNADAPTED
@@ -22,17 +23,22 @@ from warmprompt.meta.tasks import (
     VALIDATION_KS,
     Drawing,
     epoch_batches,
+    stages_of,
     training_task,
     validation_loss,
     validation_tasks,
 )
-from warmprompt.meta.trainer import Plan, StagePlan, start_training, train
+from warmprompt.meta.trainer import Plan, StagePlan, start_training
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Support
 
 DRAWING = Drawing(seed=0, max_support=8, batch_size=32)
 NUM_QUERY = 5
+
+
+def train(learner, state, material, drawing, plan, **callbacks):
+    return trainer.train(state, stages_of(learner, material, drawing, plan), plan, **callbacks)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -52,6 +52,7 @@ from warmprompt.meta.checkpoint import (
 )
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.scalars import write_scalars
+from warmprompt.meta.tasks import stages_of
 from warmprompt.meta.trainer import Progress, TrainState, start_training, train
 from warmprompt.scoring.memory import NOTHING, remember
 from warmprompt.settings import Settings, from_mapping, to_mapping
@@ -155,13 +156,12 @@ def _train_into(
         save_state(folder / STATE, now, identity=identity)
         write_atomic(folder / _ELAPSED, json.dumps(spent()).encode())
 
+    plan = plan_of(settings)
     with writing_to(folder / "tensorboard"), write_scalars(folder / "tensorboard") as write:
         state = train(
-            learner,
             state,
-            start.material,
-            drawing_of(settings),
-            plan_of(settings),
+            stages_of(learner, start.material, drawing_of(settings), plan),
+            plan,
             save=save,
             watch=_both(write, watch),
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,10 +23,8 @@ from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import CatalogueData, Params, make_catalogue, to_events
 from warmprompt.meta.task import Task, TaskAt, detached, dropout_mask
 from warmprompt.meta.texts import TextPool, draw_text
+from warmprompt.meta.trainer import STAGES, Plan, Stage, StageName
 from warmprompt.rng import derive, derive_seed
-
-Stage = Literal["tangent", "prompt"]
-STAGES: tuple[Stage, ...] = ("tangent", "prompt")
 
 VALIDATION_KS = (0, 1, 3, 5, 10, 20)
 
@@ -78,7 +75,33 @@ class Drawing:
     batch_size: int = 32
 
 
-def epoch_batches(material: Material, drawing: Drawing, *, stage: Stage, epoch: int) -> list[list[int]]:
+def stages_of(learner: Learner, material: Material, drawing: Drawing, plan: Plan) -> tuple[Stage, ...]:
+    """Return the stages of training for recommendation."""
+    ids = material.training.user_ids
+
+    def stage(name: StageName) -> Stage:
+        return Stage(
+            name=name,
+            learner=learner,
+            batches=lambda epoch: epoch_batches(material, drawing, stage=name, epoch=epoch),
+            task=lambda users, epoch: training_task(
+                material, drawing, users, stage=name, epoch=epoch, learner=learner
+            ),
+            validation_loss=lambda params: validation_loss(
+                params,
+                material,
+                drawing,
+                stage=name,
+                learner=learner,
+                max_users=plan.of(name).max_validation_users,
+            ),
+            describe=lambda users: f"users {', '.join(str(ids[user]) for user in users[:8])}",
+        )
+
+    return tuple(map(stage, STAGES))
+
+
+def epoch_batches(material: Material, drawing: Drawing, *, stage: StageName, epoch: int) -> list[list[int]]:
     """Return the users of each batch of an epoch: all with two events or more, once, in random order."""
     lengths = np.diff(material.training.interactions.offsets)
     users = np.flatnonzero(lengths >= 2)
@@ -94,7 +117,7 @@ def training_task(
     drawing: Drawing,
     users: Sequence[int],
     *,
-    stage: Stage,
+    stage: StageName,
     epoch: int,
     learner: Learner,
 ) -> Task:
@@ -128,7 +151,7 @@ def training_task(
 
 
 def validation_tasks(
-    material: Material, drawing: Drawing, *, stage: Stage, max_users: int, learner: Learner
+    material: Material, drawing: Drawing, *, stage: StageName, max_users: int, learner: Learner
 ) -> Iterator[tuple[int, Task]]:
     """Yield (K, task) over fixed episodes of validation users, for each K of `VALIDATION_KS`."""
     dataset = material.validation
@@ -156,7 +179,13 @@ def validation_tasks(
 
 
 def validation_loss(
-    params: Params, material: Material, drawing: Drawing, *, stage: Stage, learner: Learner, max_users: int
+    params: Params,
+    material: Material,
+    drawing: Drawing,
+    *,
+    stage: StageName,
+    learner: Learner,
+    max_users: int,
 ) -> float:
     """Return the query loss of validation users, nats per event, averaged over users and then over K."""
     catalogue = make_catalogue(detached(params), material.data)
@@ -175,7 +204,7 @@ def _task(  # noqa: PLR0913 - what makes a task, by keyword
     episodes: Sequence[Episode],
     texts: Sequence[str],
     *,
-    stage: Stage,
+    stage: StageName,
     learner: Learner,
     keep_BD: Tensor | None,
 ) -> Task:
