@@ -39,8 +39,8 @@ class Adapter(Protocol):
     def users(self, model: Any, moved: Tensor) -> Tensor:
         """Return the user vectors, (B, D), where the start has moved to `moved`, (B, ...)."""
 
-    def distance(self, gap_BD: Tensor) -> Tensor:
-        """Return half the squared length of gaps, (B,), such that steps of rate 1 about close them."""
+    def distance(self) -> Callable[[Tensor], Tensor]:
+        """Return a map from gaps, (B, D), to half their squared length: rate 1 about closes them."""
 
 
 AdapterKind = Callable[[Adapter, Events], Adapter]
@@ -68,9 +68,9 @@ class LinearAdapter:
         head_TD = model.params["prior.text_head"]
         return moved + self.features_BT @ (head_TD if self.learns_head else head_TD.detach())
 
-    def distance(self, gap_BD: Tensor) -> Tensor:
+    def distance(self) -> Callable[[Tensor], Tensor]:
         """Return half the squared length itself."""
-        return 0.5 * gap_BD.square().sum(1)
+        return lambda gap_BD: 0.5 * gap_BD.square().sum(1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,12 +106,14 @@ class PromptAdapter:
         moved_BD = displacement(self.readout, hidden_BH, self.reference_BH)
         return prior_users(model.params, self.features_BT) + moved_BD
 
-    def distance(self, gap_BD: Tensor) -> Tensor:
+    def distance(self) -> Callable[[Tensor], Tensor]:
         """Return half the squared length in the inverse response behind each text."""
-        if self.apply_inverse is not None:
-            return (gap_BD * self.apply_inverse(gap_BD.detach())).sum(1)  # twice the value, the same gradient
+        apply = self.apply_inverse
+        if apply is not None:
+            # Twice the value, the same gradient.
+            return lambda gap_BD: (gap_BD * apply(gap_BD.detach())).sum(1)
         inverse_BDD = torch.stack([one.get() for one in self.responses])
-        return 0.5 * torch.einsum("bd,bde,be->b", gap_BD, inverse_BDD, gap_BD)
+        return lambda gap_BD: 0.5 * torch.einsum("bd,bde,be->b", gap_BD, inverse_BDD, gap_BD)
 
 
 class AroundAnother(Adapter, Protocol):
@@ -137,9 +139,9 @@ class AroundAnother(Adapter, Protocol):
         """Return what the other adapter gives."""
         return self.around.users(model, moved)
 
-    def distance(self, gap_BD: Tensor) -> Tensor:
+    def distance(self) -> Callable[[Tensor], Tensor]:
         """As the other adapter's."""
-        return self.around.distance(gap_BD)
+        return self.around.distance()
 
 
 @dataclass(frozen=True, eq=False)

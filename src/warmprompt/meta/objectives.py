@@ -84,11 +84,11 @@ class LearnedTarget:
     ) -> Callable[[Tensor], Tensor]:
         """Return half the squared distance to the target, 0 for users without events."""
         events = self.query if on_query else self.support
-        has_events_B = events.mask_BK.any(1)
+        has_events_B, distance = events.mask_BK.any(1), adapter.distance()
         with torch.no_grad():
             prior_BD = prior_users(model.params, adapter.features_BT)
             target_BD = prior_BD + target_displacement(model, events)
-        return lambda moved: adapter.distance(adapter.users(model, moved) - target_BD) * has_events_B
+        return lambda moved: distance(adapter.users(model, moved) - target_BD) * has_events_B
 
     def query_loss(self, model: Catalogue, users_BD: Tensor) -> Tensor:
         """Return the negative log-likelihood of the query events, nats.
