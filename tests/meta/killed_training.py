@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from warmprompt.meta.learners import LEARNERS
-from warmprompt.meta.tasks import Drawing
+from warmprompt.meta.tasks import Drawing, stages_of
 from warmprompt.meta.trainer import Plan, StagePlan, start_training, train
 from warmprompt.runs.training_state import load_state, save_state
 
@@ -39,10 +39,8 @@ def run(path, tell):
         save_state(path, now, identity={"world": 0})
 
     train(
-        learner,
         state,
-        ready.material,
-        Drawing(seed=0, max_support=8, batch_size=16),
+        stages_of(learner, ready.material, Drawing(seed=0, max_support=8, batch_size=16), PLAN),
         PLAN,
         save=save,
         watch=lambda _: tell(b"t"),

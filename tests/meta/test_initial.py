@@ -18,8 +18,8 @@ def test_the_prior_starts_at_the_ridge_regression_of_users_on_their_texts():
         for user, texts in enumerate(world.material.texts.texts)
         for text in texts
     ]
-    found = read_prior(world.params, world.material.constants, training, told)
-    vectors = support_vectors(world.params, world.material.constants).numpy()
+    found = read_prior(world.params, world.material.data, training, told)
+    vectors = support_vectors(world.params, world.material.data).numpy()
     counts = np.bincount(training.interactions.items, minlength=training.num_items)
     mean = counts @ vectors / counts.sum()
     users = np.array(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from warmprompt.errors import NotFiniteError
 from warmprompt.meta.inner import adapt
-from warmprompt.meta.task import start_of
 
 NUMBERS = st.floats(-3, 3)
 
@@ -51,16 +50,16 @@ def test_the_slope_of_the_end_in_the_last_rate_is_minus_the_gradient_there(throu
 def test_the_end_is_a_constant_unless_asked_otherwise(worlds):
     task, params = worlds.tangent_task(0), worlds.random_params(0)
     leaves = {name: value.requires_grad_() for name, value in params.items()}
-    landed = adapt(start_of(task, leaves), lambda z: task.support_loss(leaves, z), rates=task.rates(leaves))
+    landed = task.at(leaves).adapted()
     assert not landed.requires_grad
 
 
 @pytest.mark.parametrize("through", ["nothing", "rates", "everything"])
 def test_where_prompts_land_does_not_depend_on_what_is_differentiated(worlds, through):
     task, params = worlds.tangent_task(1), worlds.random_params(1)
-    start = start_of(task, params)
+    free = task.at(params)
     ends = [
-        adapt(start, lambda z: task.support_loss(params, z), rates=task.rates(params), through=which)
+        adapt(free.start, free.inner_loss(), rates=free.rates, through=which)
         for which in ("nothing", through)
     ]
     assert torch.equal(ends[0], ends[1].detach())
@@ -69,9 +68,10 @@ def test_where_prompts_land_does_not_depend_on_what_is_differentiated(worlds, th
 @pytest.mark.parametrize("through", ["nothing", "rates", "everything"])
 def test_the_start_is_never_written(worlds, through):
     task, params = worlds.tangent_task(2), worlds.random_params(2)
-    start = start_of(task, params).clone()
+    free = task.at(params)
+    start = free.start.clone()
     before = start.clone()
-    adapt(start, lambda z: task.support_loss(params, z), rates=task.rates(params), through=through)
+    adapt(start, free.inner_loss(), rates=free.rates, through=through)
     assert torch.equal(start, before)
     assert not start.requires_grad
 
@@ -95,15 +95,15 @@ def test_a_batch_of_users_lands_where_each_user_alone_does(worlds):
     task, params = worlds.tangent_task(3), worlds.random_params(3)
 
     def landed(one):
-        return adapt(start_of(one, params), lambda z: one.support_loss(params, z), rates=one.rates(params))
+        return one.at(params).adapted()
 
     together = landed(task)
-    for row in range(task.num_users):
+    features_BT, losses = task.adapter.features_BT, task.objective
+    for row in range(len(features_BT)):
         alone = replace(
             task,
-            support=_rows(task.support, row),
-            query=_rows(task.query, row),
-            features_BT=task.features_BT[row : row + 1],
+            adapter=replace(task.adapter, features_BT=features_BT[row : row + 1]),
+            objective=replace(losses, support=_rows(losses.support, row), query=_rows(losses.query, row)),
         )
         # Equal up to the order of sums within one matrix product.
         torch.testing.assert_close(together[row : row + 1], landed(alone), rtol=1e-12, atol=1e-12)
@@ -111,8 +111,7 @@ def test_a_batch_of_users_lands_where_each_user_alone_does(worlds):
 
 def test_a_user_without_events_stays_at_the_start(worlds):
     task, params = worlds.tangent_task(4), worlds.random_params(4)
-    start = start_of(task, params)
-    landed = adapt(start, lambda z: task.support_loss(params, z), rates=task.rates(params))
+    start, landed = task.at(params).start, task.at(params).adapted()
     assert torch.equal(landed[2], start[2])
     assert not torch.equal(landed[0], start[0])
 

@@ -1,5 +1,6 @@
 """Meta-gradients against closed forms, finite differences and other libraries; outer steps against AdamW."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -7,11 +8,45 @@ import torch
 from torch import Tensor
 
 from warmprompt.errors import NotFiniteError, UnknownNameError
+from warmprompt.meta.adapters import RidgeAdapter
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import RELATIVE_RATE, Learner, Outer
 from warmprompt.meta.learners import LEARNERS, learner_of
+from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.target import initial_target
-from warmprompt.meta.task import start_of
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A task at some parameters, made of functions of what moves."""
+
+    params: dict
+    bind: Callable
+
+    start_name = "start"
+
+    @property
+    def start(self):
+        start = self.params["start"]
+        return start.expand(self.bind.num_users, *start.shape)
+
+    @property
+    def rates(self):
+        return self.params["inner.log_rates"].exp()[:, None] * self.params["prompt.log_rates"].exp()
+
+    def inner_loss(self, *, on_query=False):
+        if on_query:
+            return lambda prompts: self.bind.query_loss(self.params, prompts)
+        return self.bind.support_loss(self.params)
+
+    def query_loss(self, prompts):
+        return self.bind.query_loss(self.params, prompts)
+
+    def adapted(self):
+        return adapt(self.start, self.inner_loss(), rates=self.rates)
+
+    def detached(self):
+        return Bound({name: value.detach() for name, value in self.params.items()}, self.bind)
 
 
 @dataclass(frozen=True)
@@ -20,36 +55,37 @@ class Quadratic:
 
     a_B1: Tensor
     b_B1: Tensor
-    start_name = "start"
     num_users = 2
 
-    def rates(self, params):
-        return params["inner.log_rates"].exp()[:, None] * params["prompt.log_rates"].exp()
+    def at(self, params):
+        return Bound(params, self)
 
-    def support_loss(self, params, prompts):
-        return ((prompts + params["offset"] - self.a_B1) ** 2 / 2).sum(1)
+    def support_loss(self, params):
+        return lambda prompts: ((prompts + params["offset"] - self.a_B1) ** 2 / 2).sum(1)
 
     def query_loss(self, params, prompts):
         return ((prompts + params["offset"] - self.b_B1) ** 2 / 2).sum(1)
 
-    query_step_loss = query_loss
 
-    def closed_form_loss(self, params):
-        # Ridge around the start: minimises (p + offset - a)^2 + l (p - start)^2.
-        weight = params["ridge"].exp()
-        solved = (self.a_B1 - params["offset"] + weight * params["start"]) / (1 + weight)
-        return self.query_loss(params, solved)
+class Aimed(Quadratic):
+    """Steps lead to a learned target."""
 
-    def _target(self, params):
-        return params["aim"] * self.a_B1
-
-    def target_loss(self, params):
-        target_B1 = self._target(params).detach()
+    def support_loss(self, params):
+        target_B1 = (params["aim"] * self.a_B1).detach()
         return lambda prompts: ((prompts - target_B1) ** 2 / 2).sum(1)
 
-    def target_query_loss(self, params, prompts):
-        target_B1 = self._target(params)
-        return self.query_loss(params, prompts + target_B1 - target_B1.detach())
+    def query_loss(self, params, prompts):
+        target_B1 = params["aim"] * self.a_B1
+        return super().query_loss(params, prompts + target_B1 - target_B1.detach())
+
+
+class Solved(Quadratic):
+    """Ridge around the start: minimises (p + offset - a)^2 + l (p - start)^2."""
+
+    def query_loss(self, params, prompts):
+        weight = params["ridge"].exp()
+        solved = (self.a_B1 - params["offset"] + weight * prompts) / (1 + weight)
+        return super().query_loss(params, solved)
 
 
 P, OFFSET, RATE, AIM = 0.7, -0.4, 0.3, 1.2
@@ -69,7 +105,12 @@ def _float64():
 
 
 @pytest.fixture
-def quadratic():
+def name():
+    return "maml"
+
+
+@pytest.fixture
+def quadratic(name):
     log_rate = torch.tensor([RATE], dtype=torch.float64).log()
     params = {
         "start": torch.tensor([P], dtype=torch.float64),
@@ -79,7 +120,9 @@ def quadratic():
         "ridge": torch.tensor(0.0, dtype=torch.float64),
         "aim": torch.tensor(AIM, dtype=torch.float64),
     }
-    return {name: value.requires_grad_() for name, value in params.items()}, Quadratic(_column(A), _column(B))
+    kind = {LearnedTarget: Aimed}.get(LEARNERS[name].objective, Quadratic)
+    kind = Solved if LEARNERS[name].adapter is RidgeAdapter else kind
+    return {key: value.requires_grad_() for key, value in params.items()}, kind(_column(A), _column(B))
 
 
 def _mean(values):
@@ -139,8 +182,8 @@ def test_several_steps_of_maml_scale_the_slope_by_each(quadratic):
 
 def _adapted_loss(params, task):
     """The plain outer objective: adapt, then ask the query. No derivative of the loop is used."""
-    landed = adapt(start_of(task, params), lambda z: task.support_loss(params, z), rates=task.rates(params))
-    return task.query_loss(params, landed).mean().item()
+    free = task.at(params)
+    return free.query_loss(free.adapted()).mean().item()
 
 
 def _difference(objective, params, name, direction, step=1e-5):
@@ -151,21 +194,20 @@ def _difference(objective, params, name, direction, step=1e-5):
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("learner", ["maml", "closed-form"])
 def test_exact_meta_gradients_are_the_slopes_of_the_outer_objective(worlds, learner, seed):
-    task, params = worlds.tangent_task(seed), worlds.random_params(seed)
+    kind = LEARNERS[learner].adapter
+    task, params = worlds.tangent_task(seed, adapter=kind), worlds.random_params(seed)
     leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
     gradients = LEARNERS[learner].gradient(leaves, task).gradients
     if learner == "maml":
-        objective = lambda at: _adapted_loss(at, task)  # noqa: E731
         unread = {"ridge.log_spread", "ridge.log_prior", "ridge.log_target"}
     else:
-        objective = lambda at: task.closed_form_loss(at).mean().item()  # noqa: E731
         unread = {"inner.log_rates", "support.log_kappa"}
     # The text head is a regression that no outer step moves.
     assert set(gradients) == set(params) - unread - {"prior.text_head"}
     generator = torch.Generator().manual_seed(seed)
     for name, gradient in gradients.items():
         direction = torch.randn(params[name].shape, generator=generator, dtype=torch.float64)
-        slope = _difference(objective, params, name, direction)
+        slope = _difference(lambda at: _adapted_loss(at, task), params, name, direction)
         # Central differences of step 1e-5 in float64 are good to about 1e-9 here.
         assert (gradient * direction).sum().item() == pytest.approx(slope, abs=1e-7), name
 
@@ -195,22 +237,18 @@ def _network_task(seed):
 
     @dataclass(frozen=True)
     class Network:
-        start_name = "start"
         num_users = 3
 
-        def rates(self, params):
-            return params["inner.log_rates"].exp()[:, None] * params["prompt.log_rates"].exp()
+        def at(self, params):
+            return Bound(params, self)
 
-        def support_loss(self, params, prompts):
-            return torch.stack([loss(prompts[i], inputs[0, i], targets[0, i]) for i in range(3)])
+        def support_loss(self, params):
+            return lambda prompts: torch.stack(
+                [loss(prompts[i], inputs[0, i], targets[0, i]) for i in range(3)]
+            )
 
         def query_loss(self, params, prompts):
             return torch.stack([loss(prompts[i], inputs[1, i], targets[1, i]) for i in range(3)])
-
-        query_step_loss = query_loss
-
-        def closed_form_loss(self, params):
-            raise AssertionError("this task has no closed form")
 
     params = {
         "start": torch.randn(13, generator=generator).double(),
@@ -317,12 +355,12 @@ def test_a_step_leaves_the_state_it_starts_from_and_parameters_without_a_gradien
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_meta_gradient_is_a_pure_function(worlds, name):
-    task, params = worlds.tangent_task(0), worlds.random_params(0)
+    learner, params = LEARNERS[name], worlds.random_params(0)
+    task = worlds.tangent_task(0, objective=learner.objective, adapter=learner.adapter)
     if name == "learned-target":
         target = initial_target(3, max_support=4, kappa=10.0, seed=0)
         params |= {key: value.double() for key, value in target.items()}
     before = {key: value.clone() for key, value in params.items()}
-    learner = LEARNERS[name]
     results = [learner.step(learner.init(params), task, rate=0.1, clip_norm=1.0) for _ in range(2)]
     assert all(torch.equal(params[key], value) for key, value in before.items())
     assert results[0][1] == results[1][1]

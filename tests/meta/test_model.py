@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.model import (
-    Constants,
-    catalogue_vectors,
+    CatalogueData,
     evidence_weights,
     level_weights,
-    popularity_scores,
+    make_catalogue,
     query_loss,
     ridge_users,
     score_catalogue,
     support_loss,
-    support_vectors,
 )
 
 NAN = float("nan")
@@ -40,7 +38,7 @@ def _float64():
 def case(request, worlds):
     seed = request.param
     users_BD = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))
-    return worlds.random_params(seed), worlds.random_constants(seed, cold=(COLD,)), users_BD
+    return worlds.random_params(seed), worlds.random_data(seed, cold=(COLD,)), users_BD
 
 
 def _numpy(tensors):
@@ -69,12 +67,11 @@ def _popularity(params, constants):
 
 def test_scores_are_dot_products_plus_popularity(case):
     params, constants, users_BD = case
+    catalogue = make_catalogue(params, constants)
     vectors, popular = _vectors(params, constants, support=False), _popularity(params, constants)
     expected = [[z @ v + b for v, b in zip(vectors, popular, strict=True)] for z in users_BD.numpy()]
-    np.testing.assert_allclose(score_catalogue(params, constants, users_BD), expected, rtol=1e-12)
-    np.testing.assert_allclose(
-        support_vectors(params, constants), _vectors(params, constants, support=True), rtol=1e-12
-    )
+    np.testing.assert_allclose(score_catalogue(catalogue, users_BD), expected, rtol=1e-12)
+    np.testing.assert_allclose(catalogue.support_VD, _vectors(params, constants, support=True), rtol=1e-12)
 
 
 def _weight(params, constants, rating):
@@ -86,6 +83,7 @@ def _weight(params, constants, rating):
 
 def test_support_loss_is_the_sum_over_events_written_out(case, worlds):
     params, constants, users_BD = case
+    catalogue = make_catalogue(params, constants)
     vectors, popular = _vectors(params, constants, support=True), _popularity(params, constants)
     warm = constants.warm_V.numpy() == 1
     kappa = math.exp(params["support.log_kappa"])
@@ -101,21 +99,23 @@ def test_support_loss_is_the_sum_over_events_written_out(case, worlds):
                 odds = scores[item] - math.log(np.exp(scores[warm]).mean())
                 total -= -weight * math.log(1 - 1 / (1 + math.exp(-odds)))
         expected.append(total / (len(row) + kappa))
-    found = support_loss(params, constants, worlds.events_of(ROWS), users_BD)
+    found = support_loss(catalogue, worlds.events_of(ROWS), users_BD)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
     assert found[2] == 0
 
 
 def test_support_loss_has_the_gradient_that_differences_show(case, worlds):
     params, constants, users_BD = case
+    catalogue = make_catalogue(params, constants)
     events = worlds.events_of(ROWS)
     assert torch.autograd.gradcheck(
-        lambda z: support_loss(params, constants, events, z), users_BD.clone().requires_grad_()
+        lambda z: support_loss(catalogue, events, z), users_BD.clone().requires_grad_()
     )
 
 
 def test_query_loss_is_the_softmax_over_what_is_ranked_written_out(case, worlds):
     params, constants, users_BD = case
+    catalogue = make_catalogue(params, constants)
     # Item 1 of user 0 is in the support already, the cold item cannot be ranked; user 2 has only that.
     query = [[(4, 1.0), (1, NAN), (COLD, 0.5), (6, 0.0)], [(0, NAN)], [(COLD, 1.0)]]
     support = [[(item, rating) for item, rating in row if item != COLD] for row in ROWS]
@@ -128,20 +128,21 @@ def test_query_loss_is_the_softmax_over_what_is_ranked_written_out(case, worlds)
         level = math.log(sum(math.exp(scores[item]) for item in ranked))
         losses = [level - scores[item] for item, _ in asked if item in ranked]
         expected.append(sum(losses) / len(losses) if losses else 0.0)
-    found = query_loss(params, constants, worlds.events_of(support), worlds.events_of(query), users_BD)
+    found = query_loss(catalogue, worlds.events_of(support), worlds.events_of(query), users_BD)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
     assert found[2] == 0
 
 
 def test_padding_changes_nothing(case, worlds):
     params, constants, users_BD = case
+    catalogue = make_catalogue(params, constants)
     narrow, wide = worlds.events_of(ROWS), worlds.events_of(ROWS, width=9)
     for one, other in (
-        (support_loss(params, constants, narrow, users_BD), support_loss(params, constants, wide, users_BD)),
-        (ridge_users(params, constants, narrow, users_BD), ridge_users(params, constants, wide, users_BD)),
+        (support_loss(catalogue, narrow, users_BD), support_loss(catalogue, wide, users_BD)),
+        (ridge_users(catalogue, narrow, users_BD), ridge_users(catalogue, wide, users_BD)),
         (
-            query_loss(params, constants, narrow, narrow, users_BD),
-            query_loss(params, constants, wide, wide, users_BD),
+            query_loss(catalogue, narrow, narrow, users_BD),
+            query_loss(catalogue, wide, wide, users_BD),
         ),
     ):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -163,7 +164,8 @@ def _ridge_rows(params, constants, row, prior):
 
 def test_ridge_is_the_weighted_least_squares_solution_of_numpy(case, worlds):
     params, constants, prior_BD = case
-    found = ridge_users(params, constants, worlds.events_of(ROWS), prior_BD)
+    catalogue = make_catalogue(params, constants)
+    found = ridge_users(catalogue, worlds.events_of(ROWS), prior_BD)
     for z, row, prior in zip(found.numpy(), ROWS, prior_BD.numpy(), strict=True):
         inputs, targets, sizes = _ridge_rows(params, constants, row, prior)
         root = np.sqrt(sizes)
@@ -174,7 +176,8 @@ def test_ridge_is_the_weighted_least_squares_solution_of_numpy(case, worlds):
 def test_ridge_is_scikit_learns(case, worlds):
     linear = pytest.importorskip("sklearn.linear_model", reason="the cross-check needs scikit-learn")
     params, constants, prior_BD = case
-    found = ridge_users(params, constants, worlds.events_of(ROWS), prior_BD)
+    catalogue = make_catalogue(params, constants)
+    found = ridge_users(catalogue, worlds.events_of(ROWS), prior_BD)
     strength = math.exp(params["ridge.log_prior"])
     for z, row, prior in zip(found.numpy(), ROWS, prior_BD.numpy(), strict=True):
         inputs, targets, sizes = (part[:-3] for part in _ridge_rows(params, constants, row, prior))
@@ -186,7 +189,7 @@ def test_ridge_is_scikit_learns(case, worlds):
 
 @given(sizes=st.lists(st.floats(-6, 6), min_size=5, max_size=5))
 def test_the_lowest_quarter_of_ratings_pushes_and_the_rest_pulls_whatever_is_learned(worlds, sizes):
-    constants = worlds.random_constants(0)
+    constants = worlds.random_data(0)
     params = {"ratings.size": torch.tensor(sizes)}
     weights = level_weights(params, constants).tolist()
     assert [weight < 0 for weight in weights] == [True, False, False, False, False]
@@ -194,27 +197,29 @@ def test_the_lowest_quarter_of_ratings_pushes_and_the_rest_pulls_whatever_is_lea
 
 
 def test_equal_sizes_make_weights_rise_with_the_rating(worlds):
-    constants = worlds.random_constants(0)
+    constants = worlds.random_data(0)
     weights = level_weights({"ratings.size": torch.full((5,), -2.0)}, constants)
     assert (weights.diff() >= 0).all()
 
 
 @given(ratings=st.lists(st.floats(0, 1) | st.just(NAN), min_size=1, max_size=8))
 def test_weights_between_levels_are_linear(worlds, ratings):
-    constants, params = worlds.random_constants(0), worlds.random_params(0)
+    constants, params = worlds.random_data(0), worlds.random_params(0)
+    catalogue = make_catalogue(params, constants)
     events = worlds.events_of([[(0, rating) for rating in ratings]])
-    found = evidence_weights(params, constants, events)[0].tolist()
+    found = evidence_weights(catalogue, events)[0].tolist()
     assert found == pytest.approx([_weight(params, constants, rating) for rating in ratings], abs=1e-9)
 
 
 def test_the_strength_of_an_event_multiplies_its_weight(worlds):
-    constants, params = worlds.random_constants(0), worlds.random_params(0)
+    constants, params = worlds.random_data(0), worlds.random_params(0)
+    catalogue = make_catalogue(params, constants)
     events = worlds.events_of([[(0, 0.0), (1, 0.7), (2, NAN)], [(3, 1.0)]])
-    plain_BK = evidence_weights(params, constants, events)
+    plain_BK = evidence_weights(catalogue, events)
     ones_BK = torch.ones_like(events.ratings_BK)
-    assert torch.equal(evidence_weights(params, constants, replace(events, strengths_BK=ones_BK)), plain_BK)
+    assert torch.equal(evidence_weights(catalogue, replace(events, strengths_BK=ones_BK)), plain_BK)
     strengths_BK = torch.tensor([[3.0, 0.5, 2.0], [4.0, 1.0, 1.0]], dtype=plain_BK.dtype)
-    found_BK = evidence_weights(params, constants, replace(events, strengths_BK=strengths_BK))
+    found_BK = evidence_weights(catalogue, replace(events, strengths_BK=strengths_BK))
     assert torch.equal(found_BK, plain_BK * strengths_BK)
     assert torch.equal(found_BK.sign(), plain_BK.sign())  # a strength never turns a pull into a push
 
@@ -234,8 +239,9 @@ def three_groups():
         "ridge.log_spread": torch.tensor(0.0),
         "ridge.log_prior": torch.tensor(0.0),
         "ridge.log_target": torch.tensor(0.0),
+        "prior.start": torch.zeros(6),
     }
-    constants = Constants(
+    constants = CatalogueData(
         item_text_VX=torch.zeros(12, 1),
         log_popularity_V=torch.zeros(12),
         warm_V=torch.ones(12),
@@ -247,13 +253,13 @@ def three_groups():
 
 def _moved_scores(params, constants, events, *, by):
     """Return the change of all scores relative to their mean, (V,)."""
-    start = torch.zeros(1, 6)
+    start, catalogue = torch.zeros(1, 6), make_catalogue(params, constants)
     if by == "ridge":
-        users = ridge_users(params, constants, events, start)
+        users = ridge_users(catalogue, events, start)
     else:
         rates = torch.full((2, 1), 0.8)
-        users = adapt(start, lambda z: support_loss(params, constants, events, z), rates=rates)
-    scores = (users @ catalogue_vectors(params, constants).T + popularity_scores(params, constants))[0]
+        users = adapt(start, lambda z: support_loss(catalogue, events, z), rates=rates)
+    scores = score_catalogue(catalogue, users)[0]
     return scores - scores.mean()
 
 

@@ -24,7 +24,7 @@ def case():
     rng = torch.Generator().manual_seed(0)
     features = {text: 0.1 * torch.randn(NUM_TEXT, generator=rng) for text in said}
     params = {**world.params, HEAD: torch.randn(NUM_TEXT, 8, generator=rng)}
-    return training, params, world.material.constants, texts, features, np.array(own)
+    return training, params, world.material.data, texts, features, np.array(own)
 
 
 def _leads(case, **other):

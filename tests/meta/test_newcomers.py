@@ -11,11 +11,13 @@ from tests.meta.worlds import ready_world
 from warmprompt.data.dataset import keep_events, take_users
 from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.initial import ItemStart, initial_items, initial_prior
+from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.model import (
     NEW_LEVEL,
     NEW_MAP,
     NEW_POPULARITY,
     catalogue_vectors,
+    make_catalogue,
     popularity_scores,
     score_catalogue,
 )
@@ -41,7 +43,7 @@ def case():
         constants,
         training,
         features_T=torch.zeros(2),
-        adapts_by="gradient",
+        learner=LEARNERS["reptile"],
         seed=0,
         num_episodes=1200,
     )
@@ -51,7 +53,8 @@ def case():
 def _loss(params, constants, told):
     """Return the mean negative log-likelihood of query items among those with events, by texts alone."""
     nobody = replace(constants, warm_V=torch.zeros_like(constants.warm_V))
-    scores = score_catalogue(params, nobody, told.users_ND)
+    vectors_VD, popularity_V = catalogue_vectors(params, nobody), popularity_scores(params, nobody)
+    scores = told.users_ND @ vectors_VD.T + popularity_V
     log_p = torch.log_softmax(scores.masked_fill(constants.warm_V == 0, -torch.inf), dim=1)
     return float(-log_p.gather(1, told.query.items_BK)[told.query.mask_BK].mean())
 
@@ -78,7 +81,13 @@ def test_a_small_data_set_is_not_drawn_from_again_and_again(case):
     lengths = np.diff(whole.interactions.offsets)
     few = take_users(whole, np.flatnonzero((lengths >= 22) & (lengths < 40))[:10])
     told = draw_told(
-        params, constants, few, features_T=torch.zeros(2), adapts_by="gradient", seed=0, num_episodes=24_000
+        params,
+        constants,
+        few,
+        features_T=torch.zeros(2),
+        learner=LEARNERS["reptile"],
+        seed=0,
+        num_episodes=24_000,
     )
     assert few.num_users > 0
     assert len(told.users_ND) == 5 * 16 * few.num_users
@@ -104,9 +113,14 @@ def test_unseen_items_rank_higher_for_those_who_went_on_to_choose_them(case):
         for user in range(whole.num_users)
     ]
     users = adapt_linearly(
-        params, constants, features_BT=torch.zeros(len(supports), 2), events=batch_supports(supports)
+        make_catalogue(params, constants),
+        LEARNERS["reptile"],
+        features_BT=torch.zeros(len(supports), 2),
+        events=batch_supports(supports),
     )
-    scores = score_catalogue({**params, **_passes(case, 10)}, constants, users).numpy()[:, ::5]
+    scores = score_catalogue(make_catalogue({**params, **_passes(case, 10)}, constants), users).numpy()[
+        :, ::5
+    ]
     chosen = np.zeros((whole.num_users, 60), dtype=bool)
     chosen[owners[unseen], events.items[unseen]] = True
     above = scores - scores.mean(1, keepdims=True)

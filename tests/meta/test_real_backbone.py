@@ -9,10 +9,12 @@ from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.readout import ReadOut, text_features
 from warmprompt.data.episodes import EventBatch
-from warmprompt.meta.inner import adapt
-from warmprompt.meta.learners import LEARNERS
+from warmprompt.meta.adapters import PromptAdapter
+from warmprompt.meta.learners import LEARNERS, UNADAPTED
+from warmprompt.meta.model import make_catalogue
+from warmprompt.meta.objectives import CatalogueLikelihood
 from warmprompt.meta.predict import adapt_users, read_user_texts
-from warmprompt.meta.task import PromptTask, start_of
+from warmprompt.meta.task import Task
 
 NUM_FACTORS, NUM_TEXT = 8, 2
 # About how far the hidden state moves, along a random direction, per length that the prompt travels; small
@@ -46,8 +48,8 @@ def _setting(worlds, name, **settings):
         "prompt.log_rates": torch.zeros_like(read.reference_PH),
         "support.log_kappa": torch.tensor(0.0),
     }
-    constants = worlds.random_constants(0)
-    constants = type(constants)(**{key: value.float() for key, value in vars(constants).items()})
+    data = worlds.random_data(0)
+    data = type(data)(**{key: value.float() for key, value in vars(data).items()})
     prefix = read_texts(backbone, TEXTS)
     with torch.no_grad():
         reference_BH = read_out(backbone, prefix, read.reference_PH.expand(len(TEXTS), -1, -1))
@@ -56,24 +58,27 @@ def _setting(worlds, name, **settings):
         made = worlds.events_of(rows)
         return type(made)(items_BK=made.items_BK, ratings_BK=made.ratings_BK.float(), mask_BK=made.mask_BK)
 
-    task = PromptTask(
-        constants=constants,
-        support=events([[(0, 1.0), (1, 0.0), (2, 0.75)], [(3, 1.0)]]),
-        query=events([[(4, 1.0), (6, 1.0)], [(0, 1.0)]]),
+    adapter = PromptAdapter(
         features_BT=text_features(read, reference_BH),
         backbone=backbone,
-        read=read,
+        readout=read,
         prefix=prefix,
         reference_BH=reference_BH,
     )
+    objective = CatalogueLikelihood(
+        support=events([[(0, 1.0), (1, 0.0), (2, 0.75)], [(3, 1.0)]]),
+        query=events([[(4, 1.0), (6, 1.0)], [(0, 1.0)]]),
+    )
+    task = Task(adapter=adapter, objective=objective, data=data)
     return task, params
 
 
 def _adapted_loss(params, task):
     """The outer objective without any derivative of the inner loop."""
-    landed = adapt(start_of(task, params), lambda at: task.support_loss(params, at), rates=task.rates(params))
+    free = task.at(params)
+    landed = free.adapted()
     with torch.no_grad():
-        return task.query_loss(params, landed).mean().double().item()
+        return free.query_loss(landed).mean().double().item()
 
 
 def _check_second_order(task, params):
@@ -111,16 +116,16 @@ def test_maml_through_smollm2_has_the_slope_of_the_outer_objective(worlds, smoll
 @pytest.mark.parametrize("learner", ["fomaml", "maml"])
 def test_training_leaves_every_weight_of_smollm2(worlds, smollm2, learner):
     task, params = _setting(worlds, smollm2, num_layers=6)
-    before = hash_weights(task.backbone.model)
+    before = hash_weights(task.adapter.backbone.model)
     state = LEARNERS[learner].init(params)
     for _ in range(2):
         state, _ = LEARNERS[learner].step(state, task, rate=0.1, clip_norm=1.0)
     assert not torch.equal(state.params["prompt.start"], params["prompt.start"])
-    assert hash_weights(task.backbone.model) == before
-    assert all(parameter.grad is None for parameter in task.backbone.model.parameters())
+    assert hash_weights(task.adapter.backbone.model) == before
+    assert all(parameter.grad is None for parameter in task.adapter.backbone.model.parameters())
 
 
-def _adapt(task, params, num_events, *, adapts_by="gradient"):
+def _adapt(task, params, num_events, *, learner=LEARNERS["reptile"]):
     """Count the passes of reading texts and of adapting to so many events."""
     items_BK = torch.zeros(len(TEXTS), num_events).long().numpy()
     events = EventBatch(
@@ -128,17 +133,16 @@ def _adapt(task, params, num_events, *, adapts_by="gradient"):
         ratings_BK=torch.full((len(TEXTS), num_events), 5.0).numpy(),
         mask_BK=torch.ones(len(TEXTS), num_events).bool().numpy(),
     )
-    with count_forwards(task.backbone) as reading:
-        texts = read_user_texts(task.backbone, task.read, TEXTS)
-    with count_forwards(task.backbone) as adapting:
+    with count_forwards(task.adapter.backbone) as reading:
+        texts = read_user_texts(task.adapter.backbone, task.adapter.readout, TEXTS)
+    with count_forwards(task.adapter.backbone) as adapting:
         adapted = adapt_users(
-            params,
-            task.constants,
-            task.backbone,
-            task.read,
+            make_catalogue(params, task.data),
+            learner,
+            task.adapter.backbone,
+            task.adapter.readout,
             texts=texts,
             events=events,
-            adapts_by=adapts_by,
         )
     return reading, adapting, adapted
 
@@ -154,25 +158,33 @@ def test_adapting_costs_one_pass_per_step_and_one_to_read_the_result(worlds, num
     assert adapting == [len(TEXTS)] * (steps + 1)
 
 
-@pytest.mark.parametrize("adapts_by", ["ridge", "nothing"])
-def test_without_gradient_steps_one_pass_is_enough(worlds, adapts_by):
+@pytest.mark.parametrize("learner", [LEARNERS["closed-form"], UNADAPTED])
+def test_without_gradient_steps_one_pass_is_enough(worlds, learner):
     task, params = _setting(worlds, "tiny")
-    _, adapting, adapted = _adapt(task, params, 5, adapts_by=adapts_by)
+    _, adapting, adapted = _adapt(task, params, 5, learner=learner)
     assert adapting == [len(TEXTS)]
     assert torch.equal(adapted.offsets_BPH, params["prompt.start"].expand(len(TEXTS), -1, -1))
 
 
 def test_prediction_lands_where_the_inner_loop_of_training_lands(worlds):
     task, params = _setting(worlds, "tiny")
-    landed = adapt(start_of(task, params), lambda at: task.support_loss(params, at), rates=task.rates(params))
-    ratings_BK = 1 + 4 * task.support.ratings_BK  # back on the scale from 1 to 5
+    free, support = task.at(params), task.objective.support
+    landed = free.adapted()
+    ratings_BK = 1 + 4 * support.ratings_BK  # back on the scale from 1 to 5
     events = EventBatch(
-        items_BK=task.support.items_BK.numpy(),
+        items_BK=support.items_BK.numpy(),
         ratings_BK=ratings_BK.numpy(),
-        mask_BK=task.support.mask_BK.numpy(),
+        mask_BK=support.mask_BK.numpy(),
     )
-    texts = read_user_texts(task.backbone, task.read, TEXTS)
-    adapted = adapt_users(params, task.constants, task.backbone, task.read, texts=texts, events=events)
+    texts = read_user_texts(task.adapter.backbone, task.adapter.readout, TEXTS)
+    adapted = adapt_users(
+        free.model,
+        LEARNERS["reptile"],
+        task.adapter.backbone,
+        task.adapter.readout,
+        texts=texts,
+        events=events,
+    )
     torch.testing.assert_close(adapted.offsets_BPH, landed, rtol=1e-5, atol=1e-6)
     with torch.no_grad():
-        torch.testing.assert_close(adapted.users_BD, task.users(params, landed), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(adapted.users_BD, free.users(landed), rtol=1e-5, atol=1e-5)

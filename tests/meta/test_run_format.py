@@ -36,7 +36,7 @@ def trained(worlds):
     params = {name: value.float() for name, value in worlds.random_params(0).items()}
     return Trained(
         params=params,
-        constants=worlds.random_constants(0),
+        constants=worlds.random_data(0),
         read=worlds.some_read_out(),
         learner="fomaml",
         item_ids=(3, 1, 4, 15, 9, 26, 5),

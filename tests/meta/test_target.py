@@ -1,18 +1,23 @@
 """The learned target: it begins as a gradient step, sees sets, knows no user without events, and trains."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learned_target import learned_target
-from warmprompt.meta.model import Events
+from warmprompt.meta.learners import LEARNERS, UNADAPTED
+from warmprompt.meta.model import Events, make_catalogue
+from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import adapt_linearly
+from warmprompt.meta.small_batches import is_small
 from warmprompt.meta.target import initial_target, target_displacement
-from warmprompt.meta.task import inner_loss, start_of
+from warmprompt.risk.profile.tasks import risk_learner
 
 KAPPA = 4.0
 
@@ -42,73 +47,67 @@ def _params(worlds, *, branches=0.0, max_support=3):
 def test_before_training_it_is_one_gradient_step_on_the_support_loss(worlds):
     params = _params(worlds)
     task = worlds.tangent_task(0)
-    start = start_of(task, params)
     # The hand-written loss divides by (n + kappa), pushes by another formula: pulls alone are compared.
     pulls_only = Events(
-        items_BK=task.support.items_BK,
-        ratings_BK=torch.full_like(task.support.ratings_BK, math.nan),
-        mask_BK=task.support.mask_BK,
+        items_BK=task.objective.support.items_BK,
+        ratings_BK=torch.full_like(task.objective.support.ratings_BK, math.nan),
+        mask_BK=task.objective.support.mask_BK,
     )
-    task = type(task)(
-        constants=task.constants, support=pulls_only, query=task.query, features_BT=task.features_BT
-    )
-    stepped = adapt(start, lambda users: task.support_loss(params, users), rates=torch.tensor([[1.6]]))
-    found = target_displacement(params, task.constants, task.support)
-    torch.testing.assert_close(found, stepped - start, rtol=1e-6, atol=1e-9)
+    free = replace(task, objective=replace(task.objective, support=pulls_only)).at(params)
+    stepped = adapt(free.start, free.inner_loss(), rates=torch.tensor([[1.6]]))
+    found = target_displacement(free.model, pulls_only)
+    torch.testing.assert_close(found, stepped - free.start, rtol=1e-6, atol=1e-9)
 
 
 def test_the_order_of_events_padding_and_company_change_nothing(worlds):
     params = _params(worlds, branches=0.5)
-    constants = worlds.random_constants(0)
+    catalogue = make_catalogue(params, worlds.random_data(0))
     rows = [[(0, 1.0), (1, 0.25), (2, 0.6)], [(3, 0.5)]]
-    together = target_displacement(params, constants, worlds.events_of(rows))
-    alone = target_displacement(params, constants, worlds.events_of([rows[0][::-1]], width=6))
+    together = target_displacement(catalogue, worlds.events_of(rows))
+    alone = target_displacement(catalogue, worlds.events_of([rows[0][::-1]], width=6))
     torch.testing.assert_close(alone[0], together[0])
     assert not torch.allclose(together[0], together[1])
 
 
 def test_users_without_events_do_not_move(worlds):
-    moved = target_displacement(
-        _params(worlds, branches=0.5), worlds.random_constants(0), worlds.events_of([[], [(0, 1.0)]])
-    )
+    catalogue = make_catalogue(_params(worlds, branches=0.5), worlds.random_data(0))
+    moved = target_displacement(catalogue, worlds.events_of([[], [(0, 1.0)]]))
     assert moved[0].abs().max() == 0
     assert moved[1].abs().max() > 0
 
 
 def test_a_low_rating_pushes_where_a_high_one_pulls(worlds):
-    params, constants = _params(worlds), worlds.random_constants(0)
-    low, high = target_displacement(params, constants, worlds.events_of([[(0, 0.0)], [(0, 1.0)]]))
+    catalogue = make_catalogue(_params(worlds), worlds.random_data(0))
+    low, high = target_displacement(catalogue, worlds.events_of([[(0, 0.0)], [(0, 1.0)]]))
     assert torch.dot(low, high) < 0
 
 
 def test_beyond_the_events_of_training_the_way_grows_on_as_n_over_n_plus_kappa(worlds):
-    params, constants = _params(worlds, max_support=2), worlds.random_constants(0)
+    catalogue = make_catalogue(_params(worlds, max_support=2), worlds.random_data(0))
     # The same event over and over: the mean pull stays, so the way itself is compared.
-    four, two = target_displacement(
-        params, constants, worlds.events_of([[(0, 1.0)] * 4, [(0, 1.0)] * 2])
-    ).norm(dim=1)
+    four, two = target_displacement(catalogue, worlds.events_of([[(0, 1.0)] * 4, [(0, 1.0)] * 2])).norm(dim=1)
     assert (four / two).item() == pytest.approx((4 / (4 + KAPPA)) / (2 / (2 + KAPPA)), rel=1e-6)
 
 
 def test_steps_of_rate_one_land_on_the_target_where_the_response_is_linear(worlds):
-    params, task = _params(worlds, branches=0.5), worlds.tangent_task(0)
-    start = start_of(task, params)
-    loss = inner_loss(task, params, adapts_by="target")
-    landed = adapt(start, loss, rates=torch.ones(1, 1))
-    expected = start + target_displacement(params, task.constants, task.support)
+    free = worlds.tangent_task(0, objective=LearnedTarget).at(_params(worlds, branches=0.5))
+    loss = free.inner_loss()
+    landed = adapt(free.start, loss, rates=torch.ones(1, 1))
+    expected = free.start + target_displacement(free.model, free.objective.support)
     torch.testing.assert_close(landed, expected)
     assert loss(landed).abs().max() < 1e-12
 
 
 def test_the_meta_gradient_is_the_slope_of_the_query_loss_at_rate_one(worlds):
-    params, task = _params(worlds, branches=0.5), worlds.tangent_task(0)
+    params, task = _params(worlds, branches=0.5), worlds.tangent_task(0, objective=LearnedTarget)
     params["inner.log_rates"] = torch.zeros(1)
     params = {name: value.requires_grad_() for name, value in params.items()}
     found = learned_target.gradient(params, task).gradients
 
     def objective(changed):
-        moved = start_of(task, changed) + target_displacement(changed, task.constants, task.support)
-        return task.query_loss(changed, moved).mean().item()
+        free = task.at(changed)
+        moved = free.start + target_displacement(free.model, task.objective.support)
+        return free.query_loss(moved).mean().item()
 
     generator = torch.Generator().manual_seed(2)
     plain = {name: value.detach() for name, value in params.items()}
@@ -124,23 +123,40 @@ def test_the_meta_gradient_is_the_slope_of_the_query_loss_at_rate_one(worlds):
 
 def test_linear_adaptation_is_the_tangent_task(worlds):
     params, task = _params(worlds, branches=0.5), worlds.tangent_task(0)
-    from warmprompt.data.episodes import EventBatch
-
-    scale = 1 + 4 * task.support.ratings_BK
+    support, catalogue = task.objective.support, make_catalogue(params, task.data)
     events = EventBatch(
-        items_BK=task.support.items_BK.numpy(),
-        ratings_BK=scale.numpy(),
-        mask_BK=task.support.mask_BK.numpy(),
+        items_BK=support.items_BK.numpy(),
+        ratings_BK=(1 + 4 * support.ratings_BK).numpy(),
+        mask_BK=support.mask_BK.numpy(),
     )
-    for by in ("gradient", "target", "nothing", "ridge"):
-        found = adapt_linearly(
-            params, task.constants, features_BT=task.features_BT, events=events, adapts_by=by
-        )
+    for learner in (LEARNERS["reptile"], learned_target, UNADAPTED, LEARNERS["closed-form"]):
+        found = adapt_linearly(catalogue, learner, features_BT=task.adapter.features_BT, events=events)
         assert np.isfinite(found.detach().numpy()).all()
-        moved = (found - start_of(task, params)).abs().sum(1) > 1e-12
-        assert moved.tolist() == ([False] * 3 if by == "nothing" else [True, True, False])
+        moved = (found - task.at(params).start).abs().sum(1) > 1e-12
+        assert moved.tolist() == ([False] * 3 if learner is UNADAPTED else [True, True, False])
 
 
-def test_a_task_without_targets_is_refused():
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_small_batches_land_where_large_ones_do(worlds, num_steps):
+    params = _params(worlds, branches=0.5) | {"inner.log_rates": torch.full((num_steps,), -0.3)}
+    catalogue = make_catalogue(params, worlds.random_data(0))
+    nan = math.nan
+    events = EventBatch(
+        items_BK=np.array([[0, 1, 2, 3, 6], [4, 0, 0, 0, 0], [0, 0, 0, 0, 0]]),
+        ratings_BK=np.array([[1.0, 2.6, 5.0, nan, 4.0], [1.5, *[nan] * 4], [nan] * 5], dtype=np.float32),
+        mask_BK=np.array([[True] * 5, [True, *[False] * 4], [False] * 5]),
+        strengths_BK=np.array([[1.0, 0.5, 2.0, 1.0, 1.0], [1.0] * 5, [1.0] * 5], dtype=np.float32),
+    )
+    features_BT = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    assert is_small(catalogue, events)
+    few = adapt_linearly(catalogue, learned_target, features_BT=features_BT, events=events)
+    many = EventBatch(**{name: np.tile(value, (9, 1)) for name, value in vars(events).items()})
+    assert not is_small(catalogue, many)
+    all_of_them = adapt_linearly(catalogue, learned_target, features_BT=features_BT.repeat(9, 1), events=many)
+    torch.testing.assert_close(few.repeat(9, 1), all_of_them, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["learned-target", "closed-form"])
+def test_payments_have_neither_targets_nor_a_closed_form(name):
     with pytest.raises(BadInputError, match=r"learner\.name"):
-        inner_loss(object(), {}, adapts_by="target")
+        risk_learner(name)

@@ -13,21 +13,21 @@ import torch
 from warmprompt.backbone.hashing import hash_weights
 from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import NotFiniteError
-from warmprompt.meta.inner import adapt
+from warmprompt.meta import trainer
 from warmprompt.meta.learner import Outer
-from warmprompt.meta.learners import LEARNERS
-from warmprompt.meta.model import score_catalogue
+from warmprompt.meta.learners import LEARNERS, UNADAPTED
+from warmprompt.meta.model import make_catalogue, score_catalogue
 from warmprompt.meta.predict import adapt_users, read_user_texts
-from warmprompt.meta.task import start_of
 from warmprompt.meta.tasks import (
     VALIDATION_KS,
     Drawing,
     epoch_batches,
+    stages_of,
     training_task,
     validation_loss,
     validation_tasks,
 )
-from warmprompt.meta.trainer import Plan, StagePlan, start_training, train
+from warmprompt.meta.trainer import Plan, StagePlan, start_training
 from warmprompt.rng import derive
 from warmprompt.runs.training_state import load_state
 from warmprompt.scoring.ranking import ranks
@@ -35,6 +35,10 @@ from warmprompt.types import Support
 
 DRAWING = Drawing(seed=0, max_support=8, batch_size=32)
 NUM_QUERY = 5
+
+
+def train(learner, state, material, drawing, plan, **callbacks):
+    return trainer.train(state, stages_of(learner, material, drawing, plan), plan, **callbacks)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,17 +69,17 @@ def _cases(world, k):
 
 def _scores(world, params, supports, *, by):
     material = world.material
-    texts = read_user_texts(material.backbone, material.read, [""] * len(supports))
+    texts = read_user_texts(material.backbone, material.readout, [""] * len(supports))
+    catalogue = make_catalogue(params, material.data)
     adapted = adapt_users(
-        params,
-        material.constants,
+        catalogue,
+        by,
         material.backbone,
-        material.read,
+        material.readout,
         texts=texts,
         events=batch_supports(supports),
-        adapts_by=by,
     )
-    return score_catalogue(params, material.constants, adapted.users_BD).detach().numpy()
+    return score_catalogue(catalogue, adapted.users_BD).detach().numpy()
 
 
 def _ndcg(scores_BV, cases):
@@ -105,14 +109,14 @@ def test_adapted_users_are_ranked_far_better_than_by_popularity_and_than_unadapt
     params = train(learner, start_training(learner, world.params), world.material, DRAWING, plan).best
     cases = list(_cases(world, 5))
     supports = [support for support, _, _ in cases]
-    adapted = _ndcg(_scores(world, params, supports, by=learner.adapts_by), cases)
-    unadapted = _ndcg(_scores(world, params, supports, by="nothing"), cases)
-    popular = _ndcg(np.tile(world.material.constants.log_popularity_V.numpy(), (len(cases), 1)), cases)
+    adapted = _ndcg(_scores(world, params, supports, by=learner), cases)
+    unadapted = _ndcg(_scores(world, params, supports, by=UNADAPTED), cases)
+    popular = _ndcg(np.tile(world.material.data.log_popularity_V.numpy(), (len(cases), 1)), cases)
     # Popularity reaches about .28, adapted users .4 and more; over 48 users the standard error is .03.
     assert adapted > 1.25 * popular
     assert adapted > 1.25 * unadapted
     fewer = list(_cases(world, 1))
-    once = _ndcg(_scores(world, params, [case[0] for case in fewer], by=learner.adapts_by), fewer)
+    once = _ndcg(_scores(world, params, [case[0] for case in fewer], by=learner), fewer)
     assert once < adapted
 
 
@@ -130,7 +134,7 @@ def test_the_plant_is_found_from_item_vectors_that_know_nothing(world, name):
     cases = list(_cases(world, 5))
     supports = [support for support, _, _ in cases]
     before, after = (
-        _share_loved(_scores(world, which, supports, by="gradient"), cases) for which in (begun.best, params)
+        _share_loved(_scores(world, which, supports, by=learner), cases) for which in (begun.best, params)
     )
     assert before < 0.6  # chance is about .45: a third of the items or two
     assert after > 0.9
@@ -218,7 +222,7 @@ def test_the_parameters_kept_are_those_of_the_best_validation(world):
     losses = [entry[3] for entry in state.history]
     assert losses[-1] > min(losses)
     again = validation_loss(
-        state.best, world.material, DRAWING, stage="tangent", adapts_by="gradient", max_users=1024
+        state.best, world.material, DRAWING, stage="tangent", learner=LEARNERS["fomaml"], max_users=1024
     )
     assert again == min(losses)
 
@@ -274,26 +278,24 @@ def test_an_epoch_visits_every_user_with_a_task_once_and_in_another_order_each_t
 
 def test_a_task_does_not_depend_on_what_was_drawn_before(world):
     one, other = (
-        training_task(world.material, DRAWING, [3, 1, 4], stage="prompt", epoch=2) for _ in range(2)
+        training_task(world.material, DRAWING, [3, 1, 4], stage="prompt", epoch=2, learner=LEARNERS["fomaml"])
+        for _ in range(2)
     )
-    assert torch.equal(one.support.items_BK, other.support.items_BK)
-    assert torch.equal(one.query.items_BK, other.query.items_BK)
-    assert torch.equal(one.keep_BD, other.keep_BD)
-    assert torch.equal(one.features_BT, other.features_BT)
+    assert torch.equal(one.objective.support.items_BK, other.objective.support.items_BK)
+    assert torch.equal(one.objective.query.items_BK, other.objective.query.items_BK)
+    assert torch.equal(one.objective.keep_BD, other.objective.keep_BD)
+    assert torch.equal(one.adapter.features_BT, other.adapter.features_BT)
 
 
 def test_validation_counts_every_user_once_per_number_of_events(world):
     # The mean over users for each K, then over K, each user adapted on the public path.
     whole = validation_loss(
-        world.params, world.material, DRAWING, stage="tangent", adapts_by="gradient", max_users=5
+        world.params, world.material, DRAWING, stage="tangent", learner=LEARNERS["fomaml"], max_users=5
     )
     means = {k: [] for k in VALIDATION_KS}
-    for k, task in validation_tasks(world.material, DRAWING, stage="tangent", max_users=5):
-        moved = adapt(
-            start_of(task, world.params),
-            lambda z, task=task: task.support_loss(world.params, z),
-            rates=task.rates(world.params),
-        )
-        means[k] += task.query_loss(world.params, moved).tolist()
+    learner = LEARNERS["fomaml"]
+    for k, task in validation_tasks(world.material, DRAWING, stage="tangent", max_users=5, learner=learner):
+        free = task.at(world.params)
+        means[k] += free.query_loss(free.adapted()).tolist()
     assert {len(losses) for losses in means.values()} == {5}
     assert whole == pytest.approx(np.mean([np.mean(losses) for losses in means.values()]), rel=1e-6)

@@ -13,11 +13,13 @@ from warmprompt.backbone.readout import ReadOut, ReadOutSize, fit_read_out, read
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
+from warmprompt.meta.adapters import LinearAdapter, by_steps
 from warmprompt.meta.initial import ItemStart, initial_items, initial_prior, initial_prompt_params
 from warmprompt.meta.learner import LearnerState
-from warmprompt.meta.model import Constants, Events
+from warmprompt.meta.model import CatalogueData, Events
+from warmprompt.meta.objectives import CatalogueLikelihood
 from warmprompt.meta.target import initial_target
-from warmprompt.meta.task import TangentTask
+from warmprompt.meta.task import Task
 from warmprompt.meta.tasks import Material
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import TrainState
@@ -26,7 +28,7 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def random_params(seed, *, num_items=7, num_factors=3, num_text=2, num_steps=2):
-    """Return the parameters that a `TangentTask` reads, float64, none of them at a special value."""
+    """Return what a task in the linear response reads, float64, no parameter at a special value."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):
@@ -49,13 +51,13 @@ def random_params(seed, *, num_items=7, num_factors=3, num_text=2, num_steps=2):
     }
 
 
-def random_constants(seed, *, num_items=7, cold=(5,)):
-    """Return constants with the items `cold` unseen in training."""
+def random_data(seed, *, num_items=7, cold=(5,)):
+    """Return data of items with the items `cold` unseen in training."""
     generator = torch.Generator().manual_seed(seed)
     warm_V = torch.ones(num_items, dtype=torch.float64)
     warm_V[list(cold)] = 0
     text_VX = torch.randn(num_items, 4, generator=generator, dtype=torch.float64)
-    return Constants(
+    return CatalogueData(
         item_text_VX=text_VX / text_VX.norm(dim=1, keepdim=True),
         log_popularity_V=torch.rand(num_items, generator=generator, dtype=torch.float64),
         warm_V=warm_V,
@@ -76,15 +78,16 @@ def events_of(rows, *, width=None):
     return Events(items_BK=items_BK, ratings_BK=ratings_BK, mask_BK=mask_BK)
 
 
-def tangent_task(seed, *, num_text=2):
+def tangent_task(seed, *, num_text=2, objective=CatalogueLikelihood, adapter=by_steps):
     """Return a task of three users: several events, one without ratings, and none at all."""
     nan = float("nan")
     features_BT = torch.randn(3, num_text, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return TangentTask(
-        constants=random_constants(seed),
-        support=events_of([[(0, 1.0), (1, 0.25), (2, 0.6)], [(3, nan)], []]),
-        query=events_of([[(4, 1.0), (3, 0.0)], [(0, nan), (6, nan)], [(2, 0.75)]]),
-        features_BT=features_BT,
+    support = events_of([[(0, 1.0), (1, 0.25), (2, 0.6)], [(3, nan)], []])
+    query = events_of([[(4, 1.0), (3, 0.0)], [(0, nan), (6, nan)], [(2, 0.75)]])
+    return Task(
+        adapter=adapter(LinearAdapter(features_BT=features_BT), support),
+        objective=objective(support=support, query=query),
+        data=random_data(seed),
     )
 
 
@@ -111,9 +114,7 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
     hidden_NH = read_reference(backbone, prompt_PH, known)
     size = ReadOutSize(num_directions=8, num_text_features=8, reach=0.02)
     read = fit_read_out(backbone, prompt_PH, known, hidden_NH, size, seed=seed)
-    item_params, constants = initial_items(
-        training, None, ItemStart(num_factors=8, regularization=5.0), seed=seed
-    )
+    item_params, data = initial_items(training, None, ItemStart(num_factors=8, regularization=5.0), seed=seed)
     prior = initial_prior(num_factors=8, num_text_features=len(read.text_TX), num_steps=num_steps, rate=0.8)
     return World(
         planted=planted,
@@ -123,9 +124,9 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
             validation=validation,
             texts=texts,
             validation_texts=validation_texts,
-            constants=constants,
+            data=data,
             backbone=backbone,
-            read=read,
+            readout=read,
             features=dict(zip(known, text_features(read, hidden_NH), strict=True)),
         ),
         params={

@@ -17,7 +17,7 @@ NEW = {"items": [{"id": "new-1", "title": "The Lighthouse Keeper (2026)", "text"
 
 def test_the_most_popular_items_come_without_a_word(service, personaliser):
     answer = in_service(service, lambda client: client.get("/v1/items", params={"n": 60})).json()
-    popularity = personaliser.engine.popularity_V
+    popularity = personaliser.engine.popularity_V.numpy()
     expected = sorted(range(60), key=lambda item: -popularity[item])
     assert [one["item"] for one in answer["items"]] == [personaliser.items[item] for item in expected]
     assert (answer["total"], answer["rating_scale"]) == (60, [1.0, 5.0])
@@ -57,7 +57,7 @@ def untitled(personaliser, place):
     trained = personaliser.engine.trained
     titles = tuple("" if at == place else title for at, title in enumerate(trained.titles))
     engine = replace(personaliser.engine, trained=replace(trained, titles=titles))
-    return replace(personaliser, engine=engine, lookup=title_index(titles, engine.popularity_V))
+    return replace(personaliser, engine=engine, lookup=title_index(titles, engine.popularity_V.numpy()))
 
 
 def test_a_new_item_is_found_ranked_and_rated_at_once_and_after_a_restart(

@@ -12,8 +12,9 @@ from warmprompt import Event, Known
 from warmprompt.adaptation.engine import score
 from warmprompt.experts import Mixture
 from warmprompt.experts.tfidf import TfIdf
+from warmprompt.meta.initial import predicted_popularity
 from warmprompt.meta.model import support_vectors
-from warmprompt.service.model.catalogue import NewItem, predicted_popularity, with_items, with_room
+from warmprompt.service.model.catalogue import NewItem, with_items, with_room
 from warmprompt.service.model.live import adapt_all, extended, make_model
 from warmprompt.service.model.steady import LEAST_ROWS
 from warmprompt.types import Support
@@ -108,28 +109,19 @@ def test_a_new_item_is_ranked_and_rated_like_a_cold_one_of_the_run(tiny_model, p
 
 
 def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
-    from warmprompt.meta.model import Constants
-
     rng = np.random.default_rng(0)
     texts_VX = rng.standard_normal((40, 3)).astype(np.float32)
     texts_VX /= np.linalg.norm(texts_VX, axis=1, keepdims=True)
     counts_V = rng.integers(1, 50, 40)
     log_V = np.log1p(counts_V).astype(np.float32)
-    warm_V = np.ones(40, dtype=np.float32)
-    warm_V[30:] = 0
-    constants = Constants(
-        item_text_VX=torch.from_numpy(texts_VX),
-        log_popularity_V=torch.from_numpy(log_V),
-        warm_V=torch.from_numpy(warm_V),
-        rating_levels_R=torch.zeros(0),
-        rating_range=torch.zeros(2),
-    )
     # A ridge regression is least squares with rows of the identity for the penalty.
     mean = log_V[:30].mean()
     rows = np.vstack([texts_VX[:30], np.eye(3)])
     weights_X = np.linalg.lstsq(rows, np.concatenate([log_V[:30] - mean, np.zeros(3)]), rcond=None)[0]
     expected = np.clip(texts_VX[30:] @ weights_X + mean, 0, log_V[:30].max())
-    np.testing.assert_allclose(predicted_popularity(constants, texts_VX[30:]), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        predicted_popularity(texts_VX[:30], log_V[:30], texts_VX[30:]), expected, atol=1e-5
+    )
 
 
 def test_a_new_item_is_scored_by_its_words(personaliser):

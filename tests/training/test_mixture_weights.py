@@ -112,7 +112,7 @@ def test_the_posterior_holds_the_vectors_of_whole_histories(world, trained):
         vector_D = users_linearly(engine, [""], [support])[0].detach().numpy()
         np.testing.assert_allclose(posterior.users_UD[user], vector_D, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(posterior.items_VD, engine.catalogue_VD.numpy())
-    np.testing.assert_array_equal(posterior.popularity_V, engine.popularity_V)
+    np.testing.assert_array_equal(posterior.popularity_V, engine.popularity_V.numpy())
 
 
 def test_a_clear_gain_is_found_and_noise_is_dropped(world, trained, monkeypatch):

@@ -101,7 +101,7 @@ def _after(world, trained, passes):
         trained.constants,
         take_users(world, split.train),
         features_T=torch.zeros(len(trained.params["prior.text_head"])),
-        adapts_by=learner_of(trained.learner).adapts_by,
+        learner=learner_of(trained.learner),
         seed=0,
     )
     return next(islice(fit_new_items(bare, trained.constants, told, seed=0), passes, None))

@@ -20,9 +20,11 @@ from warmprompt.experts.mixture import Mixture
 from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.protocol import UserBatch
 from warmprompt.experts.user_vector import UserVector
+from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import Params, catalogue_vectors, popularity_scores, with_text_part
+from warmprompt.meta.model import Catalogue, make_catalogue
 from warmprompt.meta.named_genres import widen
+from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import (
     Adapted,
     ReadTexts,
@@ -42,33 +44,31 @@ class Engine:
         trained: Learned parameters, items, manifest.
         backbone: The frozen model that the run was trained with.
         encoder: The frozen sentence encoder that reads user texts beside it, where the run has one.
-        adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves prompts at their learned start.
+        learner: Names what is to be explained, and how user vectors answer.
         no_text: The empty text as the model reads it, one row.
         mixture: All experts, the learned ones among them.
+        catalogue: What the learned parameters give all users alike.
     """
 
     trained: Trained
     backbone: Backbone
     encoder: Backbone | None
-    adapts_by: str
+    learner: Learner
     no_text: ReadTexts
     mixture: Mixture
+    catalogue: Catalogue
 
     __repr__ = short_repr
 
     @property
     def catalogue_VD(self) -> Tensor:
         """Item vectors."""
-        expert = self.mixture.experts[UserVector.name]
-        assert isinstance(expert, UserVector)
-        return expert.items_VD
+        return self.catalogue.vectors_VD
 
     @property
-    def popularity_V(self) -> Floats:
-        """Popularity scores."""
-        expert = self.mixture.experts[Popularity.name]
-        assert isinstance(expert, Popularity)
-        return expert.scores_V
+    def popularity_V(self) -> Tensor:
+        """The part of scores that is the same for everybody."""
+        return self.catalogue.popularity_V
 
     def users(self, vectors_BD: Tensor, supports: Sequence[Support]) -> UserBatch:
         """Return users as experts take them."""
@@ -77,7 +77,7 @@ class Engine:
 
 @torch.no_grad()
 def make_engine(
-    trained: Trained, backbone: Backbone, *, encoder: Backbone | None = None, adapts_by: str | None = None
+    trained: Trained, backbone: Backbone, *, encoder: Backbone | None = None, learner: Learner | None = None
 ) -> Engine:
     """Put a trained model and its backbone together.
 
@@ -85,7 +85,7 @@ def make_engine(
         trained: From `load_trained`, on the backbone's device.
         backbone: As the manifest names it.
         encoder: Likewise; None where it names none.
-        adapts_by: None adapts as the learner does.
+        learner: None adapts as the run's own learner does.
 
     Raises:
         MismatchError: Another backbone, another depth or another encoder than the run was trained with.
@@ -105,27 +105,28 @@ def make_engine(
                 value=here,
                 remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
             )
-    adapts_by = adapts_by or learner_of(trained.learner).adapts_by
+    learner = learner or learner_of(trained.learner)
     no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
-    if adapts_by == "target":
+    if learner.objective is LearnedTarget:
         # Most users say nothing of themselves: the first of them should not wait.
         no_text.metrics[0].get()
+    catalogue = make_catalogue(trained.params, trained.constants)
     return Engine(
         trained=trained,
         backbone=backbone,
         encoder=encoder,
-        adapts_by=adapts_by,
+        learner=learner,
         no_text=no_text,
-        mixture=mixture_of(trained),
+        catalogue=catalogue,
+        mixture=mixture_of(trained, catalogue),
     )
 
 
-@torch.no_grad()
-def mixture_of(trained: Trained) -> Mixture:
+def mixture_of(trained: Trained, catalogue: Catalogue) -> Mixture:
     """Return all experts of a run: those that training learned, then those that it counted."""
     return trained.experts.with_experts(
-        UserVector(items_VD=catalogue_vectors(trained.params, trained.constants)),
-        Popularity(scores_V=popularity_scores(trained.params, trained.constants).cpu().numpy()),
+        UserVector(items_VD=catalogue.vectors_VD),
+        Popularity(scores_V=catalogue.popularity_V.cpu().numpy()),
     )
 
 
@@ -141,24 +142,16 @@ def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
 def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
     """Adapt every user of a batch from the learned start."""
     return adapt_users(
-        engine.trained.params,
-        engine.trained.constants,
+        engine.catalogue,
+        engine.learner,
         engine.backbone,
         engine.trained.read,
         texts=texts,
         events=events,
-        adapts_by=engine.adapts_by,
     )
 
 
-def linear_params(engine: Engine) -> Params:
-    """Return the learned parameters with what `users_linearly` would work out for each chunk of users."""
-    return with_text_part(engine.trained.params, engine.trained.constants)
-
-
-def users_linearly(
-    engine: Engine, texts: Sequence[str], supports: Sequence[Support], *, params: Params | None = None
-) -> Tensor:
+def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Support]) -> Tensor:
     """Return user vectors, (B, D), as if the language model answered to prompts as it does near the start.
 
     See `meta.predict.adapt_linearly`. Where a sentence encoder reads user texts, the language model does
@@ -168,7 +161,6 @@ def users_linearly(
         engine: The model.
         texts: The users' texts.
         supports: The users' events.
-        params: From `linear_params`, which serves any number of chunks; None works it out.
     """
     trained = engine.trained
     if engine.encoder is None or not any(texts):
@@ -177,11 +169,10 @@ def users_linearly(
         states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
         features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
     return adapt_linearly(
-        linear_params(engine) if params is None else params,
-        trained.constants,
+        engine.catalogue,
+        engine.learner,
         features_BT=features_BT,
         events=batch_supports(supports),
-        adapts_by=engine.adapts_by,
     )
 
 

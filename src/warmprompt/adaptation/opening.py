@@ -55,10 +55,15 @@ def open_engine(trained: Trained, *, adapts_by: str | None = None) -> Engine:
     return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), adapts_by=adapts_by)
 
 
+# The words that hashes of models were made from before: states stored with them stay valid.
+_HASHED_AS = {"learned-target": "target", "closed-form": "ridge", "unadapted": "nothing"}
+
+
 def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time) -> Personaliser:
     """Return a personaliser over an engine whose run lies on the disk."""
     trained = engine.trained
-    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, engine.adapts_by)
+    adapts_by = _HASHED_AS.get(engine.learner.name, "gradient")
+    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, adapts_by)
     return Personaliser(
         engine=engine,
         model_hash=hashlib.sha256(repr(parts).encode()).hexdigest(),

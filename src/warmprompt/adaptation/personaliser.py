@@ -23,7 +23,6 @@ from warmprompt.adaptation.engine import (
     Engine,
     adapt,
     check_text,
-    linear_params,
     read,
     score,
     users_linearly,
@@ -243,12 +242,11 @@ class Personaliser:
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
-        params = linear_params(self.engine)
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             supports = [self.support_of(known.events) for known in part]
             texts = [known.text for known in part]
-            users_BD = users_linearly(self.engine, texts, supports, params=params)
+            users_BD = users_linearly(self.engine, texts, supports)
             scores_BV = score(self.engine, users_BD, supports, drop=drop)
             rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings

@@ -15,7 +15,8 @@ from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError
-from warmprompt.meta.predict import INNER_LOOPS, ReadTexts, adapt_linearly
+from warmprompt.meta.adapters import by_steps
+from warmprompt.meta.predict import ReadTexts, adapt_linearly
 from warmprompt.rng import derive
 
 _WARM_UP = 3
@@ -128,14 +129,7 @@ def _exactly(engine: Engine, texts: ReadTexts, events: EventBatch) -> Tensor:
 
 
 def _linearly(engine: Engine, texts: ReadTexts, events: EventBatch) -> Tensor:
-    trained = engine.trained
-    return adapt_linearly(
-        trained.params,
-        trained.constants,
-        features_BT=texts.features_BT,
-        events=events,
-        adapts_by=engine.adapts_by,
-    )
+    return adapt_linearly(engine.catalogue, engine.learner, features_BT=texts.features_BT, events=events)
 
 
 def measure_floor(engine: Engine) -> Floor:
@@ -153,7 +147,7 @@ def measure_floor(engine: Engine) -> Floor:
 
 
 def _num_steps(engine: Engine) -> int:
-    return len(engine.trained.params["inner.log_rates"]) if engine.adapts_by in INNER_LOOPS else 0
+    return len(engine.trained.params["inner.log_rates"]) if engine.learner.adapter is by_steps else 0
 
 
 def _users(

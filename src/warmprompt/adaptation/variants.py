@@ -19,6 +19,7 @@ from warmprompt.backbone.forward import TextPrefix, rows_of
 from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.readout import TextMetric
 from warmprompt.data.episodes import batch_supports
+from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users
 from warmprompt.types import Support
 
@@ -39,14 +40,15 @@ def adapt_variants(
     once = read(engine, distinct)
     at_R = torch.tensor([distinct.index(text) for text in texts], device=once.reference_BH.device)
     return adapt_users(
-        engine.trained.params,
-        engine.trained.constants,
+        engine.catalogue,
+        engine.learner,
         engine.backbone,
         engine.trained.read,
         texts=_rows(once, at_R),
         events=batch_supports(supports),
-        adapts_by=engine.adapts_by,
-        turn=_turn(engine, once.prefix, distinct, at_R, {whole: metric, "": engine.no_text.metrics[0]}),
+        apply_inverse=_turn(
+            engine, once.prefix, distinct, at_R, {whole: metric, "": engine.no_text.metrics[0]}
+        ),
     )
 
 
@@ -62,7 +64,7 @@ def _turn(
         at_R: Which of them each row has.
         known: Metrics that need no search; the first is of the text that the others are like.
     """
-    if engine.adapts_by != "target":
+    if engine.learner.objective is not LearnedTarget:
         return None
     nearby = next(iter(known.values()))
     searched = [row for row, place in enumerate(at_R.tolist()) if texts[place] not in known]

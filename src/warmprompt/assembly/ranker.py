@@ -19,6 +19,7 @@ from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.episodes import batch_supports
 from warmprompt.data.splits import split_dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UnknownNameError
+from warmprompt.meta.learners import UNADAPTED
 from warmprompt.runs.format import Trained, load_trained
 from warmprompt.settings import Settings
 from warmprompt.training.progress import ProgressCallback, ignore
@@ -86,8 +87,8 @@ class PromptRanker:
             self.watch(f"no model has been trained on these users: training one into {folder}")
             trained = fit_run(settings, training, validation, folder, watch=self.watch)
         self.on_fit(seed, float(trained.manifest["train_s"]))
-        adapts_by = None if self.adapted else "nothing"
-        return replace(self, engine=open_engine(trained, adapts_by=adapts_by), metrics={})
+        learner = None if self.adapted else UNADAPTED
+        return replace(self, engine=open_engine(trained, learner=learner), metrics={})
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Score every item for each user, (B, V), 64 users in each pass of the model."""

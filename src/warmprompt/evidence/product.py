@@ -18,6 +18,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.evidence.newcomers import item_features
 from warmprompt.evidence.plan import ModelSpec
+from warmprompt.meta.learners import UNADAPTED
 from warmprompt.runs.format import Trained
 from warmprompt.runs.models import settings_of
 from warmprompt.settings import Settings, as_measured, load_settings, with_preset
@@ -86,7 +87,7 @@ class Product:
             dataset=self.dataset,
             adapted=self.adapted,
             linear=self.linear,
-            engine=open_engine(placed, adapts_by=None if self.adapted else "nothing"),
+            engine=open_engine(placed, learner=None if self.adapted else UNADAPTED),
         )
         return replace(
             self,

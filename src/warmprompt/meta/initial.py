@@ -20,7 +20,7 @@ from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import fit_item_factors
 from warmprompt.data.feedback import PUSHING_SHARE
 from warmprompt.errors import BadInputError
-from warmprompt.meta.model import Constants, Params, support_vectors
+from warmprompt.meta.model import CatalogueData, Params, support_vectors
 from warmprompt.rng import derive
 from warmprompt.types import Floats
 
@@ -50,8 +50,8 @@ class ItemStart:
 
 def initial_items(
     training: Dataset, item_text_VX: Floats | None, start: ItemStart, *, seed: int
-) -> tuple[dict[str, Tensor], Constants]:
-    """Return the item parameters and the constants that belong to them.
+) -> tuple[dict[str, Tensor], CatalogueData]:
+    """Return the item parameters and the data that belong to them.
 
     The text map is the ridge regression of the warm items' start vectors on their texts, and the
     learned part what the text does not explain, so a warm item starts at its factors and a new one
@@ -74,8 +74,7 @@ def initial_items(
     text_VX = np.zeros((training.num_items, 1), dtype=np.float32) if item_text_VX is None else item_text_VX
     log_counts_V = np.log1p(counts_V).astype(np.float32)
     text_map_XD, _ = ridge(text_VX[warm_V], vectors_VD[warm_V], center=False)
-    popular_X1, mean_1 = ridge(text_VX[warm_V], log_counts_V[warm_V, None], center=True)
-    predicted_V = np.clip((text_VX @ popular_X1)[:, 0] + mean_1[0], 0.0, log_counts_V.max())
+    predicted_V = predicted_popularity(text_VX[warm_V], log_counts_V[warm_V], text_VX)
     levels_R, rating_range = _rating_levels(training)
     params = {
         "items.learned": torch.from_numpy((vectors_VD - text_VX @ text_map_XD) * warm_V[:, None]).float(),
@@ -89,14 +88,27 @@ def initial_items(
         "ridge.log_prior": torch.tensor(float(np.log(10.0))),
         "ridge.log_target": torch.tensor(float(np.log(10.0))),
     }
-    constants = Constants(
+    data = CatalogueData(
         item_text_VX=torch.from_numpy(np.ascontiguousarray(text_VX)).float(),
         log_popularity_V=torch.from_numpy(np.where(warm_V, log_counts_V, predicted_V)).float(),
         warm_V=torch.from_numpy(warm_V).float(),
         rating_levels_R=levels_R,
         rating_range=torch.tensor(rating_range),
     )
-    return params, constants
+    return params, data
+
+
+def predicted_popularity(known_IX: Floats, log_counts_I: Floats, texts_NX: Floats) -> Floats:
+    """Return log(1 + events) that texts promise, (N,), by ridge regression over items with events.
+
+    Args:
+        known_IX: Texts of items with events.
+        log_counts_I: Their log(1 + events).
+        texts_NX: Texts of the items to predict.
+    """
+    weights_X1, mean_1 = ridge(known_IX, log_counts_I[:, None], center=True)
+    predicted: Floats = np.clip((texts_NX @ weights_X1)[:, 0] + mean_1[0], 0.0, log_counts_I.max())
+    return predicted
 
 
 def initial_prior(
@@ -111,7 +123,7 @@ def initial_prior(
 
 
 def read_prior(
-    params: Params, constants: Constants, training: Dataset, texts: Sequence[tuple[int, Tensor]]
+    params: Params, data: CatalogueData, training: Dataset, texts: Sequence[tuple[int, Tensor]]
 ) -> dict[str, Tensor]:
     """Return a prior that has read the training users' texts: the ridge regression of users on texts.
 
@@ -121,20 +133,20 @@ def read_prior(
 
     Args:
         params: With item vectors and kappa.
-        constants: Of the item side.
+        data: Of the items.
         training: Events of training users.
         texts: (user index, text features (T,)) pairs; a user may have several texts, which share one weight.
     """
-    led_ND = where_users_lead(params, constants, training)
+    led_ND = where_users_lead(params, data, training)
     features_MT = torch.stack([features.cpu() for _, features in texts])
     head_TD = ridge_of_texts(features_MT, torch.tensor([user for user, _ in texts]), led_ND)
     return {"prior.start": led_ND.mean(0), "prior.text_head": head_TD}
 
 
-def where_users_lead(params: Params, constants: Constants, training: Dataset) -> Tensor:
+def where_users_lead(params: Params, data: CatalogueData, training: Dataset) -> Tensor:
     """Return where each training user's whole history leads, (N, D), on the processor; see `read_prior`."""
-    vectors_VD = support_vectors(params, constants).detach().cpu()
-    weights_V = (constants.log_popularity_V.expm1() * constants.warm_V).cpu()
+    vectors_VD = support_vectors(params, data).detach().cpu()
+    weights_V = (data.log_popularity_V.expm1() * data.warm_V).cpu()
     mean_D = (weights_V @ vectors_VD) / weights_V.sum()
     events = training.interactions
     items = [

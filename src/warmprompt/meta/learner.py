@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from warmprompt.errors import NotFiniteError
+from warmprompt.meta.adapters import AdapterKind, by_steps
 from warmprompt.meta.model import Params
+from warmprompt.meta.objectives import CatalogueLikelihood, LearnedTarget
 from warmprompt.meta.task import Task
 
 MetaGradient = Callable[[Params, Task], "Outer"]
@@ -73,14 +75,15 @@ class Learner:
         name: As settings and tables call it.
         gradient: The meta-gradient.
         needs_second_order: Whether attention must be differentiable twice.
-        adapts_by: `gradient` steps on prompts down the support loss, the same towards a learned `target`, or
-            `ridge`, the closed form on the user vector.
+        objective: What adaptation to events in a catalogue is to explain.
+        adapter: How user vectors answer: steps, ridge regression, or not at all.
     """
 
     name: str
     gradient: MetaGradient
     needs_second_order: bool = False
-    adapts_by: str = "gradient"
+    objective: type[CatalogueLikelihood | LearnedTarget] = CatalogueLikelihood
+    adapter: AdapterKind = by_steps
 
     def init(self, params: Params) -> LearnerState:
         """Return the state before the first step; parameters are copied."""
@@ -129,6 +132,24 @@ def gradients_of(loss: Tensor, params: Params) -> dict[str, Tensor]:
     return {
         name: gradient.detach() for name, gradient in zip(params, found, strict=True) if gradient is not None
     }
+
+
+def at_start(params: Params, task: Task) -> Outer:
+    """Return the gradient of the query loss at the start, as if nothing had been adapted."""
+    free = task.at(params)
+    loss = free.query_loss(free.start).mean()
+    return Outer(loss=loss.detach(), gradients=gradients_of(loss, params))
+
+
+def first_order(params: Params, task: Task) -> Outer:
+    """Return the gradient of the query loss after adaptation; the inner steps are taken as constants.
+
+    Source: Finn, Abbeel & Levine 2017, section 5.2.
+    """
+    free = task.at(params)
+    start = free.start
+    loss = free.query_loss(start + (free.detached().adapted() - start).detach()).mean()
+    return Outer(loss=loss.detach(), gradients=gradients_of(loss, params))
 
 
 def _norm(gradients: Mapping[str, Tensor]) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 
 from warmprompt.errors import UnknownNameError
+from warmprompt.meta.adapters import NoAdaptation
 from warmprompt.meta.closed_form import closed_form
 from warmprompt.meta.fomaml import fomaml
 from warmprompt.meta.learned_target import learned_target
-from warmprompt.meta.learner import Learner
+from warmprompt.meta.learner import Learner, at_start
 from warmprompt.meta.maml import maml
 from warmprompt.meta.meta_sgd import meta_sgd
 from warmprompt.meta.multitask import multitask
@@ -18,6 +19,9 @@ LEARNERS: dict[str, Learner] = {
     learner.name: learner
     for learner in (learned_target, reptile, fomaml, maml, meta_sgd, multitask, closed_form)
 }
+
+# Leaves every prompt at its learned start: what adaptation is compared with. No training is named after it.
+UNADAPTED = Learner(name="unadapted", gradient=at_start, adapter=NoAdaptation)
 
 
 def learner_of(name: str) -> Learner:

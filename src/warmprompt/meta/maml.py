@@ -5,7 +5,7 @@ from __future__ import annotations
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import Learner, Outer, gradients_of
 from warmprompt.meta.model import Params
-from warmprompt.meta.task import Task, start_of
+from warmprompt.meta.task import Task
 
 
 def meta_gradient(params: Params, task: Task) -> Outer:
@@ -18,13 +18,9 @@ def meta_gradient(params: Params, task: Task) -> Outer:
     Storkey 2019, section 4.
     """
     fixed = {name: value.detach() if name == "prompt.log_rates" else value for name, value in params.items()}
-    moved = adapt(
-        start_of(task, fixed),
-        lambda prompts: task.support_loss(fixed, prompts),
-        rates=task.rates(fixed),
-        through="everything",
-    )
-    loss = task.query_loss(fixed, moved).mean()
+    free = task.at(fixed)
+    moved = adapt(free.start, free.inner_loss(), rates=free.rates, through="everything")
+    loss = free.query_loss(moved).mean()
     return Outer(loss=loss.detach(), gradients=gradients_of(loss, params))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import Learner, Outer, gradients_of
 from warmprompt.meta.model import Params
-from warmprompt.meta.task import Task, detached, start_of
+from warmprompt.meta.task import Task
 
 
 def meta_gradient(params: Params, task: Task) -> Outer:
@@ -16,14 +16,9 @@ def meta_gradient(params: Params, task: Task) -> Outer:
 
     Source: Li, Zhou, Chen & Li 2017, eq. 1 and algorithm 1, first order.
     """
-    constant = detached(params)
-    moved = adapt(
-        start_of(task, params),
-        lambda prompts: task.support_loss(constant, prompts),
-        rates=task.rates(params),
-        through="rates",
-    )
-    loss = task.query_loss(params, moved).mean()
+    free = task.at(params)
+    moved = adapt(free.start, free.detached().inner_loss(), rates=free.rates, through="rates")
+    loss = free.query_loss(moved).mean()
     return Outer(loss=loss.detach(), gradients=gradients_of(loss, params))
 
 

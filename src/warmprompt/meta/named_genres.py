@@ -19,7 +19,7 @@ from torch import Tensor
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.genre_words import GenreWords
 from warmprompt.meta.initial import ridge_of_texts, where_users_lead
-from warmprompt.meta.model import Constants, Params
+from warmprompt.meta.model import CatalogueData, Params
 
 HEAD = "prior.text_head"
 # Genres are few and say the same of many: shrunk more than features are. How much of the prior they are.
@@ -47,7 +47,7 @@ def widen(features_BT: Tensor, texts: Sequence[str], genres: GenreWords | None) 
 
 def read_named_genres(
     params: Params,
-    constants: Constants,
+    data: CatalogueData,
     training: Dataset,
     *,
     texts: Sequence[tuple[int, str]],
@@ -60,7 +60,7 @@ def read_named_genres(
 
     Args:
         params: Trained.
-        constants: Of the item side.
+        data: Of the items.
         training: Events of training users.
         texts: (user index, text) pairs.
         genres: The dictionary.
@@ -71,7 +71,7 @@ def read_named_genres(
         return None
     users_M = torch.tensor([texts[row][0] for row in rows.tolist()])
     inputs_MG = torch.from_numpy(named_MG[rows]).float()
-    return ridge_of_texts(inputs_MG, users_M, where_users_lead(params, constants, training), weight=_RIDGE)
+    return ridge_of_texts(inputs_MG, users_M, where_users_lead(params, data, training), weight=_RIDGE)
 
 
 def both_heads(head_TD: Tensor, genres_GD: Tensor, *, gain: float) -> Tensor:

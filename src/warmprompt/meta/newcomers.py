@@ -23,14 +23,16 @@ from torch import Tensor
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Order, batch_episodes, draw_episode
 from warmprompt.meta.initial import ridge
+from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import (
     NEW_LEVEL,
     NEW_MAP,
     NEW_POPULARITY,
-    Constants,
+    CatalogueData,
     Events,
     Params,
     catalogue_vectors,
+    make_catalogue,
     popularity_scores,
     to_events,
 )
@@ -67,11 +69,11 @@ class Told:
 
 def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are drawn, by keyword
     params: Params,
-    constants: Constants,
+    data: CatalogueData,
     training: Dataset,
     *,
     features_T: Tensor,
-    adapts_by: str,
+    learner: Learner,
     seed: int,
     order: Order = "random",
     num_episodes: int = _NUM_EPISODES,
@@ -80,10 +82,10 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
 
     Args:
         params: Learned.
-        constants: Of the item side.
+        data: Of the items.
         training: Events of training users.
         features_T: Text features of the empty text.
-        adapts_by: As `meta.predict.adapt_users`.
+        learner: As in `meta.predict.adapt_users`.
         seed: The run's seed.
         order: How episodes are drawn.
         num_episodes: In all, about, and at most 16 of a user for each K; users are drawn anew for each K.
@@ -110,18 +112,18 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
             if len(episode.support) == k:
                 episodes.append(episode)
     batch = batch_episodes(training, episodes)
-    support, query = to_events(batch.support, constants), to_events(batch.query, constants)
+    support, query = to_events(batch.support, data), to_events(batch.query, data)
     supports = (
         batch_episodes(training, episodes[begin : begin + _BATCH]).support
         for begin in range(0, len(episodes), _BATCH)
     )
+    catalogue = make_catalogue(params, data)
     users = [
         adapt_linearly(
-            params,
-            constants,
+            catalogue,
+            learner,
             features_BT=features_T.expand(one.num_users, -1),
             events=one,
-            adapts_by=adapts_by,
         )
         for one in supports
     ]
@@ -129,7 +131,7 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
 
 
 def fit_new_items(
-    params: Params, constants: Constants, told: Told, *, seed: int, known_V: Tensor | None = None
+    params: Params, data: CatalogueData, told: Told, *, seed: int, known_V: Tensor | None = None
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the map before the first pass over the episodes, and after each; the caller stops it.
 
@@ -138,17 +140,17 @@ def fit_new_items(
 
     Args:
         params: Learned; stay as they are.
-        constants: Of the item side.
+        data: Of the items.
         told: From `draw_told`.
         seed: The run's seed.
         known_V: Items that may be looked at, boolean; None takes all with events.
     """
-    warm_V = constants.warm_V > 0
+    warm_V = data.warm_V > 0
     items_I = torch.nonzero(warm_V if known_V is None else warm_V & known_V)[:, 0]
-    texts_IX = constants.item_text_VX[items_I]
+    texts_IX = data.item_text_VX[items_I]
     with torch.no_grad():
-        own_ID = catalogue_vectors(params, constants)[items_I]
-        own_I = popularity_scores(params, constants)[items_I]
+        own_ID = catalogue_vectors(params, data)[items_I]
+        own_I = popularity_scores(params, data)[items_I]
     map_XD, popular_X, level = (one.clone().requires_grad_() for one in _start(texts_IX, own_ID, own_I))
     place_V = torch.full((len(warm_V),), -1, dtype=torch.long, device=items_I.device)
     place_V[items_I] = torch.arange(len(items_I), device=items_I.device)
@@ -177,17 +179,17 @@ def fit_new_items(
 
 @torch.no_grad()
 def with_other_texts(
-    params: Params, constants: Constants, text_VX: Tensor
-) -> tuple[dict[str, Tensor], Constants]:
+    params: Params, data: CatalogueData, text_VX: Tensor
+) -> tuple[dict[str, Tensor], CatalogueData]:
     """Return the same model over other features of the items' texts, with no map for new items yet.
 
     Items with events keep their vectors, with what the former texts gave them; others have none.
     """
-    learned_VD = params["items.learned"] + constants.item_text_VX @ params["items.text_map"]
+    learned_VD = params["items.learned"] + data.item_text_VX @ params["items.text_map"]
     kept = {name: value for name, value in params.items() if name not in (NEW_MAP, NEW_POPULARITY, NEW_LEVEL)}
     no_map_XD = learned_VD.new_zeros(text_VX.shape[1], learned_VD.shape[1])
     other = {**kept, "items.learned": learned_VD, "items.text_map": no_map_XD}
-    return other, replace(constants, item_text_VX=text_VX.to(constants.item_text_VX))
+    return other, replace(data, item_text_VX=text_VX.to(data.item_text_VX))
 
 
 def _start(texts_IX: Tensor, own_ID: Tensor, own_I: Tensor) -> tuple[Tensor, Tensor, Tensor]:

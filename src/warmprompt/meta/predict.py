@@ -6,7 +6,7 @@ B is users, D factors, P prompt vectors, H hidden width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,13 +22,14 @@ from warmprompt.backbone.readout import (
 )
 from warmprompt.data.episodes import EventBatch
 from warmprompt.data.genre_words import GenreWords
-from warmprompt.meta.inner import adapt
-from warmprompt.meta.model import Constants, Events, Params, ridge_users, to_events
+from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter, RidgeAdapter, by_steps
+from warmprompt.meta.learner import Learner
+from warmprompt.meta.model import Catalogue, to_events
 from warmprompt.meta.named_genres import widen
-from warmprompt.meta.task import PromptTask, TangentTask, inner_loss, start_of
+from warmprompt.meta.objectives import LearnedTarget
+from warmprompt.meta.small_batches import is_small, users_at_target
+from warmprompt.meta.task import TaskAt
 from warmprompt.types import short_repr
-
-INNER_LOOPS = ("gradient", "target")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +62,7 @@ class ReadTexts:
 @torch.no_grad()
 def read_user_texts(
     backbone: Backbone,
-    read: ReadOut,
+    readout: ReadOut,
     texts: Sequence[str],
     *,
     encoder: Backbone | None = None,
@@ -71,76 +72,63 @@ def read_user_texts(
 
     Args:
         backbone: The frozen model.
-        read: The normalised read-out.
+        readout: The normalised read-out.
         texts: One per user; may be empty.
         encoder: The sentence encoder that the text features were fitted with, where there is one.
         genres: The dictionary that the text head was fitted with, where there is one.
     """
     prefix = read_texts(backbone, texts)
-    prompts_BPH = read.reference_PH.expand(len(texts), -1, -1)
+    prompts_BPH = readout.reference_PH.expand(len(texts), -1, -1)
     reference_BH = read_out(backbone, prefix, prompts_BPH)
-    states_BX = reference_BH if encoder is None else sentence_states(encoder, texts, read.mean_X)
+    states_BX = reference_BH if encoder is None else sentence_states(encoder, texts, readout.mean_X)
     return ReadTexts(
         prefix=prefix,
         reference_BH=reference_BH,
-        features_BT=widen(text_features(read, states_BX), texts, genres),
-        metrics=text_metrics(backbone, read, prefix, texts),
+        features_BT=widen(text_features(readout, states_BX), texts, genres),
+        metrics=text_metrics(backbone, readout, prefix, texts),
     )
 
 
-def adapt_users(  # noqa: PLR0913 - learned, constant and given parts, the latter by keyword
-    params: Params,
-    constants: Constants,
+def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter by keyword
+    catalogue: Catalogue,
+    learner: Learner,
     backbone: Backbone,
-    read: ReadOut,
+    readout: ReadOut,
     *,
     texts: ReadTexts,
     events: EventBatch,
-    adapts_by: str = "gradient",
-    turn: Callable[[Tensor], Tensor] | None = None,
+    apply_inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> Adapted:
     """Adapt every user's prompt to their events, and read the user vectors.
 
     S inner steps cost S + 1 forward and S backward passes for the whole batch; users without any
-    event keep the start at the cost of the last pass alone. Towards a `target`, each text's metric is
-    measured first where it has not been before.
+    event keep the start at the cost of the last pass alone. Towards a learned target, each text's inverse
+    response is measured first where it has not been before.
 
     Args:
-        params: Learned.
-        constants: Of the item side.
+        catalogue: What the learned parameters give all users alike.
+        learner: Names what is to be explained, and how user vectors answer.
         backbone: The frozen model.
-        read: The normalised read-out.
+        readout: The normalised read-out.
         texts: From `read_user_texts`, row by row.
         events: The users' events; may be empty.
-        adapts_by: `gradient`, `target`, `ridge`, or `nothing`, which leaves the prompt at its learned start.
-        turn: Turns gaps to targets, (B, D), as each text's metric does; None measures the metrics.
+        apply_inverse: Applies each text's inverse response to gaps, (B, D); None measures them.
     """
-    shown = to_events(events, constants)
-    has_events = bool(shown.mask_BK.any())
-    measured = adapts_by == "target" and has_events and turn is None
-    task = PromptTask(
-        constants=constants,
-        support=shown,
-        query=shown,
+    adapter = PromptAdapter(
         features_BT=texts.features_BT,
         backbone=backbone,
-        read=read,
+        readout=readout,
         prefix=texts.prefix,
         reference_BH=texts.reference_BH,
-        metric_BDD=torch.stack([one.get() for one in texts.metrics]) if measured else None,
-        turn=turn,
+        responses=texts.metrics,
+        apply_inverse=apply_inverse,
     )
-    users_BD, moved_BPH = _adapted(task, params, adapts_by=adapts_by)
+    users_BD, moved_BPH = _adapted(catalogue, learner, adapter, events)
     return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH)
 
 
 def adapt_linearly(
-    params: Params,
-    constants: Constants,
-    *,
-    features_BT: Tensor,
-    events: EventBatch,
-    adapts_by: str = "gradient",
+    catalogue: Catalogue, learner: Learner, *, features_BT: Tensor, events: EventBatch
 ) -> Tensor:
     """Return user vectors, (B, D), as if the model answered to prompts as it does near the reference.
 
@@ -149,33 +137,25 @@ def adapt_linearly(
     steps itself: no pass of the language model, and what is lost is what the response is not linear in.
 
     Args:
-        params: Learned.
-        constants: Of the item side.
+        catalogue: What the learned parameters give all users alike.
+        learner: As in `adapt_users`.
         features_BT: Text features of the users' texts, as the text head reads them.
         events: The users' events; may be empty.
-        adapts_by: As `adapt_users`.
     """
-    shown = to_events(events, constants)
-    task = TangentTask(constants=constants, support=shown, query=shown, features_BT=features_BT)
-    return _adapted(task, params, adapts_by=adapts_by)[0]
+    if learner.objective is LearnedTarget and learner.adapter is by_steps and is_small(catalogue, events):
+        return torch.from_numpy(users_at_target(catalogue, features_BT.numpy(), events))
+    return _adapted(catalogue, learner, LinearAdapter(features_BT=features_BT), events)[0]
 
 
-def _adapted(task: PromptTask | TangentTask, params: Params, *, adapts_by: str) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def _adapted(
+    catalogue: Catalogue, learner: Learner, around: Adapter, events: EventBatch
+) -> tuple[Tensor, Tensor]:
     """Return the user vectors, (B, D), and what the inner loop has moved from its start, (B, ...)."""
-    events = task.support
-    has_events = bool(events.mask_BK.any())
-    moved = start_of(task, params).detach()
-    if adapts_by in INNER_LOOPS and has_events:
-        loss = inner_loss(task, params, adapts_by=adapts_by)
-        moved = adapt(moved, loss, rates=task.rates(params)).detach()
-    with torch.no_grad():
-        users_BD = task.users(params, moved)
-        if adapts_by == "ridge" and has_events:
-            solved_BD = ridge_users(params, task.constants, events, users_BD)
-            users_BD = _where_any(events, solved_BD, users_BD)
-    return users_BD, moved
-
-
-def _where_any(events: Events, solved_BD: Tensor, prior_BD: Tensor) -> Tensor:
-    """Users without events keep the prior."""
-    return torch.where(events.mask_BK.any(dim=1, keepdim=True), solved_BD, prior_BD)
+    shown = to_events(events, catalogue.data)
+    adapter = learner.adapter(around, shown)
+    if isinstance(adapter, RidgeAdapter):
+        adapter = replace(adapter, keeps_prior=True)
+    task = TaskAt(adapter=adapter, objective=learner.objective(support=shown, query=shown), model=catalogue)
+    moved = task.adapted() if events.mask_BK.any() else task.start
+    return task.users(moved), moved

@@ -7,7 +7,7 @@ import torch
 from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import Learner, Outer, gradients_of
 from warmprompt.meta.model import Params
-from warmprompt.meta.task import Task, detached, start_of
+from warmprompt.meta.task import Task
 
 
 def meta_gradient(params: Params, task: Task) -> Outer:
@@ -19,17 +19,14 @@ def meta_gradient(params: Params, task: Task) -> Outer:
 
     Source: Nichol, Achiam & Schulman 2018, algorithm 2.
     """
-    constant = detached(params)
-    rates = task.rates(constant)
-    start = start_of(task, constant)
-    moved = adapt(start, lambda prompts: task.support_loss(constant, prompts), rates=rates)
-    ended = adapt(
-        moved, lambda prompts: task.query_step_loss(constant, prompts), rates=rates[-1:], step_from=len(rates)
-    )
-    loss = task.query_loss(params, moved).mean()
+    free = task.at(params)
+    fixed = free.detached()
+    moved, rates = fixed.adapted(), fixed.rates
+    ended = adapt(moved, fixed.inner_loss(on_query=True), rates=rates[-1:], step_from=len(rates))
+    loss = free.query_loss(moved).mean()
     gradients = gradients_of(loss, params)
     with torch.no_grad():
-        gradients[task.start_name] = (start - ended).mean(0)
+        gradients[free.start_name] = (fixed.start - ended).mean(0)
     return Outer(loss=loss.detach(), gradients=gradients)
 
 

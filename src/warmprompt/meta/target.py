@@ -21,19 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from warmprompt.meta.model import (
-    Constants,
-    Events,
-    Params,
-    evidence_weights,
-    popularity_scores,
-    support_vectors,
-)
+from warmprompt.meta.model import Catalogue, Events, Params, evidence_weights
 from warmprompt.rng import derive_seed
 
 NUM_HEADS = 4
-_BRANCH = 0.3
-_FAINT = 0.02
+BRANCH = 0.3
+_INIT_SCALE = 0.02
 _GAIN = 1.6
 
 
@@ -55,8 +48,8 @@ def initial_target(width: int, *, max_support: int, kappa: float, seed: int) -> 
     return {
         "target.fold": torch.eye(width),
         "target.log_gain": torch.log(_GAIN * counts_N.sqrt() / (counts_N + kappa)),
-        "target.seeds": _FAINT * draw(NUM_HEADS, width),
-        "target.ask": _FAINT * draw(width, NUM_HEADS * width),
+        "target.seeds": _INIT_SCALE * draw(NUM_HEADS, width),
+        "target.ask": _INIT_SCALE * draw(width, NUM_HEADS * width),
         "target.value": torch.zeros(NUM_HEADS, width, width),
         "target.inner": draw(width, 2 * width) / math.sqrt(width),
         "target.bias": torch.zeros(2 * width),
@@ -64,10 +57,11 @@ def initial_target(width: int, *, max_support: int, kappa: float, seed: int) -> 
     }
 
 
-def target_displacement(params: Params, constants: Constants, events: Events) -> Tensor:
+def target_displacement(catalogue: Catalogue, events: Events) -> Tensor:
     """Return where each user's events lead the user vector, (B, D), relative to its prior."""
+    params = catalogue.params
     width = len(params["prior.start"])
-    pulls_BKD = _pulls(params, constants, events)
+    pulls_BKD = _pulls(catalogue, events)
     count_B = events.mask_BK.sum(1)
     sum_BD = pulls_BKD.sum(1) / count_B.clamp(min=1)[:, None].sqrt()
     moved_BD = _gain(params, count_B)[:, None] * (sum_BD @ params["target.fold"])
@@ -76,19 +70,16 @@ def target_displacement(params: Params, constants: Constants, events: Events) ->
     heat_BRK = (params["target.seeds"] + asked_BRD) @ normed_BKD.transpose(1, 2) / math.sqrt(width)
     share_BRK = heat_BRK.masked_fill(~events.mask_BK[:, None], -1e9).softmax(2)
     read_BRD = share_BRK @ normed_BKD
-    moved_BD = moved_BD + _BRANCH * torch.einsum("brd,rde->be", read_BRD, params["target.value"])
+    moved_BD = moved_BD + BRANCH * torch.einsum("brd,rde->be", read_BRD, params["target.value"])
     hidden_BX = F.layer_norm(moved_BD, (width,)) @ params["target.inner"] + params["target.bias"]
-    moved_BD = moved_BD + _BRANCH * (F.gelu(hidden_BX) @ params["target.outer"])
+    moved_BD = moved_BD + BRANCH * (F.gelu(hidden_BX) @ params["target.outer"])
     return moved_BD * (count_B > 0)[:, None]
 
 
-def _pulls(params: Params, constants: Constants, events: Events) -> Tensor:
+def _pulls(catalogue: Catalogue, events: Events) -> Tensor:
     """Return minus the gradient of each event's softmax loss at the common start, (B, K, D)."""
-    vectors_VD = support_vectors(params, constants)
-    scores_V = vectors_VD @ params["prior.start"] + popularity_scores(params, constants)
-    share_V = scores_V.masked_fill(constants.warm_V == 0, -math.inf).softmax(0)
-    weights_BK = evidence_weights(params, constants, events)
-    return (vectors_VD[events.items_BK] - share_V @ vectors_VD) * weights_BK[:, :, None]
+    weights_BK = evidence_weights(catalogue, events)
+    return (catalogue.support_VD[events.items_BK] - catalogue.mean_D) * weights_BK[:, :, None]
 
 
 def _gain(params: Params, count_B: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,22 +18,13 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut, text_metrics
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import NUM_QUERY, Episode, Order, batch_episodes, draw_episode
-from warmprompt.meta.inner import adapt
-from warmprompt.meta.model import Constants, Params, to_events
-from warmprompt.meta.task import (
-    PromptTask,
-    TangentTask,
-    Task,
-    detached,
-    dropout_mask,
-    inner_loss,
-    start_of,
-)
+from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter
+from warmprompt.meta.learner import Learner
+from warmprompt.meta.model import CatalogueData, Params, make_catalogue, to_events
+from warmprompt.meta.task import Task, TaskAt, detached, dropout_mask
 from warmprompt.meta.texts import TextPool, draw_text
+from warmprompt.meta.trainer import STAGES, Plan, Stage, StageName
 from warmprompt.rng import derive, derive_seed
-
-Stage = Literal["tangent", "prompt"]
-STAGES: tuple[Stage, ...] = ("tangent", "prompt")
 
 VALIDATION_KS = (0, 1, 3, 5, 10, 20)
 
@@ -48,9 +38,9 @@ class Material:
         validation: Events of validation users.
         texts: The training users' pool.
         validation_texts: The validation users' pool.
-        constants: Of the item side.
+        data: Of the items.
         backbone: The frozen model.
-        read: The normalised read-out.
+        readout: The normalised read-out.
         features: Text features of every text of both pools and of "", (T,) each.
     """
 
@@ -58,9 +48,9 @@ class Material:
     validation: Dataset
     texts: TextPool
     validation_texts: TextPool
-    constants: Constants
+    data: CatalogueData
     backbone: Backbone
-    read: ReadOut
+    readout: ReadOut
     features: Mapping[str, Tensor]
 
 
@@ -85,7 +75,33 @@ class Drawing:
     batch_size: int = 32
 
 
-def epoch_batches(material: Material, drawing: Drawing, *, stage: Stage, epoch: int) -> list[list[int]]:
+def stages_of(learner: Learner, material: Material, drawing: Drawing, plan: Plan) -> tuple[Stage, ...]:
+    """Return the stages of training for recommendation."""
+    ids = material.training.user_ids
+
+    def stage(name: StageName) -> Stage:
+        return Stage(
+            name=name,
+            learner=learner,
+            batches=lambda epoch: epoch_batches(material, drawing, stage=name, epoch=epoch),
+            task=lambda users, epoch: training_task(
+                material, drawing, users, stage=name, epoch=epoch, learner=learner
+            ),
+            validation_loss=lambda params: validation_loss(
+                params,
+                material,
+                drawing,
+                stage=name,
+                learner=learner,
+                max_users=plan.of(name).max_validation_users,
+            ),
+            describe=lambda users: f"users {', '.join(str(ids[user]) for user in users[:8])}",
+        )
+
+    return tuple(map(stage, STAGES))
+
+
+def epoch_batches(material: Material, drawing: Drawing, *, stage: StageName, epoch: int) -> list[list[int]]:
     """Return the users of each batch of an epoch: all with two events or more, once, in random order."""
     lengths = np.diff(material.training.interactions.offsets)
     users = np.flatnonzero(lengths >= 2)
@@ -101,9 +117,9 @@ def training_task(
     drawing: Drawing,
     users: Sequence[int],
     *,
-    stage: Stage,
+    stage: StageName,
     epoch: int,
-    adapts_by: str = "gradient",
+    learner: Learner,
 ) -> Task:
     """Return the task of one batch; the same arguments give the same task."""
     # Stages draw from different rounds, so that the second does not repeat the first one's episodes.
@@ -127,17 +143,15 @@ def training_task(
         for user, name in zip(users, ids, strict=True)
     ]
     keep_BD = dropout_mask(
-        (len(users), len(material.read.move_DH)),
+        (len(users), len(material.readout.move_DH)),
         rate=drawing.dropout,
         seed=derive_seed(drawing.seed, "dropout", stage, epoch, ids[0]),
     )
-    return _task(
-        material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD, adapts_by=adapts_by
-    )
+    return _task(material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD, learner=learner)
 
 
 def validation_tasks(
-    material: Material, drawing: Drawing, *, stage: Stage, max_users: int, adapts_by: str = "gradient"
+    material: Material, drawing: Drawing, *, stage: StageName, max_users: int, learner: Learner
 ) -> Iterator[tuple[int, Task]]:
     """Yield (K, task) over fixed episodes of validation users, for each K of `VALIDATION_KS`."""
     dataset = material.validation
@@ -161,31 +175,27 @@ def validation_tasks(
                 )
                 for user in part
             ]
-            yield k, _task(material, dataset, episodes, texts, stage=stage, keep_BD=None, adapts_by=adapts_by)
+            yield k, _task(material, dataset, episodes, texts, stage=stage, keep_BD=None, learner=learner)
 
 
 def validation_loss(
-    params: Params, material: Material, drawing: Drawing, *, stage: Stage, adapts_by: str, max_users: int
+    params: Params,
+    material: Material,
+    drawing: Drawing,
+    *,
+    stage: StageName,
+    learner: Learner,
+    max_users: int,
 ) -> float:
     """Return the query loss of validation users, nats per event, averaged over users and then over K."""
-    constant = detached(params)
+    catalogue = make_catalogue(detached(params), material.data)
     losses: dict[int, list[Tensor]] = {}
-    tasks = validation_tasks(material, drawing, stage=stage, max_users=max_users, adapts_by=adapts_by)
-    for k, task in tasks:
-        if adapts_by == "ridge":
-            with torch.no_grad():
-                loss_B = task.closed_form_loss(constant)
-        else:
-            moved = _adapted(task, constant, adapts_by=adapts_by)
-            with torch.no_grad():
-                loss_B = task.query_loss(constant, moved)
-        losses.setdefault(k, []).append(loss_B)
+    for k, task in validation_tasks(material, drawing, stage=stage, max_users=max_users, learner=learner):
+        constant = TaskAt(adapter=task.adapter, objective=task.objective, model=catalogue)
+        moved = constant.adapted()
+        with torch.no_grad():
+            losses.setdefault(k, []).append(constant.query_loss(moved))
     return float(np.mean([torch.cat(parts).mean().item() for parts in losses.values()]))
-
-
-def _adapted(task: Task, params: Params, *, adapts_by: str) -> Tensor:
-    loss = inner_loss(task, params, adapts_by=adapts_by)
-    return adapt(start_of(task, params), loss, rates=task.rates(params))
 
 
 def _task(  # noqa: PLR0913 - what makes a task, by keyword
@@ -194,35 +204,31 @@ def _task(  # noqa: PLR0913 - what makes a task, by keyword
     episodes: Sequence[Episode],
     texts: Sequence[str],
     *,
-    stage: Stage,
-    adapts_by: str,
+    stage: StageName,
+    learner: Learner,
     keep_BD: Tensor | None,
 ) -> Task:
     batch = batch_episodes(dataset, episodes)
-    constants = material.constants
+    data = material.data
     features_BT = torch.stack([material.features[text] for text in texts])
-    common = {
-        "constants": constants,
-        "support": to_events(batch.support, constants),
-        "query": to_events(batch.query, constants),
-        "features_BT": features_BT,
-        "keep_BD": keep_BD if keep_BD is None else keep_BD.to(features_BT.device),
-    }
-    if stage == "tangent":
-        return TangentTask(**common)  # type: ignore[arg-type]
-    prefix = read_texts(material.backbone, texts)
-    with torch.no_grad():
-        prompts_BPH = material.read.reference_PH.expand(len(texts), -1, -1)
-        reference_BH = read_out(material.backbone, prefix, prompts_BPH)
-    metric_BDD = None
-    if adapts_by == "target":
-        metrics = text_metrics(material.backbone, material.read, prefix, texts)
-        metric_BDD = torch.stack([one.get() for one in metrics])
-    return PromptTask(
-        **common,  # type: ignore[arg-type]
-        backbone=material.backbone,
-        read=material.read,
-        prefix=prefix,
-        reference_BH=reference_BH,
-        metric_BDD=metric_BDD,
+    support = to_events(batch.support, data)
+    around: Adapter = LinearAdapter(features_BT=features_BT)
+    if stage == "prompt":
+        prefix = read_texts(material.backbone, texts)
+        with torch.no_grad():
+            prompts_BPH = material.readout.reference_PH.expand(len(texts), -1, -1)
+            reference_BH = read_out(material.backbone, prefix, prompts_BPH)
+        around = PromptAdapter(
+            features_BT=features_BT,
+            backbone=material.backbone,
+            readout=material.readout,
+            prefix=prefix,
+            reference_BH=reference_BH,
+            responses=text_metrics(material.backbone, material.readout, prefix, texts),
+        )
+    objective = learner.objective(
+        support=support,
+        query=to_events(batch.query, data),
+        keep_BD=None if keep_BD is None else keep_BD.to(features_BT.device),
     )
+    return Task(adapter=learner.adapter(around, support), objective=objective, data=data)

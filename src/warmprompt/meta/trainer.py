@@ -1,30 +1,27 @@
-"""The outer loop: two stages of epochs, validated, stopped early, and resumable at any step.
+"""The outer loop: stages of epochs, validated, stopped early, and resumable at any step.
 
-Everything random derives from the seed and the position (stage, epoch, user), and the whole
-position is part of the state: a run that was killed and resumed reaches the same bits.
+Recommendation and risk train by this loop; each hands it its stages. A stage derives everything random from
+the seed and the position (stage, epoch, batch), and the whole position is part of the state: a run that was
+killed and resumed reaches the same bits.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
 from warmprompt.errors import NotFiniteError
 from warmprompt.meta.learner import Learner, LearnerState, StepReport
 from warmprompt.meta.model import Params
-from warmprompt.meta.tasks import (
-    STAGES,
-    Drawing,
-    Material,
-    Stage,
-    epoch_batches,
-    training_task,
-    validation_loss,
-)
+from warmprompt.meta.task import Task
+
+StageName = Literal["tangent", "prompt"]
+STAGES: tuple[StageName, ...] = ("tangent", "prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +29,8 @@ class StagePlan:
     """How one stage runs.
 
     Attributes:
-        epochs: Passes over the training users at most; 0 skips the stage.
-        rate: Peak outer rate; it rises over the first twentieth of the steps and falls as a cosine to a
-            tenth.
+        epochs: Passes over the training data at most; 0 skips the stage.
+        rate: Peak outer rate.
         validate_every: Epochs between validations.
         patience: Validations without a gain before the stage ends.
         max_validation_users: Validation looks at the first users only, where this is fewer.
@@ -57,9 +53,46 @@ class Plan:
     weight_decay: float = 0.0
     save_every: int = 50
 
-    def of(self, stage: Stage) -> StagePlan:
+    def of(self, stage: StageName) -> StagePlan:
         """Return the plan of one stage."""
         return self.tangent if stage == "tangent" else self.prompt
+
+
+def rise_and_fall(step: int, total: int) -> float:
+    """Return the share of the peak rate at a step: a rise over a twentieth, then a cosine to a tenth."""
+    rise = max(1, total // 20)
+    if step < rise:
+        return (step + 1) / rise
+    through = (step - rise) / max(1, total - rise)
+    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * through))
+
+
+def linear_fall(step: int, total: int) -> float:
+    """Return the share of the peak rate at a step: a straight fall towards zero."""
+    return 1 - step / total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """What the loop asks of a stage.
+
+    Attributes:
+        name: Of `STAGES`, in their order.
+        learner: Gives the meta-gradient.
+        batches: The batches of an epoch.
+        task: The task of a batch in an epoch; the same arguments give the same task.
+        validation_loss: At some parameters, nats.
+        schedule: Share of the peak rate at a step of so many.
+        describe: Names what is in a batch, for errors.
+    """
+
+    name: StageName
+    learner: Learner
+    batches: Callable[[int], Sequence[Any]]
+    task: Callable[[Any, int], Task]
+    validation_loss: Callable[[Params], float]
+    schedule: Callable[[int, int], float] = rise_and_fall
+    describe: Callable[[Any], str] = str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +131,7 @@ class TrainState:
 class Progress:
     """What a step or a validation (then `validation` is set) looks like to whoever watches."""
 
-    stage: Stage
+    stage: StageName
     epoch: int
     epochs: int
     batch: int
@@ -127,11 +160,9 @@ def start_training(learner: Learner, params: Params) -> TrainState:
     )
 
 
-def train(  # noqa: PLR0913 - what training reads, then two callbacks by keyword
-    learner: Learner,
+def train(
     state: TrainState,
-    material: Material,
-    drawing: Drawing,
+    stages: Sequence[Stage],
     plan: Plan,
     *,
     save: Callable[[TrainState], None] = lambda _: None,
@@ -140,73 +171,71 @@ def train(  # noqa: PLR0913 - what training reads, then two callbacks by keyword
     """Run from a state to the end and return the last state; its `best` are the learned parameters.
 
     Args:
-        learner: Gives the meta-gradient.
         state: From `start_training`, or a saved one.
-        material: Data, texts and models.
-        drawing: How episodes are drawn.
+        stages: One for each of `STAGES`.
         plan: Epochs, rates, patience.
         save: Called with states to keep, every `plan.save_every` steps and after each validation.
         watch: Called after each step and each validation.
 
     Raises:
-        NotFiniteError: A loss became NaN or infinite; names stage, epoch and users.
+        NotFiniteError: A loss became NaN or infinite; names stage, epoch and batch.
     """
     while not state.done:
-        stage = STAGES[state.stage]
-        stage_plan = plan.of(stage)
+        stage = stages[state.stage]
+        stage_plan = plan.of(stage.name)
         if state.epoch >= stage_plan.epochs or state.since_best >= stage_plan.patience:
-            state = _next_stage(learner, state)
+            state = _next_stage(stage.learner, state)
             save(state)
             continue
         if state.epoch == state.batch == 0 and math.isinf(state.best_loss):
             # What a stage is given is its first candidate: a stage cannot return anything worse.
-            state = _validate(learner, state, material, drawing, stage_plan, watch=watch)
-        state = _run_epoch(learner, state, material, drawing, plan, save=save, watch=watch)
+            state = _validate(state, stage, stage_plan, watch=watch)
+        state = _run_epoch(state, stage, plan, save=save, watch=watch)
         if state.epoch % stage_plan.validate_every == 0 or state.epoch == stage_plan.epochs:
-            state = _validate(learner, state, material, drawing, stage_plan, watch=watch)
+            state = _validate(state, stage, stage_plan, watch=watch)
         save(state)
     return state
 
 
-def _run_epoch(  # noqa: PLR0913 - as `train`
-    learner: Learner,
+def _run_epoch(
     state: TrainState,
-    material: Material,
-    drawing: Drawing,
+    stage: Stage,
     plan: Plan,
     *,
     save: Callable[[TrainState], None],
     watch: Callable[[Progress], None],
 ) -> TrainState:
-    stage = STAGES[state.stage]
-    batches = epoch_batches(material, drawing, stage=stage, epoch=state.epoch)
-    total = plan.of(stage).epochs * len(batches)
+    batches, own = stage.batches(state.epoch), plan.of(stage.name)
     for index in range(state.batch, len(batches)):
         begun_s = time.perf_counter()
-        users = batches[index]
-        rate = plan.of(stage).rate * _share(state.epoch * len(batches) + index, total)
-        task = training_task(
-            material, drawing, users, stage=stage, epoch=state.epoch, adapts_by=learner.adapts_by
-        )
+        rate = own.rate * stage.schedule(state.epoch * len(batches) + index, own.epochs * len(batches))
         try:
-            moved, report = learner.step(
-                state.learner, task, rate=rate, clip_norm=plan.clip_norm, weight_decay=plan.weight_decay
+            moved, report = stage.learner.step(
+                state.learner,
+                stage.task(batches[index], state.epoch),
+                rate=rate,
+                clip_norm=plan.clip_norm,
+                weight_decay=plan.weight_decay,
             )
         except NotFiniteError as error:
-            raise _named(error, material, users, stage=stage, epoch=state.epoch) from error
+            raise NotFiniteError(
+                field=f"{error.field} ({stage.name} epoch {state.epoch})",
+                value=f"{error.value}; {stage.describe(batches[index])}",
+                remedy=error.remedy,
+            ) from error
         train_loss = (state.train_loss * index + report.loss) / (index + 1)
         state = replace(state, learner=moved, batch=index + 1, train_loss=train_loss)
         watch(
             Progress(
-                stage=stage,
+                stage=stage.name,
                 epoch=state.epoch,
-                epochs=plan.of(stage).epochs,
+                epochs=own.epochs,
                 batch=index + 1,
                 batches=len(batches),
                 step=state.learner.step,
                 report=report,
                 rate=rate,
-                users_per_s=len(users) / (time.perf_counter() - begun_s),
+                users_per_s=len(batches[index]) / (time.perf_counter() - begun_s),
             )
         )
         if state.learner.step % plan.save_every == 0 and index + 1 < len(batches):
@@ -215,28 +244,14 @@ def _run_epoch(  # noqa: PLR0913 - as `train`
 
 
 def _validate(
-    learner: Learner,
-    state: TrainState,
-    material: Material,
-    drawing: Drawing,
-    plan: StagePlan,
-    *,
-    watch: Callable[[Progress], None],
+    state: TrainState, stage: Stage, plan: StagePlan, *, watch: Callable[[Progress], None]
 ) -> TrainState:
-    stage = STAGES[state.stage]
-    loss = validation_loss(
-        state.learner.params,
-        material,
-        drawing,
-        stage=stage,
-        adapts_by=learner.adapts_by,
-        max_users=plan.max_validation_users,
-    )
+    loss = stage.validation_loss(state.learner.params)
     if not math.isfinite(loss):
         raise NotFiniteError(
-            field=f"validation loss of {stage} epoch {state.epoch}",
+            field=f"validation loss of {stage.name} epoch {state.epoch}",
             value=loss,
-            remedy=f"Lower train.{stage}_lr.",
+            remedy=f"Lower train.{stage.name}_lr.",
         )
     better = loss < state.best_loss
     state = replace(
@@ -244,11 +259,11 @@ def _validate(
         best=dict(state.learner.params) if better else state.best,
         best_loss=loss if better else state.best_loss,
         since_best=0 if better else state.since_best + 1,
-        history=(*state.history, (stage, state.epoch, state.train_loss, loss)),
+        history=(*state.history, (stage.name, state.epoch, state.train_loss, loss)),
     )
     watch(
         Progress(
-            stage=stage,
+            stage=stage.name,
             epoch=state.epoch,
             epochs=plan.epochs,
             batch=0,
@@ -273,24 +288,4 @@ def _next_stage(learner: Learner, state: TrainState) -> TrainState:
         learner=replace(begun, step=0),
         history=state.history,
         best_loss=state.best_loss if state.stage + 1 >= len(STAGES) else math.inf,
-    )
-
-
-def _share(step: int, total: int) -> float:
-    """Return the share of the peak rate at a step: linear rise, then a cosine to a tenth."""
-    rise = max(1, total // 20)
-    if step < rise:
-        return (step + 1) / rise
-    through = (step - rise) / max(1, total - rise)
-    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * through))
-
-
-def _named(
-    error: NotFiniteError, material: Material, users: list[int], *, stage: Stage, epoch: int
-) -> NotFiniteError:
-    ids = ", ".join(str(material.training.user_ids[user]) for user in users[:8])
-    return NotFiniteError(
-        field=f"{error.field} ({stage} epoch {epoch})",
-        value=f"{error.value}; users {ids}",
-        remedy=error.remedy,
     )

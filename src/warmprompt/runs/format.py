@@ -4,7 +4,7 @@
     model.safetensors           "params.*", "constants.*", "read.*" and "experts.NAME.*"; equal arrays are
                                 written once, and the header names their other names
     items.parquet               item (its id, type kept), title, attributes, in index order
-    training/                   what unfinished training has reached: stages that are done, the outer loop's state
+    training/                   how far unfinished training is: stages that are done, state of the outer loop
 
 A folder without a manifest is no run, so one that was interrupted is never taken for a finished one.
 """
@@ -35,7 +35,7 @@ from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, UnknownNameError
 from warmprompt.experts.mixture import Mixture
 from warmprompt.files import write_atomic, writing_to
-from warmprompt.meta.model import Constants
+from warmprompt.meta.model import CatalogueData
 from warmprompt.types import ItemId, short_repr
 
 FORMAT = 8
@@ -46,7 +46,7 @@ ITEMS = "items.parquet"
 STATE = Path("training", "state.safetensors")
 STAGES_FILE = Path("training", "stages.safetensors")
 
-_Record = TypeVar("_Record", Constants, ReadOut)
+_Record = TypeVar("_Record", CatalogueData, ReadOut)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +69,7 @@ class Trained:
     """
 
     params: dict[str, Tensor]
-    constants: Constants
+    constants: CatalogueData
     read: ReadOut
     learner: str
     item_ids: tuple[ItemId, ...]
@@ -143,7 +143,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
         items = pl.read_parquet(io.BytesIO(content[ITEMS]))
         blank = Trained(
             params={},
-            constants=_record(Constants, "constants", tensors),
+            constants=_record(CatalogueData, "constants", tensors),
             read=_record(ReadOut, "read", tensors),
             learner=str(manifest["learner"]),
             item_ids=tuple(items["item"].to_list()),
@@ -187,14 +187,14 @@ def with_tensors(blank: Trained, tensors: Mapping[str, Tensor], header: Mapping[
     return replace(
         blank,
         params={name: tensors[f"params.{name}"] for name in header["params"]},
-        constants=_record(Constants, "constants", tensors),
+        constants=_record(CatalogueData, "constants", tensors),
         read=_record(ReadOut, "read", tensors),
         experts=_experts_of(tensors, header["experts"]),
         genres=genres and GenreWords(words=tuple(map(tuple, genres))),
     )
 
 
-def _fields_of(prefix: str, record: Constants | ReadOut) -> dict[str, Tensor]:
+def _fields_of(prefix: str, record: CatalogueData | ReadOut) -> dict[str, Tensor]:
     return {f"{prefix}.{field.name}": getattr(record, field.name) for field in dataclasses.fields(record)}
 
 

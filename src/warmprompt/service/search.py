@@ -55,7 +55,7 @@ def found_items(
 def _ordered(model: Model, words: str, n: int, passes: NDArray[np.bool_]) -> list[int]:
     """Return the items that words may mean, best first: enough that `n` of those that pass are among them."""
     wanted = " ".join(words.lower().split())
-    popularity_V = model.personaliser.engine.popularity_V
+    popularity_V = model.personaliser.engine.popularity_V.cpu().numpy()
     order: list[int] = np.argsort(-popularity_V, kind="stable").tolist()
     if not wanted:
         return order

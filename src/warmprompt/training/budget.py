@@ -26,7 +26,6 @@ from warmprompt.data.verbalise import item_texts
 from warmprompt.experts.registry import EXPERTS
 from warmprompt.meta.initial import initial_items, initial_prior, initial_prompt_params
 from warmprompt.meta.learner import Learner
-from warmprompt.meta.target import initial_target
 from warmprompt.meta.tasks import VALIDATION_KS, Material, training_task
 from warmprompt.meta.texts import TextPool, write_texts
 from warmprompt.runs.models import open_backbone
@@ -166,7 +165,7 @@ def _fitting(
     text_VX = np.random.default_rng(0).normal(size=(training.num_items, width)).astype(np.float32)
     start = item_start_of(settings)
     begun = time.perf_counter(), time.process_time()
-    items, constants = initial_items(
+    items, data = initial_items(
         training, text_VX if width else None, replace(start, num_iterations=1), seed=0
     )
     factors = Spent(wall_s=time.perf_counter() - begun[0], cpu_s=time.process_time() - begun[1])
@@ -184,16 +183,17 @@ def _fitting(
         rate=settings.inner.rate,
     )
     params = {**items, **prior, **initial_prompt_params(read)}
-    if learner.adapts_by == "target":
-        params |= initial_target(start.num_factors, max_support=settings.train.max_support, kappa=1.0, seed=0)
+    params |= learner.objective.initial_params(
+        start.num_factors, max_support=settings.train.max_support, kappa=1.0, seed=0
+    )
     material = Material(
         training=training,
         validation=validation,
         texts=TextPool(texts=((),) * training.num_users),
         validation_texts=TextPool(texts=((),) * validation.num_users),
-        constants=constants,
+        data=data,
         backbone=backbone,
-        read=read,
+        readout=read,
         features={"": torch.zeros(settings.model.num_text_features)},
     )
     drawing, plan = drawing_of(settings), plan_of(settings).tangent
@@ -201,7 +201,7 @@ def _fitting(
     batch = np.random.default_rng(0).permutation(able)[: drawing.batch_size].tolist()
 
     def step() -> None:
-        task = training_task(material, drawing, batch, stage="tangent", epoch=0, adapts_by=learner.adapts_by)
+        task = training_task(material, drawing, batch, stage="tangent", epoch=0, learner=learner)
         learner.step(learner.init(params), task, rate=1e-3, clip_norm=1.0)
 
     step()

@@ -17,7 +17,7 @@ from warmprompt.data.episodes import batch_supports
 from warmprompt.data.genre_words import GenreWords, genre_words
 from warmprompt.data.verbalise import genre_table
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import catalogue_vectors, popularity_scores
+from warmprompt.meta.model import make_catalogue, score_catalogue
 from warmprompt.meta.named_genres import HEAD, both_heads, read_named_genres, widen
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.meta.tasks import Material
@@ -111,21 +111,15 @@ def _ndcg(trained: Trained, head_XD: Tensor, judged: _Judged) -> float:
     """Return NDCG@10 without history, averaged over each user's texts, then over users; 0 without any."""
     if not judged.queries:
         return 0.0
-    params = {**trained.params, HEAD: head_XD}
-    catalogue_VD = catalogue_vectors(params, trained.constants)
-    popularity_V = popularity_scores(params, trained.constants)
+    catalogue = make_catalogue({**trained.params, HEAD: head_XD}, trained.constants)
     gains = []
     for begin in range(0, len(judged.queries), _BATCH):
         inputs_BX = judged.inputs_MX[begin : begin + _BATCH]
         nobody = batch_supports([_NOBODY] * len(inputs_BX))
         users_BD = adapt_linearly(
-            params,
-            trained.constants,
-            features_BT=inputs_BX,
-            events=nobody,
-            adapts_by=learner_of(trained.learner).adapts_by,
+            catalogue, learner_of(trained.learner), features_BT=inputs_BX, events=nobody
         )
-        scores_BV = (users_BD @ catalogue_VD.T + popularity_V).cpu().numpy()
+        scores_BV = score_catalogue(catalogue, users_BD).cpu().numpy()
         queries = judged.queries[begin : begin + _BATCH]
         gains.append(ndcg_per_user(ranks(scores_BV, queries, candidates=judged.candidates_V)))
     per_user = np.bincount(judged.users_M, weights=np.concatenate(gains))

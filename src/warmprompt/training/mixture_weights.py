@@ -23,8 +23,9 @@ from warmprompt.errors import UnknownNameError
 from warmprompt.experts.mixture import Mixture, damped
 from warmprompt.experts.protocol import Expert, FitContext, UserBatch
 from warmprompt.experts.registry import EXPERTS, LEARNED
+from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import catalogue_vectors, popularity_scores, score_catalogue
+from warmprompt.meta.model import Catalogue, make_catalogue, score_catalogue
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.runs.format import Trained
 from warmprompt.scoring.ranking import ndcg_per_user, ranks
@@ -90,18 +91,18 @@ def fit_experts(  # noqa: PLR0913 - the model and its users, the rest by keyword
         seed: The run's seed.
         progress: Receives what experts report.
     """
-    with torch.no_grad():
-        context = FitContext(
-            texts=texts,
-            text_VX=trained.constants.item_text_VX.cpu().numpy(),
-            catalogue_VD=catalogue_vectors(trained.params, trained.constants).cpu().numpy(),
-            popularity_V=popularity_scores(trained.params, trained.constants).cpu().numpy(),
-            user_vectors=partial(_after_histories, trained, no_text_T),
-            num_neighbours=settings.num_neighbours,
-            similar_item_weight=settings.similar_item_weight,
-            seed=seed,
-            progress=progress,
-        )
+    catalogue = make_catalogue(trained.params, trained.constants)
+    context = FitContext(
+        texts=texts,
+        text_VX=trained.constants.item_text_VX.cpu().numpy(),
+        catalogue_VD=catalogue.vectors_VD.cpu().numpy(),
+        popularity_V=catalogue.popularity_V.cpu().numpy(),
+        user_vectors=partial(_after_histories, catalogue, learner_of(trained.learner), no_text_T),
+        num_neighbours=settings.num_neighbours,
+        similar_item_weight=settings.similar_item_weight,
+        seed=seed,
+        progress=progress,
+    )
     fitted = {name: EXPERTS[name].fit(training, context) for name in EXPERTS if name in settings.use}
     return {name: expert for name, expert in fitted.items() if expert is not None}
 
@@ -135,8 +136,9 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     start = START_WITH_POSTERIOR if "user_posterior" in experts else START
     weights: Mapping[str, float] = {name: start.get(name, 0.0) for name in experts}
     episodes = draw_validation_episodes(training, validation, seed=seed, order=order, max_users=MAX_USERS)
+    catalogue = make_catalogue(trained.params, trained.constants)
     scored = [
-        _score(trained, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa)
+        _score(trained, catalogue, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa)
         for k in (episodes.supports if experts else ())
     ]
     for _ in range(ROUNDS if scored else 0):
@@ -158,10 +160,12 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     }
 
 
-def _after_histories(trained: Trained, no_text_T: torch.Tensor, training: Dataset) -> Floats:
+def _after_histories(
+    catalogue: Catalogue, learner: Learner, no_text_T: torch.Tensor, training: Dataset
+) -> Floats:
     """Return each user's vector after the whole history, without any text, (U, D)."""
     events = training.interactions
-    parts = [np.zeros((0, trained.params["items.learned"].shape[1]), np.float32)]
+    parts = [np.zeros((0, catalogue.vectors_VD.shape[1]), np.float32)]
     for first in range(0, training.num_users, _BATCH):
         rows = [events.events_of(user) for user in range(first, min(first + _BATCH, training.num_users))]
         histories = [
@@ -175,19 +179,19 @@ def _after_histories(trained: Trained, no_text_T: torch.Tensor, training: Datase
             )
             for own in rows
         ]
-        parts.append(_user_vectors(trained, no_text_T, histories).cpu().numpy())
+        parts.append(_user_vectors(catalogue, learner, no_text_T, histories).cpu().numpy())
     return np.concatenate(parts)
 
 
-def _user_vectors(trained: Trained, no_text_T: torch.Tensor, supports: Sequence[Support]) -> torch.Tensor:
-    users_BD = adapt_linearly(
-        trained.params,
-        trained.constants,
+def _user_vectors(
+    catalogue: Catalogue, learner: Learner, no_text_T: torch.Tensor, supports: Sequence[Support]
+) -> torch.Tensor:
+    return adapt_linearly(
+        catalogue,
+        learner,
         features_BT=no_text_T.expand(len(supports), -1),
         events=batch_supports(supports),
-        adapts_by=learner_of(trained.learner).adapts_by,
-    )
-    return users_BD.detach()
+    ).detach()
 
 
 def _improved(
@@ -213,20 +217,19 @@ def _is_clear(gains_E: NDArray[np.float64]) -> bool:
     return bool(gains_E.mean() > gains_E.std() / np.sqrt(len(gains_E)))
 
 
-def _score(
+def _score(  # noqa: PLR0913, PLR0917 - the model, then one K's episodes
     trained: Trained,
+    catalogue: Catalogue,
     experts: Mapping[str, Expert],
     supports: Sequence[Support],
     queries: Sequence[Ints],
     no_text_T: torch.Tensor,
     kappa: float,
 ) -> _Scored:
-    users_BD = _user_vectors(trained, no_text_T, supports)
+    users_BD = _user_vectors(catalogue, learner_of(trained.learner), no_text_T, supports)
     batch = UserBatch(supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating)
-    with torch.no_grad():
-        learned_BV = score_catalogue(trained.params, trained.constants, users_BD).cpu().numpy()
     return _Scored(
-        learned_BV=learned_BV,
+        learned_BV=score_catalogue(catalogue, users_BD).detach().cpu().numpy(),
         added={name: damped(expert, batch, kappa) for name, expert in experts.items()},
         supports=supports,
         queries=queries,

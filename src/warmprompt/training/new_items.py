@@ -19,7 +19,7 @@ from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.experts.embedding import Embedding
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params
+from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params, make_catalogue
 from warmprompt.meta.named_genres import HEAD
 from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
@@ -66,7 +66,7 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         constants,
         training,
         features_T=no_text_T,
-        adapts_by=learner_of(trained.learner).adapts_by,
+        learner=learner_of(trained.learner),
         seed=seed,
         order=order,
     )
@@ -74,12 +74,12 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         left_out_V = derive(seed, "new items left out").random(len(constants.warm_V)) < _LEFT_OUT
         left_out_V &= constants.warm_V.cpu().numpy() > 0
         known_V = torch.from_numpy(~left_out_V).to(constants.warm_V.device)
-        episodes = draw_validation_episodes(
+        held_back = draw_validation_episodes(
             training, validation, seed=seed, order=order, max_users=_MAX_USERS
         )
-        users = [_users(trained, supports, no_text_T) for supports in episodes.supports.values()]
+        users = [_users(trained, supports, no_text_T) for supports in held_back.supports.values()]
         tried = islice(fit_new_items(params, constants, told, seed=seed, known_V=known_V), MAX_PASSES + 1)
-        found = [_ndcg(trained, one, episodes, users, left_out_V) for one in tried]
+        found = [_ndcg(trained, one, held_back, users, left_out_V) for one in tried]
         passes = int(np.argmax(found))
     return next(islice(fit_new_items(params, constants, told, seed=seed), passes, None))
 
@@ -121,11 +121,10 @@ def place_by_other_texts(
 
 def _users(trained: Trained, supports: Sequence[Support], no_text_T: Tensor) -> Tensor:
     return adapt_linearly(
-        trained.params,
-        trained.constants,
+        make_catalogue(trained.params, trained.constants),
+        learner_of(trained.learner),
         features_BT=no_text_T.expand(len(supports), -1),
         events=batch_supports(supports),
-        adapts_by=learner_of(trained.learner).adapts_by,
     )
 
 

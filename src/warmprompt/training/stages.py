@@ -30,7 +30,7 @@ from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.scalars import write_scalars
-from warmprompt.meta.tasks import Material
+from warmprompt.meta.tasks import Material, stages_of
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import Progress, TrainState, start_training, train
 from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensors_of, unpack, with_tensors
@@ -146,10 +146,10 @@ def _start(job: Job, draft: Draft) -> Draft:
         job.training,
         job.validation,
         job.backbone,
-        adapts_by=job.learner.adapts_by,
+        learner=job.learner,
         watch=job.progress,
     )
-    trained = replace(draft.trained, params=dict(start.params), constants=start.constants, read=start.read)
+    trained = replace(draft.trained, params=dict(start.params), constants=start.data, read=start.read)
     return replace(draft, trained=trained, features=start.features)
 
 
@@ -160,7 +160,7 @@ def _meta_learning(job: Job, draft: Draft) -> Draft:
         job.progress(f"going on after stage {saved.stage + 1}, epoch {saved.epoch}, batch {saved.batch}")
     earlier_s, earlier_cpu_s = seconds_of(job.folder / STATE)
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
-    place = job.folder / "tensorboard"
+    place, plan = job.folder / "tensorboard", plan_of(job.settings)
 
     def save(now: TrainState) -> None:
         seconds = (
@@ -176,11 +176,9 @@ def _meta_learning(job: Job, draft: Draft) -> Draft:
             job.progress(step)
 
         state = train(
-            job.learner,
             saved or start_training(job.learner, draft.trained.params),
-            material_of(job, draft),
-            drawing_of(job.settings),
-            plan_of(job.settings),
+            stages_of(job.learner, material_of(job, draft), drawing_of(job.settings), plan),
+            plan,
             save=save,
             watch=report,
         )
@@ -256,9 +254,9 @@ def material_of(job: Job, draft: Draft) -> Material:
         validation=job.validation,
         texts=pool,
         validation_texts=validation_pool,
-        constants=draft.trained.constants,
+        data=draft.trained.constants,
         backbone=job.backbone,
-        read=draft.trained.read,
+        readout=draft.trained.read,
         features=draft.features,
     )
 

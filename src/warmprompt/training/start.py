@@ -36,8 +36,8 @@ from warmprompt.meta.initial import (
     initial_prompt_params,
     read_prior,
 )
-from warmprompt.meta.model import Constants, Params
-from warmprompt.meta.target import initial_target
+from warmprompt.meta.learner import Learner
+from warmprompt.meta.model import CatalogueData, Params
 from warmprompt.meta.tasks import Drawing
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import Plan, StagePlan
@@ -56,13 +56,13 @@ class Start:
 
     Attributes:
         params: The parameters that learning begins with.
-        constants: Of the item side.
+        data: Of the item side.
         read: The normalised read-out.
         features: Text features of every text that training reads, and of "", (T,) each.
     """
 
     params: Params
-    constants: Constants
+    data: CatalogueData
     read: ReadOut
     features: Mapping[str, Tensor]
 
@@ -73,7 +73,7 @@ def build_start(
     validation: Dataset,
     backbone: Backbone,
     *,
-    adapts_by: str,
+    learner: Learner,
     watch: ProgressCallback,
 ) -> Start:
     """Embed items, fit the factors that they start from, write and read user texts.
@@ -83,7 +83,7 @@ def build_start(
         training: Events of training users.
         validation: Events of validation users.
         backbone: The frozen language model.
-        adapts_by: Of the learner.
+        learner: What is to be explained decides its first parameters.
         watch: Receives a line when a part begins.
 
     Raises:
@@ -93,7 +93,7 @@ def build_start(
     if not len(training.interactions):
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
     device = str(backbone.device)
-    items, constants = initial_items(
+    items, data = initial_items(
         training, _item_vectors(settings, training, watch), item_start_of(settings), seed=seed
     )
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
@@ -138,18 +138,17 @@ def build_start(
     features = dict(zip(texts, text_features(read, states_NX), strict=True))
     told = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
     if told:
-        prior |= read_prior({**items, **prior}, constants, training, told)
+        prior |= read_prior({**items, **prior}, data, training, told)
     params = {**items, **prior, **initial_prompt_params(read)}
-    if adapts_by == "target":
-        params |= initial_target(
-            settings.model.num_factors,
-            max_support=settings.train.max_support,
-            kappa=float(items["support.log_kappa"].exp()),
-            seed=seed,
-        )
+    params |= learner.objective.initial_params(
+        settings.model.num_factors,
+        max_support=settings.train.max_support,
+        kappa=float(items["support.log_kappa"].exp()),
+        seed=seed,
+    )
     return Start(
         params={name: value.to(device) for name, value in params.items()},
-        constants=_constants_on(constants, device),
+        data=_data_on(data, device),
         read=read,
         features=features,
     )
@@ -264,7 +263,5 @@ def item_start_of(settings: Settings) -> ItemStart:
     )
 
 
-def _constants_on(constants: Constants, device: str) -> Constants:
-    return replace(
-        constants, **{one.name: getattr(constants, one.name).to(device) for one in fields(constants)}
-    )
+def _data_on(data: CatalogueData, device: str) -> CatalogueData:
+    return replace(data, **{one.name: getattr(data, one.name).to(device) for one in fields(data)})

@@ -8,8 +8,9 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from warmprompt.errors import BadInputError
-from warmprompt.meta.inner import adapt
+from warmprompt.meta.adapters import LinearAdapter
 from warmprompt.meta.learners import LEARNERS
+from warmprompt.meta.task import Task
 from warmprompt.risk.profile import score_episodes, train_profile
 from warmprompt.risk.profile.features import FEATURE_NAMES
 from warmprompt.risk.profile.model import (
@@ -30,7 +31,7 @@ from warmprompt.risk.profile.population import (
     fit_forest,
     fit_population,
 )
-from warmprompt.risk.profile.tasks import RiskTangentTask
+from warmprompt.risk.profile.tasks import RiskLikelihood
 from warmprompt.risk.profile.trees import trees_of_boosting, trees_of_forest
 from warmprompt.risk.profile.words import describe_entities, describe_payment
 
@@ -143,11 +144,10 @@ def planted_batch(rng, *, num_entities=400, num_events=12):
         )
 
     scaling = Scaling(mean_F=torch.zeros(F), deviation_F=torch.ones(F), reference_MF=torch.from_numpy(x[0]))
-    return RiskTangentTask(
-        scaling=scaling,
-        support=part(slice(0, num_events)),
-        query=part(slice(num_events, None)),
-        features_BT=torch.zeros(num_entities, 1),
+    return Task(
+        adapter=LinearAdapter(features_BT=torch.zeros(num_entities, 1), learns_head=True),
+        objective=RiskLikelihood(support=part(slice(0, num_events)), query=part(slice(num_events, None))),
+        data=scaling,
     )
 
 
@@ -161,17 +161,14 @@ def test_meta_learning_finds_what_differs_between_entities():
         state, _ = learner.step(state, planted_batch(rng, num_entities=48), rate=0.04, clip_norm=5.0)
     task = planted_batch(rng)
     params = state.params
-    start = params["prior.start"].expand(400, -1)
-    moved = adapt(
-        start, lambda z: support_loss(params, task.scaling, task.support, z), rates=task.rates(params)
-    )
+    free = task.at(params)
 
     def loss(users):
-        return float(query_loss(params, task.scaling, task.query, users).mean())
+        return float(query_loss(params, task.data, task.objective.query, users).mean())
 
     # Nobody who ignores the support can know the sign: ln 2 is about the best then.
-    assert loss(start) > 0.6
-    assert loss(moved) < 0.45
+    assert loss(free.start) > 0.6
+    assert loss(free.adapted()) < 0.45
 
 
 def test_support_loss_ignores_padding_and_unknown_labels():
@@ -179,14 +176,14 @@ def test_support_loss_ignores_padding_and_unknown_labels():
     task = planted_batch(rng, num_entities=2)
     params = initial_params(num_factors=4, num_hidden=5, num_text=1, num_steps=1, rate=0.1, seed=0)
     users = torch.from_numpy(rng.normal(size=(2, 4))).float()
-    half = task.support.mask_BK.clone()
+    half = task.objective.support.mask_BK.clone()
     half[:, 6:] = 0
-    base = Evidence(**{**vars(task.support), "mask_BK": half, "known_BK": half})
+    base = Evidence(**{**vars(task.objective.support), "mask_BK": half, "known_BK": half})
     changed = Evidence(**{**vars(base), "fraud_BK": torch.where(half > 0, base.fraud_BK, 1 - base.fraud_BK)})
-    one, two = (support_loss(params, task.scaling, part, users) for part in (base, changed))
+    one, two = (support_loss(params, task.data, part, users) for part in (base, changed))
     assert torch.equal(one, two)
     blank = Evidence(**{**vars(base), "mask_BK": half * 0, "known_BK": half * 0})
-    assert support_loss(params, task.scaling, blank, users).tolist() == [0.0, 0.0]
+    assert support_loss(params, task.data, blank, users).tolist() == [0.0, 0.0]
 
 
 def test_texts_say_what_is_known(episodes_of, entities):

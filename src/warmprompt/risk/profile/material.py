@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter
+from warmprompt.meta.task import Task
 from warmprompt.risk.profile.episodes import Episodes
 from warmprompt.risk.profile.model import Evidence, Scaling, pooled_sentences, standardise
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs, Side
 from warmprompt.risk.profile.population import Population
 from warmprompt.risk.profile.reading import Book, pick
-from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
+from warmprompt.risk.profile.tasks import RiskLikelihood
 from warmprompt.risk.profile.trained import ProfileModel
 from warmprompt.risk.profile.words import describe_entities
 
@@ -58,29 +60,27 @@ def make_material(
     )
 
 
-def tangent_task(material: Material, rows_B: Longs) -> RiskTangentTask:
+def tangent_task(material: Material, rows_B: Longs) -> Task:
     """Return some episodes as a task without the language model."""
-    return RiskTangentTask(
-        scaling=material.scaling,
-        support=_rows(material.support, rows_B),
-        query=_query(material, rows_B),
-        features_BT=_told(material, rows_B),
-    )
+    return _task(material, rows_B, LinearAdapter(features_BT=_features(material, rows_B), learns_head=True))
 
 
-def prompt_task(model: ProfileModel, material: Material, rows_B: Longs) -> RiskPromptTask:
+def prompt_task(model: ProfileModel, material: Material, rows_B: Longs) -> Task:
     """Return some episodes as a task through the language model."""
     text_B = material.text_E[rows_B]
-    return RiskPromptTask(
-        scaling=material.scaling,
-        support=_rows(material.support, rows_B),
-        query=_query(material, rows_B),
-        features_BT=_told(material, rows_B),
+    adapter = PromptAdapter(
+        features_BT=_features(material, rows_B),
         backbone=model.backbone,
-        read=model.read,
+        readout=model.read,
         prefix=pick(material.book.prefix, text_B),
         reference_BH=material.book.reference_NH[text_B],
     )
+    return _task(material, rows_B, adapter)
+
+
+def _task(material: Material, rows_B: Longs, adapter: Adapter) -> Task:
+    objective = RiskLikelihood(support=_rows(material.support, rows_B), query=query_of(material, rows_B))
+    return Task(adapter=adapter, objective=objective, data=material.scaling)
 
 
 def material_of(
@@ -110,7 +110,7 @@ def material_of(
     )
 
 
-def _told(material: Material, rows_B: Longs) -> Tensor:
+def _features(material: Material, rows_B: Longs) -> Tensor:
     """Return what the frozen model reads about some entities, (B, T + X)."""
     return torch.cat([material.book.features_NT[material.text_E[rows_B]], material.pooled_EX[rows_B]], dim=1)
 
@@ -125,7 +125,8 @@ def _rows(evidence: Evidence, rows_B: Longs) -> Evidence:
     )
 
 
-def _query(material: Material, rows_B: Longs) -> Evidence:
+def query_of(material: Material, rows_B: Longs) -> Evidence:
+    """Return the query payments of some episodes, padded."""
     place_BQ, mask_BQ = query_places(material.episodes, rows_B)
     mask = torch.from_numpy(mask_BQ).float()
     return Evidence(

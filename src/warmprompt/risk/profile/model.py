@@ -15,7 +15,7 @@ D factors, G hidden units, T text features, S sentences about payments, X their 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -61,6 +61,22 @@ class Scaling:
     deviation_F: Tensor
     reference_MF: Tensor
     sentences_SX: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+
+    def at(self, params: Params) -> RiskModel:
+        """Return the model of these parameters."""
+        return RiskModel(params=params, scaling=self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RiskModel:
+    """Parameters, and the scaling that they were learned with."""
+
+    params: Params
+    scaling: Scaling
+
+    def detached(self) -> RiskModel:
+        """Return the same model as constants."""
+        return replace(self, params={name: value.detach() for name, value in self.params.items()})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

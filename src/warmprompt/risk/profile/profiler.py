@@ -22,8 +22,8 @@ import torch
 
 from warmprompt.adaptation.packing import frozen
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
-from warmprompt.meta.inner import adapt
-from warmprompt.meta.task import start_of
+from warmprompt.meta.adapters import PromptAdapter
+from warmprompt.meta.task import Task
 from warmprompt.risk.profile.calibration import Calibration, fit_calibration
 from warmprompt.risk.profile.episodes import MAX_SUPPORT, Episodes
 from warmprompt.risk.profile.features import History, Now, features_of
@@ -31,7 +31,7 @@ from warmprompt.risk.profile.model import Evidence, pooled_sentences, risk_logit
 from warmprompt.risk.profile.payments import Doubles
 from warmprompt.risk.profile.reading import Book, read_book
 from warmprompt.risk.profile.state import EntityState, Id, Payment, check_payment
-from warmprompt.risk.profile.tasks import RiskPromptTask
+from warmprompt.risk.profile.tasks import RiskLikelihood
 from warmprompt.risk.profile.trained import ProfileModel
 from warmprompt.risk.profile.training import score_episodes
 from warmprompt.risk.profile.words import describe_entities
@@ -259,25 +259,20 @@ def _adapted(
             _now(payment, payments[:place]), _history(payments[:place], due)
         )[0]
     support = _evidence(model, features_1KF, history.mask_RK.astype(np.float64), history)
-    task = RiskPromptTask(
-        scaling=model.scaling,
-        support=support,
-        query=support,
+    adapter = PromptAdapter(
         features_BT=torch.cat(
             [book.features_NT, pooled_sentences(model.scaling, features_1KF, history)], dim=1
         ),
         backbone=model.backbone,
-        read=model.read,
+        readout=model.read,
         prefix=book.prefix,
         reference_BH=book.reference_NH,
     )
-    moved = start_of(task, model.params).detach()
-    if payments:
-        moved = adapt(
-            moved, lambda prompts: task.support_loss(model.params, prompts), rates=task.rates(model.params)
-        )
+    objective = RiskLikelihood(support=support, query=support)
+    task = Task(adapter=adapter, objective=objective, data=model.scaling).at(model.params)
     with torch.no_grad():
-        vector_D = task.users(model.params, moved)[0]
+        moved = task.adapted() if payments else task.start
+        vector_D = task.users(moved)[0]
     return vector_D.numpy(), moved[0].numpy()
 
 

@@ -13,29 +13,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.errors import BadInputError
 from warmprompt.meta.initial import initial_prompt_params
-from warmprompt.meta.inner import adapt
-from warmprompt.meta.learners import learner_of
-from warmprompt.meta.task import start_of
+from warmprompt.meta.trainer import Plan, Progress, Stage, StagePlan, linear_fall, start_training, train
 from warmprompt.risk.profile.episodes import Episodes
 from warmprompt.risk.profile.material import (
     Material,
     make_material,
     material_of,
     prompt_task,
+    query_of,
     query_places,
     tangent_task,
 )
 from warmprompt.risk.profile.model import Params, fit_scaling, initial_params, risk_logits
-from warmprompt.risk.profile.payments import Doubles, Side
+from warmprompt.risk.profile.payments import Doubles, Longs, Side
 from warmprompt.risk.profile.population import best_weight, crossed_offsets, fit_population
 from warmprompt.risk.profile.reading import fit_reading, read_book, read_sentences
-from warmprompt.risk.profile.tasks import RiskPromptTask, RiskTangentTask
+from warmprompt.risk.profile.tasks import risk_learner
 from warmprompt.risk.profile.trained import ProfileModel, ProfileSettings
 from warmprompt.risk.profile.words import PAYMENT_SENTENCES, describe_entities
 from warmprompt.rng import derive
@@ -138,10 +136,8 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         seed=seed,
         num_sentence=scaling.sentences_SX.shape[1],
     )
-    params = _tangent_stage(params, material, judge, settings, seed=seed, watch=watch)
-    params = {**params, **initial_prompt_params(read)}
     model = ProfileModel(
-        params=params,
+        params={**params, **initial_prompt_params(read)},
         scaling=scaling,
         population=population,
         read=read,
@@ -150,7 +146,22 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         side=side,
         label_delay_s=label_delay_s,
     )
-    return _prompt_stage(model, material, judge, seed=seed, watch=watch)
+    stages = (
+        _tangent_stage(material, judge, settings, seed=seed),
+        _prompt_stage(model, material, judge, seed=seed),
+    )
+    plan = Plan(
+        tangent=StagePlan(
+            epochs=settings.tangent_epochs, rate=settings.tangent_rate, patience=settings.tangent_epochs + 1
+        ),
+        prompt=StagePlan(epochs=min(1, settings.prompt_steps), rate=settings.prompt_rate),
+        clip_norm=settings.clip_norm,
+        weight_decay=settings.weight_decay,
+    )
+    state = train(
+        start_training(stages[0].learner, model.params), stages, plan, watch=_reporting(watch, plan)
+    )
+    return replace(model, params=state.best)
 
 
 def score_episodes(
@@ -177,94 +188,85 @@ def _score(model: ProfileModel, material: Material, *, adapts: bool, tangent: bo
         place_BQ, mask_BQ = query_places(material.episodes, rows_B)
         if not mask_BQ.any():
             continue
-        task: RiskPromptTask | RiskTangentTask
-        task = tangent_task(material, rows_B) if tangent else prompt_task(model, material, rows_B)
-        params = model.params
-        moved = start_of(task, params).detach()
-        if adapts and material.episodes.history.mask_RK[rows_B].any():
-            moved = adapt(moved, _support_of(task, params), rates=task.rates(params))
+        made = tangent_task(material, rows_B) if tangent else prompt_task(model, material, rows_B)
+        task = made.at(model.params)
         with torch.no_grad():
-            logits_BQ = risk_logits(params, model.scaling, task.query, task.users(params, moved))
+            has_events = material.episodes.history.mask_RK[rows_B].any()
+            moved = task.adapted() if adapts and has_events else task.start
+            logits_BQ = risk_logits(
+                model.params, model.scaling, query_of(material, rows_B), task.users(moved)
+            )
         out[place_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
     return out
 
 
-def _tangent_stage(
-    params: dict[str, Tensor],
-    material: Material,
-    judge: Material,
-    settings: ProfileSettings,
-    *,
-    seed: int,
-    watch: Callable[[StageReport], None],
-) -> dict[str, Tensor]:
-    learner = learner_of(settings.tangent_learner)
-    state = learner.init(params)
-    before = best = _tangent_loss(params, judge)
-    kept, steps = params, 0
-    per_epoch = -(-len(material.episodes) // settings.batch)
-    total = settings.tangent_epochs * per_epoch
-    for epoch in range(settings.tangent_epochs):
-        order_E = derive(seed, "tangent", epoch).permutation(len(material.episodes))
-        for start in range(0, len(order_E), settings.batch):
-            rate = settings.tangent_rate * (1 - steps / total)
-            task = tangent_task(material, order_E[start : start + settings.batch])
-            state, _ = learner.step(
-                state, task, rate=rate, clip_norm=settings.clip_norm, weight_decay=settings.weight_decay
-            )
-            steps += 1
-        loss = _tangent_loss(state.params, judge)
-        if loss < best:
-            best, kept = loss, state.params
-    watch(StageReport(stage="tangent", before=before, best=best, num_steps=steps))
-    return dict(kept)
+def _tangent_stage(material: Material, judge: Material, settings: ProfileSettings, *, seed: int) -> Stage:
+    """Return the stage without the language model: all episodes once in an epoch."""
+    num, size = len(material.episodes), settings.batch
+
+    def batches(epoch: int) -> list[Longs]:
+        order_E = derive(seed, "tangent", epoch).permutation(num)
+        return [order_E[start : start + size] for start in range(0, num, size)]
+
+    return Stage(
+        name="tangent",
+        learner=risk_learner(settings.tangent_learner),
+        batches=batches,
+        task=lambda rows_B, _: tangent_task(material, rows_B),
+        validation_loss=lambda params: _tangent_loss(params, judge),
+        schedule=linear_fall,
+        describe=_episodes,
+    )
 
 
-def _prompt_stage(
-    model: ProfileModel,
-    material: Material,
-    judge: Material,
-    *,
-    seed: int,
-    watch: Callable[[StageReport], None],
-) -> ProfileModel:
-    settings = model.settings
-    learner = learner_of(settings.prompt_learner)
-    state = learner.init(model.params)
-    steps = settings.prompt_steps
-    if steps == 0:
-        return model
-    before = _log_loss(_score(model, judge, adapts=True), judge)
-    size = max(16, settings.batch // 16)
-    for step in range(steps):
-        rows_B = derive(seed, "prompt", step).choice(
-            len(material.episodes), size=min(size, len(material.episodes)), replace=False
-        )
-        state, _ = learner.step(
-            state,
-            prompt_task(model, material, rows_B),
-            rate=settings.prompt_rate * (1 - step / steps),
-            clip_norm=settings.clip_norm,
-            weight_decay=settings.weight_decay,
-        )
-    moved = _with(model, state.params)
-    after = _log_loss(_score(moved, judge, adapts=True), judge)
-    watch(StageReport(stage="prompt", before=before, best=min(before, after), num_steps=steps))
-    return moved if after < before else model
+def _prompt_stage(model: ProfileModel, material: Material, judge: Material, *, seed: int) -> Stage:
+    """Return the stage through the language model: some episodes, drawn anew for each of a few steps."""
+    settings, num = model.settings, len(material.episodes)
+    size = min(max(16, settings.batch // 16), num)
+    return Stage(
+        name="prompt",
+        learner=risk_learner(settings.prompt_learner),
+        batches=lambda _: [
+            derive(seed, "prompt", step).choice(num, size=size, replace=False)
+            for step in range(settings.prompt_steps)
+        ],
+        task=lambda rows_B, _: prompt_task(model, material, rows_B),
+        validation_loss=lambda params: _log_loss(
+            _score(replace(model, params=dict(params)), judge, adapts=True), judge
+        ),
+        schedule=linear_fall,
+        describe=_episodes,
+    )
 
 
-def _with(model: ProfileModel, params: Params) -> ProfileModel:
-    return replace(model, params={name: value.detach() for name, value in params.items()})
+def _episodes(rows_B: Longs) -> str:
+    return f"episodes {', '.join(map(str, rows_B[:8]))}"
+
+
+def _reporting(watch: Callable[[StageReport], None], plan: Plan) -> Callable[[Progress], None]:
+    """Return a watcher of training that reports each stage after its last validation."""
+    before: dict[str, float] = {}
+
+    def told(progress: Progress) -> None:
+        if progress.validation is None or progress.best is None:
+            return
+        first = before.setdefault(progress.stage, progress.validation)
+        if progress.epoch == plan.of(progress.stage).epochs:
+            steps = progress.step
+            watch(StageReport(stage=progress.stage, before=first, best=progress.best, num_steps=steps))
+
+    return told
 
 
 def _tangent_loss(params: Params, material: Material) -> float:
     out = np.empty(len(material.query_offset_R))
     for start in range(0, len(material.episodes), 512):
         rows_B = np.arange(start, min(start + 512, len(material.episodes)))
-        task = tangent_task(material, rows_B)
-        moved = adapt(start_of(task, params), _support_of(task, params), rates=task.rates(params))
+        task = tangent_task(material, rows_B).at(params)
         with torch.no_grad():
-            logits_BQ = risk_logits(params, material.scaling, task.query, task.users(params, moved))
+            logits_BQ = risk_logits(
+                params, material.scaling, query_of(material, rows_B), task.users(task.adapted())
+            )
         place_BQ, mask_BQ = query_places(material.episodes, rows_B)
         out[place_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
     return _log_loss(out, material)
@@ -272,7 +274,3 @@ def _tangent_loss(params: Params, material: Material) -> float:
 
 def _log_loss(logits_R: Doubles, material: Material) -> float:
     return float(np.mean(np.logaddexp(0.0, logits_R) - logits_R * material.episodes.fraud_R))
-
-
-def _support_of(task: RiskPromptTask | RiskTangentTask, params: Params) -> Callable[[Tensor], Tensor]:
-    return lambda prompts: task.support_loss(params, prompts)

@@ -23,11 +23,11 @@ from warmprompt.adaptation.titles import title_index
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import MismatchError
-from warmprompt.meta.model import Constants
+from warmprompt.meta.initial import predicted_popularity
+from warmprompt.meta.model import CatalogueData, make_catalogue
 from warmprompt.types import Floats, ItemId
 
 _PER_ITEM = ("items.learned", "items.support_offset", "items.bias")
-_TEXT_RIDGE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,9 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, pl
     rows = slice(place, place + len(items))
     texts_CX, popularity_C = constants.item_text_VX.clone(), constants.log_popularity_V.clone()
     texts_CX[rows] = torch.from_numpy(texts_NX).to(texts_CX)
-    popularity_C[rows] = torch.from_numpy(predicted_popularity(constants, texts_NX)).to(popularity_C)
+    warm_C = constants.warm_V > 0
+    known_IX, counts_I = (one[warm_C].cpu().numpy() for one in (texts_CX, popularity_C))
+    popularity_C[rows] = torch.from_numpy(predicted_popularity(known_IX, counts_I, texts_NX)).to(popularity_C)
     filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
     trained = engine.trained
     attributes = trained.attributes and trained.attributes.extended([item.attributes for item in items])
@@ -111,17 +113,6 @@ def in_view(personaliser: Personaliser, engine: Engine) -> Personaliser:
         index={item: place for place, item in enumerate(trained.item_ids)},
         lookup=title_index(trained.titles, seen.log_popularity_V.cpu().numpy()),
     )
-
-
-def predicted_popularity(constants: Constants, texts_NX: Floats) -> Floats:
-    """Return log(1 + events) that texts promise, (N,), by the ridge regression that training used."""
-    warm_V = constants.warm_V.cpu().numpy() > 0
-    inputs = constants.item_text_VX.cpu().numpy()[warm_V].astype(np.float64)
-    wanted = constants.log_popularity_V.cpu().numpy()[warm_V].astype(np.float64)
-    gram = inputs.T @ inputs + _TEXT_RIDGE * np.eye(inputs.shape[1])
-    weights_X = np.linalg.solve(gram, inputs.T @ (wanted - wanted.mean()))
-    predicted: Floats = np.clip(texts_NX @ weights_X + wanted.mean(), 0.0, wanted.max()).astype(np.float32)
-    return predicted
 
 
 class ItemReader:
@@ -156,12 +147,13 @@ class ItemReader:
 def _engine(
     engine: Engine,
     params: dict[str, Tensor],
-    constants: Constants,
+    constants: CatalogueData,
     ids: tuple[ItemId, ...],
     titles: tuple[str, ...],
 ) -> Engine:
     trained = replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles)
-    return replace(engine, trained=trained, mixture=mixture_of(trained))
+    catalogue = make_catalogue(params, constants)
+    return replace(engine, trained=trained, catalogue=catalogue, mixture=mixture_of(trained, catalogue))
 
 
 def _each_item(params: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
