@@ -12,6 +12,7 @@ from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.adaptation.titles import title_index
 from warmprompt.backbone.threads import use_threads
+from warmprompt.meta.learner import Learner
 from warmprompt.runs.format import Trained, load_trained
 from warmprompt.runs.models import open_backbone, open_encoder, settings_of
 
@@ -41,18 +42,18 @@ def open_trained(trained: Trained, *, clock: Callable[[], float] = time.time) ->
     return make_personaliser(open_engine(trained), clock=clock)
 
 
-def open_engine(trained: Trained, *, adapts_by: str | None = None) -> Engine:
+def open_engine(trained: Trained, *, learner: Learner | None = None) -> Engine:
     """Load the frozen models that a run was trained with, and put all together.
 
     Args:
         trained: From `load_trained`, on the device that its settings name.
-        adapts_by: None adapts as the learner does; see `Engine`.
+        learner: None adapts as the run's own learner does.
 
     Raises:
         MismatchError: A frozen model is not the one that the run was trained with.
     """
     settings = settings_of(trained)
-    return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), adapts_by=adapts_by)
+    return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), learner=learner)
 
 
 # The words that hashes of models were made from before: states stored with them stay valid.
