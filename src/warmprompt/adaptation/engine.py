@@ -24,10 +24,10 @@ from warmprompt.meta.named_genres import widen
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import (
     Adapted,
-    ReadTexts,
+    EncodedTexts,
     adapt_linearly,
     adapt_users,
-    read_user_texts,
+    encode_texts,
 )
 from warmprompt.scoring.memory import recall
 from warmprompt.types import Floats, Support, short_repr
@@ -51,7 +51,7 @@ class Engine:
     backbone: Backbone
     encoder: Backbone | None
     learner: Learner
-    no_text: ReadTexts
+    no_text: EncodedTexts
     catalogue: Catalogue
     text_VX: Floats
 
@@ -99,7 +99,7 @@ def make_engine(
                 remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
             )
     learner = learner or learner_of(trained.learner)
-    no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
+    no_text = encode_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
     if learner.objective is LearnedTarget:
         # Most users say nothing of themselves: the first of them should not wait.
         no_text.metrics[0].get()
@@ -116,16 +116,16 @@ def make_engine(
     )
 
 
-def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
+def encode(engine: Engine, texts: Sequence[str]) -> EncodedTexts:
     """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
     if not any(texts):
         return repeat(engine.no_text, len(texts))
-    return read_user_texts(
+    return encode_texts(
         engine.backbone, engine.trained.read, texts, encoder=engine.encoder, genres=engine.trained.genres
     )
 
 
-def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
+def adapt(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Adapted:
     """Adapt every user of a batch from the learned start."""
     return adapt_users(
         engine.catalogue,
@@ -150,7 +150,7 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
     """
     trained = engine.trained
     if engine.encoder is None or not any(texts):
-        features_BT = read(engine, texts).features_BT
+        features_BT = encode(engine, texts).features_BT
     else:
         states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
         features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
@@ -189,13 +189,13 @@ def score(
     return scored + added_BV
 
 
-def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:
+def repeat(texts: EncodedTexts, num_users: int) -> EncodedTexts:
     """Return one user's read text for many users, without copying it."""
 
     def widen(one: Tensor) -> Tensor:
         return one.expand(num_users, *one.shape[1:])
 
-    return ReadTexts(
+    return EncodedTexts(
         prefix=repeat_prefix(texts.prefix, num_users),
         reference_BH=widen(texts.reference_BH),
         features_BT=widen(texts.features_BT),

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, read
+from warmprompt.adaptation.engine import Engine, encode
 from warmprompt.backbone.forward import TextPrefix, rows_of
 from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.readout import TextMetric
 from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.objectives import LearnedTarget
-from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users
+from warmprompt.meta.predict import Adapted, EncodedTexts, adapt_users
 from warmprompt.types import Support
 
 
@@ -37,7 +37,7 @@ def adapt_variants(
         metric: Of the whole text.
     """
     distinct = list(dict.fromkeys(texts))
-    once = read(engine, distinct)
+    once = encode(engine, distinct)
     at_R = torch.tensor([distinct.index(text) for text in texts], device=once.reference_BH.device)
     return adapt_users(
         engine.catalogue,
@@ -85,8 +85,8 @@ def _turn(
     return turn
 
 
-def _rows(texts: ReadTexts, at_R: Tensor) -> ReadTexts:
-    return ReadTexts(
+def _rows(texts: EncodedTexts, at_R: Tensor) -> EncodedTexts:
+    return EncodedTexts(
         prefix=rows_of(texts.prefix, at_R),
         reference_BH=texts.reference_BH[at_R],
         features_BT=texts.features_BT[at_R],

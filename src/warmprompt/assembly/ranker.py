@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warmprompt.adaptation.engine import Engine, adapt, read, score, users_linearly
+from warmprompt.adaptation.engine import Engine, adapt, encode, score, users_linearly
 from warmprompt.adaptation.events import user_text
 from warmprompt.assembly.building import settings_that_matter, users_hash
 from warmprompt.assembly.runs import open_engine
@@ -103,7 +103,7 @@ class PromptRanker:
         texts = [user_text(support.about, support.attributes) for support in supports]
         if self.linear:
             return score(engine, users_linearly(engine, texts, supports), supports)
-        fresh = read(engine, texts)
+        fresh = encode(engine, texts)
         if any(len(support.items_K) for support in supports):
             fresh = replace(fresh, metrics=tuple(map(self.metrics.setdefault, texts, fresh.metrics)))
         adapted = adapt(engine, fresh, batch_supports(supports))
