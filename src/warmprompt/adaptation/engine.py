@@ -102,7 +102,7 @@ def make_engine(
     no_text = encode_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
     if learner.objective is LearnedTarget:
         # Most users say nothing of themselves: the first of them should not wait.
-        no_text.metrics[0].get()
+        no_text.responses[0].get()
     if trained.memory is not None:
         trained.memory.warm()
     return Engine(
@@ -199,7 +199,7 @@ def repeat(texts: EncodedTexts, num_users: int) -> EncodedTexts:
         prefix=repeat_prefix(texts.prefix, num_users),
         reference_BH=widen(texts.reference_BH),
         features_BT=widen(texts.features_BT),
-        metrics=texts.metrics * num_users,
+        responses=texts.responses * num_users,
     )
 
 

@@ -158,7 +158,7 @@ class Personaliser:
             part = slice(start, start + _CHUNK)
             supports = [self.support_of(known.events) for known in checked[part]]
             adapted = adapt_variants(
-                self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
+                self.engine, texts[part], supports, whole=texts[0], response=whole.responses[0]
             )
             states += states_of(checked[part], adapted, model_hash=self.model_hash)
         return states

@@ -14,11 +14,11 @@ from torch import Tensor
 from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import (
+    InverseResponse,
     ReadOut,
-    TextMetric,
+    inverse_responses,
     sentence_states,
     text_features,
-    text_metrics,
 )
 from warmprompt.data.episodes import EventBatch
 from warmprompt.data.genre_words import GenreWords
@@ -54,7 +54,7 @@ class EncodedTexts:
     prefix: TextPrefix
     reference_BH: Tensor
     features_BT: Tensor
-    metrics: tuple[TextMetric, ...]
+    responses: tuple[InverseResponse, ...]
 
     __repr__ = short_repr
 
@@ -85,7 +85,7 @@ def encode_texts(
         prefix=prefix,
         reference_BH=reference_BH,
         features_BT=widen(text_features(readout, states_BX), texts, genres),
-        metrics=text_metrics(backbone, readout, prefix, texts),
+        responses=inverse_responses(backbone, readout, prefix, texts),
     )
 
 
@@ -120,7 +120,7 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
         readout=readout,
         prefix=texts.prefix,
         reference_BH=texts.reference_BH,
-        responses=texts.metrics,
+        responses=texts.responses,
         apply_inverse=apply_inverse,
     )
     users_BD, moved_BPH = _adapted(catalogue, learner, adapter, events)

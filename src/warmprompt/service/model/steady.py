@@ -191,7 +191,7 @@ def _stacked(texts: Sequence[EncodedTexts]) -> EncodedTexts:
     rest = {
         one.name: torch.cat([getattr(text, one.name) for text in texts])
         for one in fields(EncodedTexts)
-        if one.name not in {"prefix", "metrics"}
+        if one.name not in {"prefix", "responses"}
     }
     return EncodedTexts(
         prefix=TextPrefix(
@@ -200,7 +200,7 @@ def _stacked(texts: Sequence[EncodedTexts]) -> EncodedTexts:
             keys=tuple(torch.cat([one.keys[layer] for one in prefixes]) for layer in layers),
             values=tuple(torch.cat([one.values[layer] for one in prefixes]) for layer in layers),
         ),
-        metrics=tuple(metric for text in texts for metric in text.metrics),
+        responses=tuple(one for text in texts for one in text.responses),
         **rest,
     )
 
