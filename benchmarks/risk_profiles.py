@@ -121,7 +121,7 @@ def run_seeds(chosen: argparse.Namespace) -> None:
             settings=settings,
             label_delay_s=payments.label_delay_s,
             seed=seed,
-            read=read,
+            readout=read,
             watch=partial(say, "seed", seed),
         )
         tuned = [

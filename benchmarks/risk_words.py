@@ -84,7 +84,7 @@ def main() -> None:
                 settings=one,
                 label_delay_s=payments.label_delay_s,
                 seed=seed,
-                read=read,
+                readout=read,
                 watch=partial(say, "seed", seed, name),
             )
         cuts = draw(test, days=TEST_DAYS, per_entity=1, ks=(0,))

@@ -122,7 +122,7 @@ def test_the_only_word_and_the_only_event_can_be_left_out(model, items):
 def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
     rows = 1 + len(told) + len(WHO) + len(ABOUT.split())
     backbone, steps = model.engine.backbone, 2
-    model.texts.get(model.engine, user_text(ABOUT, WHO)).metrics[0].get()
+    model.texts.get(model.engine, user_text(ABOUT, WHO)).responses[0].get()
     with count_forwards(backbone) as sizes:
         attribute(model, state, items[:1])
     # Each distinct text is read once and taken at the reference prompt once; then come the steps. In each,

@@ -8,7 +8,7 @@ from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.packed import packed
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import ReadOutSize, TextMetric, faint_of, fit_read_out, read_reference
+from warmprompt.backbone.readout import InverseResponse, ReadOutSize, faint_of, fit_read_out, read_reference
 
 WHOLE = "I love slow films"
 VARIANTS = ["love slow films", "I slow films", "I love slow", "a student of 20"]
@@ -22,7 +22,7 @@ def setting(request):
     size = ReadOutSize(num_directions=6, num_text_features=2, reach=1e-2)
     read = fit_read_out(backbone, prompt_PH, texts, read_reference(backbone, prompt_PH, texts), size, seed=0)
     prefix = read_texts(backbone, VARIANTS)
-    metric_DD = TextMetric(backbone, read, read_texts(backbone, [WHOLE])).get()
+    metric_DD = InverseResponse(backbone, read, read_texts(backbone, [WHOLE])).get()
     gap_BD = torch.randn(len(VARIANTS), 6, generator=torch.Generator().manual_seed(0))
     gap_BD[1] = 0
     return backbone, read, prefix, metric_DD, gap_BD
@@ -32,7 +32,7 @@ def solved(backbone, read, prefix, metric_DD, gap_BD):
     """Solve each row's own system, the whole text's share on the diagonal in place of its own."""
     rows = []
     for row, gap_D in enumerate(gap_BD.double()):
-        own_DD = TextMetric(backbone, read, row_of(prefix, row)).get().double()
+        own_DD = InverseResponse(backbone, read, row_of(prefix, row)).get().double()
         shift = faint_of(metric_DD.double()) - faint_of(own_DD)
         rows.append(torch.linalg.solve(torch.linalg.inv(own_DD) + shift * torch.eye(6), gap_D))
     return torch.stack(rows)

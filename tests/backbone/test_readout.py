@@ -8,8 +8,8 @@ from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.readout import (
+    InverseResponse,
     ReadOutSize,
-    TextMetric,
     displacement,
     fit_read_out,
     prompts_at,
@@ -148,7 +148,7 @@ def test_a_step_in_the_texts_metric_moves_the_displacement_straight(name):
     wanted_BD = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
     for text in ("", "an unseen text about nothing"):
         prefix = read_texts(backbone, [text])
-        metric = TextMetric(backbone, read, prefix)
+        metric = InverseResponse(backbone, read, prefix)
         offsets = torch.zeros(1, *prompt_PH.shape, requires_grad=True)
         hidden_BH = read_out(backbone, prefix, prompts_at(read, offsets))
         gradients = [

@@ -21,7 +21,7 @@ from warmprompt.meta.model import (
     popularity_scores,
     score_catalogue,
 )
-from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
+from warmprompt.meta.newcomers import draw_adapted_episodes, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.types import Support
 
@@ -38,7 +38,7 @@ def case():
     training = keep_events(whole, whole.interactions.items % 5 != 0)
     params, constants = initial_items(training, text, ItemStart(num_factors=8, regularization=5.0), seed=0)
     params |= initial_prior(num_factors=8, num_text_features=2, num_steps=1, rate=1.0)
-    told = draw_told(
+    episodes = draw_adapted_episodes(
         params,
         constants,
         training,
@@ -47,21 +47,21 @@ def case():
         seed=0,
         num_episodes=1200,
     )
-    return whole, params, constants, told
+    return whole, params, constants, episodes
 
 
-def _loss(params, constants, told):
+def _loss(params, constants, episodes):
     """Return the mean negative log-likelihood of query items among those with events, by texts alone."""
     nobody = replace(constants, warm_V=torch.zeros_like(constants.warm_V))
     vectors_VD, popularity_V = catalogue_vectors(params, nobody), popularity_scores(params, nobody)
-    scores = told.users_ND @ vectors_VD.T + popularity_V
+    scores = episodes.users_ND @ vectors_VD.T + popularity_V
     log_p = torch.log_softmax(scores.masked_fill(constants.warm_V == 0, -torch.inf), dim=1)
-    return float(-log_p.gather(1, told.query.items_BK)[told.query.mask_BK].mean())
+    return float(-log_p.gather(1, episodes.query.items_BK)[episodes.query.mask_BK].mean())
 
 
-def _passes(case, count, **told_about):
-    _, params, constants, told = case
-    return next(islice(fit_new_items(params, constants, told, seed=0, **told_about), count, None))
+def _passes(case, count, **options):
+    _, params, constants, episodes = case
+    return next(islice(fit_new_items(params, constants, episodes, seed=0, **options), count, None))
 
 
 def test_items_with_events_keep_vector_and_popularity_to_the_bit(case):
@@ -80,7 +80,7 @@ def test_a_small_data_set_is_not_drawn_from_again_and_again(case):
     # Of 22 to 39 events half are to be found: there are supports of K = 0, 1, 3, 5 and 10, and none of 20.
     lengths = np.diff(whole.interactions.offsets)
     few = take_users(whole, np.flatnonzero((lengths >= 22) & (lengths < 40))[:10])
-    told = draw_told(
+    episodes = draw_adapted_episodes(
         params,
         constants,
         few,
@@ -90,12 +90,12 @@ def test_a_small_data_set_is_not_drawn_from_again_and_again(case):
         num_episodes=24_000,
     )
     assert few.num_users > 0
-    assert len(told.users_ND) == 5 * 16 * few.num_users
+    assert len(episodes.users_ND) == 5 * 16 * few.num_users
 
 
 def test_text_alone_explains_more_the_longer_it_learns(case):
-    _, params, constants, told = case
-    losses = [_loss({**params, **_passes(case, count)}, constants, told) for count in (0, 10, 40)]
+    _, params, constants, episodes = case
+    losses = [_loss({**params, **_passes(case, count)}, constants, episodes) for count in (0, 10, 40)]
     assert losses[2] < losses[1] < losses[0]
 
 
@@ -128,18 +128,18 @@ def test_unseen_items_rank_higher_for_those_who_went_on_to_choose_them(case):
 
 
 def test_items_that_may_not_be_looked_at_change_nothing(case):
-    _, params, constants, told = case
+    _, params, constants, episodes = case
     known = torch.arange(60) % 3 != 1
     learned = torch.where(known[:, None], params["items.learned"], 7.0)
     other = {**params, "items.learned": learned}
     one = _passes(case, 2, known_V=known)
-    again = next(islice(fit_new_items(other, constants, told, seed=0, known_V=known), 2, None))
+    again = next(islice(fit_new_items(other, constants, episodes, seed=0, known_V=known), 2, None))
     assert all(torch.equal(one[name], again[name]) for name in (NEW_MAP, NEW_POPULARITY, NEW_LEVEL))
     assert not torch.equal(one[NEW_MAP], _passes(case, 2)[NEW_MAP])
 
 
 def test_the_same_model_over_other_features_keeps_items_with_events_and_asks_the_map_of_the_rest(case):
-    _, params, constants, told = case
+    _, params, constants, episodes = case
     other_text = torch.nn.functional.normalize(torch.randn(60, 5, generator=torch.Generator().manual_seed(1)))
     whole = {**params, **_passes(case, 1)}
     other, seen = with_other_texts(whole, constants, other_text)
@@ -147,6 +147,6 @@ def test_the_same_model_over_other_features_keeps_items_with_events_and_asks_the
     before, after = catalogue_vectors(whole, constants), catalogue_vectors(other, seen)
     torch.testing.assert_close(after[warm], before[warm])
     assert not after[~warm].any()
-    placed = {**other, **next(fit_new_items(other, seen, told, seed=0))}
+    placed = {**other, **next(fit_new_items(other, seen, episodes, seed=0))}
     assert placed[NEW_MAP].shape == (5, 8)
     assert catalogue_vectors(placed, seen)[~warm].any(1).all()

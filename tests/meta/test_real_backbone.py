@@ -13,7 +13,7 @@ from warmprompt.meta.adapters import PromptAdapter
 from warmprompt.meta.learners import LEARNERS, UNADAPTED
 from warmprompt.meta.model import make_catalogue
 from warmprompt.meta.objectives import CatalogueLikelihood
-from warmprompt.meta.predict import adapt_users, read_user_texts
+from warmprompt.meta.predict import adapt_users, encode_texts
 from warmprompt.meta.task import Task
 
 NUM_FACTORS, NUM_TEXT = 8, 2
@@ -134,7 +134,7 @@ def _adapt(task, params, num_events, *, learner=LEARNERS["reptile"]):
         mask_BK=torch.ones(len(TEXTS), num_events).bool().numpy(),
     )
     with count_forwards(task.adapter.backbone) as reading:
-        texts = read_user_texts(task.adapter.backbone, task.adapter.readout, TEXTS)
+        texts = encode_texts(task.adapter.backbone, task.adapter.readout, TEXTS)
     with count_forwards(task.adapter.backbone) as adapting:
         adapted = adapt_users(
             make_catalogue(params, task.data),
@@ -176,7 +176,7 @@ def test_prediction_lands_where_the_inner_loop_of_training_lands(worlds):
         ratings_BK=ratings_BK.numpy(),
         mask_BK=support.mask_BK.numpy(),
     )
-    texts = read_user_texts(task.adapter.backbone, task.adapter.readout, TEXTS)
+    texts = encode_texts(task.adapter.backbone, task.adapter.readout, TEXTS)
     adapted = adapt_users(
         free.model,
         LEARNERS["reptile"],

@@ -17,7 +17,7 @@ from warmprompt.meta import trainer
 from warmprompt.meta.learner import Outer
 from warmprompt.meta.learners import LEARNERS, UNADAPTED
 from warmprompt.meta.model import make_catalogue, score_catalogue
-from warmprompt.meta.predict import adapt_users, read_user_texts
+from warmprompt.meta.predict import adapt_users, encode_texts
 from warmprompt.meta.tasks import (
     VALIDATION_KS,
     Drawing,
@@ -69,7 +69,7 @@ def _cases(world, k):
 
 def _scores(world, params, supports, *, by):
     material = world.material
-    texts = read_user_texts(material.backbone, material.readout, [""] * len(supports))
+    texts = encode_texts(material.backbone, material.readout, [""] * len(supports))
     catalogue = make_catalogue(params, material.data)
     adapted = adapt_users(
         catalogue,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.assembly.small import small_settings
 
-from warmprompt.adaptation.engine import adapt, read, score, users_linearly
+from warmprompt.adaptation.engine import adapt, encode, score, users_linearly
 from warmprompt.adaptation.opening import open_engine
 from warmprompt.data.episodes import batch_supports
 from warmprompt.data.synthetic import planted_world
@@ -34,7 +34,7 @@ def engine(world, tmp_path_factory):
 
 
 def _scores(engine, text):
-    users_BD = adapt(engine, read(engine, [text]), batch_supports([NOBODY])).users_BD
+    users_BD = adapt(engine, encode(engine, [text]), batch_supports([NOBODY])).users_BD
     np.testing.assert_allclose(users_linearly(engine, [text], [NOBODY]), users_BD, atol=1e-4)
     return score(engine, users_BD, [NOBODY])[0]
 

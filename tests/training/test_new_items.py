@@ -22,7 +22,7 @@ from warmprompt.training.new_items import MAX_PASSES, place_new_items
 from warmprompt.training.run import train_run
 
 TEXTS = "backbone.item_text=tiny-encoder"
-draw_told = partial(maps.draw_told, num_episodes=2000)
+draw_adapted_episodes = partial(maps.draw_adapted_episodes, num_episodes=2000)
 NEW = {NEW_MAP, NEW_POPULARITY, NEW_LEVEL}
 
 
@@ -35,7 +35,7 @@ def world():
 def _few_episodes():
     """Draw a tenth of the usual episodes; no claim here rests on their number."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(newcomers, "draw_told", draw_told)
+        patch.setattr(newcomers, "draw_adapted_episodes", draw_adapted_episodes)
         yield
 
 
@@ -51,8 +51,8 @@ def test_a_run_keeps_its_map_and_none_where_it_is_switched_off_or_there_are_no_t
 ):
     assert set(trained.params) >= NEW
     assert trained.params[NEW_MAP].shape == (trained.constants.item_text_VX.shape[1], 4)
-    for name, told in (("off", "model.new_item_passes=0"), ("bare", "backbone.item_text=")):
-        train_run(small_settings(TEXTS, told), tmp_path / name, dataset=world)
+    for name, setting in (("off", "model.new_item_passes=0"), ("bare", "backbone.item_text=")):
+        train_run(small_settings(TEXTS, setting), tmp_path / name, dataset=world)
         assert not set(load_trained(tmp_path / name).params) & NEW
 
 
@@ -63,11 +63,11 @@ def test_the_number_of_passes_is_the_best_on_items_left_out(world, trained, monk
     values = iter(found)
     seen = []
 
-    def told(_trained, _new, _probe, _users, left_out_V):
+    def recorded(_trained, _new, _probe, _users, left_out_V):
         seen.append(left_out_V)
         return next(values)
 
-    monkeypatch.setattr(newcomers, "_ndcg", told)
+    monkeypatch.setattr(newcomers, "_ndcg", recorded)
     chosen = _place(world, trained, passes=None)
     assert len(seen) == MAX_PASSES + 1
     assert 0 < seen[0].sum() < 30
@@ -82,11 +82,11 @@ def test_what_is_found_on_items_left_out_is_a_metric(world, trained, monkeypatch
     kept = []
     real = newcomers._ndcg
 
-    def told(*given):
+    def recorded(*given):
         kept.append(real(*given))
         return kept[-1]
 
-    monkeypatch.setattr(newcomers, "_ndcg", told)
+    monkeypatch.setattr(newcomers, "_ndcg", recorded)
     _place(world, trained, passes=None)
     assert all(0 < value < 1 for value in kept)
     assert len(np.unique(kept)) > 1
@@ -96,7 +96,7 @@ def _after(world, trained, passes):
     """Return the map that has seen every item, after this many passes."""
     split = split_users(world.num_users, seed=0)
     bare = {name: value for name, value in trained.params.items() if name not in NEW}
-    told = draw_told(
+    episodes = draw_adapted_episodes(
         bare,
         trained.constants,
         take_users(world, split.train),
@@ -104,7 +104,7 @@ def _after(world, trained, passes):
         learner=learner_of(trained.learner),
         seed=0,
     )
-    return next(islice(fit_new_items(bare, trained.constants, told, seed=0), passes, None))
+    return next(islice(fit_new_items(bare, trained.constants, episodes, seed=0), passes, None))
 
 
 def _place(world, trained, *, passes):

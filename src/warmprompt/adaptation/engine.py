@@ -27,10 +27,10 @@ from warmprompt.meta.named_genres import widen
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import (
     Adapted,
-    ReadTexts,
+    EncodedTexts,
     adapt_linearly,
     adapt_users,
-    read_user_texts,
+    encode_texts,
 )
 from warmprompt.runs.format import Trained
 from warmprompt.types import Floats, Support, short_repr
@@ -54,7 +54,7 @@ class Engine:
     backbone: Backbone
     encoder: Backbone | None
     learner: Learner
-    no_text: ReadTexts
+    no_text: EncodedTexts
     mixture: Mixture
     catalogue: Catalogue
 
@@ -106,10 +106,10 @@ def make_engine(
                 remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
             )
     learner = learner or learner_of(trained.learner)
-    no_text = read_user_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
+    no_text = encode_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
     if learner.objective is LearnedTarget:
         # Most users say nothing of themselves: the first of them should not wait.
-        no_text.metrics[0].get()
+        no_text.responses[0].get()
     catalogue = make_catalogue(trained.params, trained.constants)
     return Engine(
         trained=trained,
@@ -130,16 +130,16 @@ def mixture_of(trained: Trained, catalogue: Catalogue) -> Mixture:
     )
 
 
-def read(engine: Engine, texts: Sequence[str]) -> ReadTexts:
+def encode(engine: Engine, texts: Sequence[str]) -> EncodedTexts:
     """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
     if not any(texts):
         return repeat(engine.no_text, len(texts))
-    return read_user_texts(
+    return encode_texts(
         engine.backbone, engine.trained.read, texts, encoder=engine.encoder, genres=engine.trained.genres
     )
 
 
-def adapt(engine: Engine, texts: ReadTexts, events: EventBatch) -> Adapted:
+def adapt(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Adapted:
     """Adapt every user of a batch from the learned start."""
     return adapt_users(
         engine.catalogue,
@@ -164,7 +164,7 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
     """
     trained = engine.trained
     if engine.encoder is None or not any(texts):
-        features_BT = read(engine, texts).features_BT
+        features_BT = encode(engine, texts).features_BT
     else:
         states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
         features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
@@ -193,17 +193,17 @@ def score(
     return engine.mixture.score(engine.users(users_BD, supports), drop=drop)
 
 
-def repeat(texts: ReadTexts, num_users: int) -> ReadTexts:
+def repeat(texts: EncodedTexts, num_users: int) -> EncodedTexts:
     """Return one user's read text for many users, without copying it."""
 
     def widen(one: Tensor) -> Tensor:
         return one.expand(num_users, *one.shape[1:])
 
-    return ReadTexts(
+    return EncodedTexts(
         prefix=repeat_prefix(texts.prefix, num_users),
         reference_BH=widen(texts.reference_BH),
         features_BT=widen(texts.features_BT),
-        metrics=texts.metrics * num_users,
+        responses=texts.responses * num_users,
     )
 
 

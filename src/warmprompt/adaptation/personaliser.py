@@ -23,7 +23,7 @@ from warmprompt.adaptation.engine import (
     Engine,
     adapt,
     check_text,
-    read,
+    encode,
     score,
     users_linearly,
 )
@@ -47,7 +47,7 @@ from warmprompt.adaptation.variants import adapt_variants
 from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
-from warmprompt.meta.predict import ReadTexts
+from warmprompt.meta.predict import EncodedTexts
 from warmprompt.types import Event, ItemId, Support
 
 __all__ = ["Known", "Personaliser"]
@@ -142,7 +142,7 @@ class Personaliser:
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
-            states += self._states(part, read(self.engine, [known.text for known in part]))
+            states += self._states(part, encode(self.engine, [known.text for known in part]))
         return states
 
     def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
@@ -157,13 +157,13 @@ class Personaliser:
         checked = for_each_user(users, self.checked)
         texts = [known.text for known in checked]
         whole = self.texts.peek(texts[0]) if texts[0] else self.engine.no_text
-        whole = whole or read(self.engine, texts[:1])
+        whole = whole or encode(self.engine, texts[:1])
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = slice(start, start + _CHUNK)
             supports = [self.support_of(known.events) for known in checked[part]]
             adapted = adapt_variants(
-                self.engine, texts[part], supports, whole=texts[0], metric=whole.metrics[0]
+                self.engine, texts[part], supports, whole=texts[0], response=whole.responses[0]
             )
             states += states_of(checked[part], adapted, model_hash=self.model_hash)
         return states
@@ -384,7 +384,7 @@ class Personaliser:
         check_text(self.engine, checked.text)
         return checked
 
-    def _states(self, users: Sequence[Known], texts: ReadTexts) -> list[UserState]:
+    def _states(self, users: Sequence[Known], texts: EncodedTexts) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]
         adapted = adapt(self.engine, texts, batch_supports(supports))
         return states_of(users, adapted, model_hash=self.model_hash)

@@ -6,8 +6,8 @@ import threading
 from collections import OrderedDict
 from typing import Any, Protocol
 
-from warmprompt.adaptation.engine import Engine, read
-from warmprompt.meta.predict import ReadTexts
+from warmprompt.adaptation.engine import Engine, encode
+from warmprompt.meta.predict import EncodedTexts
 
 _KEPT_TEXTS = 64
 
@@ -21,14 +21,14 @@ class TextCache:
 
     def __init__(self, size: int = _KEPT_TEXTS) -> None:
         self._size = size
-        self._kept: OrderedDict[str, ReadTexts] = OrderedDict()
+        self._kept: OrderedDict[str, EncodedTexts] = OrderedDict()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as an empty cache of the same size: texts can be read again."""
         return type(self), (self._size,)
 
-    def get(self, engine: Engine, text: str) -> ReadTexts:
+    def get(self, engine: Engine, text: str) -> EncodedTexts:
         """Return the text as the model reads it, reading it where it is not kept."""
         with self._lock:
             if text in self._kept:
@@ -41,7 +41,7 @@ class TextCache:
                 self._kept.popitem(last=False)
         return fresh
 
-    def peek(self, text: str) -> ReadTexts | None:
+    def peek(self, text: str) -> EncodedTexts | None:
         """Return a text that is kept, None where it is not; nothing is read, kept or dropped."""
         with self._lock:
             return self._kept.get(text)
@@ -55,15 +55,15 @@ class TextCache:
         """Texts kept."""
         return len(self._kept)
 
-    def _read(self, engine: Engine, text: str) -> ReadTexts:
-        return read(engine, [text])
+    def _read(self, engine: Engine, text: str) -> EncodedTexts:
+        return encode(engine, [text])
 
 
 class Texts(Protocol):
     """Where a personaliser has user texts from; safe to share between threads."""
 
-    def get(self, engine: Engine, text: str) -> ReadTexts:
+    def get(self, engine: Engine, text: str) -> EncodedTexts:
         """Return the text as the model reads it, reading it where it is not kept."""
 
-    def peek(self, text: str) -> ReadTexts | None:
+    def peek(self, text: str) -> EncodedTexts | None:
         """Return a text that is kept, None where it is not."""

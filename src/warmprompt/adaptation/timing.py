@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, adapt, read
+from warmprompt.adaptation.engine import Engine, adapt, encode
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
 from warmprompt.errors import BadInputError
 from warmprompt.meta.adapters import by_steps
-from warmprompt.meta.predict import ReadTexts, adapt_linearly
+from warmprompt.meta.predict import EncodedTexts, adapt_linearly
 from warmprompt.rng import derive
 
 _WARM_UP = 3
@@ -97,7 +97,7 @@ def time_adaptation(
         if not low <= value <= high:
             raise BadInputError(field=field, value=value, remedy=f"Give {low} to {high}.")
     rounds = rounds if batch == 1 else min(rounds, max(_LEAST_ROUNDS, rounds // batch))
-    texts = read(engine, [""] * batch)
+    texts = encode(engine, [""] * batch)
     run = partial(_linearly if linear else _exactly, engine, texts)
     # What is measured once per text is no part of an adaptation.
     run(_users(engine, warm, k=k, batch=batch, round_index=-1, seed=seed))
@@ -124,11 +124,11 @@ def time_adaptation(
     )
 
 
-def _exactly(engine: Engine, texts: ReadTexts, events: EventBatch) -> Tensor:
+def _exactly(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Tensor:
     return adapt(engine, texts, events).users_BD
 
 
-def _linearly(engine: Engine, texts: ReadTexts, events: EventBatch) -> Tensor:
+def _linearly(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Tensor:
     return adapt_linearly(engine.catalogue, engine.learner, features_BT=texts.features_BT, events=events)
 
 

@@ -1,6 +1,6 @@
 """Adaptation to variants of one user, as explanations need them: all that was told but one thing.
 
-Each distinct text is read once. How the model answers behind a text (`TextMetric`) is measured for the
+Each distinct text is read once. How the model answers behind a text (`InverseResponse`) is measured for the
 whole text alone; it serves as it is where the text is the same, and finds the answer of texts with a word
 less where it is not (`backbone.nearby`). So a variant's state is that of a user who never told the thing.
 
@@ -14,18 +14,23 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, read
+from warmprompt.adaptation.engine import Engine, encode
 from warmprompt.backbone.forward import TextPrefix, rows_of
 from warmprompt.backbone.nearby import turn_nearby
-from warmprompt.backbone.readout import TextMetric
+from warmprompt.backbone.readout import InverseResponse
 from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.objectives import LearnedTarget
-from warmprompt.meta.predict import Adapted, ReadTexts, adapt_users
+from warmprompt.meta.predict import Adapted, EncodedTexts, adapt_users
 from warmprompt.types import Support
 
 
 def adapt_variants(
-    engine: Engine, texts: Sequence[str], supports: Sequence[Support], *, whole: str, metric: TextMetric
+    engine: Engine,
+    texts: Sequence[str],
+    supports: Sequence[Support],
+    *,
+    whole: str,
+    response: InverseResponse,
 ) -> Adapted:
     """Adapt every row from the learned start, in one batch.
 
@@ -34,10 +39,10 @@ def adapt_variants(
         texts: The users' texts.
         supports: The users' events.
         whole: The text that the others are variants of.
-        metric: Of the whole text.
+        response: Of the whole text.
     """
     distinct = list(dict.fromkeys(texts))
-    once = read(engine, distinct)
+    once = encode(engine, distinct)
     at_R = torch.tensor([distinct.index(text) for text in texts], device=once.reference_BH.device)
     return adapt_users(
         engine.catalogue,
@@ -47,13 +52,13 @@ def adapt_variants(
         texts=_rows(once, at_R),
         events=batch_supports(supports),
         apply_inverse=_turn(
-            engine, once.prefix, distinct, at_R, {whole: metric, "": engine.no_text.metrics[0]}
+            engine, once.prefix, distinct, at_R, {whole: response, "": engine.no_text.responses[0]}
         ),
     )
 
 
 def _turn(
-    engine: Engine, prefix: TextPrefix, texts: Sequence[str], at_R: Tensor, known: dict[str, TextMetric]
+    engine: Engine, prefix: TextPrefix, texts: Sequence[str], at_R: Tensor, known: dict[str, InverseResponse]
 ) -> Callable[[Tensor], Tensor] | None:
     """Return what turns gaps, (R, D), as each row's own text does; None where learners have no targets.
 
@@ -71,10 +76,10 @@ def _turn(
 
     def turn(gap_RD: Tensor) -> Tensor:
         turned_RD = gap_RD @ nearby.get()
-        for text, metric in known.items():
+        for text, response in known.items():
             if text in texts:
                 rows_R = at_R == texts.index(text)
-                turned_RD[rows_R] = gap_RD[rows_R] @ metric.get()
+                turned_RD[rows_R] = gap_RD[rows_R] @ response.get()
         if searched:
             own = rows_of(prefix, at_R[searched])
             turned_RD[searched] = turn_nearby(
@@ -85,10 +90,10 @@ def _turn(
     return turn
 
 
-def _rows(texts: ReadTexts, at_R: Tensor) -> ReadTexts:
-    return ReadTexts(
+def _rows(texts: EncodedTexts, at_R: Tensor) -> EncodedTexts:
+    return EncodedTexts(
         prefix=rows_of(texts.prefix, at_R),
         reference_BH=texts.reference_BH[at_R],
         features_BT=texts.features_BT[at_R],
-        metrics=tuple(texts.metrics[place] for place in at_R.tolist()),
+        responses=tuple(texts.responses[place] for place in at_R.tolist()),
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from warmprompt.adaptation.engine import Engine, adapt, read, score, users_linearly
+from warmprompt.adaptation.engine import Engine, adapt, encode, score, users_linearly
 from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.opening import open_engine
-from warmprompt.backbone.readout import TextMetric
+from warmprompt.backbone.readout import InverseResponse
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.episodes import batch_supports
 from warmprompt.data.splits import split_dataset
@@ -43,7 +43,7 @@ class PromptRanker:
         watch: Told when training is needed, and how it goes.
         on_fit: Told the seed and the seconds that training took, then or earlier.
         engine: The fitted model; None before `fit`.
-        metrics: What was measured behind users' texts so far, by text.
+        responses: What was measured behind users' texts so far, by text.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class PromptRanker:
     watch: ProgressCallback = ignore
     on_fit: Callable[[int, float], object] = lambda _seed, _train_s: None
     engine: Engine | None = None
-    metrics: dict[str, TextMetric] = field(default_factory=dict)
+    responses: dict[str, InverseResponse] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class PromptRanker:
             trained = fit_run(settings, training, validation, folder, watch=self.watch)
         self.on_fit(seed, float(trained.manifest["train_s"]))
         learner = None if self.adapted else UNADAPTED
-        return replace(self, engine=open_engine(trained, learner=learner), metrics={})
+        return replace(self, engine=open_engine(trained, learner=learner), responses={})
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Score every item for each user, (B, V), 64 users in each pass of the model."""
@@ -103,9 +103,9 @@ class PromptRanker:
         texts = [user_text(support.about, support.attributes) for support in supports]
         if self.linear:
             return score(engine, users_linearly(engine, texts, supports), supports)
-        fresh = read(engine, texts)
+        fresh = encode(engine, texts)
         if any(len(support.items_K) for support in supports):
-            fresh = replace(fresh, metrics=tuple(map(self.metrics.setdefault, texts, fresh.metrics)))
+            fresh = replace(fresh, responses=tuple(map(self.responses.setdefault, texts, fresh.responses)))
         adapted = adapt(engine, fresh, batch_supports(supports))
         return score(engine, adapted.users_BD, supports)
 

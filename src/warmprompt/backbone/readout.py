@@ -78,7 +78,7 @@ class ReadOut:
     __repr__ = short_repr
 
 
-class TextMetric:
+class InverseResponse:
     """How gradients have to be turned behind one text to move displacements straight along them.
 
     Measured when first asked for, then kept. With R the response of displacements to gradient steps on
@@ -143,12 +143,12 @@ def faint_of(metric_DD: Tensor) -> Tensor:
     return faint
 
 
-def text_metrics(
+def inverse_responses(
     backbone: Backbone, read: ReadOut, prefix: TextPrefix, texts: Sequence[str]
-) -> tuple[TextMetric, ...]:
+) -> tuple[InverseResponse, ...]:
     """Return the metric of each read text, row by row; equal texts share one, so it is measured once."""
     rows = {text: row for row, text in enumerate(texts)}
-    metrics = {text: TextMetric(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
+    metrics = {text: InverseResponse(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
     return tuple(metrics[text] for text in texts)
 
 

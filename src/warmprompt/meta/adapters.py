@@ -18,7 +18,7 @@ from torch import Tensor
 
 from warmprompt.backbone.forward import TextPrefix, read_out
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, TextMetric, displacement, prompts_at
+from warmprompt.backbone.readout import InverseResponse, ReadOut, displacement, prompts_at
 from warmprompt.meta.model import Catalogue, Events, Model, Params, ridge_users
 
 
@@ -92,7 +92,7 @@ class PromptAdapter:
     readout: ReadOut
     prefix: TextPrefix
     reference_BH: Tensor
-    responses: Sequence[TextMetric] = ()
+    responses: Sequence[InverseResponse] = ()
     apply_inverse: Callable[[Tensor], Tensor] | None = None
     start_name: str = "prompt.start"
 

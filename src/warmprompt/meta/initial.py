@@ -175,11 +175,11 @@ def ridge_of_texts(
     return torch.from_numpy(head_XD)
 
 
-def initial_prompt_params(read: ReadOut) -> dict[str, Tensor]:
+def initial_prompt_params(readout: ReadOut) -> dict[str, Tensor]:
     """Return the prompt's start at the reference, and equal rates for all its coordinates."""
     return {
-        "prompt.start": torch.zeros_like(read.reference_PH),
-        "prompt.log_rates": torch.zeros_like(read.reference_PH),
+        "prompt.start": torch.zeros_like(readout.reference_PH),
+        "prompt.log_rates": torch.zeros_like(readout.reference_PH),
     }
 
 
@@ -203,9 +203,9 @@ def _stretched_factors(training: Dataset, warm_V: np.ndarray, start: ItemStart, 
     )
     stretched_VD = factors_VD @ (basis_DD / np.sqrt(values_D)) @ basis_DD.T
     length = np.sqrt((stretched_VD[warm_V] ** 2).sum(axis=1).mean())
-    # Factors can vanish where there are hardly any events; a faint draw keeps directions to learn along.
-    faint = derive(seed, "items").standard_normal(stretched_VD.shape) * 1e-3
-    vectors_VD: Floats = ((stretched_VD / max(length, 1e-6) + faint) * start.norm).astype(np.float32)
+    # Factors can vanish where there are hardly any events; a random draw keeps directions to learn along.
+    noise = derive(seed, "items").standard_normal(stretched_VD.shape) * 1e-3
+    vectors_VD: Floats = ((stretched_VD / max(length, 1e-6) + noise) * start.norm).astype(np.float32)
     return vectors_VD
 
 

@@ -53,7 +53,7 @@ _WITHHELD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Told:
+class AdaptedEpisodes:
     """Training users after some of their events, and what else they chose.
 
     Attributes:
@@ -67,7 +67,7 @@ class Told:
     query: Events
 
 
-def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are drawn, by keyword
+def draw_adapted_episodes(  # noqa: PLR0913 - the model, its users and how episodes are drawn, by keyword
     params: Params,
     data: CatalogueData,
     training: Dataset,
@@ -77,7 +77,7 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
     seed: int,
     order: Order = "random",
     num_episodes: int = _NUM_EPISODES,
-) -> Told:
+) -> AdaptedEpisodes:
     """Draw episodes of every K, and adapt to their supports in the linear response.
 
     Args:
@@ -97,13 +97,13 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
         rounds = min(-(-per_k // len(eligible)), _MAX_ROUNDS)
         rng = derive(seed, "new items", k)
         drawn = np.concatenate([rng.permutation(eligible) for _ in range(rounds)])[:per_k]
-        for place, user in enumerate(drawn.tolist()):
+        for position, user in enumerate(drawn.tolist()):
             episode = draw_episode(
                 training,
                 user,
                 seed=seed,
                 # One user may be drawn several times; each time is a round of its own.
-                round_index=_ROUND - index - len(_KS) * (place // len(eligible)),
+                round_index=_ROUND - index - len(_KS) * (position // len(eligible)),
                 max_support=k,
                 num_support=k,
                 order=order,
@@ -127,11 +127,16 @@ def draw_told(  # noqa: PLR0913 - the model, its users and how episodes are draw
         )
         for one in supports
     ]
-    return Told(users_ND=torch.cat(users).detach(), support=support, query=query)
+    return AdaptedEpisodes(users_ND=torch.cat(users).detach(), support=support, query=query)
 
 
 def fit_new_items(
-    params: Params, data: CatalogueData, told: Told, *, seed: int, known_V: Tensor | None = None
+    params: Params,
+    data: CatalogueData,
+    episodes: AdaptedEpisodes,
+    *,
+    seed: int,
+    known_V: Tensor | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the map before the first pass over the episodes, and after each; the caller stops it.
 
@@ -141,7 +146,7 @@ def fit_new_items(
     Args:
         params: Learned; stay as they are.
         data: Of the items.
-        told: From `draw_told`.
+        episodes: From `draw_adapted_episodes`.
         seed: The run's seed.
         known_V: Items that may be looked at, boolean; None takes all with events.
     """
@@ -152,8 +157,8 @@ def fit_new_items(
         own_ID = catalogue_vectors(params, data)[items_I]
         own_I = popularity_scores(params, data)[items_I]
     map_XD, popular_X, level = (one.clone().requires_grad_() for one in _start(texts_IX, own_ID, own_I))
-    place_V = torch.full((len(warm_V),), -1, dtype=torch.long, device=items_I.device)
-    place_V[items_I] = torch.arange(len(items_I), device=items_I.device)
+    position_V = torch.full((len(warm_V),), -1, dtype=torch.long, device=items_I.device)
+    position_V[items_I] = torch.arange(len(items_I), device=items_I.device)
     rng = torch.Generator().manual_seed(derive_seed(seed, "new items"))
     learned = [map_XD, popular_X, level]
     optimizer = torch.optim.Adam(learned, lr=_RATE)
@@ -162,7 +167,7 @@ def fit_new_items(
             name: one.detach().clone()
             for name, one in zip((NEW_MAP, NEW_POPULARITY, NEW_LEVEL), learned, strict=True)
         }
-        order_N = torch.randperm(len(told.users_ND), generator=rng)
+        order_N = torch.randperm(len(episodes.users_ND), generator=rng)
         for begin in range(0, len(order_N), _BATCH):
             rows = order_N[begin : begin + _BATCH].to(items_I.device)
             withheld = torch.nonzero(torch.rand(len(items_I), generator=rng) < _WITHHELD)[:, 0]
@@ -170,8 +175,8 @@ def fit_new_items(
             texts_WX = texts_IX[withheld]
             vectors_ID = own_ID.index_copy(0, withheld, texts_WX @ map_XD)
             popularity_I = own_I.index_copy(0, withheld, texts_WX @ popular_X + level)
-            scores_BI = told.users_ND[rows] @ vectors_ID.T + popularity_I
-            loss = _loss(scores_BI, place_V, told, rows)
+            scores_BI = episodes.users_ND[rows] @ vectors_ID.T + popularity_I
+            loss = _loss(scores_BI, position_V, episodes, rows)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -202,16 +207,16 @@ def _start(texts_IX: Tensor, own_ID: Tensor, own_I: Tensor) -> tuple[Tensor, Ten
     return first, second, third
 
 
-def _loss(scores_BI: Tensor, place_V: Tensor, told: Told, rows: Tensor) -> Tensor:
+def _loss(scores_BI: Tensor, position_V: Tensor, episodes: AdaptedEpisodes, rows: Tensor) -> Tensor:
     """Return the mean over users of the mean negative log-likelihood of their query items, in nats."""
-    shown_BK = place_V[told.support.items_BK[rows]]
-    hidden_BK = told.support.mask_BK[rows] & (shown_BK >= 0)
+    shown_BK = position_V[episodes.support.items_BK[rows]]
+    hidden_BK = episodes.support.mask_BK[rows] & (shown_BK >= 0)
     hidden_BI = torch.zeros_like(scores_BI, dtype=torch.bool)
     row_B1 = torch.arange(len(rows), device=scores_BI.device)[:, None]
     hidden_BI[row_B1.expand_as(shown_BK)[hidden_BK], shown_BK[hidden_BK]] = True
     log_p_BI = torch.log_softmax(scores_BI.masked_fill(hidden_BI, -torch.inf), dim=1)
-    wanted_BQ = place_V[told.query.items_BK[rows]]
-    counts_BQ = told.query.mask_BK[rows] & (wanted_BQ >= 0)
+    wanted_BQ = position_V[episodes.query.items_BK[rows]]
+    counts_BQ = episodes.query.mask_BK[rows] & (wanted_BQ >= 0)
     wanted_BQ = wanted_BQ.clamp(min=0)
     counts_BQ = counts_BQ & ~hidden_BI.gather(1, wanted_BQ)
     found_BQ = log_p_BI.gather(1, wanted_BQ).masked_fill(~counts_BQ, 0.0)

@@ -14,11 +14,11 @@ from torch import Tensor
 from warmprompt.backbone.forward import TextPrefix, read_out, read_texts
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import (
+    InverseResponse,
     ReadOut,
-    TextMetric,
+    inverse_responses,
     sentence_states,
     text_features,
-    text_metrics,
 )
 from warmprompt.data.episodes import EventBatch
 from warmprompt.data.genre_words import GenreWords
@@ -48,26 +48,26 @@ class Adapted:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReadTexts:
+class EncodedTexts:
     """User texts after the frozen model has read them: all that adaptation needs of them."""
 
     prefix: TextPrefix
     reference_BH: Tensor
     features_BT: Tensor
-    metrics: tuple[TextMetric, ...]
+    responses: tuple[InverseResponse, ...]
 
     __repr__ = short_repr
 
 
 @torch.no_grad()
-def read_user_texts(
+def encode_texts(
     backbone: Backbone,
     readout: ReadOut,
     texts: Sequence[str],
     *,
     encoder: Backbone | None = None,
     genres: GenreWords | None = None,
-) -> ReadTexts:
+) -> EncodedTexts:
     """Read texts and take their hidden states at the reference prompt: two passes, none of them adapted.
 
     Args:
@@ -81,11 +81,11 @@ def read_user_texts(
     prompts_BPH = readout.reference_PH.expand(len(texts), -1, -1)
     reference_BH = read_out(backbone, prefix, prompts_BPH)
     states_BX = reference_BH if encoder is None else sentence_states(encoder, texts, readout.mean_X)
-    return ReadTexts(
+    return EncodedTexts(
         prefix=prefix,
         reference_BH=reference_BH,
         features_BT=widen(text_features(readout, states_BX), texts, genres),
-        metrics=text_metrics(backbone, readout, prefix, texts),
+        responses=inverse_responses(backbone, readout, prefix, texts),
     )
 
 
@@ -95,7 +95,7 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
     backbone: Backbone,
     readout: ReadOut,
     *,
-    texts: ReadTexts,
+    texts: EncodedTexts,
     events: EventBatch,
     apply_inverse: Callable[[Tensor], Tensor] | None = None,
 ) -> Adapted:
@@ -110,7 +110,7 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
         learner: Names what is to be explained, and how user vectors answer.
         backbone: The frozen model.
         readout: The normalised read-out.
-        texts: From `read_user_texts`, row by row.
+        texts: From `encode_texts`, row by row.
         events: The users' events; may be empty.
         apply_inverse: Applies each text's inverse response to gaps, (B, D); None measures them.
     """
@@ -120,7 +120,7 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
         readout=readout,
         prefix=texts.prefix,
         reference_BH=texts.reference_BH,
-        responses=texts.metrics,
+        responses=texts.responses,
         apply_inverse=apply_inverse,
     )
     users_BD, moved_BPH = _adapted(catalogue, learner, adapter, events)

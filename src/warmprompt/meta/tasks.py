@@ -15,7 +15,7 @@ from torch import Tensor
 
 from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, text_metrics
+from warmprompt.backbone.readout import ReadOut, inverse_responses
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import NUM_QUERY, Episode, Order, batch_episodes, draw_episode
 from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter
@@ -224,7 +224,7 @@ def _task(  # noqa: PLR0913 - what makes a task, by keyword
             readout=material.readout,
             prefix=prefix,
             reference_BH=reference_BH,
-            responses=text_metrics(material.backbone, material.readout, prefix, texts),
+            responses=inverse_responses(material.backbone, material.readout, prefix, texts),
         )
     objective = learner.objective(
         support=support,

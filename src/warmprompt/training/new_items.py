@@ -21,7 +21,7 @@ from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params, make_catalogue
 from warmprompt.meta.named_genres import HEAD
-from warmprompt.meta.newcomers import draw_told, fit_new_items, with_other_texts
+from warmprompt.meta.newcomers import draw_adapted_episodes, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.rng import derive
 from warmprompt.runs.format import Trained
@@ -61,7 +61,7 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
     params, constants = trained.params, trained.constants
     if passes == 0 or constants.num_warm < _FEWEST_ITEMS or not bool(constants.item_text_VX.any()):
         return {}
-    told = draw_told(
+    episodes = draw_adapted_episodes(
         params,
         constants,
         training,
@@ -78,10 +78,10 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
             training, validation, seed=seed, order=order, max_users=_MAX_USERS
         )
         users = [_users(trained, supports, no_text_T) for supports in held_back.supports.values()]
-        tried = islice(fit_new_items(params, constants, told, seed=seed, known_V=known_V), MAX_PASSES + 1)
+        tried = islice(fit_new_items(params, constants, episodes, seed=seed, known_V=known_V), MAX_PASSES + 1)
         found = [_ndcg(trained, one, held_back, users, left_out_V) for one in tried]
         passes = int(np.argmax(found))
-    return next(islice(fit_new_items(params, constants, told, seed=seed), passes, None))
+    return next(islice(fit_new_items(params, constants, episodes, seed=seed), passes, None))
 
 
 def place_by_other_texts(

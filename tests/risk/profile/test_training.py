@@ -89,7 +89,13 @@ def test_a_training_without_fraud_is_refused(model, episodes_of, entities):
     empty = replace(episodes, fraud_R=np.zeros_like(episodes.fraud_R))
     with pytest.raises(BadInputError, match="both classes"):
         train_profile(
-            empty, episodes, model.backbone, settings=model.settings, label_delay_s=0, seed=0, read=model.read
+            empty,
+            episodes,
+            model.backbone,
+            settings=model.settings,
+            label_delay_s=0,
+            seed=0,
+            readout=model.read,
         )
 
 

@@ -127,19 +127,19 @@ def _rows(evidence: Evidence, rows_B: Longs) -> Evidence:
 
 def query_of(material: Material, rows_B: Longs) -> Evidence:
     """Return the query payments of some episodes, padded."""
-    place_BQ, mask_BQ = query_places(material.episodes, rows_B)
+    position_BQ, mask_BQ = query_positions(material.episodes, rows_B)
     mask = torch.from_numpy(mask_BQ).float()
     return Evidence(
-        features_BKF=standardise(material.scaling, material.episodes.features_RF[place_BQ]),
-        offset_BK=torch.from_numpy(material.query_offset_R[place_BQ]).float(),
+        features_BKF=standardise(material.scaling, material.episodes.features_RF[position_BQ]),
+        offset_BK=torch.from_numpy(material.query_offset_R[position_BQ]).float(),
         mask_BK=mask,
         known_BK=mask,
-        fraud_BK=torch.from_numpy(material.episodes.fraud_R[place_BQ]).float() * mask,
+        fraud_BK=torch.from_numpy(material.episodes.fraud_R[position_BQ]).float() * mask,
     )
 
 
-def query_places(episodes: Episodes, rows_B: Longs) -> tuple[Longs, Bools]:
-    """Return where the query rows of some episodes lie, (B, Q), and which of those places are filled."""
+def query_positions(episodes: Episodes, rows_B: Longs) -> tuple[Longs, Bools]:
+    """Return where the query rows of some episodes lie, (B, Q), and which of those positions are filled."""
     first_B = np.searchsorted(episodes.episode_R, rows_B, side="left")
     count_B = np.searchsorted(episodes.episode_R, rows_B, side="right") - first_B
     slot_Q = np.arange(max(1, int(count_B.max(initial=0))))

@@ -26,7 +26,7 @@ from warmprompt.risk.profile.material import (
     material_of,
     prompt_task,
     query_of,
-    query_places,
+    query_positions,
     tangent_task,
 )
 from warmprompt.risk.profile.model import Params, fit_scaling, initial_params, risk_logits
@@ -60,7 +60,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
     side: Side = "customer",
     label_delay_s: int,
     seed: int,
-    read: ReadOut | None = None,
+    readout: ReadOut | None = None,
     watch: Callable[[StageReport], None] = lambda _report: None,
 ) -> ProfileModel:
     """Train on episodes of training entities; validation entities choose the stopping points.
@@ -73,8 +73,8 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         side: What the entities are.
         label_delay_s: How long labels take.
         seed: Derives every random choice.
-        read: A read-out fitted before, as it reads texts and no label; None fits one to the training texts.
-        watch: Told after each stage.
+        readout: Fitted before, as it reads texts and no label; None fits one to the training texts.
+        watch: Called after each stage.
 
     Raises:
         BadInputError: No fraud, or nothing but fraud, in the training rows.
@@ -86,8 +86,8 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
             remedy="Give payments of both classes.",
         )
     texts = describe_entities(training.history, side=side)
-    if read is None:
-        read = fit_reading(
+    if readout is None:
+        readout = fit_reading(
             backbone,
             texts,
             prompt_length=settings.prompt_length,
@@ -96,10 +96,12 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
             reach=settings.reach,
             seed=seed,
         )
-    book = read_book(backbone, read, [*texts, *describe_entities(validation.history, side=side)])
+    book = read_book(backbone, readout, [*texts, *describe_entities(validation.history, side=side)])
     sentences_SX = None
     if settings.payment_words:
-        sentences_SX = read_sentences(backbone, read, PAYMENT_SENTENCES, num=settings.num_sentence_features)
+        sentences_SX = read_sentences(
+            backbone, readout, PAYMENT_SENTENCES, num=settings.num_sentence_features
+        )
     scaling = fit_scaling(
         training.features_RF, num_reference=settings.num_reference, seed=seed, sentences_SX=sentences_SX
     )
@@ -137,10 +139,10 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         num_sentence=scaling.sentences_SX.shape[1],
     )
     model = ProfileModel(
-        params={**params, **initial_prompt_params(read)},
+        params={**params, **initial_prompt_params(readout)},
         scaling=scaling,
         population=population,
-        read=read,
+        read=readout,
         backbone=backbone,
         settings=settings,
         side=side,
@@ -185,7 +187,7 @@ def _score(model: ProfileModel, material: Material, *, adapts: bool, tangent: bo
     out = np.empty(len(material.query_offset_R))
     for start in range(0, len(material.episodes), _SCORE_BATCH):
         rows_B = np.arange(start, min(start + _SCORE_BATCH, len(material.episodes)))
-        place_BQ, mask_BQ = query_places(material.episodes, rows_B)
+        position_BQ, mask_BQ = query_positions(material.episodes, rows_B)
         if not mask_BQ.any():
             continue
         made = tangent_task(material, rows_B) if tangent else prompt_task(model, material, rows_B)
@@ -196,7 +198,7 @@ def _score(model: ProfileModel, material: Material, *, adapts: bool, tangent: bo
             logits_BQ = risk_logits(
                 model.params, model.scaling, query_of(material, rows_B), task.users(moved)
             )
-        out[place_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
+        out[position_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
     return out
 
 
@@ -247,7 +249,7 @@ def _reporting(watch: Callable[[StageReport], None], plan: Plan) -> Callable[[Pr
     """Return a watcher of training that reports each stage after its last validation."""
     before: dict[str, float] = {}
 
-    def told(progress: Progress) -> None:
+    def report(progress: Progress) -> None:
         if progress.validation is None or progress.best is None:
             return
         first = before.setdefault(progress.stage, progress.validation)
@@ -255,7 +257,7 @@ def _reporting(watch: Callable[[StageReport], None], plan: Plan) -> Callable[[Pr
             steps = progress.step
             watch(StageReport(stage=progress.stage, before=first, best=progress.best, num_steps=steps))
 
-    return told
+    return report
 
 
 def _tangent_loss(params: Params, material: Material) -> float:
@@ -267,8 +269,8 @@ def _tangent_loss(params: Params, material: Material) -> float:
             logits_BQ = risk_logits(
                 params, material.scaling, query_of(material, rows_B), task.users(task.adapted())
             )
-        place_BQ, mask_BQ = query_places(material.episodes, rows_B)
-        out[place_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
+        position_BQ, mask_BQ = query_positions(material.episodes, rows_B)
+        out[position_BQ[mask_BQ]] = logits_BQ.numpy()[mask_BQ]
     return _log_loss(out, material)
 
 

@@ -28,7 +28,7 @@ from warmprompt.adaptation.engine import Engine, adapt
 from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
 from warmprompt.data.episodes import EventBatch, pad_strengths
-from warmprompt.meta.predict import ReadTexts
+from warmprompt.meta.predict import EncodedTexts
 from warmprompt.rng import derive
 from warmprompt.types import Floats, Support
 
@@ -62,17 +62,17 @@ class TextShelf(TextCache):
     def __init__(self, size: int = 256) -> None:
         super().__init__(size)
 
-    def get(self, engine: Engine, text: str) -> ReadTexts:
+    def get(self, engine: Engine, text: str) -> EncodedTexts:
         """Return a text as the model reads it alone, padded to the width that all texts share."""
         return super().get(engine, text) if text else engine.no_text
 
-    def _read(self, engine: Engine, text: str) -> ReadTexts:
+    def _read(self, engine: Engine, text: str) -> EncodedTexts:
         alone = super()._read(engine, text)
         return _padded(alone, _text_width(engine, alone))
 
 
 def adapt_steadily(
-    engine: Engine, texts: Sequence[ReadTexts], supports: Sequence[Support], *, sizes: Sequence[int]
+    engine: Engine, texts: Sequence[EncodedTexts], supports: Sequence[Support], *, sizes: Sequence[int]
 ) -> list[Moved]:
     """Adapt every user from the learned start.
 
@@ -130,7 +130,9 @@ def steady_sizes(engine: Engine, *, largest: int) -> tuple[int, ...]:
     return tuple(agreed)
 
 
-def _bits(engine: Engine, text: ReadTexts, probes: Sequence[Support], size: int, shift: int) -> list[bytes]:
+def _bits(
+    engine: Engine, text: EncodedTexts, probes: Sequence[Support], size: int, shift: int
+) -> list[bytes]:
     """Return the bits of each probe in a pass of `size` rows that begins with probe `shift`."""
     order = [(row + shift) % len(probes) for row in range(size)]
     moved = adapt_steadily(engine, [text] * size, [probes[one] for one in order], sizes=(size,))
@@ -153,14 +155,14 @@ def _event_width(num_events: int) -> int:
     return min(width for width in EVENT_WIDTHS if width >= num_events)
 
 
-def _text_width(engine: Engine, text: ReadTexts) -> int:
+def _text_width(engine: Engine, text: EncodedTexts) -> int:
     """Return a width above the text's own: a batch without any padding may take another path."""
     if engine.backbone.kind == "decoder":
         return MAX_TEXT_TOKENS + 1
     return text.prefix.mask_BT.shape[1] // _ENCODER_STEP * _ENCODER_STEP + _ENCODER_STEP
 
 
-def _padded(text: ReadTexts, width: int) -> ReadTexts:
+def _padded(text: EncodedTexts, width: int) -> EncodedTexts:
     """Return one text, padded on the right."""
     prefix = text.prefix
     room = width - prefix.mask_BT.shape[1]
@@ -171,7 +173,7 @@ def _padded(text: ReadTexts, width: int) -> ReadTexts:
         return torch.cat([value, value.new_zeros(shape)], dim=axis)
 
     rest = {one.name: getattr(text, one.name) for one in fields(text) if one.name != "prefix"}
-    return ReadTexts(
+    return EncodedTexts(
         prefix=TextPrefix(
             mask_BT=widen(prefix.mask_BT, 1),
             embeddings_BTH=widen(prefix.embeddings_BTH, 1),
@@ -182,23 +184,23 @@ def _padded(text: ReadTexts, width: int) -> ReadTexts:
     )
 
 
-def _stacked(texts: Sequence[ReadTexts]) -> ReadTexts:
+def _stacked(texts: Sequence[EncodedTexts]) -> EncodedTexts:
     """Return texts of one width, one under the other."""
     prefixes = [text.prefix for text in texts]
     layers = range(len(prefixes[0].keys))
     rest = {
         one.name: torch.cat([getattr(text, one.name) for text in texts])
-        for one in fields(ReadTexts)
-        if one.name not in {"prefix", "metrics"}
+        for one in fields(EncodedTexts)
+        if one.name not in {"prefix", "responses"}
     }
-    return ReadTexts(
+    return EncodedTexts(
         prefix=TextPrefix(
             mask_BT=torch.cat([one.mask_BT for one in prefixes]),
             embeddings_BTH=torch.cat([one.embeddings_BTH for one in prefixes]),
             keys=tuple(torch.cat([one.keys[layer] for one in prefixes]) for layer in layers),
             values=tuple(torch.cat([one.values[layer] for one in prefixes]) for layer in layers),
         ),
-        metrics=tuple(metric for text in texts for metric in text.metrics),
+        responses=tuple(one for text in texts for one in text.responses),
         **rest,
     )
 
