@@ -1,4 +1,4 @@
-"""The control in which items have the texts of other items, and what the product is told of tested users."""
+"""The control in which items have the texts of other items, and what the product sees of tested users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.product import Product, product_settings
 
 
-def test_rows_of_items_move_together_and_events_stay(data_name):
+def test_item_rows_move_and_events_stay(data_name):
     planted = open_dataset(ensure_dataset(data_name))
     moved = with_texts_of_others(planted, seed=1)
     assert moved.interactions is planted.interactions
@@ -44,14 +44,14 @@ def test_a_model_is_fitted_on_them(data_name):
     assert all(items.equals(expected) for items in fitted.inner.seen)
 
 
-def test_other_texts_are_another_fit_and_another_users_events_are_not(told, data_name, tmp_path):
-    told["models"] = [
+def test_shuffled_titles_need_their_own_fit(raw, data_name, tmp_path):
+    raw["models"] = [
         {"name": "ours"},
         {"name": "titles", "shuffle": "titles"},
         {"name": "supports", "shuffle": "supports"},
     ]
-    told["tables"][0] |= {"models": ["ours", "titles", "supports"], "seeds": [0], "compare": []}
-    ours, titles, supports = missing_jobs(read_plan(told), tmp_path)
+    raw["tables"][0] |= {"models": ["ours", "titles", "supports"], "seeds": [0], "compare": []}
+    ours, titles, supports = missing_jobs(read_plan(raw), tmp_path)
     assert len({job.cells[0].key for job in (ours, titles, supports)}) == 3
     assert ours.fit == supports.fit != titles.fit
 
@@ -74,7 +74,7 @@ def with_arrivals(dataset):
     ],
     ids=lambda protocol: protocol.label,
 )
-def test_the_product_ranks_alike_whatever_training_may_not_see(protocol, data_name, tiny_product, tmp_path):
+def test_hidden_events_do_not_change_rankings(protocol, data_name, tiny_product, tmp_path):
     """It is handed the whole data set, for its texts: no event in it must matter, but those of training.
 
     Gone are tested users, and what training does not see of others: events of hidden items, or later ones.

@@ -63,7 +63,7 @@ def build_model(
         wanted: A cell that it is for: names data set and seed.
         fits: Folder for trained models of the product.
         view: Names the choice of training events, as `jobs.view_of`.
-        watch: Told how training goes.
+        watch: Called with the progress of training.
     """
     build: Callable[[], Ranker]
     if spec.shuffle == _TITLES:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from warmprompt.evaluation.report import listed, markdown_table
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.gathering import Gathered
+from warmprompt.evidence.statistics import MeasuredTable
 
 
-def cost_section(gathered: Gathered) -> str:
+def cost_section(measured: MeasuredTable) -> str:
     """Return what each row cost to train and costs to use, means over its seeds."""
     head = [
         "",
@@ -24,8 +24,8 @@ def cost_section(gathered: Gathered) -> str:
         "threads",
     ]
     body = []
-    for model in gathered.models:
-        cells = [gathered.cells[model, seed] for seed in gathered.seeds_of(model)]
+    for model in measured.models:
+        cells = [measured.cells[model, seed] for seed in measured.seeds_of(model)]
         costs = [cell.cost for cell in cells]
         body.append(
             [
@@ -41,7 +41,7 @@ def cost_section(gathered: Gathered) -> str:
                 listed(sorted({cell.threads for cell in cells})),
             ]
         )
-    one = next(iter(gathered.cells.values())).cost
+    one = next(iter(measured.cells.values())).cost
     return (
         "## Cost\n\n"
         + markdown_table(head, body)
@@ -57,7 +57,7 @@ def _mean_of(values: Sequence[float | None], digits: int) -> str:
     return f"{sum(known) / len(known):.{digits}f}" if known else ""
 
 
-def settings_section(gathered: Gathered) -> str:
+def settings_section(measured: MeasuredTable) -> str:
     """Return each row's settings in words."""
-    body = [[model, described(gathered.about[model])] for model in gathered.models]
+    body = [[model, described(measured.about[model])] for model in measured.models]
     return "## Settings\n\n" + markdown_table(["", "settings"], body)

@@ -38,7 +38,7 @@ _NEXT_TO_NOTHING = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Gathered:
+class MeasuredTable:
     """The cells of one table that are there.
 
     Attributes:
@@ -83,7 +83,7 @@ class Gain:
         value, low, high: Difference of the means and its 95 % bootstrap interval.
         percent, percent_low, percent_high: The same of the gain over the other's mean, in percent.
         p: Two-sided paired permutation p-value.
-        p_holm: Corrected over the hypotheses of the same table of gains; rows that say the same count once.
+        p_holm: Corrected over the hypotheses of the same table of gains; equal rows count once.
         seeds: The seeds that both have.
     """
 
@@ -106,7 +106,7 @@ class Gain:
 
     @property
     def has_ratio(self) -> bool:
-        """Whether the gain in percent says anything: over a model that finds next to nothing it does not."""
+        """Whether the gain in percent has a meaning; over a model that scores next to nothing it has none."""
         return self.other_value >= _NEXT_TO_NOTHING * self.product_value
 
 
@@ -128,7 +128,7 @@ class MeanGain:
     high: float
 
 
-def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:
+def read_cells(plan: EvidencePlan, table: Table, cells: Path) -> MeasuredTable:
     """Read the cells of a table.
 
     Raises:
@@ -149,7 +149,7 @@ def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:
         for k, users in cell.validation.items():
             if users:
                 validation.setdefault((model, k), []).append(np.mean(list(users.values()), axis=0))
-    return Gathered(
+    return MeasuredTable(
         table=table,
         cells=found,
         about=about,
@@ -163,23 +163,23 @@ def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:
     )
 
 
-def rows(gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES) -> tuple[Row, ...]:
+def rows(measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES) -> tuple[Row, ...]:
     """Return the mean and interval of every model, K and metric over the seeds that the model has."""
     groups: dict[tuple[int, ...], list[str]] = {}
-    for model in gathered.models:
-        groups.setdefault(gathered.seeds_of(model), []).append(model)
-    label = gathered.table.protocol.label
+    for model in measured.models:
+        groups.setdefault(measured.seeds_of(model), []).append(model)
+    label = measured.table.protocol.label
     found = [
         row
         for seeds, models in groups.items()
-        for row in rows_of(gathered.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
+        for row in rows_of(measured.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
     ]
-    order = {model: place for place, model in enumerate(gathered.models)}
+    order = {model: place for place, model in enumerate(measured.models)}
     return tuple(sorted(found, key=lambda row: (order[row.model], row.k)))
 
 
-def headline(
-    plan: EvidencePlan, gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES
+def headline_gains(
+    plan: EvidencePlan, measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the best baseline of each cell, and over the blend.
 
@@ -187,63 +187,63 @@ def headline(
     over all rows that are returned.
     """
     found = []
-    for k in gathered.ks:
-        told = chosen_at(plan, gathered, k)
+    for k in measured.ks:
+        at_k = chosen_at(plan, measured, k)
         best = (
             {}
-            if told is None
-            else best_on_validation(gathered.on_validation, candidates(plan, gathered), told)
+            if at_k is None
+            else best_on_validation(measured.on_validation, candidates(plan, measured), at_k)
         )
         pairs = [("best", best[metric], metric) for metric in METRICS if metric in best]
-        if gathered.seeds_of(plan.blend):
+        if measured.seeds_of(plan.blend):
             pairs += [("blend", plan.blend, metric) for metric in METRICS]
-        found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
+        found += _gains(measured, plan.product, k, pairs, num_resamples=num_resamples)
     return _corrected(found)
 
 
 def further(
-    plan: EvidencePlan, gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES
+    plan: EvidencePlan, measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the other rows that the table names, corrected among themselves."""
-    compare = gathered.table.compare
-    wanted = gathered.models if "all" in compare else [name for name in gathered.models if name in compare]
+    compare = measured.table.compare
+    wanted = measured.models if "all" in compare else [name for name in measured.models if name in compare]
     others = [name for name in wanted if name != plan.product]
-    if plan.product not in gathered.models:
+    if plan.product not in measured.models:
         return ()
     found = []
-    for k in gathered.ks:
+    for k in measured.ks:
         pairs = [("other", name, metric) for name in others for metric in METRICS]
-        found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
+        found += _gains(measured, plan.product, k, pairs, num_resamples=num_resamples)
     return _corrected(found)
 
 
-def candidates(plan: EvidencePlan, gathered: Gathered) -> list[str]:
+def candidates(plan: EvidencePlan, measured: MeasuredTable) -> list[str]:
     """Return the baselines that the best is chosen from.
 
     They have all the product's seeds and are no blend of many (that of EASE and iALS counts as one model).
-    A baseline that is shown again with settings of the plan's own counts once, as tuned: of two that differ
-    by luck, the choice on validation users would often be the worse.
+    A baseline that is shown again with settings of the plan's own counts once, as tuned. Choosing between two
+    near-equal versions on few validation users would often pick the worse.
     """
-    seeds = set(gathered.seeds_of(plan.product))
+    seeds = set(measured.seeds_of(plan.product))
     return [
         spec.name
-        for spec in _baselines(plan, gathered)
-        if seeds and seeds <= set(gathered.seeds_of(spec.name))
+        for spec in _baselines(plan, measured)
+        if seeds and seeds <= set(measured.seeds_of(spec.name))
     ]
 
 
-def chosen_at(plan: EvidencePlan, gathered: Gathered, k: int) -> int | None:
+def chosen_at(plan: EvidencePlan, measured: MeasuredTable, k: int) -> int | None:
     """Return the K at which validation users choose the best baseline for K: itself, or the next smaller.
 
     Where histories are short, fewer validation than tested users carry a large K. None: there is no choice.
     """
-    names = candidates(plan, gathered)
-    known = [at for name, at in gathered.on_validation if name in names and at <= k]
+    names = candidates(plan, measured)
+    known = [at for name, at in measured.on_validation if name in names and at <= k]
     return max(known, default=None)
 
 
 def mean_gains(
-    plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain], *, num_resamples: int = NUM_RESAMPLES
+    plan: EvidencePlan, measured: MeasuredTable, gains: Sequence[Gain], *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[MeanGain, ...]:
     """Return the mean gains of the headline, as far as the table carries K = 1, 3, 5 and 10."""
     found = []
@@ -255,7 +255,7 @@ def mean_gains(
         ]
         if chosen:
             means_R2K = bootstrap_means(
-                _side_by_side(plan, gathered, chosen),
+                _side_by_side(plan, measured, chosen),
                 derive(0, "mean gain", role),
                 num_resamples=num_resamples,
             )
@@ -267,10 +267,10 @@ def mean_gains(
     return tuple(found)
 
 
-def _side_by_side(plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain]) -> Doubles:
+def _side_by_side(plan: EvidencePlan, measured: MeasuredTable, gains: Sequence[Gain]) -> Doubles:
     """Return each user's value of the product and of the other, gain after gain, (U, 2 G); 0 where none."""
     columns = [
-        average_within_user([gathered.per_user[model, seed, one.k] for seed in one.seeds])
+        average_within_user([measured.per_user[model, seed, one.k] for seed in one.seeds])
         for one in gains
         for model in (plan.product, one.other)
     ]
@@ -282,25 +282,25 @@ def _side_by_side(plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain])
     return values_U2G
 
 
-def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
+def _baselines(plan: EvidencePlan, measured: MeasuredTable) -> list[ModelSpec]:
     return [
         spec
-        for spec in gathered.table.models
+        for spec in measured.table.models
         if spec.baseline is not None
         and spec.name != plan.product
         and not spec.shuffle
         and not is_blend(plan, spec)
-        and not (spec.settings and spec.baseline in {other.name for other in gathered.table.models})
+        and not (spec.settings and spec.baseline in {other.name for other in measured.table.models})
     ]
 
 
 def is_blend(plan: EvidencePlan, spec: ModelSpec) -> bool:
-    """Tell whether a row is a blend of more than two models, which no single baseline is."""
+    """Return whether a row is a blend of more than two models, which no single baseline is."""
     return spec.name == plan.blend or len(MEMBERS.get(spec.baseline or "", ())) > _PAIR
 
 
 def _gains(
-    gathered: Gathered,
+    measured: MeasuredTable,
     product: str,
     k: int,
     pairs: Sequence[tuple[str, str, str]],
@@ -312,10 +312,10 @@ def _gains(
     for other in dict.fromkeys(other for _, other, _ in pairs):
         seeds = tuple(
             seed
-            for seed in gathered.table.seeds
-            if (product, seed, k) in gathered.per_user and (other, seed, k) in gathered.per_user
+            for seed in measured.table.seeds
+            if (product, seed, k) in measured.per_user and (other, seed, k) in measured.per_user
         )
-        values_U2M = stack_users(gathered.per_user, [product, other], k, seeds)
+        values_U2M = stack_users(measured.per_user, [product, other], k, seeds)
         if values_U2M is None:
             continue
         tested = _test(values_U2M, k, num_resamples)
@@ -371,12 +371,12 @@ def _corrected(gains: Sequence[Gain]) -> tuple[Gain, ...]:
 
     Without events several baselines are popularity, and the product is the same adapted or not.
     """
-    told = [(one.k, one.metric, one.other_value, one.value, one.low, one.high) for one in gains]
-    family = list(dict.fromkeys(key for key, one in zip(told, gains, strict=True) if _may_differ(one)))
-    p_of = dict(zip(told, (one.p for one in gains), strict=True))
+    keys = [(one.k, one.metric, one.other_value, one.value, one.low, one.high) for one in gains]
+    family = list(dict.fromkeys(key for key, one in zip(keys, gains, strict=True) if _may_differ(one)))
+    p_of = dict(zip(keys, (one.p for one in gains), strict=True))
     adjusted = dict(zip(family, holm(np.array([p_of[key] for key in family])), strict=True))
     return tuple(
-        replace(one, p_holm=float(adjusted.get(key, 1.0))) for key, one in zip(told, gains, strict=True)
+        replace(one, p_holm=float(adjusted.get(key, 1.0))) for key, one in zip(keys, gains, strict=True)
     )
 
 
