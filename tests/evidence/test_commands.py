@@ -41,10 +41,15 @@ def test_from_status_to_pages(plan, tmp_path, capfd):
     _, out, _ = call(capfd, "status", *common)
     assert "seed 0: toppop, ease" in out
     assert "2 fits are missing; 2 of them take" in out
-    code, out, _ = call(capfd, "report", *common, "--out", tmp_path / "pages")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "index.md").write_text("{{users; little-random; 0}} users")
+    code, out, _ = call(
+        capfd, "report", *common, "--out", tmp_path / "pages", "--templates", tmp_path / "templates"
+    )
     assert code == 0
     assert "little-random.md: 2 cells, 2 missing" in out
     assert "ease (seed 1)" in (tmp_path / "pages" / "little-random.md").read_text()
+    assert (tmp_path / "index.md").read_text().endswith(" users")
 
 
 def test_no_time_starts_no_job(plan, tmp_path, capfd):

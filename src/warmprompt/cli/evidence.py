@@ -43,6 +43,7 @@ OnlyTables = Annotated[
 PLAN = Path("benchmarks/evidence.toml")
 ROOT = Path("runs/evidence")
 PAGES = Path("docs/results/evidence")
+TEMPLATES = Path("benchmarks/results")
 SEARCHES = Path("benchmarks/searches")
 Searches = Annotated[Path, typer.Option("--searches", help="Folder that keeps the trials of searches.")]
 
@@ -128,18 +129,24 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = PAGES,
     searches: Searches = SEARCHES,
     only: OnlyTables = None,
+    templates: Annotated[
+        Path, typer.Option("--templates", help="Folder of the summary pages' templates.")
+    ] = TEMPLATES,
     replace_fuller: Annotated[
         bool, typer.Option("--replace-fuller", help="Replace pages that were made of more cells, too.")
     ] = False,
 ) -> None:
-    """Write a page, pictures and the rows of every table that has cells; say what is missing."""
+    """Write a page, pictures and the rows of every table that has cells, and the summary pages above them."""
     from warmprompt.evidence.jobs import filter_plan, read_only
     from warmprompt.evidence.pages import write_pages
     from warmprompt.evidence.plan import load_plan
+    from warmprompt.evidence.summaries import write_summaries
 
     whole = load_plan(plan_file)
     plan, absent = filter_plan(whole, read_only(only or ()))
     for line in write_pages(plan, root, out, searches=searches, whole=whole, replace_fuller=replace_fuller):
+        screen().print(line)
+    for line in write_summaries(templates, out):
         screen().print(line)
     _print_absent(absent)
 
