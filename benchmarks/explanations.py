@@ -216,8 +216,8 @@ def page(chosen: argparse.Namespace, study: _Study) -> str:
     deletion = (
         "The named events are deleted together and the user is adapted again; for comparison, as many events "
         f"of the same user at random, mean of {RANDOM_DRAWS} draws. Drop of the item's score, measured from "
-        "the catalogue's mean, and places lost in the ranking. Users are the unit; differences are paired, with "
-        "95 % bootstrap intervals."
+        "the catalogue's mean, and places lost in the ranking. Users are the unit; differences are paired, "
+        "with 95 % bootstrap intervals."
     )
     head = "deleted | users | items skipped | drop of score | at random | difference | places lost"
     return "\n".join(

@@ -27,7 +27,7 @@ from warmprompt.evidence.jobs import (
     view_of,
     wanted_cells,
 )
-from warmprompt.evidence.models import Shuffled, WithoutRatings, WithoutText
+from warmprompt.evidence.models import controlled
 from warmprompt.evidence.plan import read_plan
 from warmprompt.evidence.scheduler import Pace, last_line, run_jobs, start_process
 from warmprompt.evidence.worker import do_job
@@ -309,7 +309,7 @@ def test_ratings_that_are_hidden_are_hidden_from_training_and_supports(data_name
         def score(self, supports):
             return np.array([one.ratings_K for one in supports])
 
-    fitted = WithoutRatings(inner=Echo()).fit(planted, planted, seed=0)
+    fitted = controlled(Echo(), "ratings").fit(planted, planted, seed=0)
     assert planted.interactions.ratings is not None
     assert fitted.inner.seen == (None, None)
     one = Support(user=0, items_K=np.zeros(2, dtype=np.int32), ratings_K=np.ones(2, dtype=np.float32))
@@ -330,7 +330,7 @@ def test_hidden_texts_are_hidden_from_supports_only(raw, data_name, tmp_path):
         attributes={"age": "25"},
         about="I like dramas.",
     )
-    assert WithoutText(inner=Echo()).score([one]).tolist() == [[0, 1, 2]]
+    assert controlled(Echo(), "text").score([one]).tolist() == [[0, 1, 2]]
     raw["models"] = [{"name": "ours"}, {"name": "ours, no text", "without": "text"}]
     raw["tables"][0] |= {"models": ["ours", "ours, no text"], "seeds": [0], "compare": []}
     with_text, without = missing_jobs(read_plan(raw), tmp_path)
@@ -354,5 +354,5 @@ def test_a_shuffled_support_is_another_users():
         )
         for n in range(3)
     ]
-    assert Shuffled(inner=Echo(), what="supports").score(supports).tolist() == [[1, 0], [2, 1], [0, 2]]
-    assert Shuffled(inner=Echo(), what="attributes").score(supports).tolist() == [[0, 1], [1, 2], [2, 0]]
+    assert controlled(Echo(), "supports").score(supports).tolist() == [[1, 0], [2, 1], [0, 2]]
+    assert controlled(Echo(), "attributes").score(supports).tolist() == [[0, 1], [1, 2], [2, 0]]

@@ -11,14 +11,14 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evidence.jobs import missing_jobs
-from warmprompt.evidence.models import OtherTexts, with_texts_of_others
+from warmprompt.evidence.models import controlled, with_texts_of_others
 from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.product import Product, product_settings
 
 
 def test_item_rows_move_and_events_stay(data_name):
     planted = open_dataset(ensure_dataset(data_name))
-    moved = with_texts_of_others(planted, seed=1)
+    moved = with_texts_of_others(planted, 1)
     assert moved.interactions is planted.interactions
     assert moved.item_ids == planted.item_ids
     titles = planted.items["title"].to_list()
@@ -26,7 +26,7 @@ def test_item_rows_move_and_events_stay(data_name):
     assert sorted(moved.items["title"].to_list()) == sorted(titles)
     rows = dict(zip(titles, planted.items.rows(), strict=True))
     assert all(rows[row[planted.items.columns.index("title")]] == row for row in moved.items.rows())
-    assert with_texts_of_others(planted, seed=1).items.equals(moved.items)
+    assert with_texts_of_others(planted, 1).items.equals(moved.items)
 
 
 def test_a_model_is_fitted_on_them(data_name):
@@ -39,8 +39,8 @@ def test_a_model_is_fitted_on_them(data_name):
             self.seen = (training.items, validation.items)
             return self
 
-    fitted = OtherTexts(inner=Echo()).fit(planted, planted, seed=3)
-    expected = with_texts_of_others(planted, seed=3).items
+    fitted = controlled(Echo(), "titles").fit(planted, planted, seed=3)
+    expected = with_texts_of_others(planted, 3).items
     assert all(items.equals(expected) for items in fitted.inner.seen)
 
 

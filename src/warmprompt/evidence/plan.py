@@ -34,9 +34,12 @@ from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.controls import CONTROLS
 
-SHUFFLES = ("", "supports", "attributes", "titles")
-WITHOUT = ("", "ratings", "text")
 NEW_ITEMS = ("", "vectors", "tfidf", "genres", "random", "shuffled")
+_CONTROL_KINDS: Mapping[str, tuple[str, ...]] = {
+    "shuffle": ("", "supports", "attributes", "titles"),
+    "without": ("", "ratings", "text"),
+    "new_items": NEW_ITEMS,
+}
 _EVERYWHERE = "*"
 
 
@@ -236,18 +239,12 @@ class _Reading:
         if kind is not None and kind not in (*BASELINES, *CONTROLS):
             remedy = f"Describe it in [[models]], or name one of {', '.join((*BASELINES, *CONTROLS))}."
             raise UnknownNameError(field="model", value=name, remedy=remedy)
-        shuffle = raw.get("shuffle", "")
-        if shuffle not in SHUFFLES:
-            raise UnknownNameError(
-                field=f"{name} shuffle", value=shuffle, remedy="Choose supports, attributes or titles."
-            )
-        without = raw.get("without", "")
-        if without not in WITHOUT:
-            raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings or text.")
-        new_items = raw.get("new_items", "")
-        if new_items not in NEW_ITEMS:
-            remedy = "Choose vectors, shuffled, tfidf, genres or random."
-            raise UnknownNameError(field=f"{name} new_items", value=new_items, remedy=remedy)
+        chosen = {}
+        for key, known in _CONTROL_KINDS.items():
+            chosen[key] = raw.get(key, "")
+            if chosen[key] not in known:
+                remedy = f"Choose one of {', '.join(known[1:])}."
+                raise UnknownNameError(field=f"{name} {key}", value=chosen[key], remedy=remedy)
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(
             name=name,
@@ -256,9 +253,7 @@ class _Reading:
             assignments=() if kind else (*shared, *_texts(raw.get("set", []), f"{name} set")),
             adapted=_flag(raw, "adapted", name, default=True),
             linear=_flag(raw, "linear", name, default=False),
-            shuffle=shuffle,
-            without=without,
-            new_items=new_items,
+            **chosen,
         )
 
 

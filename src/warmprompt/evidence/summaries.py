@@ -22,17 +22,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from warmprompt.errors import UnknownNameError
+from warmprompt.evaluation.metrics import METRICS
 from warmprompt.files import write_atomic
 
+_CELL = " | "
 _PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")
 _SIGNIFICANT_P = 0.05
-_METRICS = ("HR@10", "NDCG@10", "MRR")
-_OPTIONS = ("interval", "short", "inverse", "cpu", "digits 0", "digits 1", "digits 3", *_METRICS)
+_OPTIONS = ("interval", "short", "inverse", "digits 0", "digits 1", "digits 3", *METRICS)
+
+Load = Callable[[str], Any]
 
 
 def write_summaries(templates: Path, tables: Path) -> list[str]:
@@ -67,15 +71,15 @@ def fill(text: str, tables: Path) -> str:
     """Return a template with its values filled in; errors as `write_summaries`."""
 
     @cache
-    def load(file: Path) -> Any:
-        return json.loads(file.read_text(encoding="utf-8"))
+    def load(name: str) -> Any:
+        return json.loads(_source(name, tables).read_text(encoding="utf-8"))
 
     def filled(match: re.Match[str]) -> str:
         kind, *words = _words(match)
         if kind not in _KINDS:
             raise UnknownNameError(field="template", value=match[0], remedy=f"Choose {', '.join(_KINDS)}.")
         try:
-            return _KINDS[kind](load, tables, words)
+            return _KINDS[kind](load, words)
         except (LookupError, ValueError, TypeError, OSError) as error:
             remedy = f"Name a value that the JSON holds: {error}."
             raise UnknownNameError(field="template", value=match[0], remedy=remedy) from error
@@ -89,114 +93,133 @@ def _words(match: re.Match[str]) -> list[str]:
 
 def _sources(text: str, tables: Path) -> list[Path]:
     """Return the JSON files that a template needs."""
+    placeholders = [_words(match) for match in _PLACEHOLDER.finditer(text)]
+    names = [name for kind, *words in placeholders for name in (words[::3] if kind == "ratio" else words[:1])]
+    return [_source(name, tables) for name in dict.fromkeys(names)]
+
+
+def _source(name: str, tables: Path) -> Path:
+    """Return the file of a table, or of "NAME.json" in the folder above the tables."""
+    return tables.parent / name if name.endswith(".json") else tables / f"{name}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What a placeholder asks of a table.
+
+    Attributes:
+        table: Its JSON.
+        row: A row, or "best".
+        ks: Numbers of events.
+        options: The words after them.
+    """
+
+    table: Mapping[str, Any]
+    row: str
+    ks: Sequence[int]
+    options: Sequence[str]
+
+    @property
+    def metric(self) -> str:
+        return next((option for option in self.options if option in METRICS), "NDCG@10")
+
+    def digits(self, usual: int) -> int:
+        """Return the digits after the point."""
+        return next((int(one[-1]) for one in self.options if one.startswith("digits")), usual)
+
+    def means(self) -> list[Mapping[str, Any]]:
+        """Return the row's means over seeds."""
+        return [_mean_row(self.table, self.row, k, self.metric) for k in self.ks]
+
+    def gains(self) -> list[Mapping[str, Any]]:
+        """Return the product's gains over the row."""
+        return [_comparison(self.table, self.row, k, self.metric) for k in self.ks]
+
+
+def _asked(load: Load, words: Sequence[str]) -> _Asked:
+    table, row, ks, *rest = words
+    options = [option.strip() for text in rest for option in text.split(",")]
+    for option in options:
+        if option not in _OPTIONS:
+            raise ValueError(f"no option {option!r}")
+    return _Asked(table=load(table), row=row, ks=[int(k) for k in ks.split()], options=options)
+
+
+def _value(load: Load, words: Sequence[str]) -> str:
+    asked = _asked(load, words)
     found = []
-    for match in _PLACEHOLDER.finditer(text):
-        kind, first, *_ = [*_words(match), ""]
-        found.append(tables.parent / first if kind == "json" else tables / f"{first}.json")
-    return list(dict.fromkeys(found))
+    for row in asked.means():
+        value, low, high = (_share(row[key], asked.digits(4)) for key in ("value", "low", "high"))
+        found.append(f"{value} [{low}, {high}]" if "interval" in asked.options else value)
+    return _CELL.join(found)
 
 
-Load = Callable[[Path], Any]
+def _own(load: Load, words: Sequence[str]) -> str:
+    asked = _asked(load, words)
+    return _CELL.join(_share(one["product_value"], asked.digits(4)) for one in asked.gains())
 
 
-def _value(load: Load, tables: Path, words: Sequence[str]) -> str:
-    table, model, ks, *rest = words
-    options = _options(rest)
-    return " | ".join(
-        _value_text(_row(load(tables / f"{table}.json"), model, k, _metric(options)), options)
-        for k in _numbers(ks)
+def _gain(load: Load, words: Sequence[str]) -> str:
+    asked = _asked(load, words)
+    digits, found = asked.digits(1), []
+    for one in asked.gains():
+        star = "\\*" if one["p_holm"] < _SIGNIFICANT_P else ""
+        if "inverse" in asked.options:
+            found.append(f"{_percent(one['other_value'], one['product_value'], digits)}{star}")
+        elif "short" in asked.options:
+            found.append(f"{one['percent']:+.{digits}f}{star}")
+        else:
+            found.append(f"{one['percent']:+.{digits}f} {_interval(one, digits)}{star}")
+    return _CELL.join(found)
+
+
+def _within(load: Load, words: Sequence[str]) -> str:
+    gains = _asked(load, words).gains()
+    low, high = min(one["percent_low"] for one in gains), max(one["percent_high"] for one in gains)
+    return _interval({"percent_low": low, "percent_high": high}, 1)
+
+
+def _ratio(load: Load, words: Sequence[str]) -> str:
+    table, row, ks, other_table, other, *rest = words
+    ours, theirs = _asked(load, [table, row, ks, *rest]), _asked(load, [other_table, other, ks, *rest])
+    return _CELL.join(
+        _percent(one["value"], base["value"], ours.digits(1))
+        for one, base in zip(ours.means(), theirs.means(), strict=True)
     )
 
 
-def _value_text(row: Mapping[str, Any], options: Sequence[str]) -> str:
-    digits = 3 if "digits 3" in options else 4
-    value, low, high = (f"{row[key]:.{digits}f}".lstrip("0") for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]" if "interval" in options else value
-
-
-def _gain(load: Load, tables: Path, words: Sequence[str]) -> str:
-    table, other, ks, *rest = words
-    options = _options(rest)
-    return " | ".join(
-        _gain_text(_comparison(load(tables / f"{table}.json"), other, k, _metric(options)), options)
-        for k in _numbers(ks)
-    )
-
-
-def _gain_text(one: Mapping[str, Any], options: Sequence[str]) -> str:
-    digits = 0 if "digits 0" in options else 1
-    star = "\\*" if one["p_holm"] < _SIGNIFICANT_P else ""
-    if "inverse" in options:
-        return f"{100 * (one['other_value'] / one['product_value'] - 1):+.{digits}f}{star}"
-    percent, low, high = (f"{one[key]:+.{digits}f}" for key in ("percent", "percent_low", "percent_high"))
-    return f"{percent}{star}" if "short" in options else f"{percent} [{low}, {high}]{star}"
-
-
-def _own(load: Load, tables: Path, words: Sequence[str]) -> str:
-    table, other, ks, *rest = words
-    options = _options(rest)
-    digits = 3 if "digits 3" in options else 4
-    found = [_comparison(load(tables / f"{table}.json"), other, k, _metric(options)) for k in _numbers(ks)]
-    return " | ".join(f"{one['product_value']:.{digits}f}".lstrip("0") for one in found)
-
-
-def _within(load: Load, tables: Path, words: Sequence[str]) -> str:
-    table, other, ks, *rest = words
-    found = [
-        _comparison(load(tables / f"{table}.json"), other, k, _metric(_options(rest))) for k in _numbers(ks)
-    ]
-    low, high = min(one["percent_low"] for one in found), max(one["percent_high"] for one in found)
-    return f"[{low:+.1f}, {high:+.1f}]"
-
-
-def _ratio(load: Load, tables: Path, words: Sequence[str]) -> str:
-    table, model, ks, other_table, other, *rest = words
-    options = _options(rest)
-    digits = 0 if "digits 0" in options else 1
-    found = []
-    for k in _numbers(ks):
-        ours = _row(load(tables / f"{table}.json"), model, k, _metric(options))["value"]
-        theirs = _row(load(tables / f"{other_table}.json"), other, k, _metric(options))["value"]
-        found.append(f"{100 * (ours / theirs - 1):+.{digits}f}")
-    return " | ".join(found)
-
-
-def _mean(load: Load, tables: Path, words: Sequence[str]) -> str:
+def _mean(load: Load, words: Sequence[str]) -> str:
     table, role = words
-    (one,) = [one for one in load(tables / f"{table}.json")["mean_gains"] if one["role"] == role]
+    (one,) = [one for one in load(table)["mean_gains"] if one["role"] == role]
     return f"{one['percent']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
 
 
-def _p_value(load: Load, tables: Path, words: Sequence[str]) -> str:
-    table, other, ks, *rest = words
-    options = _options(rest)
-    digits = 1 if "digits 1" in options else 2
-    found = [_comparison(load(tables / f"{table}.json"), other, k, _metric(options)) for k in _numbers(ks)]
-    return " | ".join(f"{one['p_holm']:.{digits}g}".removeprefix("0") for one in found)
+def _p_value(load: Load, words: Sequence[str]) -> str:
+    asked = _asked(load, words)
+    return _CELL.join(f"{one['p_holm']:.{asked.digits(2)}g}".removeprefix("0") for one in asked.gains())
 
 
-def _users(load: Load, tables: Path, words: Sequence[str]) -> str:
+def _users(load: Load, words: Sequence[str]) -> str:
     table, k = words
-    rows = load(tables / f"{table}.json")["rows"]
-    return f"{max(row['num_users'] for row in rows if row['k'] == int(k)):,}"
+    return f"{max(row['num_users'] for row in load(table)['rows'] if row['k'] == int(k)):,}"
 
 
-def _ms(load: Load, tables: Path, words: Sequence[str]) -> str:
+def _ms(load: Load, words: Sequence[str]) -> str:
     table, model, *rest = words
-    key = "p50_cpu_ms" if "cpu" in _options(rest) else "p50_ms"
-    times = [cost[key] for cost in load(tables / f"{table}.json")["costs"] if cost["model"] == model]
+    key = "p50_cpu_ms" if rest == ["cpu"] else "p50_ms"
+    times = [cost[key] for cost in load(table)["costs"] if cost["model"] == model]
     return f"{sum(times) / len(times):.0f}"
 
 
-def _json(load: Load, tables: Path, words: Sequence[str]) -> str:
+def _json(load: Load, words: Sequence[str]) -> str:
     file, path, form = words
-    value = load(tables.parent / file)
+    value = load(file)
     for part in path.split("/"):
         value = value[int(part)] if isinstance(value, list) else value[part]
     return format(value, form)
 
 
-_KINDS: Mapping[str, Callable[[Load, Path, Sequence[str]], str]] = {
+_KINDS: Mapping[str, Callable[[Load, Sequence[str]], str]] = {
     "value": _value,
     "gain": _gain,
     "own": _own,
@@ -210,7 +233,19 @@ _KINDS: Mapping[str, Callable[[Load, Path, Sequence[str]], str]] = {
 }
 
 
-def _row(table: Mapping[str, Any], model: str, k: int, metric: str) -> Mapping[str, Any]:
+def _share(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".lstrip("0")
+
+
+def _percent(value: float, base: float, digits: int) -> str:
+    return f"{100 * (value / base - 1):+.{digits}f}"
+
+
+def _interval(one: Mapping[str, float], digits: int) -> str:
+    return f"[{one['percent_low']:+.{digits}f}, {one['percent_high']:+.{digits}f}]"
+
+
+def _mean_row(table: Mapping[str, Any], model: str, k: int, metric: str) -> Mapping[str, Any]:
     """Return the mean over seeds of a row at one K."""
     for row in table["rows"]:
         if (row["model"], row["k"], row["metric"], row["seed"]) == (model, k, metric, None):
@@ -227,19 +262,3 @@ def _comparison(table: Mapping[str, Any], other: str, k: int, metric: str) -> Ma
         ):
             return dict(one)
     raise LookupError(f"no gain in {metric} over {other!r} at K = {k}")
-
-
-def _options(rest: Sequence[str]) -> list[str]:
-    found = [option.strip() for text in rest for option in text.split(",")]
-    for option in found:
-        if option not in _OPTIONS:
-            raise ValueError(f"no option {option!r}")
-    return found
-
-
-def _metric(options: Sequence[str]) -> str:
-    return next((option for option in options if option in _METRICS), "NDCG@10")
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(word) for word in text.split()]
