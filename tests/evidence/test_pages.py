@@ -16,6 +16,7 @@ from warmprompt.evaluation.significance import holm
 from warmprompt.evidence.cells import save_cell
 from warmprompt.evidence.describing import described
 from warmprompt.evidence.jobs import missing_jobs, read_only, wanted_cells
+from warmprompt.evidence.measured_table import read_cells
 from warmprompt.evidence.pages import _choice_text, _percent, write_pages
 from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.plots import plot_metrics_over_k
@@ -28,7 +29,6 @@ from warmprompt.evidence.statistics import (
     headline_gains,
     is_blend,
     mean_gains,
-    read_cells,
     rows,
 )
 from warmprompt.evidence.worker import do_job

@@ -8,9 +8,9 @@ import pytest
 
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evidence.jobs import Only, filter_plan, read_only, wanted_cells
+from warmprompt.evidence.measured_table import read_cells
 from warmprompt.evidence.models import describe_model
 from warmprompt.evidence.plan import load_plan, read_plan, slug
-from warmprompt.evidence.statistics import read_cells
 
 ROOT = Path(__file__).parents[2]
 

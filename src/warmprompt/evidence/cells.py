@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -137,7 +136,7 @@ def load_cell(cells: Path, wanted: Wanted) -> Cell:
         IntegrityError: It is damaged.
     """
     file = wanted.file(cells)
-    with _damage_named(file):
+    try:
         content = json.loads(file.read_text(encoding="utf-8"))
         data = file.with_suffix(".parquet").read_bytes()
         if hashlib.sha256(data).hexdigest() != content["parquet_sha256"]:
@@ -150,6 +149,8 @@ def load_cell(cells: Path, wanted: Wanted) -> Cell:
             counts=read_counts(content["counts"]),
             **{name: content[name] for name in _KEPT},
         )
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error
 
 
 def load_times(cells: Path, wanted: Wanted) -> tuple[float, float]:
@@ -158,19 +159,12 @@ def load_times(cells: Path, wanted: Wanted) -> tuple[float, float]:
     Where training was done earlier, its wall time is used.
     """
     file = wanted.file(cells)
-    with _damage_named(file):
+    try:
         content = json.loads(file.read_text(encoding="utf-8"))
         cost = content["cost"]
         fit_s = cost["fit_s"] if cost["fit_cpu_s"] is None else cost["fit_cpu_s"]
         return float(fit_s), float(content["cpu_seconds"])
-
-
-@contextmanager
-def _damage_named(file: Path) -> Iterator[None]:
-    """Raise an IntegrityError that names the file for whatever reading it raises."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error
 
 

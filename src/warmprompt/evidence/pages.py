@@ -13,19 +13,18 @@ from warmprompt.evaluation.report import count_table, listed, markdown_table, p_
 from warmprompt.evaluation.results import Row, SeedCounts
 from warmprompt.evidence.compact_json import compact_json
 from warmprompt.evidence.listing import list_of_pages, mean_text
+from warmprompt.evidence.measured_table import MeasuredTable, read_cells
 from warmprompt.evidence.plan import EvidencePlan, Table
 from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_parts, plot_times, with_seeds
 from warmprompt.evidence.sections import cost_section, settings_section
 from warmprompt.evidence.statistics import (
     Gain,
     MeanGain,
-    MeasuredTable,
     candidates,
     chosen_at,
     further,
     headline_gains,
     mean_gains,
-    read_cells,
     rows,
 )
 from warmprompt.evidence.tuning import tuning_page

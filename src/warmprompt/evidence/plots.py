@@ -16,7 +16,8 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.plot import COLOURS, GREY, label_ends
 from warmprompt.evaluation.report import listed
 from warmprompt.evaluation.results import Row
-from warmprompt.evidence.statistics import Gain, MeasuredTable
+from warmprompt.evidence.measured_table import MeasuredTable
+from warmprompt.evidence.statistics import Gain
 from warmprompt.files import write_atomic
 
 _NDCG = "NDCG@10"

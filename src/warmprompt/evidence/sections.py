@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from warmprompt.evaluation.report import listed, markdown_table
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.statistics import MeasuredTable
+from warmprompt.evidence.measured_table import MeasuredTable
 
 
 def cost_section(measured: MeasuredTable) -> str:
