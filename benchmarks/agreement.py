@@ -355,7 +355,11 @@ def listed(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in versions.items())
 
 
-_TITLE = "# Agreement with RecTools\n"
+_TITLE = """# Agreement with RecTools
+
+Do metrics and baselines have the same numbers here and in RecTools? Yes, within tolerances
+fixed before the run, except that two separate trainings of SASRec differ by more.
+"""
 _HEAD = """Both sides get the same training events, supports and queries, fit their own
 models and rank the whole catalogue. RecTools runs in an environment of its own, because its pins exclude this
 project's.
@@ -386,7 +390,7 @@ _REMARKS = """\
   that are met only there, are not learned), the rate stays, and of the rates {their_rates}
   after {their_stops} epochs the best model on the same validation episodes is taken:
   {chosen}, by split. So two trainings are compared, not two computations; that the
-  network computes what its paper says is a test of its own
+  network computes what its paper defines is a test of its own
   (`tests/evaluation/test_agreement.py`).
 """
 

@@ -93,7 +93,7 @@ REMARK = """\
   width, `LearnableInversePositionalEncoding` and the padding mask, built without an epoch of training; its
   data path reads the supports and ranks. One piece is added: a LayerNorm after the last block, which
   `PreLNTransformerLayers` lacks. Every tensor of ours fills one of theirs and none is left over;
-  `benchmarks/agreement_rectools.py` lists the names. Not told apart: with one block the newest place
+  `benchmarks/agreement_rectools.py` lists the names. Not distinguished: with one block the newest place
   sees all others, whatever the causal mask; and supports hold ten events, so that ten of fifty places are
   read (the other forty are padding there and absent here).
 - By default, and in the row of two trainings, the design of `SASRecModel` is another: only the attention's

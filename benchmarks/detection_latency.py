@@ -69,6 +69,9 @@ def page(pages: list[str], machine: dict[str, str], cpu_s: float, out: Path) -> 
     head = [
         "# Detection latency",
         "",
+        "Does it matter how soon a troubled bank is noticed? In this simulation a second more or less",
+        "makes no difference, and hours do.",
+        "",
         "What it costs other banks if a troubled bank is noticed later: design, formulas, assumptions and",
         "limits are in [the study](../risk/study.md).",
         "",

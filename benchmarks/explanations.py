@@ -215,15 +215,18 @@ def page(chosen: argparse.Namespace, study: _Study) -> str:
         "sentence about the favourite genres of those events. Times are processor time of one thread."
     )
     deletion = (
-        "The named events are deleted together and the user is adapted again; beside it as many events of "
-        f"the same user at random, mean of {RANDOM_DRAWS} draws. Drop of the item's score, measured from the "
-        "catalogue's mean, and places lost in the ranking. Users are the unit; differences are paired, with "
-        "95 % bootstrap intervals."
+        "The named events are deleted together and the user is adapted again; for comparison, as many events "
+        f"of the same user at random, mean of {RANDOM_DRAWS} draws. Drop of the item's score, measured from "
+        "the catalogue's mean, and places lost in the ranking. Users are the unit; differences are paired, "
+        "with 95 % bootstrap intervals."
     )
     head = "deleted | users | items skipped | drop of score | at random | difference | places lost"
     return "\n".join(
         [
             "# Are the explanations true?",
+            "",
+            "Do the events that an explanation names move the item? Yes: deleting them lowers the item's",
+            "score by more than deleting as many random events of the same user.",
             "",
             scope,
             f"Machine: {', '.join(f'{key} {value}' for key, value in describe_machine().items())}.",

@@ -41,6 +41,9 @@ FIRST_SEED = 100
 PAGE = """\
 # The synthetic Fedwire-like network against the published figures
 
+Do the synthetic networks match the published figures of Fedwire? Yes, within the tolerances and
+for every seed, but the figures themselves are recalled and still to be confirmed.
+
 Synthetic, under stated assumptions: no data of Fedwire or of any real bank went in. Made by
 `python benchmarks/fedwire_generator.py`. The model, the definitions and the limits are described in
 [Payment networks](../risk/network.md).

@@ -45,9 +45,11 @@ VERSIONS = ("rectools", "numpy", "pandas", "polars", "pyarrow", "scipy", "torch"
 PAGE = """\
 # As a RecTools model
 
+Can the model be used as a RecTools model? Yes: it passes RecTools' model contract.
+
 `warmprompt.integrations.rectools.WarmpromptModel` passes RecTools' model contract, so their `cross_validate`,
-metrics and tables run on it. `benchmarks/rectools_model.py` writes this page; its first lines say how to make
-the environment that both share.
+metrics and tables run on it. `benchmarks/rectools_model.py` writes this page; its first lines describe
+how to make the environment that both share.
 
 - Tests of the contract, run against RecTools itself: {outcome}.
 - Versions: {versions}.

@@ -10,7 +10,10 @@ from typing import Any
 from warmprompt.files import write_atomic
 
 _METHOD = """
-Open loop: requests begin when the schedule says, whether or not earlier ones have ended, and a latency counts
+What load does the service hold on two cores, and does it lose events when it is killed? It
+holds tens of events with fresh rankings a second, and no acknowledged event was lost.
+
+Open loop: requests begin at scheduled times, whether or not earlier ones have ended, and a latency counts
 from the scheduled moment, so a service that falls behind cannot hide it. The load comes from a process of its
 own; where there are two cores, it takes part of one.
 
@@ -94,7 +97,7 @@ def _kills_part(kills: dict[str, Any] | None) -> list[str]:
 def _company(report: dict[str, Any]) -> str:
     if report.get("alone"):
         return ", the machine's other jobs at rest"
-    return f" beside other jobs, load average {report['load_average']} at the beginning"
+    return f" while other jobs ran, load average {report['load_average']} at the beginning"
 
 
 def _row(told: dict[str, Any]) -> str:

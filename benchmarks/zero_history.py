@@ -120,6 +120,9 @@ def page(name: str, seeds: list[int], per_text: dict[str, list[dict[UserId, np.n
     lines = [
         "# Zero history: what a sentence is worth",
         "",
+        "What is a sentence worth before the first event? It raises NDCG@10, more in the phrasings of",
+        "training than in unseen ones, and another user's sentence does not.",
+        "",
         f"{name}, split seeds {', '.join(map(str, seeds))}, {len(users)} test users, K = 0, full catalogue.",
         "NDCG@10; gains over no text are paired by user, with 95 % bootstrap intervals.",
         "Sentences about tastes name a user's three favourite genres outside the query. Made by",

@@ -39,7 +39,7 @@ def world() -> Dataset:
 
 @dataclass(frozen=True)
 class Peeking:
-    """A cheat that was told every user's query behind the harness's back."""
+    """A cheat that knows every user's query behind the harness's back."""
 
     queries: Any
     num_items: int
@@ -58,7 +58,7 @@ def value(ranker, task, cases) -> tuple[float, float]:
 
 
 def chance(task, cases) -> float:
-    """Return the NDCG@10 that any ranking earns on average where the query is drawn evenly.
+    """Return the NDCG@10 that any ranking has on average where the query is drawn evenly.
 
     Each of the first ten places then holds one of q positives among n candidates with probability q / n.
     """
@@ -133,7 +133,7 @@ def test_training_on_tested_users_raises_the_result(worlds, protocol):
 
 
 @every_protocol
-def test_a_cheat_that_reads_the_query_exceeds_what_supports_can_tell(worlds, protocol):
+def test_query_cheats_exceed_the_supports_limit(worlds, protocol):
     """On such histories chance is the bound of all that is honest, so a value above it is a leak."""
     data = worlds.random_dataset(2, num_users=300, num_items=90, lengths=(24, 40))
     task = build_task(data, ProtocolSettings(ks=(0, K), **protocol), seed=0)

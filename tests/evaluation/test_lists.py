@@ -80,7 +80,7 @@ def test_what_lists_are_like_as_written_arithmetic(worlds):
 
 @pytest.fixture(scope="module")
 def measured(worlds):
-    """Return (data, the rows of every further metric, the results they were measured beside)."""
+    """Return (data, the rows of every further metric, the results of the same run)."""
     data = worlds.random_dataset(0)
     further = FurtherMetrics(metric_names(["all"]))
     plan = replace(QUICK, seeds=(0, 1), product="ease")
@@ -112,7 +112,7 @@ def test_rows_are_means_of_the_users_lists(measured):
     assert value["ease", 3, None, COVERAGE] == pytest.approx(np.mean(both))
 
 
-def test_the_report_shows_them_with_their_meaning_and_bold_only_where_higher_is_better(measured):
+def test_report_explains_list_metrics(measured):
     _, rows, results = measured
     page = render_markdown(replace(results, rows=(*results.rows, *rows)))
     plain = render_markdown(results)

@@ -94,7 +94,7 @@ def test_a_short_history_gives_half_of_itself_to_the_query(events, size):
     assert query_size(events, short=False) == 10
 
 
-def test_short_data_sets_are_recognised_and_drop_the_k_that_few_users_reach(worlds):
+def test_short_data_sets_drop_large_k(worlds):
     # Medians of 6 events: the query holds 3, so K = 3 is the last that any user reaches; 8 of 10 do.
     data = worlds.make_dataset([list(range(6 if user % 5 else 3)) for user in range(50)])
     task = build_task(data, ProtocolSettings(ks=(0, 3, 4)), seed=0)
@@ -114,7 +114,7 @@ def test_the_catalogue_is_what_meta_training_users_have_touched(worlds):
     assert task.counts.query_misses[0] == outside
 
 
-def test_a_lowest_rating_splits_the_query_into_positives_and_the_rest(worlds):
+def test_lowest_rating_splits_the_query(worlds):
     data = worlds.random_dataset(2)
     task = build_task(data, ProtocolSettings(ks=(0, 2), min_rating=5), seed=0)
     for case in task.cases[2]:
@@ -142,7 +142,7 @@ def test_attributes_are_withheld_unless_asked_for(worlds):
 
 
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "temporal"])
-def test_fit_sees_no_event_of_a_tested_user(worlds, protocol):
+def test_fit_sees_no_tested_user(worlds, protocol):
     data = worlds.random_dataset(1)
     task = build_task(data, ProtocolSettings(protocol=protocol, ks=(0, 1)), seed=4)
     tested = {data.user_ids[user] for user in split_users(60, seed=4).test}
@@ -205,7 +205,7 @@ def test_temporal_parts_users_and_events_by_one_date(worlds):
     assert all(case.support.times_K.min() > date for case in task.cases[2])
 
 
-def test_sampled_negatives_are_items_of_the_catalogue_without_an_event_of_the_user(worlds):
+def test_sampled_negatives_are_unseen_catalogue_items(worlds):
     data = worlds.random_dataset(0, num_items=300)
     task = build_task(data, ProtocolSettings(ks=(0, 5), candidates="sampled100"), seed=0)
     for case in task.cases[5]:
@@ -236,7 +236,7 @@ def test_validation_users_are_tested_when_asked(worlds):
     assert {case.support.user for case in task.cases[0]} == set(task.validation.user_ids)
 
 
-def test_training_users_are_subsampled_without_touching_catalogue_or_cases(worlds):
+def test_subsampling_keeps_catalogue_and_cases(worlds):
     data = worlds.random_dataset(0)
     whole = build_task(data, ProtocolSettings(ks=(0,)), seed=0)
     part = build_task(data, ProtocolSettings(ks=(0,), max_training_users=5), seed=0)
@@ -277,7 +277,9 @@ def test_data_without_enough_users_is_refused(worlds):
         build_task(worlds.make_dataset([[0, 1]]), ProtocolSettings(), seed=0)
 
 
-def test_labels_say_what_is_not_the_main_setting():
+def test_labels_name_unusual_settings():
     assert ProtocolSettings().label == "random"
-    told = ProtocolSettings(min_rating=3.5, max_training_users=1057, attributes=True, candidates="sampled100")
-    assert told.label == "random with attributes rated 3.5 or more from 1057 training users (sampled100)"
+    settings = ProtocolSettings(
+        min_rating=3.5, max_training_users=1057, attributes=True, candidates="sampled100"
+    )
+    assert settings.label == "random with attributes rated 3.5 or more from 1057 training users (sampled100)"

@@ -39,8 +39,8 @@ def test_json_and_back_changes_nothing_but_the_per_user_values(results, tmp_path
 
 def test_json_rows_have_the_promised_fields(results):
     row = json.loads(to_json(results))["rows"][0]
-    told = ["model", "protocol", "k", "seed", "metric", "value", "low", "high", "num_users", "is_product"]
-    assert list(row) == told
+    names = ["model", "protocol", "k", "seed", "metric", "value", "low", "high", "num_users", "is_product"]
+    assert list(row) == names
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not json", '{"schema": 1}', '{"schema": 1, "rows": 3}'])

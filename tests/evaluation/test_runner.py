@@ -90,7 +90,7 @@ def test_chance_reaches_what_chance_reaches(worlds):
     assert _value(found, "chance", 0) == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_ranker_is_given_supports_and_training_views_and_nothing_that_leads_to_a_query(worlds):
+def test_rankers_never_reach_a_query(worlds):
     """Follow every reference from what the ranker was given: no query array, no full data set."""
     data = worlds.random_dataset(0)
     settings = ProtocolSettings(ks=(0, 3))
@@ -142,7 +142,7 @@ def test_permuted_query_labels_bring_a_learner_down_to_chance(worlds):
     assert honest > 0.4
 
 
-def test_a_cheat_that_knows_the_query_stands_out_from_all_that_do_not(worlds):
+def test_cheats_score_above_honest_models(worlds):
     # With random histories nothing honest beats chance, so such a value can only be a leak.
     data = worlds.random_dataset(0, num_items=90)
     cheat = _peek(data, ProtocolSettings(ks=(0, 3)))
@@ -156,7 +156,7 @@ def test_a_cheat_that_knows_the_query_stands_out_from_all_that_do_not(worlds):
     assert row.low > 0.3
 
 
-def test_rows_hold_the_means_of_the_users_and_seeds_are_averaged_within_the_user(worlds):
+def test_rows_are_means_over_users(worlds):
     found = _evaluate(worlds.random_dataset(0), {"chance": _chance}, plan=replace(QUICK, seeds=(0, 1)))
     for seed in (0, 1):
         users = found.per_user["chance", seed, 3]
@@ -190,7 +190,7 @@ def test_differences_are_paired_and_corrected_over_the_table(worlds):
 
 
 def test_the_product_in_another_form_is_never_the_best_baseline(worlds):
-    """EASE is better than popularity at K = 5, and is told to be a form of the product."""
+    """EASE is better than popularity at K = 5, and is declared a form of the product."""
     found = evaluate(
         {"itemknn": baseline("itemknn"), "ease": baseline("ease", l2=50.0), "toppop": baseline("toppop")},
         worlds.two_tastes(1), ProtocolSettings(ks=(5,)),

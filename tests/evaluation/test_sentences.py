@@ -48,17 +48,17 @@ def test_the_control_gives_every_user_another_users_sentence(data):
     assert given == [*own[1:], own[0]]
 
 
-def test_the_rest_of_a_case_is_as_without_sentences_and_the_label_says_so(data):
-    plain, told = task_of(data, ""), task_of(data, "known")
-    for one, other in zip(plain.cases[0], told.cases[0], strict=True):
+def test_sentences_change_nothing_else_in_cases(data):
+    plain, with_text = task_of(data, ""), task_of(data, "known")
+    for one, other in zip(plain.cases[0], with_text.cases[0], strict=True):
         assert one.support.about is None
         assert one.query.tolist() == other.query.tolist()
-    assert told.settings.label == "random with known sentences"
+    assert with_text.settings.label == "random with known sentences"
     with pytest.raises(UnknownNameError, match="sentences"):
         ProtocolSettings(sentences="unknown")
 
 
-def test_users_of_whom_no_genre_stands_out_are_counted(worlds):
+def test_users_without_a_sentence_are_counted(worlds):
     data = worlds.random_dataset(0)  # items without genres
     counts = task_of(data, "known").counts
     assert dict(counts.without_sentence) == {0: 12}

@@ -22,12 +22,12 @@ def test_the_interval_is_that_of_scipys_percentile_bootstrap():
     theirs = stats.bootstrap(
         (values[:, 0],), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(3)
     ).confidence_interval
-    # Ends of 10,000 resamples scatter by about 0.02 standard errors times a few; 0.1 is far from luck.
+    # Ends of 10,000 resamples scatter by about 0.02 standard errors times a few; 0.1 is far above.
     spread = values.std() / np.sqrt(80)
     assert [low[0], high[0]] == pytest.approx([theirs.low, theirs.high], abs=0.1 * spread)
 
 
-def test_the_interval_covers_the_true_mean_as_often_as_it_says():
+def test_interval_coverage_is_nominal():
     rng = np.random.default_rng(4)
     samples = rng.normal(size=(50, 400))
     low, high = bootstrap_intervals(samples, rng, num_resamples=1000)

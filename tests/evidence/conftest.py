@@ -18,7 +18,7 @@ def data_name(planted_folder, text_home):
 
 
 @pytest.fixture
-def told(data_name):
+def raw(data_name):
     """Return a plan of one table: two baselines and a shuffled one, two seeds."""
     return {
         "product": "ease",
@@ -38,8 +38,8 @@ def told(data_name):
 
 
 @pytest.fixture
-def plan(told):
-    return read_plan(told)
+def plan(raw):
+    return read_plan(raw)
 
 
 @pytest.fixture

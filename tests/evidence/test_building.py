@@ -27,10 +27,10 @@ from warmprompt.evidence.jobs import (
     view_of,
     wanted_cells,
 )
-from warmprompt.evidence.models import Shuffled, WithoutRatings, WithoutText
+from warmprompt.evidence.models import controlled
 from warmprompt.evidence.plan import read_plan
-from warmprompt.evidence.running import Pace, last_line, run_jobs, start_process
-from warmprompt.evidence.work import do_job
+from warmprompt.evidence.scheduler import Pace, last_line, run_jobs, start_process
+from warmprompt.evidence.worker import do_job
 from warmprompt.types import Support
 
 PACE = Pace(jobs=1, limit_minutes=None, times={})
@@ -69,7 +69,7 @@ def build(tmp_path):
     return run
 
 
-def test_a_second_call_measures_only_what_is_missing(plan, build, tmp_path):
+def test_second_build_measures_missing_cells_only(plan, build, tmp_path):
     outcome, steps = build(plan, "seed=0", "model=toppop,ease")
     assert (outcome.done, outcome.left, outcome.failed) == (2, 0, ())
     assert [step.done for step in steps] == [1, 2]
@@ -81,7 +81,7 @@ def test_a_second_call_measures_only_what_is_missing(plan, build, tmp_path):
     assert missing_jobs(plan, tmp_path / "cells") == []
 
 
-def test_cells_hold_what_an_evaluation_in_one_go_finds(plan, build, tmp_path, data_name):
+def test_cells_equal_a_single_evaluation(plan, build, tmp_path, data_name):
     build(plan, "model=ease,itemknn")
     data = open_dataset(ensure_dataset(data_name))
     direct = evaluate(
@@ -103,9 +103,9 @@ def test_cells_hold_what_an_evaluation_in_one_go_finds(plan, build, tmp_path, da
         assert not set(cell.tested[0]) & set(cell.validation[0])
 
 
-def test_whatever_decides_the_numbers_changes_the_key(told):
+def test_keys_change_with_what_decides_numbers(raw):
     def keys(**change):
-        changed = {**told, "tables": [{**told["tables"][0], **change}]}
+        changed = {**raw, "tables": [{**raw["tables"][0], **change}]}
         return {wanted.key for _, _, wanted in wanted_cells(read_plan(changed))}
 
     plain = keys()
@@ -116,24 +116,24 @@ def test_whatever_decides_the_numbers_changes_the_key(told):
     assert not keys(ks=[0]) & plain
     assert not keys(attributes=True) & plain
     assert not keys(max_training_users=50) & plain
-    told["models"][0]["settings"] = {"l2": 3.0}
+    raw["models"][0]["settings"] = {"l2": 3.0}
     assert len(keys() & plain) == 6
 
 
-def test_protocols_that_train_alike_share_a_fit(told, tmp_path):
-    table = told["tables"][0]
-    told["tables"] = [{**table, "protocol": name} for name in ("random", "next", "temporal")]
-    told["tables"] += [
+def test_equal_training_data_shares_a_fit(raw, tmp_path):
+    table = raw["tables"][0]
+    raw["tables"] = [{**table, "protocol": name} for name in ("random", "next", "temporal")]
+    raw["tables"] += [
         {**table, "protocol": "cold-item", "reading": reading} for reading in ("new-only", "mixed")
     ]
-    jobs = missing_jobs(read_plan(told), tmp_path, read_only(["seed=0", "model=ease"]))
+    jobs = missing_jobs(read_plan(raw), tmp_path, read_only(["seed=0", "model=ease"]))
     assert [(job.view, len(job.cells)) for job in jobs] == [("users", 2), ("temporal", 1), ("cold-item", 2)]
     assert view_of(ProtocolSettings(max_training_users=7)) == "users-7"
 
 
-def test_a_cell_of_two_tables_is_measured_once(told, tmp_path):
-    told["tables"].append({**told["tables"][0], "name": "again"})
-    (job,) = missing_jobs(read_plan(told), tmp_path, read_only(["seed=0", "model=ease"]))
+def test_a_cell_of_two_tables_is_measured_once(raw, tmp_path):
+    raw["tables"].append({**raw["tables"][0], "name": "again"})
+    (job,) = missing_jobs(read_plan(raw), tmp_path, read_only(["seed=0", "model=ease"]))
     assert len(job.cells) == 1
 
 
@@ -157,7 +157,7 @@ def test_a_process_of_its_own_does_a_job(plan, tmp_path):
     assert load_cell(tmp_path / "cells", jobs[0].cells[0]).threads == 1
 
 
-def test_a_job_that_fails_is_told_with_its_last_line_and_the_others_go_on(plan, tmp_path):
+def test_failed_jobs_are_reported_others_continue(plan, tmp_path):
     good, bad = missing_jobs(plan, tmp_path / "cells", read_only(["seed=0", "model=toppop,itemknn"]))
     broken = Job(
         spec=bad.spec, view=bad.view, cells=tuple(replace(one, content_hash="x") for one in bad.cells)
@@ -178,7 +178,7 @@ def test_a_job_that_fails_is_told_with_its_last_line_and_the_others_go_on(plan, 
         do_job(broken, tmp_path)
 
 
-def test_nothing_begins_after_the_limit_and_no_two_jobs_of_one_fit_run_together(told, tmp_path):
+def test_no_job_starts_late_or_shares_a_fit(raw, tmp_path):
     running = []
 
     class Slow:
@@ -200,9 +200,9 @@ def test_nothing_begins_after_the_limit_and_no_two_jobs_of_one_fit_run_together(
         def wait(self):
             return 0
 
-    told["models"] = [{"name": "plain", "adapted": False}, {"name": "ours"}]
-    told["tables"][0] |= {"models": ["ours", "plain", "ease"], "seeds": [0], "compare": []}
-    jobs = missing_jobs(read_plan(told), tmp_path / "cells")
+    raw["models"] = [{"name": "plain", "adapted": False}, {"name": "ours"}]
+    raw["tables"][0] |= {"models": ["ours", "plain", "ease"], "seeds": [0], "compare": []}
+    jobs = missing_jobs(read_plan(raw), tmp_path / "cells")
     assert jobs[0].fit == jobs[1].fit != jobs[2].fit
     most = []
     pace = Pace(jobs=3, limit_minutes=None, times={})
@@ -239,26 +239,26 @@ def test_damage_is_told(plan, build, tmp_path):
     assert not is_there(tmp_path / "cells", wanted)
 
 
-def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_product, build, tmp_path):
-    # Weights of memory that are found may hide what the user vector adds after two epochs.
+def test_product_rows_share_one_training(raw, tiny_product, build, tmp_path):
+    # Experts of events may hide what the user vector adds after two epochs.
     light = ("experts.use=",)
-    told["settings"] = {"*": (*tiny_product, *light)}
-    told["models"] = [
+    raw["settings"] = {"*": (*tiny_product, *light)}
+    raw["models"] = [
         {"name": "ours"},
         {"name": "ours, not adapted", "adapted": False},
         {"name": "ours, linear", "linear": True},
         {"name": "ours, no ratings", "without": "ratings"},
     ]
-    rows = [entry["name"] for entry in told["models"]]
-    told["tables"][0] |= {"models": rows, "seeds": [1], "compare": []}
-    outcome, _ = build(read_plan(told))
+    rows = [entry["name"] for entry in raw["models"]]
+    raw["tables"][0] |= {"models": rows, "seeds": [1], "compare": []}
+    outcome, _ = build(read_plan(raw))
     assert (outcome.done, outcome.failed) == (4, ())
     # Without ratings it is trained anew; the others share one training.
     runs = list((tmp_path / "fits" / "planted").iterdir())
     assert len(runs) == 2
     assert all((run / "manifest.json").is_file() for run in runs)
     cells = {
-        spec.name: load_cell(tmp_path / "cells", wanted) for _, spec, wanted in wanted_cells(read_plan(told))
+        spec.name: load_cell(tmp_path / "cells", wanted) for _, spec, wanted in wanted_cells(read_plan(raw))
     }
     ours, plain, linear, _ = (cells[name] for name in rows)
     # The second one opens what the first has trained, and is charged for it all the same.
@@ -275,21 +275,21 @@ def test_the_product_is_trained_once_and_ranked_adapted_and_not(told, tiny_produ
     )
 
 
-def test_new_items_are_placed_by_other_features_with_the_same_fit(told, tiny_product, build, tmp_path):
-    told["settings"] = {"*": tiny_product}
-    told["models"] = [{"name": "ours"}, {"name": "by random numbers", "new_items": "random"}]
-    rows = [entry["name"] for entry in told["models"]]
-    told["tables"] = [
-        told["tables"][0] | {"models": rows, "seeds": [1], "compare": [], "ks": [5], "protocol": "cold-item",
+def test_new_item_features_share_one_training(raw, tiny_product, build, tmp_path):
+    raw["settings"] = {"*": tiny_product}
+    raw["models"] = [{"name": "ours"}, {"name": "by random numbers", "new_items": "random"}]
+    rows = [entry["name"] for entry in raw["models"]]
+    raw["tables"] = [
+        raw["tables"][0] | {"models": rows, "seeds": [1], "compare": [], "ks": [5], "protocol": "cold-item",
                              "reading": reading}
         for reading in ("new-only", "mixed")
     ]  # fmt: skip
-    outcome, _ = build(read_plan(told))
+    outcome, _ = build(read_plan(raw))
     assert (outcome.done, outcome.failed) == (4, ())
     assert len(list((tmp_path / "fits" / "planted").iterdir())) == 1
     found = {
         (spec.name, table.protocol.reading): load_cell(tmp_path / "cells", wanted)
-        for table, spec, wanted in wanted_cells(read_plan(told))
+        for table, spec, wanted in wanted_cells(read_plan(raw))
     }
     ours, other = (found[name, "new-only"].tested[5] for name in rows)
     assert list(ours) == list(other)
@@ -309,14 +309,14 @@ def test_ratings_that_are_hidden_are_hidden_from_training_and_supports(data_name
         def score(self, supports):
             return np.array([one.ratings_K for one in supports])
 
-    fitted = WithoutRatings(inner=Echo()).fit(planted, planted, seed=0)
+    fitted = controlled(Echo(), "ratings").fit(planted, planted, seed=0)
     assert planted.interactions.ratings is not None
     assert fitted.inner.seen == (None, None)
     one = Support(user=0, items_K=np.zeros(2, dtype=np.int32), ratings_K=np.ones(2, dtype=np.float32))
     assert np.isnan(fitted.score([one])).all()
 
 
-def test_texts_that_are_hidden_are_hidden_from_supports_and_not_from_the_fit(told, data_name, tmp_path):
+def test_hidden_texts_are_hidden_from_supports_only(raw, data_name, tmp_path):
     class Echo:
         name, num_parameters = "echo", 0
 
@@ -330,10 +330,10 @@ def test_texts_that_are_hidden_are_hidden_from_supports_and_not_from_the_fit(tol
         attributes={"age": "25"},
         about="I like dramas.",
     )
-    assert WithoutText(inner=Echo()).score([one]).tolist() == [[0, 1, 2]]
-    told["models"] = [{"name": "ours"}, {"name": "ours, no text", "without": "text"}]
-    told["tables"][0] |= {"models": ["ours", "ours, no text"], "seeds": [0], "compare": []}
-    with_text, without = missing_jobs(read_plan(told), tmp_path)
+    assert controlled(Echo(), "text").score([one]).tolist() == [[0, 1, 2]]
+    raw["models"] = [{"name": "ours"}, {"name": "ours, no text", "without": "text"}]
+    raw["tables"][0] |= {"models": ["ours", "ours, no text"], "seeds": [0], "compare": []}
+    with_text, without = missing_jobs(read_plan(raw), tmp_path)
     assert with_text.cells[0].key != without.cells[0].key
     assert with_text.fit == without.fit
 
@@ -354,5 +354,5 @@ def test_a_shuffled_support_is_another_users():
         )
         for n in range(3)
     ]
-    assert Shuffled(inner=Echo(), what="supports").score(supports).tolist() == [[1, 0], [2, 1], [0, 2]]
-    assert Shuffled(inner=Echo(), what="attributes").score(supports).tolist() == [[0, 1], [1, 2], [2, 0]]
+    assert controlled(Echo(), "supports").score(supports).tolist() == [[1, 0], [2, 1], [0, 2]]
+    assert controlled(Echo(), "attributes").score(supports).tolist() == [[0, 1], [1, 2], [2, 0]]

@@ -26,7 +26,7 @@ def value(ranker, task):
     return np.mean(list(score_cases(ranker, task, task.cases[0], label="x").values()), axis=0)[NDCG]
 
 
-def test_a_taste_is_read_from_a_sentence_and_misread_from_anothers(data):
+def test_own_sentences_rank_above_others(data):
     found = {}
     for kind in ("", "known", "genres", "unseen-shuffled"):
         task = build_task(data, ProtocolSettings(ks=(0,), sentences=kind), seed=0)
@@ -40,14 +40,14 @@ def test_a_taste_is_read_from_a_sentence_and_misread_from_anothers(data):
     assert found["unseen-shuffled"] < 1.5 * popular
 
 
-def test_a_taste_is_read_off_the_genre_that_a_sentence_names(data):
+def test_named_genres_rank_their_items(data):
     task = build_task(data, ProtocolSettings(ks=(0,), sentences="known"), seed=0)
     ranker = CONTROLS["sentence-genres"]().fit(task.training, task.validation, seed=0)
     popular = value(baseline("toppop")().fit(task.training, task.validation, seed=0), task)
     assert value(ranker, task) > 2 * popular
 
 
-def test_random_features_of_unseen_texts_tell_nothing(data):
+def test_random_features_of_unseen_texts_are_uninformative(data):
     task = build_task(data, ProtocolSettings(ks=(0,), sentences="unseen"), seed=0)
     ranker = CONTROLS["sentence-random"]().fit(task.training, task.validation, seed=0)
     popular = value(baseline("toppop")().fit(task.training, task.validation, seed=0), task)
@@ -55,7 +55,7 @@ def test_random_features_of_unseen_texts_tell_nothing(data):
     assert ranker.num_parameters == 65 * data.num_items
 
 
-def test_the_map_is_the_minimum_of_its_penalised_squares(data):
+def test_map_minimises_its_penalised_squares(data):
     """Ridge by scikit-learn on the same features and targets."""
     from sklearn.linear_model import Ridge
 
@@ -71,7 +71,7 @@ def test_the_map_is_the_minimum_of_its_penalised_squares(data):
     np.testing.assert_allclose(ranker.map_XV, expected, atol=1e-9)
 
 
-def test_what_cannot_be_read_is_refused(data, worlds_without_genres):
+def test_unreadable_inputs_are_refused(data, worlds_without_genres):
     with pytest.raises(BadInputError, match="features"):
         SentenceRidge(features="tea leaves").fit(data, data, seed=0)
     with pytest.raises(BadInputError, match="no genres"):

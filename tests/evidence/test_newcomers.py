@@ -30,7 +30,7 @@ def value(ranker, task):
     return np.mean(list(score_cases(ranker, task, task.cases[5], label="x").values()), axis=0)[NDCG]
 
 
-def test_genres_and_words_place_new_items_and_random_numbers_do_not(task):
+def test_genres_and_words_place_new_items(task):
     found = {
         name: value(CONTROLS[name](**SIZES).fit(task.training, task.validation, seed=0), task)
         for name in ("item-genres", "item-tfidf", "item-random")
@@ -40,7 +40,7 @@ def test_genres_and_words_place_new_items_and_random_numbers_do_not(task):
     assert found["item-tfidf"] > 1.5 * max(found["item-random"], popular)
 
 
-def test_without_events_new_items_are_ranked_by_predicted_popularity_alone(task):
+def test_new_users_get_predicted_popularity(task):
     ranker = CONTROLS["item-genres"](**SIZES).fit(task.training, task.validation, seed=0)
     nobody = Support(user="n", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
     someone = task.cases[5][0].support
@@ -50,7 +50,7 @@ def test_without_events_new_items_are_ranked_by_predicted_popularity_alone(task)
     np.testing.assert_allclose(scores[1], ranker.score([someone])[0], rtol=1e-4)
 
 
-def test_items_that_were_met_keep_their_own_vectors(task):
+def test_known_items_keep_their_vectors(task):
     ranker = CONTROLS["item-genres"](**SIZES).fit(task.training, task.validation, seed=0)
     warm = np.bincount(task.training.interactions.items, minlength=task.training.num_items) > 0
     np.testing.assert_array_equal(ranker.vectors_VD[warm], ranker.model.item_factors[warm])
@@ -59,7 +59,7 @@ def test_items_that_were_met_keep_their_own_vectors(task):
     assert ranker.num_parameters == 8 * task.training.num_items
 
 
-def test_items_left_out_do_not_move_what_is_predicted():
+def test_left_out_items_do_not_move_predictions():
     rng = np.random.default_rng(0)
     inputs_VX, own_VD = rng.standard_normal((40, 5)), rng.standard_normal((40, 3))
     told_V = np.arange(40) < 30

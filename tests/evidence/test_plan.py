@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.evidence.gathering import gather
-from warmprompt.evidence.jobs import Only, narrowed, read_only, wanted_cells
+from warmprompt.evidence.jobs import Only, filter_plan, read_only, wanted_cells
+from warmprompt.evidence.measured_table import read_cells
 from warmprompt.evidence.models import describe_model
 from warmprompt.evidence.plan import load_plan, read_plan, slug
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_lists_are_written_out_in_order_and_named_pages_follow_the_protocol(plan):
+def test_lists_expand_in_order(plan):
     (table,) = plan.tables
     assert [spec.name for spec in table.models] == ["toppop", "itemknn", "ease", "shuffled"]
     assert table.name == "planted-random"
@@ -24,25 +24,25 @@ def test_lists_are_written_out_in_order_and_named_pages_follow_the_protocol(plan
     assert table.compare == ("shuffled",)
 
 
-def test_the_products_settings_are_shared_then_of_the_data_set_then_of_the_row(told):
-    told["settings"] = {"*": ["train.threads=1"], "planted": ["train.seed=5"], "other": ["train.seed=6"]}
-    told["models"] = [{"name": "reptile", "set": ["learner.name=reptile"]}]
-    told["tables"][0] |= {"models": ["reptile"], "compare": []}
-    (spec,) = read_plan(told).tables[0].models
+def test_row_settings_override_shared_ones(raw):
+    raw["settings"] = {"*": ["train.threads=1"], "planted": ["train.seed=5"], "other": ["train.seed=6"]}
+    raw["models"] = [{"name": "reptile", "set": ["learner.name=reptile"]}]
+    raw["tables"][0] |= {"models": ["reptile"], "compare": []}
+    (spec,) = read_plan(raw).tables[0].models
     assert spec.assignments == ("train.threads=1", "train.seed=5", "learner.name=reptile")
     about = describe_model(spec, dataset="planted", seed=0)
     assert about["product"]["learner"]["name"] == "reptile"
     assert about["adapted"]
 
 
-def test_what_is_known_of_a_model_changes_with_its_settings_and_not_with_its_label(told):
-    told["models"] = [
+def test_descriptions_follow_settings_not_labels(raw):
+    raw["models"] = [
         {"name": "stiff", "baseline": "ease", "settings": {"l2": 9.0}},
         {"name": "ease again", "baseline": "ease"},
     ]
-    told["tables"][0]["models"] = ["ease", "ease again", "stiff", "blend"]
+    raw["tables"][0]["models"] = ["ease", "ease again", "stiff", "blend"]
     plain, again, stiff, blend = (
-        describe_model(spec, dataset="planted", seed=0) for spec in read_plan(told).tables[0].models
+        describe_model(spec, dataset="planted", seed=0) for spec in read_plan(raw).tables[0].models
     )
     assert plain == again != stiff
     assert stiff["settings"] == {"l2": 9.0}
@@ -80,10 +80,10 @@ def test_what_is_known_of_a_model_changes_with_its_settings_and_not_with_its_lab
         ({"compare": "all"}, BadInputError, "compare.*list of texts"),
     ],
 )
-def test_wrong_tables_are_refused(told, change, error, words):
-    told["tables"][0] |= change
+def test_wrong_tables_are_refused(raw, change, error, words):
+    raw["tables"][0] |= change
     with pytest.raises(error, match=words):
-        read_plan(told)
+        read_plan(raw)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_wrong_tables_are_refused(told, change, error, words):
         ({"tables": {"dataset": "planted"}}, BadInputError, r"\[\[tables\]\]"),
     ],
 )
-def test_wrong_plans_are_refused(told, change, error, words):
+def test_wrong_plans_are_refused(raw, change, error, words):
     with pytest.raises(error, match=words):
-        read_plan(told | change)
+        read_plan(raw | change)
 
 
 @pytest.mark.parametrize(
@@ -113,45 +113,45 @@ def test_wrong_plans_are_refused(told, change, error, words):
         ({"settings": ["l2"]}, "ours settings.*names and values"),
     ],
 )
-def test_wrong_rows_are_refused(told, change, words):
-    told["models"].append({"name": "ours"} | change)
-    told["tables"][0]["models"].append("ours")
+def test_wrong_rows_are_refused(raw, change, words):
+    raw["models"].append({"name": "ours"} | change)
+    raw["tables"][0]["models"].append("ours")
     with pytest.raises(BadInputError, match=words):
-        read_plan(told)
+        read_plan(raw)
 
 
-def test_the_plans_own_comparisons_need_not_be_rows_of_every_table(told):
-    told["compare"] = ["shuffled", "userknn"]
-    (table,) = read_plan(told).tables
-    assert "compare" not in told["tables"][0]
+def test_shared_comparisons_may_lack_rows(raw):
+    raw["compare"] = ["shuffled", "userknn"]
+    (table,) = read_plan(raw).tables
+    assert "compare" not in raw["tables"][0]
     assert table.compare == ("shuffled", "userknn")
 
 
-def test_rows_may_have_fewer_seeds_than_their_table_and_no_other_cell_of_them_is_asked_for(told):
-    told["tables"][0]["fewer"] = {"@simple": [1], "shuffled": [0]}
-    plan = read_plan(told)
+def test_rows_may_have_fewer_seeds(raw):
+    raw["tables"][0]["fewer"] = {"@simple": [1], "shuffled": [0]}
+    plan = read_plan(raw)
     places = {(spec.name, wanted.seed) for _, spec, wanted in wanted_cells(plan)}
     assert places == {("toppop", 1), ("itemknn", 1), ("ease", 0), ("ease", 1), ("shuffled", 0)}
-    assert gather(plan, plan.tables[0], Path("nowhere")).missing["shuffled"] == (0,)
+    assert read_cells(plan, plan.tables[0], Path("nowhere")).missing["shuffled"] == (0,)
 
 
 @pytest.mark.parametrize("key", ["shuffle", "without", "new_items"])
-def test_a_control_that_is_not_known_is_refused(told, key):
-    told["models"] = [{"name": "odd", key: "nothing"}]
-    told["tables"][0]["models"] = ["odd"]
+def test_unknown_controls_are_refused(raw, key):
+    raw["models"] = [{"name": "odd", key: "nothing"}]
+    raw["tables"][0]["models"] = ["odd"]
     with pytest.raises(UnknownNameError, match=key):
-        read_plan(told)
+        read_plan(raw)
 
 
-def test_a_plan_without_tables_and_a_file_that_is_no_toml_are_refused(told, tmp_path):
+def test_empty_plans_and_bad_toml_are_refused(raw, tmp_path):
     with pytest.raises(BadInputError, match="tables"):
-        read_plan({**told, "tables": []})
+        read_plan({**raw, "tables": []})
     (tmp_path / "plan.toml").write_text("product = ")
     with pytest.raises(BadInputError, match="plan"):
         load_plan(tmp_path / "plan.toml")
 
 
-def test_the_projects_own_plan_can_be_read_and_names_the_product_and_the_blend_everywhere():
+def test_project_plan_has_product_and_blend_everywhere():
     plan = load_plan(ROOT / "benchmarks" / "evidence.toml")
     for table in plan.tables:
         names = [spec.name for spec in table.models]
@@ -162,7 +162,7 @@ def test_the_projects_own_plan_can_be_read_and_names_the_product_and_the_blend_e
         assert table.seeds == tuple(range(first, first + len(table.seeds)))
 
 
-def test_choices_are_read_and_hold_all_at_once(plan):
+def test_choices_must_all_match(plan):
     only = read_only(["dataset=planted,other", "seed=1", "model=warmprompt, not adapted", "model=ease"])
     assert only == Only(
         values={"dataset": ("planted", "other"), "seed": ("1",), "model": ("warmprompt, not adapted", "ease")}
@@ -181,33 +181,33 @@ def test_choices_are_read_and_hold_all_at_once(plan):
     ("choice", "shown"),
     [("model=eaze", "Did you mean ease"), ("seed=7", "Known: 0, 1"), ("table=nope", "planted-random")],
 )
-def test_a_choice_that_the_plan_does_not_have_is_refused(plan, choice, shown):
+def test_choices_outside_the_plan_are_refused(plan, choice, shown):
     with pytest.raises(UnknownNameError, match=shown):
-        narrowed(plan, read_only([choice]))
+        filter_plan(plan, read_only([choice]))
 
 
-def test_a_choice_that_no_cell_has_all_of_is_refused(told):
-    told["tables"].append({**told["tables"][0], "name": "other", "seeds": [5]})
-    plan = read_plan(told)
-    (table,) = narrowed(plan, read_only(["table=other", "seed=5"]))[0].tables
+def test_choices_without_a_cell_are_refused(raw):
+    raw["tables"].append({**raw["tables"][0], "name": "other", "seeds": [5]})
+    plan = read_plan(raw)
+    (table,) = filter_plan(plan, read_only(["table=other", "seed=5"]))[0].tables
     assert table.name == "other"
     with pytest.raises(BadInputError, match=r"--only: 'table=other seed=0'.*leave one out"):
-        narrowed(plan, read_only(["table=other", "seed=0"]))
+        filter_plan(plan, read_only(["table=other", "seed=0"]))
 
 
-def test_tables_of_absent_data_sets_are_left_out_and_named(told):
-    told["tables"].append({**told["tables"][0], "dataset": "nowhere"})
-    plan, absent = narrowed(read_plan(told), Only())
+def test_absent_data_sets_are_reported(raw):
+    raw["tables"].append({**raw["tables"][0], "dataset": "nowhere"})
+    plan, absent = filter_plan(read_plan(raw), Only())
     assert [table.dataset for table in plan.tables] == ["planted"]
     assert absent == ("nowhere",)
     with pytest.raises(UnknownNameError, match="nowhere"):
-        narrowed(read_plan(told), read_only(["dataset=nowhere"]))
+        filter_plan(read_plan(raw), read_only(["dataset=nowhere"]))
 
 
-def test_a_data_set_of_another_host_is_not_fetched_unasked(told):
+def test_other_hosts_are_not_fetched_unasked(raw):
     # Tests run without a network: fetching would fail, and not as a data set that is absent.
-    told["tables"].append({**told["tables"][0], "dataset": "ml-1m"})
-    assert narrowed(read_plan(told), Only())[1] == ("ml-1m",)
+    raw["tables"].append({**raw["tables"][0], "dataset": "ml-1m"})
+    assert filter_plan(read_plan(raw), Only())[1] == ("ml-1m",)
 
 
 def test_names_become_parts_of_file_names():

@@ -1,4 +1,4 @@
-"""The control in which items have the texts of other items, and what the product is told of tested users."""
+"""The control in which items have the texts of other items, and what the product sees of tested users."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evidence.jobs import missing_jobs
-from warmprompt.evidence.models import OtherTexts, with_texts_of_others
+from warmprompt.evidence.models import controlled, with_texts_of_others
 from warmprompt.evidence.plan import ModelSpec, read_plan
 from warmprompt.evidence.product import Product, product_settings
 
 
-def test_rows_of_items_move_together_and_events_stay(data_name):
+def test_item_rows_move_and_events_stay(data_name):
     planted = open_dataset(ensure_dataset(data_name))
-    moved = with_texts_of_others(planted, seed=1)
+    moved = with_texts_of_others(planted, 1)
     assert moved.interactions is planted.interactions
     assert moved.item_ids == planted.item_ids
     titles = planted.items["title"].to_list()
@@ -26,7 +26,7 @@ def test_rows_of_items_move_together_and_events_stay(data_name):
     assert sorted(moved.items["title"].to_list()) == sorted(titles)
     rows = dict(zip(titles, planted.items.rows(), strict=True))
     assert all(rows[row[planted.items.columns.index("title")]] == row for row in moved.items.rows())
-    assert with_texts_of_others(planted, seed=1).items.equals(moved.items)
+    assert with_texts_of_others(planted, 1).items.equals(moved.items)
 
 
 def test_a_model_is_fitted_on_them(data_name):
@@ -39,19 +39,19 @@ def test_a_model_is_fitted_on_them(data_name):
             self.seen = (training.items, validation.items)
             return self
 
-    fitted = OtherTexts(inner=Echo()).fit(planted, planted, seed=3)
-    expected = with_texts_of_others(planted, seed=3).items
+    fitted = controlled(Echo(), "titles").fit(planted, planted, seed=3)
+    expected = with_texts_of_others(planted, 3).items
     assert all(items.equals(expected) for items in fitted.inner.seen)
 
 
-def test_other_texts_are_another_fit_and_another_users_events_are_not(told, data_name, tmp_path):
-    told["models"] = [
+def test_shuffled_titles_need_their_own_fit(raw, data_name, tmp_path):
+    raw["models"] = [
         {"name": "ours"},
         {"name": "titles", "shuffle": "titles"},
         {"name": "supports", "shuffle": "supports"},
     ]
-    told["tables"][0] |= {"models": ["ours", "titles", "supports"], "seeds": [0], "compare": []}
-    ours, titles, supports = missing_jobs(read_plan(told), tmp_path)
+    raw["tables"][0] |= {"models": ["ours", "titles", "supports"], "seeds": [0], "compare": []}
+    ours, titles, supports = missing_jobs(read_plan(raw), tmp_path)
     assert len({job.cells[0].key for job in (ours, titles, supports)}) == 3
     assert ours.fit == supports.fit != titles.fit
 
@@ -74,7 +74,7 @@ def with_arrivals(dataset):
     ],
     ids=lambda protocol: protocol.label,
 )
-def test_the_product_ranks_alike_whatever_training_may_not_see(protocol, data_name, tiny_product, tmp_path):
+def test_hidden_events_do_not_change_rankings(protocol, data_name, tiny_product, tmp_path):
     """It is handed the whole data set, for its texts: no event in it must matter, but those of training.
 
     Gone are tested users, and what training does not see of others: events of hidden items, or later ones.

@@ -18,7 +18,7 @@ from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.evidence.tuning import tune_baseline, tuning_page
 
 
-def test_the_objective_is_ndcg_on_validation_users_averaged_over_k(data_name):
+def test_objective_is_mean_validation_ndcg(data_name):
     data = open_dataset(ensure_dataset(data_name))
     task = build_task(data, ProtocolSettings(users="validation", ks=(1, 5)), seed=0)
     ranker = baseline("ease", l2=20.0)().fit(task.training, task.validation, seed=0)
@@ -31,22 +31,22 @@ def test_the_objective_is_ndcg_on_validation_users_averaged_over_k(data_name):
     assert {case.support.user for case in task.cases[1]} <= set(task.validation.user_ids)
 
 
-def test_a_search_keeps_its_trials_and_goes_on(data_name, tmp_path):
-    told = []
-    best = tune_baseline(data_name, "ease", tmp_path, watch=told.append)
+def test_searches_resume_from_their_trials(data_name, tmp_path):
+    lines = []
+    best = tune_baseline(data_name, "ease", tmp_path, watch=lines.append)
     file = tmp_path / "planted" / "ease.jsonl"
     trials = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(trials) == len(told) == 20
+    assert len(trials) == len(lines) == 20
     assert best.values[-1] == max(trial["values"][-1] for trial in trials)
-    told.clear()
-    assert tune_baseline(data_name, "ease", tmp_path, watch=told.append) == best
-    assert told == []
+    lines.clear()
+    assert tune_baseline(data_name, "ease", tmp_path, watch=lines.append) == best
+    assert lines == []
     page = tuning_page(tmp_path)
     assert f"| planted | ease | 20 | 26 | l2 {best.settings['l2']:g} |" in page
     assert f"{best.values[-1]:.4f}" in page
 
 
-def test_no_searches_make_no_page_and_what_has_no_space_is_refused(data_name, tmp_path):
+def test_empty_searches_and_untunable_baselines(data_name, tmp_path):
     assert tuning_page(tmp_path) == ""
     with pytest.raises(BadInputError, match="nothing to tune"):
         tune_baseline(data_name, "toppop", tmp_path)

@@ -18,7 +18,7 @@ from rich.table import Table
 from warmprompt.cli.screen import screen
 
 if TYPE_CHECKING:
-    from warmprompt.evidence.running import Step
+    from warmprompt.evidence.scheduler import Step
 
 _PLAIN_EVERY_S = 30.0
 
@@ -43,6 +43,7 @@ OnlyTables = Annotated[
 PLAN = Path("benchmarks/evidence.toml")
 ROOT = Path("runs/evidence")
 PAGES = Path("docs/results/evidence")
+TEMPLATES = Path("benchmarks/results")
 SEARCHES = Path("benchmarks/searches")
 Searches = Annotated[Path, typer.Option("--searches", help="Folder that keeps the trials of searches.")]
 
@@ -61,12 +62,12 @@ def build(
     """Measure the cells that are missing; interrupted or killed, the same command goes on."""
     from functools import partial
 
-    from warmprompt.evidence.jobs import measured_times, missing_jobs, narrowed, read_only
+    from warmprompt.evidence.jobs import filter_plan, measured_times, missing_jobs, read_only
     from warmprompt.evidence.plan import load_plan
-    from warmprompt.evidence.running import Pace, run_jobs, start_process
+    from warmprompt.evidence.scheduler import Pace, run_jobs, start_process
 
     chosen = read_only(only or ())
-    plan, absent = narrowed(load_plan(plan_file), chosen)
+    plan, absent = filter_plan(load_plan(plan_file), chosen)
     missing = missing_jobs(plan, root / "cells", chosen)
     pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
     with _ending_when_asked(), _watching() as watch:
@@ -76,7 +77,7 @@ def build(
     screen().print(f"{outcome.done} cells measured, {outcome.left} still missing")
     for name, why, log in outcome.failed:
         screen().print(f"failed: {name}: {why} (log: {log})")
-    _tell_absent(absent)
+    _print_absent(absent)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -87,16 +88,16 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
     from warmprompt.evidence.cells import is_there
     from warmprompt.evidence.jobs import (
         expected_s,
+        filter_plan,
         measured_times,
         missing_jobs,
-        narrowed,
         read_only,
         wanted_cells,
     )
     from warmprompt.evidence.plan import load_plan
 
     chosen = read_only(only or ())
-    plan, absent = narrowed(load_plan(plan_file), chosen)
+    plan, absent = filter_plan(load_plan(plan_file), chosen)
     table = Table(title=f"{plan_file}, cells in {root}", title_justify="left")
     for head in ("table", "there", "missing"):
         table.add_column(head)
@@ -118,7 +119,7 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
         f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes "
         f"of processor time, and {len(expected) - len(known)} are of models not yet timed on their data set"
     )
-    _tell_absent(absent)
+    _print_absent(absent)
 
 
 @app.command("report")
@@ -128,20 +129,26 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = PAGES,
     searches: Searches = SEARCHES,
     only: OnlyTables = None,
+    templates: Annotated[
+        Path, typer.Option("--templates", help="Folder of the summary pages' templates.")
+    ] = TEMPLATES,
     replace_fuller: Annotated[
         bool, typer.Option("--replace-fuller", help="Replace pages that were made of more cells, too.")
     ] = False,
 ) -> None:
-    """Write a page, pictures and the rows of every table that has cells; say what is missing."""
-    from warmprompt.evidence.jobs import narrowed, read_only
+    """Write a page, pictures and the rows of every table that has cells, and the summary pages above them."""
+    from warmprompt.evidence.jobs import filter_plan, read_only
     from warmprompt.evidence.pages import write_pages
     from warmprompt.evidence.plan import load_plan
+    from warmprompt.evidence.summaries import write_summaries
 
     whole = load_plan(plan_file)
-    plan, absent = narrowed(whole, read_only(only or ()))
+    plan, absent = filter_plan(whole, read_only(only or ()))
     for line in write_pages(plan, root, out, searches=searches, whole=whole, replace_fuller=replace_fuller):
         screen().print(line)
-    _tell_absent(absent)
+    for line in write_summaries(templates, out):
+        screen().print(line)
+    _print_absent(absent)
 
 
 @app.command("tune")
@@ -168,7 +175,7 @@ def tune(
         )
 
 
-def _tell_absent(datasets: Sequence[str]) -> None:
+def _print_absent(datasets: Sequence[str]) -> None:
     """Say which data sets' tables were left out."""
     if datasets:
         screen().print(
@@ -200,7 +207,7 @@ def _ending_when_asked() -> Iterator[None]:
 
 @contextmanager
 def _watching() -> Iterator[Callable[[Step], None]]:
-    """Yield what is told the steps: bars in a terminal, plain lines elsewhere, on stderr."""
+    """Yield a callback for the steps: bars in a terminal, plain lines elsewhere, on stderr."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         yield _Lines()
@@ -216,12 +223,12 @@ def _watching() -> Iterator[Callable[[Step], None]]:
     with bars:
         task = bars.add_task("cells", total=None, now="")
 
-        def tell(step: Step) -> None:
+        def show(step: Step) -> None:
             if step.finished:
                 bars.console.print(step.finished)
             bars.update(task, completed=step.done, total=step.total, now=_now(step))
 
-        yield tell
+        yield show
 
 
 class _Lines:

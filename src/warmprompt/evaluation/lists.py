@@ -65,7 +65,7 @@ def average_precision(ranks_Q: Ranks) -> float:
 def metric_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return which further metrics are meant, in the order of tables; "all" means each.
 
-    The main three may be named too: every table has them. Upper and lower case are alike.
+    The main three may be named too: every table has them. Upper and lower case are the same.
 
     Raises:
         UnknownNameError: No such metric.
@@ -83,7 +83,7 @@ def metric_names(names: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ItemStatistics:
-    """What training users tell of the items.
+    """Statistics of the items over training users.
 
     Attributes:
         information_V: Self-information in bits, (V,); an item that nobody has counts as if one had it.

@@ -18,7 +18,7 @@ from warmprompt.evaluation.report import overall
 from warmprompt.evaluation.results import Results, Row
 from warmprompt.files import write_atomic
 
-# Okabe & Ito 2008: told apart with any colour vision; yellow left out, too pale for lines on white.
+# Okabe & Ito 2008: distinguishable with any colour vision; yellow left out, too pale for lines on white.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#555555"
@@ -95,7 +95,7 @@ def _draw(axes: Axes, rows: Sequence[Row], models: Sequence[str], metric: str, p
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, product: str | None) -> None:
-    """Name each line beside its last point, moved apart where the points lie closer than a line of text."""
+    """Name each line right of its last point, moved apart where the points lie closer than a line of text."""
     gap = 0.055 * axes.get_ylim()[1]
     ordered = sorted(ends)
     steps = gap * np.arange(len(ordered))

@@ -1,6 +1,6 @@
 """Cold-user evaluation protocols, version 2: who trains, who is tested, on what, among which candidates.
 
-The choices that a reader has to know, beside those in the names:
+The choices that a reader has to know, besides those in the names:
 
 - Users are split 70/10/20 by `split_dataset`. `temporal` instead takes as its date the earliest moment at
   which at least 80 % of all users have appeared: users first seen after it are tested, earlier users
@@ -16,7 +16,7 @@ The choices that a reader has to know, beside those in the names:
   events that `fit` sees.
 - `sampled100` ranks each positive alone against the same 100 items of the catalogue that the user has no
   event with, drawn per user, and averages over the positives. `query-only` ranks the query events among
-  themselves, which says something only where a lowest rating splits them. Both exist for comparison with
+  themselves, which is informative only where a lowest rating splits them. Both exist for comparison with
   papers that report them.
 
 V is items.
@@ -99,7 +99,7 @@ class ProtocolSettings:
 
     @property
     def label(self) -> str:
-        """How the protocol is called in rows and tables; says what is not the main setting."""
+        """How the protocol is called in rows and tables; names what is not the main setting."""
         parts = [f"{self.protocol}/{self.reading}" if self.protocol == "cold-item" else self.protocol]
         if self.attributes:
             parts.append("with attributes")
@@ -125,7 +125,7 @@ class Counts:
         ks_left_out: K with too few users left, where histories are short.
         query_items, query_misses: Per K, query items in all, and those outside the candidates.
         short_negatives: Per K, users with fewer than 100 items to draw (`sampled100`).
-        without_sentence: Per K, users of whom no genre stands out (`sentences`).
+        without_sentence: Per K, users of whom no genre is overrepresented (`sentences`).
     """
 
     num_training_users: int

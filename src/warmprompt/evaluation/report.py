@@ -24,8 +24,8 @@ def render_markdown(results: Results) -> str:
         sections.append(
             "**These candidates exist to compare with papers only; they change the order of models.**\n"
         )
-    told = {row.metric for row in results.rows}
-    sections.extend(_metric_table(results, metric) for metric in (*METRICS, *MEANINGS) if metric in told)
+    present = {row.metric for row in results.rows}
+    sections.extend(_metric_table(results, metric) for metric in (*METRICS, *MEANINGS) if metric in present)
     if results.differences:
         sections.append(_difference_table(results))
     if results.baselines:
@@ -129,7 +129,7 @@ def _baseline_table(results: Results) -> str:
     head = ["baseline", "settings", "source", "trials", "processor s", "NDCG@10", "NDCG@10, defaults"]
     return (
         f"## Settings of the baselines\n\n{baselines_caption(results)} NDCG@10 is the mean over validation "
-        f"users{over}. Members of a blend stand one by one.\n\n" + markdown_table(head, body)
+        f"users{over}. Members of a blend are listed one by one.\n\n" + markdown_table(head, body)
     )
 
 

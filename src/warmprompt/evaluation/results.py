@@ -268,7 +268,7 @@ def load_results(path: Path) -> Results:
 
 def read_counts(row: Mapping[str, Any]) -> SeedCounts:
     """Return the counts of a JSON object, undoing what JSON does to mappings keyed by K and to tuples."""
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         name: {int(k): count for k, count in value.items()}
         if isinstance(value, dict)
         else tuple(value)
@@ -276,11 +276,11 @@ def read_counts(row: Mapping[str, Any]) -> SeedCounts:
         else value
         for name, value in row.items()
     }
-    return SeedCounts(**told)
+    return SeedCounts(**found)
 
 
-def _tuning(told: dict[str, Any] | None) -> Tuning | None:
-    return None if told is None else Tuning(**{**told, "ks": tuple(told["ks"])})
+def _tuning(values: dict[str, Any] | None) -> Tuning | None:
+    return None if values is None else Tuning(**{**values, "ks": tuple(values["ks"])})
 
 
 T = TypeVar("T")

@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to evaluate, beside the protocol.
+    """How to evaluate, besides the protocol.
 
     Attributes:
         seeds: Split seeds; each ranker is built and fitted anew per seed.
@@ -99,7 +99,7 @@ def evaluate(
 
     Raises:
         UnknownNameError: `plan.product` or one of `plan.variants` is not among `factories`.
-        BadInputError: No tested user is left at any K; told before anything is fitted.
+        BadInputError: No tested user is left at any K; raised before anything is fitted.
         NotFiniteError: A ranker gave a NaN or infinite score; names ranker, seed and K.
         MismatchError: A ranker gave scores of the wrong shape.
     """
@@ -320,7 +320,7 @@ def _plain(settings: Mapping[str, object]) -> dict[str, object]:
 
 
 class _Counter:
-    """Counts the steps that the progress callback is told of."""
+    """Counts the steps that the progress callback is called with."""
 
     def __init__(self, progress: Callable[[Progress], None], total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0

@@ -2,7 +2,7 @@
 
 A sentence names up to three genres that the user's events outside the query hold more often than the
 catalogue does, in phrasings that training may use ("known") or in frames and words that it never meets
-("unseen"). Controls: "unseen-shuffled" gives every user another user's sentence, "genres" says the names of
+("unseen"). Controls: "unseen-shuffled" gives every user another user's sentence, "genres" gives the names of
 the genres alone, as the data set spells them.
 """
 
@@ -26,7 +26,7 @@ _NUM_GENRES = 3
 def with_sentences(
     dataset: Dataset, cases: Mapping[int, Sequence[Case]], kind: str, *, seed: int
 ) -> dict[int, tuple[Case, ...]]:
-    """Return the cases with a sentence in `support.about`; None where no genre stands out.
+    """Return the cases with a sentence in `support.about`; None where no genre is overrepresented.
 
     Args:
         dataset: Tells the users' events and the items' genres.

@@ -44,7 +44,7 @@ class Wanted:
         dataset, seed, model: As in the plan.
         protocol: Settings of the protocol.
         content_hash: Of the data set.
-        about: What `models.describe_model` says.
+        about: From `models.describe_model`.
     """
 
     dataset: str
@@ -104,7 +104,7 @@ class Cell:
 
 
 def is_there(cells: Path, wanted: Wanted) -> bool:
-    """Tell whether the cell has been measured."""
+    """Return whether the cell has been measured."""
     return wanted.file(cells).is_file()
 
 
@@ -118,15 +118,15 @@ def save_cell(cells: Path, wanted: Wanted, cell: Cell) -> None:
     _table(cell).write_parquet(buffer)
     file = wanted.file(cells)
     write_atomic(file.with_suffix(".parquet"), buffer.getvalue())
-    told = {name: value for name, value in vars(cell).items() if name not in ("tested", "validation")}
-    told |= {
+    content = {name: value for name, value in vars(cell).items() if name not in ("tested", "validation")}
+    content |= {
         "cost": asdict(cell.cost),
         "counts": asdict(cell.counts),
         "about": wanted.about,
         "protocol": asdict(wanted.protocol),
         "parquet_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
     }
-    write_atomic(file, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def load_cell(cells: Path, wanted: Wanted) -> Cell:
@@ -137,17 +137,17 @@ def load_cell(cells: Path, wanted: Wanted) -> Cell:
     """
     file = wanted.file(cells)
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         data = file.with_suffix(".parquet").read_bytes()
-        if hashlib.sha256(data).hexdigest() != told["parquet_sha256"]:
+        if hashlib.sha256(data).hexdigest() != content["parquet_sha256"]:
             raise IntegrityError(field="cell", value=file.with_suffix(".parquet"), remedy=_REMEDY)
         table = pl.read_parquet(BytesIO(data))
         return Cell(
             tested=_per_k(table.filter(pl.col("tested"))),
             validation=_per_k(table.filter(~pl.col("tested"))),
-            cost=Cost(**told["cost"]),
-            counts=read_counts(told["counts"]),
-            **{name: told[name] for name in _KEPT},
+            cost=Cost(**content["cost"]),
+            counts=read_counts(content["counts"]),
+            **{name: content[name] for name in _KEPT},
         )
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error
@@ -156,14 +156,14 @@ def load_cell(cells: Path, wanted: Wanted) -> Cell:
 def load_times(cells: Path, wanted: Wanted) -> tuple[float, float]:
     """Return the processor seconds of a cell's fit, and of all else; errors as `load_cell`.
 
-    Where training was done earlier, its wall time stands for it.
+    Where training was done earlier, its wall time is used.
     """
     file = wanted.file(cells)
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        cost = told["cost"]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        cost = content["cost"]
         fit_s = cost["fit_s"] if cost["fit_cpu_s"] is None else cost["fit_cpu_s"]
-        return float(fit_s), float(told["cpu_seconds"])
+        return float(fit_s), float(content["cpu_seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error
 

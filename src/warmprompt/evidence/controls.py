@@ -99,9 +99,9 @@ class SentenceRidge:
         share_V, map_XV = fitted(self.share_V, self.name), fitted(self.map_XV, self.name)
         encode = fitted(self.encode, self.name)
         scores_BV = np.tile(share_V, (len(supports), 1))
-        told = [place for place, support in enumerate(supports) if support.about]
-        if told:
-            scores_BV[told] += encode([str(supports[place].about) for place in told]) @ map_XV
+        with_text = [place for place, support in enumerate(supports) if support.about]
+        if with_text:
+            scores_BV[with_text] += encode([str(supports[place].about) for place in with_text]) @ map_XV
         # Shares are small: brought to the size of counts before they become float32.
         scaled_BV: Floats = (scores_BV / share_V.max()).astype(np.float32)
         return scaled_BV

@@ -48,10 +48,10 @@ class Job:
     def fit(self) -> str:
         """Names what is trained: two jobs of one fit must not run at once: they keep it in one place."""
         first = self.cells[0]
-        told = {
+        trained = {
             name: value for name, value in first.about.items() if value not in _AFTER_THE_FIT.get(name, ())
         }
-        return json.dumps([first.dataset, first.seed, self.view, told], sort_keys=True)
+        return json.dumps([first.dataset, first.seed, self.view, trained], sort_keys=True)
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ def read_only(texts: Sequence[str]) -> Only:
     return Only(values=values)
 
 
-def narrowed(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, ...]]:
+def filter_plan(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, ...]]:
     """Return the plan with the tables of a choice whose data sets are there, and the data sets that are not.
 
     Raises:
@@ -111,9 +111,9 @@ def narrowed(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str, .
     _check(only, plan)
     chosen = [table for table in plan.tables if _is_chosen(only, table)]
     if not chosen:
-        told = " ".join(f"{name}={','.join(values)}" for name, values in only.values.items())
+        choice = " ".join(f"{name}={','.join(values)}" for name, values in only.values.items())
         remedy = "The plan has each of these, and no cell with all of them: leave one out."
-        raise BadInputError(field="--only", value=told, remedy=remedy)
+        raise BadInputError(field="--only", value=choice, remedy=remedy)
     absent: dict[str, UnknownNameError] = {}
     for dataset in dict.fromkeys(table.dataset for table in chosen):
         try:
@@ -237,11 +237,11 @@ def job_to_json(job: Job) -> dict[str, Any]:
     return asdict(job)
 
 
-def job_from_json(told: Mapping[str, Any]) -> Job:
+def job_from_json(values: Mapping[str, Any]) -> Job:
     """Return the job that `job_to_json` gave."""
     return Job(
-        spec=ModelSpec(**{**told["spec"], "assignments": tuple(told["spec"]["assignments"])}),
-        view=told["view"],
+        spec=ModelSpec(**{**values["spec"], "assignments": tuple(values["spec"]["assignments"])}),
+        view=values["view"],
         cells=tuple(
             Wanted(
                 **{
@@ -249,6 +249,6 @@ def job_from_json(told: Mapping[str, Any]) -> Job:
                     "protocol": ProtocolSettings(**{**one["protocol"], "ks": tuple(one["protocol"]["ks"])}),
                 }
             )
-            for one in told["cells"]
+            for one in values["cells"]
         ),
     )

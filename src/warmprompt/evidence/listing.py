@@ -1,4 +1,4 @@
-"""The list of all pages: what each says in a line, and whether today's plan would still measure it so."""
+"""The list of all pages: a line for each, and whether today's plan would still measure it that way."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from warmprompt.evaluation.report import listed, markdown_table
-from warmprompt.evidence.gathering import AVERAGED_KS, MeanGain
 from warmprompt.evidence.models import describe_model
 from warmprompt.evidence.plan import EvidencePlan, Table
+from warmprompt.evidence.statistics import AVERAGED_KS, MeanGain
 
 
 def list_of_pages(plan: EvidencePlan, out: Path) -> str:
-    """Return the page that lists the others, from the rows that lie beside them.
+    """Return the page that lists the others, from the rows stored next to them.
 
     Args:
         plan: All tables.
@@ -51,7 +51,7 @@ def changed_since(table: Table, measured: Mapping[str, Any]) -> dict[str, list[s
     }
     return {
         "other settings": [
-            name for name in now if name in measured and not _alike(now[name], measured[name])
+            name for name in now if name in measured and not _same_json(now[name], measured[name])
         ],
         "new": [name for name in now if name not in measured],
         "gone": [name for name in measured if name not in now],
@@ -61,12 +61,12 @@ def changed_since(table: Table, measured: Mapping[str, Any]) -> dict[str, list[s
 def _line(table: Table, file: Path) -> list[str]:
     if not file.is_file():
         return [table.name, "not measured yet", "", "", ""]
-    told = json.loads(file.read_text(encoding="utf-8"))
-    average = {one["role"]: MeanGain(**one) for one in told.get("mean_gains", ())}
-    seeds = {seed for one in told["headline"] for seed in one["seeds"]}
-    missing = sum(map(len, told["missing"].values()))
-    state = [f"{len({row['model'] for row in told['rows']})} models, {missing} cells missing"]
-    for what, rows in changed_since(table, told["models"]).items():
+    page = json.loads(file.read_text(encoding="utf-8"))
+    average = {one["role"]: MeanGain(**one) for one in page.get("mean_gains", ())}
+    seeds = {seed for one in page["headline"] for seed in one["seeds"]}
+    missing = sum(map(len, page["missing"].values()))
+    state = [f"{len({row['model'] for row in page['rows']})} models, {missing} cells missing"]
+    for what, rows in changed_since(table, page["models"]).items():
         state += [f"{what}: {listed([f'`{row}`' for row in rows])}"] if rows else []
     return [
         f"[{table.name}]({table.name}.md)",
@@ -76,6 +76,6 @@ def _line(table: Table, file: Path) -> list[str]:
     ]
 
 
-def _alike(one: object, other: object) -> bool:
-    """Tell whether two descriptions say the same as JSON: lists and tuples are one."""
+def _same_json(one: object, other: object) -> bool:
+    """Return whether two descriptions are equal as JSON, where lists and tuples are the same."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

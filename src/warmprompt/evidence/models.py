@@ -69,11 +69,11 @@ def build_model(
         wanted: A cell that it is for: names data set and seed.
         fits: Folder for trained models of the product.
         view: Names the choice of training events, as `jobs.view_of`.
-        watch: Told how training goes.
+        watch: Called with the progress of training.
     """
     build: Callable[[], Ranker]
     if spec.shuffle == _TITLES:
-        dataset = with_texts_of_others(dataset, seed=wanted.seed)
+        dataset = with_texts_of_others(dataset, wanted.seed)
     if spec.baseline is None:
         settings = product_settings(spec, dataset=wanted.dataset, seed=wanted.seed)
         about = json.dumps(describe_product(spec, dataset=wanted.dataset, seed=wanted.seed), sort_keys=True)
@@ -93,137 +93,120 @@ def build_model(
     else:
         vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
         build = _factory(spec, wanted.dataset, vectors)
-    if spec.without == "ratings":
-        build = partial(_without_ratings, build)
-    if spec.without == "text":
-        build = partial(_without_text, build)
-    if spec.shuffle == _TITLES:
-        return lambda: OtherTexts(inner=build())
-    if spec.shuffle:
-        return lambda: Shuffled(inner=build(), what=spec.shuffle)
+    for kind in (spec.without, spec.shuffle):
+        if kind:
+            build = partial(_built_with, build, kind)
     return build
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Control:
-    """A model that is shown something else than it would be."""
+class Control:
+    """A model that is fitted on, or shown, something else than it would be.
+
+    Attributes:
+        inner: The model.
+        label: What is changed, for the name of the row.
+        view: Returns what the model is fitted on in place of a data set, given the seed.
+        shown: Returns what it scores in place of supports.
+    """
 
     inner: Ranker
+    label: str
+    view: Callable[[Dataset, int], Dataset]
+    shown: Callable[[Sequence[Support]], Sequence[Support]]
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return f"{self.inner.name}, {self.label}"
 
     @property
     def num_parameters(self) -> int:
         """The model's."""
         return self.inner.num_parameters
 
+    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Control:
+        """Fit the model on the changed views."""
+        views = (self.view(one, seed) for one in (training, validation))
+        return replace(self, inner=self.inner.fit(*views, seed=seed))
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Shuffled(_Control):
-    """A control: every user of a batch is shown with the next one's events, or attributes.
+    def score(self, supports: Sequence[Support]) -> Floats:
+        """Score every item for each user, (B, V), from the changed supports."""
+        return self.inner.score(self.shown(supports))
 
-    What a model gains from them must then be gone. A user who is alone in a batch keeps its own.
 
-    Attributes:
+def controlled(inner: Ranker, kind: str) -> Control:
+    """Return a model under a control.
+
+    Args:
         inner: The model.
-        what: "supports" or "attributes".
+        kind: "supports" or "attributes": every user of a batch is shown with the next one's, so that what a
+            model gains from them is gone; a user who is alone in a batch keeps its own. "titles": every item
+            has the texts of another item, in training too. "ratings": nobody's are seen, in training too.
+            "text": attributes and sentences of tested users are hidden.
     """
-
-    what: str
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return f"{self.inner.name}, {self.what} of another user"
-
-    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Shuffled:
-        """Fit the model as ever."""
-        return replace(self, inner=self.inner.fit(training, validation, seed=seed))
-
-    def score(self, supports: Sequence[Support]) -> Floats:
-        """Score every item for each user, (B, V), from another user's support."""
-        others = [*supports[1:], *supports[:1]]
-        return self.inner.score(
-            [self._mixed(own, other) for own, other in zip(supports, others, strict=True)]
-        )
-
-    def _mixed(self, own: Support, other: Support) -> Support:
-        if self.what == "attributes":
-            return replace(own, attributes=other.attributes, about=other.about)
-        return replace(other, user=own.user, attributes=own.attributes, about=own.about)
+    label, view, shown = _CHANGES[kind]
+    return Control(inner=inner, label=label, view=view, shown=shown)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class OtherTexts(_Control):
-    """A control: every item has the title and the attributes of another item, in training too."""
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return f"{self.inner.name}, texts of other items"
-
-    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> OtherTexts:
-        """Fit the model on the same events of items with other texts."""
-        moved = (with_texts_of_others(view, seed=seed) for view in (training, validation))
-        return replace(self, inner=self.inner.fit(*moved, seed=seed))
-
-    def score(self, supports: Sequence[Support]) -> Floats:
-        """Score every item for each user, (B, V)."""
-        return self.inner.score(supports)
-
-
-def with_texts_of_others(dataset: Dataset, *, seed: int) -> Dataset:
+def with_texts_of_others(dataset: Dataset, seed: int) -> Dataset:
     """Return the same events of the same items, the rows of `items` in another order."""
     order_V = derive(seed, "texts of other items").permutation(dataset.num_items)
     return replace(dataset, items=dataset.items[order_V])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WithoutRatings(_Control):
-    """A control: nobody's ratings are seen, in training nor in supports."""
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return f"{self.inner.name}, no ratings"
-
-    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> WithoutRatings:
-        """Fit the model on the same events without their ratings."""
-        bare = (
-            replace(view, interactions=replace(view.interactions, ratings=None))
-            for view in (training, validation)
-        )
-        return replace(self, inner=self.inner.fit(*bare, seed=seed))
-
-    def score(self, supports: Sequence[Support]) -> Floats:
-        """Score every item for each user, (B, V), by which items alone."""
-        return self.inner.score(
-            [replace(one, ratings_K=np.full_like(one.ratings_K, np.nan)) for one in supports]
-        )
+def _as_it_is(dataset: Dataset, _: int) -> Dataset:
+    return dataset
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WithoutText(_Control):
-    """A control: nothing is said of the tested users, whatever texts the model was trained with."""
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return f"{self.inner.name}, no text"
-
-    def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> WithoutText:
-        """Fit the model as ever."""
-        return replace(self, inner=self.inner.fit(training, validation, seed=seed))
-
-    def score(self, supports: Sequence[Support]) -> Floats:
-        """Score every item for each user, (B, V), by events alone."""
-        return self.inner.score([replace(one, attributes={}, about=None) for one in supports])
+def _without_ratings(dataset: Dataset, _: int) -> Dataset:
+    return replace(dataset, interactions=replace(dataset.interactions, ratings=None))
 
 
-def _without_text(build: Callable[[], Ranker]) -> Ranker:
-    return WithoutText(inner=build())
+def _unchanged(supports: Sequence[Support]) -> Sequence[Support]:
+    return supports
 
 
-def _without_ratings(build: Callable[[], Ranker]) -> Ranker:
-    return WithoutRatings(inner=build())
+def _next_supports(supports: Sequence[Support]) -> Sequence[Support]:
+    return [
+        replace(other, user=own.user, attributes=own.attributes, about=own.about)
+        for own, other in zip(supports, _rotated(supports), strict=True)
+    ]
+
+
+def _next_attributes(supports: Sequence[Support]) -> Sequence[Support]:
+    return [
+        replace(own, attributes=other.attributes, about=other.about)
+        for own, other in zip(supports, _rotated(supports), strict=True)
+    ]
+
+
+def _rotated(supports: Sequence[Support]) -> Sequence[Support]:
+    return [*supports[1:], *supports[:1]]
+
+
+def _unrated(supports: Sequence[Support]) -> Sequence[Support]:
+    return [replace(one, ratings_K=np.full_like(one.ratings_K, np.nan)) for one in supports]
+
+
+def _without_text(supports: Sequence[Support]) -> Sequence[Support]:
+    return [replace(one, attributes={}, about=None) for one in supports]
+
+
+_CHANGES: Mapping[
+    str,
+    tuple[str, Callable[[Dataset, int], Dataset], Callable[[Sequence[Support]], Sequence[Support]]],
+] = {
+    "supports": ("supports of another user", _as_it_is, _next_supports),
+    "attributes": ("attributes of another user", _as_it_is, _next_attributes),
+    _TITLES: ("texts of other items", with_texts_of_others, _unchanged),
+    "ratings": ("no ratings", _without_ratings, _unrated),
+    "text": ("no text", _as_it_is, _without_text),
+}
+
+
+def _built_with(build: Callable[[], Ranker], kind: str) -> Ranker:
+    return controlled(build(), kind)
 
 
 def _same(ranker: Ranker) -> Ranker:

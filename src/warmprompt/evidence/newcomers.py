@@ -1,6 +1,6 @@
 """Controls for what item texts are worth to new items: ridge regression from text features to item factors.
 
-The product puts a new item where its text, read by a language model, says. These do the same with the text
+The product puts a new item by its text, which a language model reads. These do the same with the text
 as a sentence encoder's vector, as TF-IDF of its words, as its genres and year, or as random numbers, over
 iALS factors in which users are folded in. X is features, V items, D factors, B users.
 """
@@ -143,11 +143,11 @@ class ItemRidge:
         )
 
 
-def _predicted(inputs_VX: Doubles, own_VD: Doubles, told_V: NDArray[np.bool_], l2: float) -> Doubles:
-    """Return what a ridge regression over the told items says of every item, (V, D)."""
+def _predicted(inputs_VX: Doubles, own_VD: Doubles, known_V: NDArray[np.bool_], l2: float) -> Doubles:
+    """Return what a ridge regression over the known items predicts for every item, (V, D)."""
     from sklearn.linear_model import Ridge
 
-    predicted_VD: Doubles = Ridge(alpha=l2).fit(inputs_VX[told_V], own_VD[told_V]).predict(inputs_VX)
+    predicted_VD: Doubles = Ridge(alpha=l2).fit(inputs_VX[known_V], own_VD[known_V]).predict(inputs_VX)
     return predicted_VD
 
 

@@ -11,23 +11,22 @@ from pathlib import Path
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
 from warmprompt.evaluation.results import Row, SeedCounts
-from warmprompt.evidence.gathering import (
+from warmprompt.evidence.compact_json import compact_json
+from warmprompt.evidence.listing import list_of_pages, mean_text
+from warmprompt.evidence.measured_table import MeasuredTable, read_cells
+from warmprompt.evidence.plan import EvidencePlan, Table
+from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_parts, plot_times, with_seeds
+from warmprompt.evidence.sections import cost_section, settings_section
+from warmprompt.evidence.statistics import (
     Gain,
-    Gathered,
     MeanGain,
     candidates,
     chosen_at,
     further,
-    gather,
-    headline,
+    headline_gains,
     mean_gains,
     rows,
 )
-from warmprompt.evidence.kept_rows import compact
-from warmprompt.evidence.listing import list_of_pages, mean_text
-from warmprompt.evidence.plan import EvidencePlan, Table
-from warmprompt.evidence.plots import plot_gains, plot_metrics_over_k, plot_parts, plot_times, with_seeds
-from warmprompt.evidence.sections import cost_section, settings_section
 from warmprompt.evidence.tuning import tuning_page
 from warmprompt.files import finite, write_atomic
 
@@ -63,17 +62,17 @@ def write_pages(
     """
     lines = []
     for table in plan.tables:
-        gathered = gather(plan, table, root / "cells")
-        num_missing = sum(map(len, gathered.missing.values()))
+        measured = read_cells(plan, table, root / "cells")
+        num_missing = sum(map(len, measured.missing.values()))
         before = _cells_of(out / f"{table.name}.json")
-        if gathered.cells and before > len(gathered.cells) and not replace_fuller:
+        if measured.cells and before > len(measured.cells) and not replace_fuller:
             lines.append(
-                f"kept {out / table.name}.md: made of {before} cells, here are {len(gathered.cells)}; "
+                f"kept {out / table.name}.md: made of {before} cells, here are {len(measured.cells)}; "
                 "--replace-fuller writes it all the same"
             )
-        elif gathered.cells:
-            _write_page(replace(plan, product=table.product or plan.product), gathered, out)
-            lines.append(f"wrote {out / table.name}.md: {len(gathered.cells)} cells, {num_missing} missing")
+        elif measured.cells:
+            _write_page(replace(plan, product=table.product or plan.product), measured, out)
+            lines.append(f"wrote {out / table.name}.md: {len(measured.cells)} cells, {num_missing} missing")
         else:
             lines.append(f"no page {table.name}: all {num_missing} cells are missing")
     write_atomic(out / "index.md", list_of_pages(whole or plan, out).encode())
@@ -88,68 +87,68 @@ def _cells_of(file: Path) -> int:
     return len(json.loads(file.read_text(encoding="utf-8"))["costs"]) if file.is_file() else 0
 
 
-def _write_page(plan: EvidencePlan, gathered: Gathered, out: Path) -> None:
-    name = gathered.table.name
-    values = rows(gathered)
-    best, others = headline(plan, gathered), further(plan, gathered)
-    average = () if _is_ablation(gathered.table) else mean_gains(plan, gathered, best)
-    machines = {json.dumps(dict(cell.machine), sort_keys=True) for cell in gathered.cells.values()}
+def _write_page(plan: EvidencePlan, measured: MeasuredTable, out: Path) -> None:
+    name = measured.table.name
+    values = rows(measured)
+    best, others = headline_gains(plan, measured), further(plan, measured)
+    average = () if _is_ablation(measured.table) else mean_gains(plan, measured, best)
+    machines = {json.dumps(dict(cell.machine), sort_keys=True) for cell in measured.cells.values()}
     kept = {
         "table": name,
-        "dataset": gathered.table.dataset,
-        "protocol": gathered.table.protocol.label,
-        "missing": gathered.missing,
-        "commits": _commits(gathered),
+        "dataset": measured.table.dataset,
+        "protocol": measured.table.protocol.label,
+        "missing": measured.missing,
+        "commits": _commits(measured),
         "machines": [json.loads(one) for one in sorted(machines)],
         "rows": [asdict(row) for row in values],
         "mean_gains": [asdict(one) for one in average],
-        "candidates": candidates(plan, gathered),
+        "candidates": candidates(plan, measured),
         "headline": [finite(asdict(one)) for one in best],
         "further": [finite(asdict(one)) for one in others],
-        "costs": [asdict(cell.cost) for cell in gathered.cells.values()],
-        "models": {model: dict(about) for model, about in gathered.about.items()},
+        "costs": [asdict(cell.cost) for cell in measured.cells.values()],
+        "models": {model: dict(about) for model, about in measured.about.items()},
     }
-    write_atomic(out / f"{name}.json", compact(kept).encode())
-    pictures = _pictures(plan, gathered, values, (best, others), out)
+    write_atomic(out / f"{name}.json", compact_json(kept).encode())
+    pictures = _pictures(plan, measured, values, (best, others), out)
     parts = [
-        _head(plan, gathered),
-        _gain_section(plan, gathered, best, average),
+        _head(plan, measured),
+        _gain_section(plan, measured, best, average),
         pictures[0],
-        *(_metric_section(gathered, values, metric) for metric in METRICS),
+        *(_metric_section(measured, values, metric) for metric in METRICS),
         _further_section(plan, others),
         *pictures[1:],
-        cost_section(gathered),
-        settings_section(gathered),
-        _counts_section(gathered),
-        _made_section(gathered),
+        cost_section(measured),
+        settings_section(measured),
+        _counts_section(measured),
+        _made_section(measured),
     ]
     write_atomic(out / f"{name}.md", "\n".join(part for part in parts if part).encode())
 
 
 def _pictures(
     plan: EvidencePlan,
-    gathered: Gathered,
+    measured: MeasuredTable,
     values: Sequence[Row],
     gains: tuple[Sequence[Gain], Sequence[Gain]],
     out: Path,
 ) -> list[str]:
     """Draw a table; return how its page shows the pictures. Ablations have one, of what each part brings."""
-    name, (best, others) = gathered.table.name, gains
-    if _is_ablation(gathered.table) and others:
-        plot_parts(gathered, others, plan.product, out / f"{name}.png")
+    name, (best, others) = measured.table.name, gains
+    if _is_ablation(measured.table) and others:
+        plot_parts(measured, others, plan.product, out / f"{name}.png")
         return [f"![{name}: gain over each row]({name}.png)\n"]
-    plot_metrics_over_k(gathered, values, plan.product, out / f"{name}.png")
+    plot_metrics_over_k(measured, values, plan.product, out / f"{name}.png")
     pictures = [f"![{name}: metrics over K]({name}.png)\n"]
     if best:
-        plot_gains(gathered, best, plan.product, out / f"{name}-gain.png")
+        plot_gains(measured, best, plan.product, out / f"{name}-gain.png")
         pictures.append(f"![{name}: gain over the best baseline]({name}-gain.png)\n")
-    plot_times(gathered, values, plan.product, out / f"{name}-time.png")
+    plot_times(measured, values, plan.product, out / f"{name}-time.png")
     pictures.append(f"![{name}: accuracy against adaptation time]({name}-time.png)\n")
     return pictures
 
 
-def _head(plan: EvidencePlan, gathered: Gathered) -> str:
-    table = gathered.table
+def _head(plan: EvidencePlan, measured: MeasuredTable) -> str:
+    table = measured.table
     title = table.title or f"{table.dataset}: {table.protocol.label}"
     lines = [f"# {title}\n"]
     seeds = listed(table.seeds)
@@ -161,24 +160,24 @@ def _head(plan: EvidencePlan, gathered: Gathered) -> str:
         "averaged within the user) with its 95 % bootstrap interval over users.\n"
     )
     if table.fewer:
-        told = "; ".join(
+        fewer = "; ".join(
             f"{listed([row for row, own in table.fewer.items() if own == seeds])} (seed {listed(seeds)})"
             for seeds in dict.fromkeys(table.fewer.values())
         )
         lines.append(
-            f"On fewer splits than the others, for what they cost: {told}. Their values are means over "
+            f"On fewer splits than the others, for what they cost: {fewer}. Their values are means over "
             "other users; gains over them are over the users that both have.\n"
         )
-    if gathered.missing:
-        told = "; ".join(f"{model}: seed {listed(seeds)}" for model, seeds in gathered.missing.items())
-        lines.append(f"**Not measured yet:** {told}. What follows is of the cells that are there.\n")
-    if plan.product not in gathered.models:
-        lines.append("The product has no cell here yet, so nothing is compared with it.\n")
+    if measured.missing:
+        absent = "; ".join(f"{model}: seed {listed(seeds)}" for model, seeds in measured.missing.items())
+        lines.append(f"**Not measured yet:** {absent}. What follows is of the cells that are there.\n")
+    if plan.product not in measured.models:
+        lines.append("The product has no cell here yet, so there is no comparison.\n")
     return "\n".join(lines)
 
 
 def _gain_section(
-    plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain], average: Sequence[MeanGain]
+    plan: EvidencePlan, measured: MeasuredTable, gains: Sequence[Gain], average: Sequence[MeanGain]
 ) -> str:
     if not gains:
         return ""
@@ -211,26 +210,26 @@ def _gain_section(
         ]
         for one in gains
     ]
-    told = "; ".join(
+    means = "; ".join(
         f"{mean_text(one)} over the {'best baseline' if one.role == 'best' else one.role} "
         f"(K = {listed(one.ks)})"
         for one in average
     )
-    summary = f"Mean gain in NDCG@10: {told}.\n\n" if told else ""
+    summary = f"Mean gain in NDCG@10: {means}.\n\n" if means else ""
     return (
         f"## {plan.product} against the best baseline and the blend\n\n{summary}"
-        f"{_choice_text(plan, gathered)}"
+        f"{_choice_text(plan, measured)}"
         "Paired by user; p by permutation of signs, corrected by Holm over all rows of this table "
         "(rows that compare the same count once), bold below .05.\n\n" + markdown_table(head, body)
     )
 
 
-def _choice_text(plan: EvidencePlan, gathered: Gathered) -> str:
-    """Say among which baselines the best was chosen, and for which K at a smaller one; "" without any."""
-    names = candidates(plan, gathered)
+def _choice_text(plan: EvidencePlan, measured: MeasuredTable) -> str:
+    """Return among which baselines the best was chosen, and for which K at a smaller one; "" without any."""
+    names = candidates(plan, measured)
     if not names:
         return ""
-    moved = [(k, at) for k in gathered.ks if (at := chosen_at(plan, gathered, k)) not in (None, k)]
+    moved = [(k, at) for k in measured.ks if (at := chosen_at(plan, measured, k)) not in (None, k)]
     parts = [
         (
             "The best baseline is chosen per K and metric on validation users (mean over each seed's "
@@ -242,12 +241,12 @@ def _choice_text(plan: EvidencePlan, gathered: Gathered) -> str:
 
 
 def _is_ablation(table: Table) -> bool:
-    """Tell whether a table compares the product with parts of itself: its few baselines are no field."""
+    """Return whether a table compares the product with parts of itself: it has too few baselines."""
     return "all" in table.compare
 
 
 def _percent(one: Gain, *, interval: bool = False) -> str:
-    """Return the gain in percent, or a dash where it says nothing."""
+    """Return the gain in percent, or a dash over a model that scores next to nothing."""
     if not one.has_ratio:
         return "-"
     if interval:
@@ -255,13 +254,13 @@ def _percent(one: Gain, *, interval: bool = False) -> str:
     return f"{one.percent:+.1f} %"
 
 
-def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> str:
+def _metric_section(measured: MeasuredTable, values: Sequence[Row], metric: str) -> str:
     found = {(row.model, row.k): row for row in values if row.metric == metric}
     # Of those with all seeds: others were measured on other users.
-    whole = [model for model in gathered.models if gathered.seeds_of(model) == gathered.table.seeds]
+    whole = [model for model in measured.models if measured.seeds_of(model) == measured.table.seeds]
     best = {
         k: max((row.value for row in found.values() if row.k == k and row.model in whole), default=None)
-        for k in gathered.ks
+        for k in measured.ks
     }
 
     def cell(model: str, k: int) -> str:
@@ -273,12 +272,12 @@ def _metric_section(gathered: Gathered, values: Sequence[Row], metric: str) -> s
         return f"{value} [{row.low:.4f}, {row.high:.4f}]"
 
     body = [
-        [with_seeds(gathered, model), *(cell(model, k) for k in gathered.ks)] for model in gathered.models
+        [with_seeds(measured, model), *(cell(model, k) for k in measured.ks)] for model in measured.models
     ]
-    num_users = {k: max(row.num_users for row in found.values() if row.k == k) for k in gathered.ks}
-    body.append(["users", *(f"{num_users[k]:,}" for k in gathered.ks)])
-    told = "Bold: the highest of a column, among rows with all seeds."
-    return f"## {metric}\n\n{told}\n\n" + markdown_table(["", *(f"K = {k}" for k in gathered.ks)], body)
+    num_users = {k: max(row.num_users for row in found.values() if row.k == k) for k in measured.ks}
+    body.append(["users", *(f"{num_users[k]:,}" for k in measured.ks)])
+    legend = "Bold: the highest of a column, among rows with all seeds."
+    return f"## {metric}\n\n{legend}\n\n" + markdown_table(["", *(f"K = {k}" for k in measured.ks)], body)
 
 
 def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
@@ -301,36 +300,36 @@ def _further_section(plan: EvidencePlan, gains: Sequence[Gain]) -> str:
     )
 
 
-def _counts_section(gathered: Gathered) -> str:
+def _counts_section(measured: MeasuredTable) -> str:
     of_seed: dict[int, SeedCounts] = {}
-    for (_, seed), cell in sorted(gathered.cells.items(), key=lambda item: item[0][1]):
+    for (_, seed), cell in sorted(measured.cells.items(), key=lambda item: item[0][1]):
         of_seed.setdefault(seed, cell.counts)
     return count_table(tuple(of_seed.values()))
 
 
-def _made_section(gathered: Gathered) -> str:
+def _made_section(measured: MeasuredTable) -> str:
     machines = sorted(
         {
             ", ".join(f"{name} {value}" for name, value in cell.machine.items())
-            for cell in gathered.cells.values()
+            for cell in measured.cells.values()
         }
     )
     return (
         "## How this page was made\n\n"
-        f"`make evidence`, or `warmprompt evidence build --only table={gathered.table.name}` and "
+        f"`make evidence`, or `warmprompt evidence build --only table={measured.table.name}` and "
         "`warmprompt evidence "
         f"report`. warmprompt {version('warmprompt')}; cells measured at commits "
-        f"{listed(_commits(gathered))}. "
-        f"Machine: {'; '.join(machines)}. Data set hash {_content_hash(gathered)[:12]}.\n"
+        f"{listed(_commits(measured))}. "
+        f"Machine: {'; '.join(machines)}. Data set hash {_content_hash(measured)[:12]}.\n"
     )
 
 
-def _content_hash(gathered: Gathered) -> str:
+def _content_hash(measured: MeasuredTable) -> str:
     from warmprompt.data.fetch import ensure_dataset
     from warmprompt.data.tables import read_manifest
 
-    return read_manifest(ensure_dataset(gathered.table.dataset)).content_hash
+    return read_manifest(ensure_dataset(measured.table.dataset)).content_hash
 
 
-def _commits(gathered: Gathered) -> list[str]:
-    return sorted({cell.commit or "unknown" for cell in gathered.cells.values()})
+def _commits(measured: MeasuredTable) -> list[str]:
+    return sorted({cell.commit or "unknown" for cell in measured.cells.values()})

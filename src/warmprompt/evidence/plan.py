@@ -1,9 +1,9 @@
-"""What is to be measured: data sets, protocols, seeds and models, as a TOML file says it.
+"""What is to be measured: data sets, protocols, seeds and models, read from a TOML file.
 
     product = "warmprompt"                 # the row that is compared
-    blend = "blend"                        # compared with beside the best of the other baselines
+    blend = "blend"                        # compared with, as is the best of the other baselines
     [lists]
-    closed = ["toppop", "ease"]            # "@closed" stands for them below
+    closed = ["toppop", "ease"]            # "@closed" names them all below
     [settings]
     "*" = ["train.threads=1"]              # the product's, on every data set; then per data set
     [[models]]
@@ -34,9 +34,12 @@ from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.controls import CONTROLS
 
-SHUFFLES = ("", "supports", "attributes", "titles")
-WITHOUT = ("", "ratings", "text")
 NEW_ITEMS = ("", "vectors", "tfidf", "genres", "random", "shuffled")
+_CONTROL_KINDS: Mapping[str, tuple[str, ...]] = {
+    "shuffle": ("", "supports", "attributes", "titles"),
+    "without": ("", "ratings", "text"),
+    "new_items": NEW_ITEMS,
+}
 _EVERYWHERE = "*"
 
 
@@ -80,7 +83,7 @@ class Table:
         protocol: Everything that decides the cases but the seed.
         seeds: Split seeds.
         models: Rows, in order.
-        compare: Rows that the product is compared with beside the two of the headline; "all" names every row.
+        compare: Rows that the product is also compared with; "all" names every row.
         title: What the page is about, where that is more than data set and protocol.
         fewer: Rows that are measured on some of the seeds only, and on which: they are costly, or controls.
         product: The row that is compared here; the plan's where it is empty.
@@ -124,17 +127,17 @@ def load_plan(path: Path) -> EvidencePlan:
         UnknownNameError: A key, list, baseline, protocol or row that is not known.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(field="plan", value=path, remedy=f"Name a readable TOML file: {error}.") from None
-    return read_plan(told)
+    return read_plan(raw)
 
 
-def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
+def read_plan(raw: Mapping[str, Any]) -> EvidencePlan:
     """Return the plan of a mapping, as TOML gives it; errors as `load_plan`."""
-    _only(told, ("product", "blend", "compare", "lists", "settings", "models", "tables"), "plan")
+    _only(raw, ("product", "blend", "compare", "lists", "settings", "models", "tables"), "plan")
     described: dict[str, Mapping[str, Any]] = {}
-    for entry in _mappings(told, "models"):
+    for entry in _mappings(raw, "models"):
         _only(
             entry,
             ("name", "baseline", "settings", "set", "adapted", "linear", "shuffle", "without", "new_items"),
@@ -142,16 +145,16 @@ def read_plan(told: Mapping[str, Any]) -> EvidencePlan:
         )
         described[_text(entry, "name", "[[models]]")] = entry
     reading = _Reading(
-        lists=_lists(told, "lists"),
+        lists=_lists(raw, "lists"),
         described=described,
-        settings=_lists(told, "settings"),
-        compare=_texts(told.get("compare", []), "compare"),
+        settings=_lists(raw, "settings"),
+        compare=_texts(raw.get("compare", []), "compare"),
     )
-    tables = tuple(reading.table(entry) for entry in _mappings(told, "tables"))
+    tables = tuple(reading.table(entry) for entry in _mappings(raw, "tables"))
     names = [table.name for table in tables]
     if len(set(names)) < len(names) or not names:
         raise BadInputError(field="tables", value=names, remedy="Give at least one, each name once.")
-    product, blend = (_text(told, key, "plan") for key in ("product", "blend"))
+    product, blend = (_text(raw, key, "plan") for key in ("product", "blend"))
     for key, name in (("product", product), ("blend", blend)):
         if name not in (*described, *BASELINES, *CONTROLS):
             remedy = "Describe it in [[models]], or name a baseline."
@@ -173,43 +176,43 @@ class _Reading:
     settings: Mapping[str, tuple[str, ...]]
     compare: tuple[str, ...]
 
-    def table(self, told: Mapping[str, Any]) -> Table:
+    def table(self, raw: Mapping[str, Any]) -> Table:
         own = ("name", "dataset", "seeds", "models", "compare", "title", "fewer", "product")
         of_protocol = tuple(one.name for one in fields(ProtocolSettings) if one.name != "users")
-        _only(told, (*own, *of_protocol), "[[tables]]")
-        dataset = _text(told, "dataset", "[[tables]]")
-        given = {name: _of_protocol(name, told[name]) for name in of_protocol if name in told}
+        _only(raw, (*own, *of_protocol), "[[tables]]")
+        dataset = _text(raw, "dataset", "[[tables]]")
+        given = {name: _of_protocol(name, raw[name]) for name in of_protocol if name in raw}
         protocol = ProtocolSettings(**given)
-        seeds = _whole_numbers(told.get("seeds", (0,)), "seeds")
-        rows = tuple(self._members(_texts(told.get("models", []), "[[tables]] models")))
+        seeds = _whole_numbers(raw.get("seeds", (0,)), "seeds")
+        rows = tuple(self._members(_texts(raw.get("models", []), "[[tables]] models")))
         named = f"{slug(dataset)}-{slug(protocol.label)}"
         return Table(
-            name=_text(told, "name", "[[tables]]") if "name" in told else named,
+            name=_text(raw, "name", "[[tables]]") if "name" in raw else named,
             dataset=dataset,
             protocol=protocol,
             seeds=seeds,
             models=tuple(self._spec(name, dataset) for name in rows),
-            compare=self._compare(told, rows),
-            title=_text(told, "title", "[[tables]]") if "title" in told else "",
-            fewer=self._fewer(_mapping(told, "fewer", "[[tables]]"), seeds, rows),
-            product=_product(told, rows),
+            compare=self._compare(raw, rows),
+            title=_text(raw, "title", "[[tables]]") if "title" in raw else "",
+            fewer=self._fewer(_mapping(raw, "fewer", "[[tables]]"), seeds, rows),
+            product=_product(raw, rows),
         )
 
-    def _compare(self, told: Mapping[str, Any], rows: Sequence[str]) -> tuple[str, ...]:
+    def _compare(self, raw: Mapping[str, Any], rows: Sequence[str]) -> tuple[str, ...]:
         """Return the table's own rows to compare, which must be there, or the plan's, which need not."""
-        names = tuple(self._members(_texts(told.get("compare", list(self.compare)), "[[tables]] compare")))
-        absent = [name for name in names if name not in (*rows, "all")] if "compare" in told else []
+        names = tuple(self._members(_texts(raw.get("compare", list(self.compare)), "[[tables]] compare")))
+        absent = [name for name in names if name not in (*rows, "all")] if "compare" in raw else []
         if absent:
             remedy = 'Name rows of the table, or "all".'
             raise UnknownNameError(field="[[tables]] compare", value=absent[0], remedy=remedy)
         return names
 
     def _fewer(
-        self, told: Mapping[str, Any], seeds: Sequence[int], models: Sequence[str]
+        self, raw: Mapping[str, Any], seeds: Sequence[int], models: Sequence[str]
     ) -> dict[str, tuple[int, ...]]:
         """Return the seeds of the rows that have fewer than their table; a list's are those of its rows."""
         found = {}
-        for name, given in told.items():
+        for name, given in raw.items():
             own = _whole_numbers(given, f"fewer {name}")
             if not set(own) <= set(seeds):
                 remedy = f"Name seeds of the table: {', '.join(map(str, seeds))}."
@@ -231,47 +234,39 @@ class _Reading:
         return found
 
     def _spec(self, name: str, dataset: str) -> ModelSpec:
-        told = self.described.get(name, {"baseline": name})
-        kind = told.get("baseline")
+        raw = self.described.get(name, {"baseline": name})
+        kind = raw.get("baseline")
         if kind is not None and kind not in (*BASELINES, *CONTROLS):
             remedy = f"Describe it in [[models]], or name one of {', '.join((*BASELINES, *CONTROLS))}."
             raise UnknownNameError(field="model", value=name, remedy=remedy)
-        shuffle = told.get("shuffle", "")
-        if shuffle not in SHUFFLES:
-            raise UnknownNameError(
-                field=f"{name} shuffle", value=shuffle, remedy="Choose supports, attributes or titles."
-            )
-        without = told.get("without", "")
-        if without not in WITHOUT:
-            raise UnknownNameError(field=f"{name} without", value=without, remedy="Choose ratings or text.")
-        new_items = told.get("new_items", "")
-        if new_items not in NEW_ITEMS:
-            remedy = "Choose vectors, shuffled, tfidf, genres or random."
-            raise UnknownNameError(field=f"{name} new_items", value=new_items, remedy=remedy)
+        chosen = {}
+        for key, known in _CONTROL_KINDS.items():
+            chosen[key] = raw.get(key, "")
+            if chosen[key] not in known:
+                remedy = f"Choose one of {', '.join(known[1:])}."
+                raise UnknownNameError(field=f"{name} {key}", value=chosen[key], remedy=remedy)
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(
             name=name,
             baseline=kind,
-            settings=dict(_mapping(told, "settings", name)),
-            assignments=() if kind else (*shared, *_texts(told.get("set", []), f"{name} set")),
-            adapted=_flag(told, "adapted", name, default=True),
-            linear=_flag(told, "linear", name, default=False),
-            shuffle=shuffle,
-            without=without,
-            new_items=new_items,
+            settings=dict(_mapping(raw, "settings", name)),
+            assignments=() if kind else (*shared, *_texts(raw.get("set", []), f"{name} set")),
+            adapted=_flag(raw, "adapted", name, default=True),
+            linear=_flag(raw, "linear", name, default=False),
+            **chosen,
         )
 
 
-def _product(told: Mapping[str, Any], models: Sequence[str]) -> str:
+def _product(raw: Mapping[str, Any], models: Sequence[str]) -> str:
     """Return the row that a table compares instead of the plan's, or ""."""
-    product = _text(told, "product", "[[tables]]") if "product" in told else ""
+    product = _text(raw, "product", "[[tables]]") if "product" in raw else ""
     if product and product not in models:
         raise UnknownNameError(field="product", value=product, remedy="Name one of the rows of the table.")
     return product
 
 
-def _only(told: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    for key in told:
+def _only(raw: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in raw:
         if key not in known:
             raise UnknownNameError(field=where, value=key, remedy=f"Choose one of {', '.join(known)}.")
 
@@ -291,47 +286,47 @@ def _of_protocol(name: str, value: Any) -> Any:
     return value
 
 
-def _whole_numbers(told: Any, where: str) -> tuple[int, ...]:
-    found = tuple(told) if isinstance(told, list | tuple) else ()
+def _whole_numbers(raw: Any, where: str) -> tuple[int, ...]:
+    found = tuple(raw) if isinstance(raw, list | tuple) else ()
     whole = all(isinstance(one, int) and not isinstance(one, bool) for one in found)
     if not found or len(set(found)) < len(found) or not whole:
-        raise BadInputError(field=where, value=told, remedy="Give a list of whole numbers, each once.")
+        raise BadInputError(field=where, value=raw, remedy="Give a list of whole numbers, each once.")
     return found
 
 
-def _texts(told: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(told, list | tuple) or not all(isinstance(one, str) and one for one in told):
-        raise BadInputError(field=where, value=told, remedy="Give a list of texts.")
-    return tuple(told)
+def _texts(raw: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(raw, list | tuple) or not all(isinstance(one, str) and one for one in raw):
+        raise BadInputError(field=where, value=raw, remedy="Give a list of texts.")
+    return tuple(raw)
 
 
-def _lists(told: Mapping[str, Any], key: str) -> dict[str, tuple[str, ...]]:
-    return {name: _texts(one, f"{key} {name}") for name, one in _mapping(told, key, "plan").items()}
+def _lists(raw: Mapping[str, Any], key: str) -> dict[str, tuple[str, ...]]:
+    return {name: _texts(one, f"{key} {name}") for name, one in _mapping(raw, key, "plan").items()}
 
 
-def _mapping(told: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    value = told.get(key, {})
+def _mapping(raw: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = raw.get(key, {})
     if not isinstance(value, dict):
         raise BadInputError(field=f"{where} {key}", value=value, remedy="Give a table of names and values.")
     return value
 
 
-def _mappings(told: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
-    value = told.get(key, [])
+def _mappings(raw: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    value = raw.get(key, [])
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise BadInputError(field=key, value=value, remedy=f"Write each one under [[{key}]].")
     return value
 
 
-def _flag(told: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
-    value = told.get(key, default)
+def _flag(raw: Mapping[str, Any], key: str, where: str, *, default: bool) -> bool:
+    value = raw.get(key, default)
     if not isinstance(value, bool):
         raise BadInputError(field=f"{where} {key}", value=value, remedy="Give true or false.")
     return value
 
 
-def _text(told: Mapping[str, Any], key: str, where: str) -> str:
-    value = told.get(key)
+def _text(raw: Mapping[str, Any], key: str, where: str) -> str:
+    value = raw.get(key)
     if not isinstance(value, str) or not value:
         raise BadInputError(field=f"{where} {key}", value=value, remedy="Give a name.")
     return value

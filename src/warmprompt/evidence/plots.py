@@ -16,14 +16,15 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.plot import COLOURS, GREY, label_ends
 from warmprompt.evaluation.report import listed
 from warmprompt.evaluation.results import Row
-from warmprompt.evidence.gathering import Gain, Gathered
+from warmprompt.evidence.measured_table import MeasuredTable
+from warmprompt.evidence.statistics import Gain
 from warmprompt.files import write_atomic
 
 _NDCG = "NDCG@10"
 _NUM_COLOURED = 6
 _PALE = "#BBBBBB"
 _TIMED_K = 10
-_CERTAIN = 0.05
+_SIGNIFICANT_P = 0.05
 _LABEL_SIZE = 8
 _LETTER_INCHES = 0.072
 _TITLE_LETTER_INCHES = 0.085
@@ -33,31 +34,31 @@ _SHOWN_PERCENT = (-12.0, 40.0)
 _OFFSETS = tuple((dx, dy) for dy in (2, -10, 13, -21, 24, -32) for dx in (7, -7))
 
 
-def plot_metrics_over_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
+def plot_metrics_over_k(measured: MeasuredTable, rows: Sequence[Row], product: str, path: Path) -> None:
     """Write a PNG with a panel per metric: the product and the five best others in colour, the rest in grey.
 
     Bands are 95 % intervals over users. A table of a single K has a line per model instead, best first.
     """
-    if len(gathered.ks) == 1:
-        _plot_one_k(gathered, rows, product, path)
+    if len(measured.ks) == 1:
+        _plot_one_k(measured, rows, product, path)
         return
-    chosen = _coloured(gathered, rows, product)
-    # Room for the names beside the last points, which take none of the axes'.
-    beside = _LETTER_INCHES * max(len(with_seeds(gathered, model)) for model in chosen)
-    figure = _figure(width=(3.6 + beside) * len(METRICS), height=4.4)
+    chosen = _coloured(measured, rows, product)
+    # Room for the names right of the last points, outside the axes.
+    margin = _LETTER_INCHES * max(len(with_seeds(measured, model)) for model in chosen)
+    figure = _figure(width=(3.6 + margin) * len(METRICS), height=4.4)
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
-        _draw_metric(axes, gathered, [row for row in rows if row.metric == metric], chosen, product)
+        _draw_metric(axes, measured, [row for row in rows if row.metric == metric], chosen, product)
         axes.set_title(metric, fontsize=11, loc="left")
-    _title(figure, gathered, "bands: 95 % intervals over users; grey: the other models")
+    _title(figure, measured, "bands: 95 % intervals over users; grey: the other models")
     _save(figure, path)
 
 
-def plot_parts(gathered: Gathered, gains: Sequence[Gain], product: str, path: Path) -> None:
+def plot_parts(measured: MeasuredTable, gains: Sequence[Gain], product: str, path: Path) -> None:
     """Write a PNG with a panel per K: what the product gains over each other row in NDCG@10, in percent."""
-    ks = sorted({one.k for one in gains if one.k or len(gathered.ks) == 1})
-    others = [model for model in gathered.models if model != product][::-1]
-    beside = _LETTER_INCHES * max(len(with_seeds(gathered, model)) for model in others)
-    figure = _figure(width=beside + 2.3 * len(ks), height=1.1 + 0.28 * len(others))
+    ks = sorted({one.k for one in gains if one.k or len(measured.ks) == 1})
+    others = [model for model in measured.models if model != product][::-1]
+    margin = _LETTER_INCHES * max(len(with_seeds(measured, model)) for model in others)
+    figure = _figure(width=margin + 2.3 * len(ks), height=1.1 + 0.28 * len(others))
     panels = figure.subplots(1, len(ks), sharey=True, squeeze=False)[0]
     for axes, k in zip(panels, ks, strict=True):
         axes.axvline(0, color=GREY, linewidth=0.8)
@@ -66,32 +67,32 @@ def plot_parts(gathered: Gathered, gains: Sequence[Gain], product: str, path: Pa
                 _draw_part(axes, one, others.index(one.other))
         axes.set_xlim(*_SHOWN_PERCENT)
         axes.set_ylim(-0.6, len(others) - 0.4)
-        axes.set_yticks(range(len(others)), [with_seeds(gathered, model) for model in others])
+        axes.set_yticks(range(len(others)), [with_seeds(measured, model) for model in others])
         axes.set_title(f"K = {k}", fontsize=11, loc="left")
         _plain(axes)
         axes.grid(axis="x", color="#E6E6E6", linewidth=0.8)
-    _title(figure, gathered, f"gain of {product} over each row in {_NDCG}, %, 95 % intervals over users")
+    _title(figure, measured, f"gain of {product} over each row in {_NDCG}, %, 95 % intervals over users")
     _save(figure, path)
 
 
 def _draw_part(axes: Axes, one: Gain, place: int) -> None:
     """Draw a gain and its interval, or write it at the edge where it lies beyond."""
     low, high = _SHOWN_PERCENT
-    certain = one.p_holm < _CERTAIN
+    significant = one.p_holm < _SIGNIFICANT_P
     if low < one.percent < high:
         axes.plot(
             [max(one.percent_low, low), min(one.percent_high, high)], [place] * 2, color=GREY, linewidth=1.2
         )
-        axes.plot(one.percent, place, marker="o", markersize=6, color=COLOURS[0] if certain else GREY)
+        axes.plot(one.percent, place, marker="o", markersize=6, color=COLOURS[0] if significant else GREY)
         return
     at, side = (high, "right") if one.percent > 0 else (low, "left")
     axes.text(
         at, place, f"{one.percent:+.0f} % ", ha=side, va="center", fontsize=_LABEL_SIZE,
-        color=COLOURS[0] if certain else GREY,
+        color=COLOURS[0] if significant else GREY,
     )  # fmt: skip
 
 
-def plot_gains(gathered: Gathered, gains: Sequence[Gain], product: str, path: Path) -> None:
+def plot_gains(measured: MeasuredTable, gains: Sequence[Gain], product: str, path: Path) -> None:
     """Write a PNG with the product's gain in percent over best baseline and blend, a panel per metric."""
     figure = _figure(width=4.2 * len(METRICS), height=3.6)
     ks = sorted({one.k for one in gains})
@@ -125,15 +126,15 @@ def plot_gains(gathered: Gathered, gains: Sequence[Gain], product: str, path: Pa
         axes.set_title(f"{metric}, gain in %", fontsize=11, loc="left")
         _plain(axes)
         label_ends(axes, ends, len(ks) - 0.65, None)
-    _title(figure, gathered, f"{product} over the best baseline (chosen on validation users) and the blend")
+    _title(figure, measured, f"{product} over the best baseline (chosen on validation users) and the blend")
     _save(figure, path)
 
 
-def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
+def plot_times(measured: MeasuredTable, rows: Sequence[Row], product: str, path: Path) -> None:
     """Write a PNG of NDCG@10 at K = 10 (or the largest K below) against the time one user takes alone."""
-    k = max((k for k in gathered.ks if k <= _TIMED_K), default=min(gathered.ks))
+    k = max((k for k in measured.ks if k <= _TIMED_K), default=min(measured.ks))
     values = {row.model: row for row in rows if (row.metric, row.k) == (_NDCG, k)}
-    times = {model: _median_ms(gathered, model) for model in values}
+    times = {model: _median_ms(measured, model) for model in values}
     figure = _figure(width=7.0, height=4.6)
     axes = figure.subplots()
     for model, row in values.items():
@@ -147,25 +148,25 @@ def plot_times(gathered: Gathered, rows: Sequence[Row], product: str, path: Path
     axes.set_title(f"{_NDCG} at K = {k}", fontsize=11, loc="left")
     axes.margins(x=0.25)
     _plain(axes)
-    _title(figure, gathered, "95 % intervals over users")
+    _title(figure, measured, "95 % intervals over users")
     # Laid out first: where a label fits is known in points only then.
     figure.canvas.draw()
     ordered = sorted(values, key=lambda model: (model != product, -values[model].value))
     places = {model: (times[model], values[model].value) for model in ordered}
-    _label_points(axes, places, {model: with_seeds(gathered, model) for model in ordered}, product)
+    _label_points(axes, places, {model: with_seeds(measured, model) for model in ordered}, product)
     _save(figure, path)
 
 
-def with_seeds(gathered: Gathered, model: str) -> str:
+def with_seeds(measured: MeasuredTable, model: str) -> str:
     """Return a model's label, with its seeds where not all of the table's are there."""
-    seeds = gathered.seeds_of(model)
-    return model if seeds == gathered.table.seeds else f"{model} (seed {listed(seeds)})"
+    seeds = measured.seeds_of(model)
+    return model if seeds == measured.table.seeds else f"{model} (seed {listed(seeds)})"
 
 
 def _label_points(
     axes: Axes, places: Mapping[str, tuple[float, float]], labels: Mapping[str, str], product: str
 ) -> None:
-    """Name each point beside it, in the first of several places that no earlier name takes up."""
+    """Write the name of each point in the first of several places that no earlier name takes up."""
     to_points = 72.0 / axes.figure.dpi
     points = {name: axes.transData.transform(at) * to_points for name, at in places.items()}
     taken: list[tuple[float, float, float, float]] = []
@@ -196,10 +197,10 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return not apart
 
 
-def _plot_one_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Path) -> None:
+def _plot_one_k(measured: MeasuredTable, rows: Sequence[Row], product: str, path: Path) -> None:
     """Write a PNG with a panel per metric: every model's value and its interval, best NDCG@10 on top."""
     found = {(row.model, row.metric): row for row in rows}
-    present = [model for model in gathered.models if (model, _NDCG) in found]
+    present = [model for model in measured.models if (model, _NDCG) in found]
     ordered = sorted(present, key=lambda model: found[model, _NDCG].value)
     figure = _figure(width=3.6 * len(METRICS) + 1.6, height=0.9 + 0.34 * len(ordered))
     for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
@@ -216,28 +217,28 @@ def _plot_one_k(gathered: Gathered, rows: Sequence[Row], product: str, path: Pat
         axes.set_ylim(-0.6, len(ordered) - 0.4)
         axes.set_title(metric, fontsize=11, loc="left")
         _plain(axes)
-    _title(figure, gathered, f"K = {gathered.ks[0]}; 95 % intervals over users")
+    _title(figure, measured, f"K = {measured.ks[0]}; 95 % intervals over users")
     _save(figure, path)
 
 
-def _coloured(gathered: Gathered, rows: Sequence[Row], product: str) -> list[str]:
+def _coloured(measured: MeasuredTable, rows: Sequence[Row], product: str) -> list[str]:
     """Return the models in colour: the product, then the others by mean NDCG@10 over K."""
     means: Mapping[str, float] = {
         model: float(
             np.mean([row.value for row in rows if (row.model, row.metric) == (model, _NDCG)] or [0.0])
         )
-        for model in gathered.models
+        for model in measured.models
     }
     ordered = sorted(means, key=lambda model: (model != product, -means[model]))
     return ordered[:_NUM_COLOURED]
 
 
 def _draw_metric(
-    axes: Axes, gathered: Gathered, rows: Sequence[Row], chosen: Sequence[str], product: str
+    axes: Axes, measured: MeasuredTable, rows: Sequence[Row], chosen: Sequence[str], product: str
 ) -> None:
-    places = {k: place for place, k in enumerate(gathered.ks)}
+    places = {k: place for place, k in enumerate(measured.ks)}
     ends = []
-    for model in (*(name for name in gathered.models if name not in chosen), *reversed(chosen)):
+    for model in (*(name for name in measured.models if name not in chosen), *reversed(chosen)):
         points = sorted((row for row in rows if row.model == model), key=lambda row: row.k)
         x, y = [places[row.k] for row in points], [row.value for row in points]
         if model not in chosen:
@@ -255,7 +256,7 @@ def _draw_metric(
             alpha=0.15,
             linewidth=0,
         )
-        ends.append((y[-1], model if model == product else with_seeds(gathered, model), colour))
+        ends.append((y[-1], model if model == product else with_seeds(measured, model), colour))
     num_users = {row.k: row.num_users for row in rows}
     axes.set_xticks(range(len(places)), [f"{k}\n{num_users[k]:,}" for k in places])
     axes.set_xlabel("K, events seen of the user; below it, users", color=GREY)
@@ -265,8 +266,8 @@ def _draw_metric(
     label_ends(axes, ends, len(places) - 0.75, product)
 
 
-def _median_ms(gathered: Gathered, model: str) -> float:
-    return float(np.mean([gathered.cells[model, seed].cost.p50_ms for seed in gathered.seeds_of(model)]))
+def _median_ms(measured: MeasuredTable, model: str) -> float:
+    return float(np.mean([measured.cells[model, seed].cost.p50_ms for seed in measured.seeds_of(model)]))
 
 
 def _figure(*, width: float, height: float) -> Figure:
@@ -282,8 +283,8 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(colors=GREY)
 
 
-def _title(figure: Figure, gathered: Gathered, what: str) -> None:
-    table = gathered.table
+def _title(figure: Figure, measured: MeasuredTable, what: str) -> None:
+    table = measured.table
     subject = table.title or f"{table.dataset}, {table.protocol.label}"
     # A narrow figure takes it on several lines.
     lines = wrap(f"{subject}; {what}", int(figure.get_figwidth() / _TITLE_LETTER_INCHES))

@@ -28,7 +28,7 @@ from warmprompt.training.run import fit_run
 from warmprompt.training.start import settings_that_matter
 from warmprompt.types import Floats, Support
 
-# By name, since rows are identified before any data set is opened. They are what the rule says; Gift Cards,
+# By name, since rows are identified before any data set is opened. They are what the rule gives; Gift Cards,
 # sparse by the rule, was measured with the defaults.
 _PRESETS = {
     "ml-1m": "dense",
@@ -49,7 +49,7 @@ class Product:
         adapted: False leaves every prompt at its learned start.
         linear: True adapts in the linear response of the language model, without running it.
         new_items: Not empty places items without events by other features of their texts (`item_features`).
-        watch: Told how training goes.
+        watch: Called with the progress of training.
         ranker: The trained model; None before `fit`.
         train_s: Seconds that training took, then or earlier.
         train_memory_mb: Most memory that training held, MiB.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from warmprompt.evaluation.report import listed, markdown_table
 from warmprompt.evidence.describing import described
-from warmprompt.evidence.gathering import Gathered
+from warmprompt.evidence.measured_table import MeasuredTable
 
 
-def cost_section(gathered: Gathered) -> str:
+def cost_section(measured: MeasuredTable) -> str:
     """Return what each row cost to train and costs to use, means over its seeds."""
     head = [
         "",
@@ -24,24 +24,24 @@ def cost_section(gathered: Gathered) -> str:
         "threads",
     ]
     body = []
-    for model in gathered.models:
-        cells = [gathered.cells[model, seed] for seed in gathered.seeds_of(model)]
+    for model in measured.models:
+        cells = [measured.cells[model, seed] for seed in measured.seeds_of(model)]
         costs = [cell.cost for cell in cells]
         body.append(
             [
                 model,
                 f"{round(sum(one.num_parameters for one in costs) / len(costs)):,}",
-                f"{sum(one.fit_s for one in costs) / len(costs):.1f}",
+                _mean_of([one.fit_s for one in costs], 1),
                 _mean_of([one.fit_cpu_s for one in costs], 1),
-                f"{sum(one.p50_ms for one in costs) / len(costs):.2f}",
+                _mean_of([one.p50_ms for one in costs], 2),
                 _mean_of([one.p50_cpu_ms for one in costs], 2),
-                f"{sum(one.p99_ms for one in costs) / len(costs):.2f}",
+                _mean_of([one.p99_ms for one in costs], 2),
                 f"{sum(one.users_per_s for one in costs) / len(costs):,.0f}",
                 f"{max(one.peak_memory_mb or 0 for one in costs):,.0f}",
                 listed(sorted({cell.threads for cell in cells})),
             ]
         )
-    one = next(iter(gathered.cells.values())).cost
+    one = next(iter(measured.cells.values())).cost
     return (
         "## Cost\n\n"
         + markdown_table(head, body)
@@ -57,7 +57,7 @@ def _mean_of(values: Sequence[float | None], digits: int) -> str:
     return f"{sum(known) / len(known):.{digits}f}" if known else ""
 
 
-def settings_section(gathered: Gathered) -> str:
+def settings_section(measured: MeasuredTable) -> str:
     """Return each row's settings in words."""
-    body = [[model, described(gathered.about[model])] for model in gathered.models]
+    body = [[model, described(measured.about[model])] for model in measured.models]
     return "## Settings\n\n" + markdown_table(["", "settings"], body)

@@ -51,7 +51,7 @@ def tune_baseline(
         folder: Keeps the trials of every search.
         num_trials: At least 20, unless the whole grid is smaller.
         halving: Try a quarter of the epochs first, and only the best third in full.
-        watch: Told each trial.
+        watch: Called with a line per trial.
 
     Raises:
         UnknownNameError: No such data set or baseline.
@@ -66,7 +66,7 @@ def tune_baseline(
     def factory(settings: Mapping[str, float], share: float) -> Callable[[], Ranker]:
         return at_budget(name, share, **settings, **vectors)
 
-    def tell(trial: Trial) -> None:
+    def report(trial: Trial) -> None:
         watch(f"{dataset} {name} {trial.number}: {trial.settings} {trial.values} {trial.seconds:.1f} s")
 
     trials = tune(
@@ -75,7 +75,7 @@ def tune_baseline(
         partial(mean_ndcg_on, task=task),
         Search(num_trials=num_trials, rungs=(0.25, 1.0) if halving else (1.0,)),
         rows=folder / slug(dataset) / f"{name}.jsonl",
-        progress=tell,
+        progress=report,
     )
     return best_of(trials)
 
@@ -98,10 +98,10 @@ def tuning_page(folder: Path) -> str:
     """Return a page of all searches whose trials lie in a folder, "" where there are none."""
     body = []
     for file in sorted(folder.glob("*/*.jsonl")):
-        told = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        whole = [entry for entry in told if not entry["stopped"]]
+        trials = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        whole = [entry for entry in trials if not entry["stopped"]]
         if whole and file.stem in SEARCH_SPACES:
-            body.append(_row(file, told, max(whole, key=lambda entry: entry["values"][-1])))
+            body.append(_row(file, trials, max(whole, key=lambda entry: entry["values"][-1])))
     if not body:
         return ""
     head = [
@@ -130,24 +130,24 @@ def tuning_page(folder: Path) -> str:
     )
 
 
-def _row(file: Path, told: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
+def _row(file: Path, trials: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
     space = SEARCH_SPACES[file.stem]
     edges = [
         name
         for name, value in best["settings"].items()
         if len(space.get(name, ())) > 2 and value in (space[name][0], space[name][-1])
     ]
-    values = [entry["values"][-1] for entry in told if not entry["stopped"]]
+    values = [entry["values"][-1] for entry in trials if not entry["stopped"]]
     return [
         file.parent.name,
         file.stem,
-        str(len(told)),
+        str(len(trials)),
         str(int(np.prod([len(own) for own in space.values()]))),
         fields_text(best["settings"]),
         ", ".join(edges) or "none",
         f"{best['values'][-1]:.4f}",
         f"{float(np.median(values)):.4f}",
-        f"{sum(entry['seconds'] for entry in told):.0f}",
+        f"{sum(entry['seconds'] for entry in trials):.0f}",
     ]
 
 

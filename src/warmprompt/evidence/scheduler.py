@@ -64,7 +64,7 @@ class Outcome:
     failed: tuple[tuple[str, str, Path], ...]
 
 
-class Running(Protocol):
+class RunningJob(Protocol):
     """A job under way."""
 
     def poll(self) -> int | None:
@@ -77,7 +77,7 @@ class Running(Protocol):
         """Wait for its end and return the exit code."""
 
 
-Start = Callable[[Job, Path], Running]
+Start = Callable[[Job, Path], RunningJob]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class _Alive:
     """A job under way: its process, its log and when it began."""
 
     job: Job
-    process: Running
+    process: RunningJob
     log: Path
     begun_s: float
 
@@ -115,7 +115,7 @@ def run_jobs(
         root: The evidence's folder.
         pace: Processes, limit, what is known of times.
         start: Starts a job that writes to a log, as `start_process`.
-        watch: Told how far the build is, several times a second.
+        watch: Called with the progress of the build, several times a second.
     """
     begun_s = time.monotonic()
     cells, total = root / "cells", sum(len(job.cells) for job in jobs)
@@ -160,25 +160,25 @@ def run_jobs(
 
 
 def start_process(job: Job, log: Path, *, root: Path, threads: int) -> subprocess.Popen[bytes]:
-    """Start a process that does a job on so many threads and writes what it tells to `log`.
+    """Start a process that does a job on so many threads and writes its output to `log`.
 
     Raises:
         StorageError: The log cannot be written.
     """
-    told = json.dumps({"job": job_to_json(job), "root": str(root), "threads": threads})
+    message = json.dumps({"job": job_to_json(job), "root": str(root), "threads": threads})
     environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
     with writing_to(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "warmprompt.evidence.work"],
+                [sys.executable, "-m", "warmprompt.evidence.worker"],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
             )
     assert process.stdin is not None
-    process.stdin.write(told.encode())
+    process.stdin.write(message.encode())
     process.stdin.close()
     return process
 

@@ -5,19 +5,16 @@ U is users, L labels, M metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from warmprompt.baselines.registry import MEMBERS
-from warmprompt.errors import IntegrityError
 from warmprompt.evaluation.comparing import best_on_validation, rows_of, stack_users
 from warmprompt.evaluation.metrics import METRICS
-from warmprompt.evaluation.results import PerUser, Row
+from warmprompt.evaluation.results import Row
 from warmprompt.evaluation.significance import (
     NUM_RESAMPLES,
     Doubles,
@@ -26,50 +23,14 @@ from warmprompt.evaluation.significance import (
     holm,
     permutation_p_values,
 )
-from warmprompt.evidence.cells import Cell, is_there, load_cell
-from warmprompt.evidence.jobs import wanted_cells
-from warmprompt.evidence.plan import EvidencePlan, ModelSpec, Table
+from warmprompt.evidence.measured_table import MeasuredTable
+from warmprompt.evidence.plan import EvidencePlan, ModelSpec
 from warmprompt.rng import derive
 
 AVERAGED_KS = (1, 3, 5, 10)
 _AVERAGED = "NDCG@10"
 _PAIR = 2
 _NEXT_TO_NOTHING = 0.1
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Gathered:
-    """The cells of one table that are there.
-
-    Attributes:
-        table: What was asked for.
-        cells: Per model and seed.
-        about: Per model, what identifies it (of its first seed).
-        missing: Per model, the seeds without a cell.
-        per_user: Each tested user's metrics per (model, seed, K).
-        on_validation: Mean metrics of the validation users, (M,), per (model, K), seeds averaged.
-    """
-
-    table: Table
-    cells: Mapping[tuple[str, int], Cell]
-    about: Mapping[str, Mapping[str, Any]]
-    missing: Mapping[str, tuple[int, ...]]
-    per_user: PerUser
-    on_validation: Mapping[tuple[str, int], Doubles]
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The rows that have a cell, in the table's order."""
-        return tuple(spec.name for spec in self.table.models if self.seeds_of(spec.name))
-
-    @property
-    def ks(self) -> tuple[int, ...]:
-        """The K that any cell carries."""
-        return tuple(sorted({k for _, _, k in self.per_user}))
-
-    def seeds_of(self, model: str) -> tuple[int, ...]:
-        """Return the seeds of a model's cells, in the table's order."""
-        return tuple(seed for seed in self.table.seeds if (model, seed) in self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +44,7 @@ class Gain:
         value, low, high: Difference of the means and its 95 % bootstrap interval.
         percent, percent_low, percent_high: The same of the gain over the other's mean, in percent.
         p: Two-sided paired permutation p-value.
-        p_holm: Corrected over the hypotheses of the same table of gains; rows that say the same count once.
+        p_holm: Corrected over the hypotheses of the same table of gains; equal rows count once.
         seeds: The seeds that both have.
     """
 
@@ -106,7 +67,7 @@ class Gain:
 
     @property
     def has_ratio(self) -> bool:
-        """Whether the gain in percent says anything: over a model that finds next to nothing it does not."""
+        """Whether the gain in percent has a meaning; over a model that scores next to nothing it has none."""
         return self.other_value >= _NEXT_TO_NOTHING * self.product_value
 
 
@@ -128,58 +89,23 @@ class MeanGain:
     high: float
 
 
-def gather(plan: EvidencePlan, table: Table, cells: Path) -> Gathered:
-    """Read the cells of a table.
-
-    Raises:
-        IntegrityError: A cell is damaged, or two models of a seed were measured on other users.
-    """
-    found: dict[tuple[str, int], Cell] = {}
-    about: dict[str, Mapping[str, Any]] = {}
-    missing: dict[str, tuple[int, ...]] = {}
-    for _, spec, wanted in wanted_cells(plan, tables=[table]):
-        if is_there(cells, wanted):
-            found[spec.name, wanted.seed] = load_cell(cells, wanted)
-            about.setdefault(spec.name, wanted.about)
-        else:
-            missing[spec.name] = (*missing.get(spec.name, ()), wanted.seed)
-    _check_users(found)
-    validation: dict[tuple[str, int], list[Doubles]] = {}
-    for (model, _), cell in found.items():
-        for k, users in cell.validation.items():
-            if users:
-                validation.setdefault((model, k), []).append(np.mean(list(users.values()), axis=0))
-    return Gathered(
-        table=table,
-        cells=found,
-        about=about,
-        missing=missing,
-        per_user={
-            (model, seed, k): users
-            for (model, seed), cell in found.items()
-            for k, users in cell.tested.items()
-        },
-        on_validation={place: np.mean(values, axis=0) for place, values in validation.items()},
-    )
-
-
-def rows(gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES) -> tuple[Row, ...]:
+def rows(measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES) -> tuple[Row, ...]:
     """Return the mean and interval of every model, K and metric over the seeds that the model has."""
     groups: dict[tuple[int, ...], list[str]] = {}
-    for model in gathered.models:
-        groups.setdefault(gathered.seeds_of(model), []).append(model)
-    label = gathered.table.protocol.label
+    for model in measured.models:
+        groups.setdefault(measured.seeds_of(model), []).append(model)
+    label = measured.table.protocol.label
     found = [
         row
         for seeds, models in groups.items()
-        for row in rows_of(gathered.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
+        for row in rows_of(measured.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
     ]
-    order = {model: place for place, model in enumerate(gathered.models)}
+    order = {model: place for place, model in enumerate(measured.models)}
     return tuple(sorted(found, key=lambda row: (order[row.model], row.k)))
 
 
-def headline(
-    plan: EvidencePlan, gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES
+def headline_gains(
+    plan: EvidencePlan, measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the best baseline of each cell, and over the blend.
 
@@ -187,63 +113,63 @@ def headline(
     over all rows that are returned.
     """
     found = []
-    for k in gathered.ks:
-        told = chosen_at(plan, gathered, k)
+    for k in measured.ks:
+        at_k = chosen_at(plan, measured, k)
         best = (
             {}
-            if told is None
-            else best_on_validation(gathered.on_validation, candidates(plan, gathered), told)
+            if at_k is None
+            else best_on_validation(measured.on_validation, candidates(plan, measured), at_k)
         )
         pairs = [("best", best[metric], metric) for metric in METRICS if metric in best]
-        if gathered.seeds_of(plan.blend):
+        if measured.seeds_of(plan.blend):
             pairs += [("blend", plan.blend, metric) for metric in METRICS]
-        found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
+        found += _gains(measured, plan.product, k, pairs, num_resamples=num_resamples)
     return _corrected(found)
 
 
 def further(
-    plan: EvidencePlan, gathered: Gathered, *, num_resamples: int = NUM_RESAMPLES
+    plan: EvidencePlan, measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the other rows that the table names, corrected among themselves."""
-    compare = gathered.table.compare
-    wanted = gathered.models if "all" in compare else [name for name in gathered.models if name in compare]
+    compare = measured.table.compare
+    wanted = measured.models if "all" in compare else [name for name in measured.models if name in compare]
     others = [name for name in wanted if name != plan.product]
-    if plan.product not in gathered.models:
+    if plan.product not in measured.models:
         return ()
     found = []
-    for k in gathered.ks:
+    for k in measured.ks:
         pairs = [("other", name, metric) for name in others for metric in METRICS]
-        found += _gains(gathered, plan.product, k, pairs, num_resamples=num_resamples)
+        found += _gains(measured, plan.product, k, pairs, num_resamples=num_resamples)
     return _corrected(found)
 
 
-def candidates(plan: EvidencePlan, gathered: Gathered) -> list[str]:
+def candidates(plan: EvidencePlan, measured: MeasuredTable) -> list[str]:
     """Return the baselines that the best is chosen from.
 
     They have all the product's seeds and are no blend of many (that of EASE and iALS counts as one model).
-    A baseline that is shown again with settings of the plan's own counts once, as tuned: of two that differ
-    by luck, the choice on validation users would often be the worse.
+    A baseline that is shown again with settings of the plan's own counts once, as tuned. Choosing between two
+    near-equal versions on few validation users would often pick the worse.
     """
-    seeds = set(gathered.seeds_of(plan.product))
+    seeds = set(measured.seeds_of(plan.product))
     return [
         spec.name
-        for spec in _baselines(plan, gathered)
-        if seeds and seeds <= set(gathered.seeds_of(spec.name))
+        for spec in _baselines(plan, measured)
+        if seeds and seeds <= set(measured.seeds_of(spec.name))
     ]
 
 
-def chosen_at(plan: EvidencePlan, gathered: Gathered, k: int) -> int | None:
+def chosen_at(plan: EvidencePlan, measured: MeasuredTable, k: int) -> int | None:
     """Return the K at which validation users choose the best baseline for K: itself, or the next smaller.
 
     Where histories are short, fewer validation than tested users carry a large K. None: there is no choice.
     """
-    names = candidates(plan, gathered)
-    known = [at for name, at in gathered.on_validation if name in names and at <= k]
+    names = candidates(plan, measured)
+    known = [at for name, at in measured.on_validation if name in names and at <= k]
     return max(known, default=None)
 
 
 def mean_gains(
-    plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain], *, num_resamples: int = NUM_RESAMPLES
+    plan: EvidencePlan, measured: MeasuredTable, gains: Sequence[Gain], *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[MeanGain, ...]:
     """Return the mean gains of the headline, as far as the table carries K = 1, 3, 5 and 10."""
     found = []
@@ -255,7 +181,7 @@ def mean_gains(
         ]
         if chosen:
             means_R2K = bootstrap_means(
-                _side_by_side(plan, gathered, chosen),
+                _side_by_side(plan, measured, chosen),
                 derive(0, "mean gain", role),
                 num_resamples=num_resamples,
             )
@@ -267,10 +193,10 @@ def mean_gains(
     return tuple(found)
 
 
-def _side_by_side(plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain]) -> Doubles:
+def _side_by_side(plan: EvidencePlan, measured: MeasuredTable, gains: Sequence[Gain]) -> Doubles:
     """Return each user's value of the product and of the other, gain after gain, (U, 2 G); 0 where none."""
     columns = [
-        average_within_user([gathered.per_user[model, seed, one.k] for seed in one.seeds])
+        average_within_user([measured.per_user[model, seed, one.k] for seed in one.seeds])
         for one in gains
         for model in (plan.product, one.other)
     ]
@@ -282,25 +208,25 @@ def _side_by_side(plan: EvidencePlan, gathered: Gathered, gains: Sequence[Gain])
     return values_U2G
 
 
-def _baselines(plan: EvidencePlan, gathered: Gathered) -> list[ModelSpec]:
+def _baselines(plan: EvidencePlan, measured: MeasuredTable) -> list[ModelSpec]:
     return [
         spec
-        for spec in gathered.table.models
+        for spec in measured.table.models
         if spec.baseline is not None
         and spec.name != plan.product
         and not spec.shuffle
         and not is_blend(plan, spec)
-        and not (spec.settings and spec.baseline in {other.name for other in gathered.table.models})
+        and not (spec.settings and spec.baseline in {other.name for other in measured.table.models})
     ]
 
 
 def is_blend(plan: EvidencePlan, spec: ModelSpec) -> bool:
-    """Tell whether a row is a blend of more than two models, which no single baseline is."""
+    """Return whether a row is a blend of more than two models, which no single baseline is."""
     return spec.name == plan.blend or len(MEMBERS.get(spec.baseline or "", ())) > _PAIR
 
 
 def _gains(
-    gathered: Gathered,
+    measured: MeasuredTable,
     product: str,
     k: int,
     pairs: Sequence[tuple[str, str, str]],
@@ -312,10 +238,10 @@ def _gains(
     for other in dict.fromkeys(other for _, other, _ in pairs):
         seeds = tuple(
             seed
-            for seed in gathered.table.seeds
-            if (product, seed, k) in gathered.per_user and (other, seed, k) in gathered.per_user
+            for seed in measured.table.seeds
+            if (product, seed, k) in measured.per_user and (other, seed, k) in measured.per_user
         )
-        values_U2M = stack_users(gathered.per_user, [product, other], k, seeds)
+        values_U2M = stack_users(measured.per_user, [product, other], k, seeds)
         if values_U2M is None:
             continue
         tested = _test(values_U2M, k, num_resamples)
@@ -371,30 +297,14 @@ def _corrected(gains: Sequence[Gain]) -> tuple[Gain, ...]:
 
     Without events several baselines are popularity, and the product is the same adapted or not.
     """
-    told = [(one.k, one.metric, one.other_value, one.value, one.low, one.high) for one in gains]
-    family = list(dict.fromkeys(key for key, one in zip(told, gains, strict=True) if _may_differ(one)))
-    p_of = dict(zip(told, (one.p for one in gains), strict=True))
+    keys = [(one.k, one.metric, one.other_value, one.value, one.low, one.high) for one in gains]
+    family = list(dict.fromkeys(key for key, one in zip(keys, gains, strict=True) if _may_differ(one)))
+    p_of = dict(zip(keys, (one.p for one in gains), strict=True))
     adjusted = dict(zip(family, holm(np.array([p_of[key] for key in family])), strict=True))
     return tuple(
-        replace(one, p_holm=float(adjusted.get(key, 1.0))) for key, one in zip(told, gains, strict=True)
+        replace(one, p_holm=float(adjusted.get(key, 1.0))) for key, one in zip(keys, gains, strict=True)
     )
 
 
 def _may_differ(gain: Gain) -> bool:
     return any((gain.value, gain.low, gain.high))
-
-
-def _check_users(cells: Mapping[tuple[str, int], Cell]) -> None:
-    """See that all models of a seed were trained and measured on the same users."""
-    first: dict[int, tuple[str, Cell]] = {}
-    for (model, seed), cell in cells.items():
-        name, other = first.setdefault(seed, (model, cell))
-        same = cell.users_hash == other.users_hash and all(
-            list(cell.tested.get(k, ())) == list(users) for k, users in other.tested.items()
-        )
-        if not same:
-            raise IntegrityError(
-                field="cells",
-                value=f"{name} and {model}, seed {seed}",
-                remedy="They were measured on other users; delete one of them and build again.",
-            )

@@ -1,6 +1,6 @@
 """One job: fit a model once, rank under each protocol, keep the cells.
 
-    python -m warmprompt.evidence.work < job.json
+    python -m warmprompt.evidence.worker < job.json
 
 A job has a process of its own, so that its memory and threads are its own too.
 """
@@ -63,7 +63,7 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: ProgressCallback = 
         job: What to measure.
         root: The evidence's folder.
         threads: For torch; other libraries take theirs from the environment.
-        watch: Told what begins.
+        watch: Called with what begins.
 
     Raises:
         MismatchError: The data set has changed since the job was made.
@@ -114,10 +114,13 @@ def _on_validation(ranker: Ranker, dataset: Dataset, task: Task, wanted: Wanted)
 
 def main() -> int:
     """Read a job from standard input and do it; return the exit code."""
-    told: Mapping[str, Any] = json.load(sys.stdin)
+    message: Mapping[str, Any] = json.load(sys.stdin)
     try:
         do_job(
-            job_from_json(told["job"]), Path(told["root"]), threads=int(told["threads"]), watch=_print_line
+            job_from_json(message["job"]),
+            Path(message["root"]),
+            threads=int(message["threads"]),
+            watch=_print_line,
         )
     except WarmpromptError as error:
         sys.stdout.write(f"error: {error.line()}\n")
@@ -125,13 +128,13 @@ def main() -> int:
     return 0
 
 
-def _print_line(told: object) -> None:
+def _print_line(step: object) -> None:
     """Write what begins as it is, and a step of training as a short line."""
-    if isinstance(told, str):
-        line = told
+    if isinstance(step, str):
+        line = step
     else:
         parts = {
-            name: getattr(told, name, None) for name in ("stage", "epoch", "batch", "batches", "validation")
+            name: getattr(step, name, None) for name in ("stage", "epoch", "batch", "batches", "validation")
         }
         line = "training: " + ", ".join(
             f"{name} {value}" for name, value in parts.items() if value is not None

@@ -1,4 +1,4 @@
-"""Rows of a page as JSON: what is kept beside it, one row per line."""
+"""JSON with one row per line: the rows that are stored next to a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 
-def compact(kept: Mapping[str, object]) -> str:
+def compact_json(kept: Mapping[str, object]) -> str:
     """Return JSON with one row per line."""
     lines = []
     for name, value in kept.items():
