@@ -57,7 +57,8 @@ def test_a_failed_fit_leaves_with_1_and_names_its_log(plan, tmp_path, capfd):
     # A folder in the way of the cells.
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "cells").write_text("")
-    code, out, _ = told(capfd, "build", "--plan", plan, "--root", tmp_path / "root", "--only", "model=toppop")
+    only = ["--only", "model=toppop", "--only", "seed=0"]
+    code, out, _ = told(capfd, "build", "--plan", plan, "--root", tmp_path / "root", *only)
     assert code == 1
     assert "failed: told, seed 0, toppop" in out
     assert ".log)" in out
