@@ -50,8 +50,10 @@ help:
 	touch $@
 
 # The core alone, as a wheel, for the tests of what its users can do; CORE names another folder, PYTHON another Python.
-$(CORE)/.core: pyproject.toml constraints.txt
+# What .venv has of it is linked, and pip then finds that nothing is missing.
+$(CORE)/.core: pyproject.toml constraints.txt | .venv/.dev
 	$(PYTHON) -m venv --clear $(CORE)
+	$(BIN)/python .ci/link_core $(CORE)
 	$(CORE)/bin/$(INSTALL) $(TORCH) .
 	touch $@
 

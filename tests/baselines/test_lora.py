@@ -37,7 +37,7 @@ def few(world):
 @pytest.fixture(scope="module")
 def trained(views):
     """Return the baseline after a few passes, reading item vectors too."""
-    return baseline("lora", num_epochs=8, rate=3e-3, **SMALL)().fit(*views, seed=0)
+    return baseline("lora", num_epochs=3, rate=6e-3, **SMALL)().fit(*views, seed=0)
 
 
 def _support(items, **told):

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, DynamicCache, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-)
 
 from warmprompt.backbone.catalogue import Kind
 from warmprompt.errors import BadInputError, NotFiniteError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Attention = Literal["sdpa", "eager"]
 
@@ -83,7 +81,7 @@ def shape_of(config: PreTrainedConfig, name: str, *, attention: Attention = "sdp
     """
     kind = kind_of(config, name)
     num_layers = getattr(config, "num_hidden_layers", None)
-    family = cast("type[PreTrainedModel] | None", MODEL_MAPPING.get(type(config), None))
+    family = cast("type[PreTrainedModel] | None", transformers.MODEL_MAPPING.get(type(config), None))
     if family is None or not isinstance(num_layers, int):
         raise _refused(config, name, "It is not a model of text alone.")
     if kind == "decoder" and _is_recurrent(config, family):
@@ -109,16 +107,18 @@ def kind_of(config: PreTrainedConfig, name: str) -> Kind:
     Raises:
         BadInputError: Neither, such as a model of the T5 family, its encoder alone included.
     """
-    if config.is_encoder_decoder or config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+    from transformers.models.auto import modeling_auto as known
+
+    if config.is_encoder_decoder or config.model_type in known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         raise _refused(
             config, name, "Its family has an encoder and a decoder, and neither half is read by itself."
         )
     architectures = config.architectures or []
     if any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in architectures):
         return "decoder"
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+    if config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "encoder"
-    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "decoder"
     raise _refused(config, name, "The transformers library knows it as neither.")
 
@@ -208,7 +208,7 @@ def _reused(model: PreTrainedModel, rows_1SE: Tensor) -> Tensor:
     text, tail = rows_1SE[:, :half], rows_1SE[:, half:]
     padded = torch.cat([text, rows_1SE[:, :2]], dim=1)
     mask = torch.tensor([[1] * half + [0, 0]], device=rows_1SE.device)
-    cache = DynamicCache(config=model.config)
+    cache = transformers.DynamicCache(config=model.config)
     model(inputs_embeds=padded, attention_mask=mask, past_key_values=cache, use_cache=True)
     states: Tensor = model(
         inputs_embeds=tail,

@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import DynamicCache
 
 from warmprompt.backbone.load import Backbone
 from warmprompt.types import short_repr
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 MAX_TEXT_TOKENS = 48
 # Every text starts with these words, also the empty one: decoders use their first token as a sink of
@@ -73,7 +76,7 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
         return TextPrefix(
             mask_BT=mask_BT[chosen_B], embeddings_BTH=embeddings_BTH[chosen_B], keys=(), values=()
         )
-    cache = DynamicCache(config=backbone.model.config)
+    cache = transformers.DynamicCache(config=backbone.model.config)
     backbone.model(
         inputs_embeds=embeddings_BTH, attention_mask=mask_BT.long(), past_key_values=cache, use_cache=True
     )
@@ -182,7 +185,7 @@ def _read_out_embedding(backbone: Backbone) -> Tensor:
 
 def _fresh_cache(backbone: Backbone, prefix: TextPrefix) -> DynamicCache:
     """Return a cache that starts with the text; a pass appends to it by copying, so the text stays."""
-    cache = DynamicCache(config=backbone.model.config)
+    cache = transformers.DynamicCache(config=backbone.model.config)
     for index, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
         cache.update(keys, values, index)
     return cache

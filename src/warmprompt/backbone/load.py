@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from weakref import WeakValueDictionary
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from warmprompt.backbone.catalogue import KNOWN, Kind
 from warmprompt.backbone.families import (
@@ -39,6 +31,9 @@ from warmprompt.backbone.quiet import quiet
 from warmprompt.backbone.tiny import build_tiny
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.types import short_repr
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Dtype = Literal["float32", "bfloat16"]
 Device = Literal["cpu", "cuda"]
@@ -149,7 +144,9 @@ def load_backbone(
             weights_hash = weights_hash_of(name, home=home)
             tokenizer = _tokenizer_of(folder)
             shorten_config(config, kept)
-            model = _from_folder(AutoModel, folder, config=config, dtype=dtype, attention=shape.attention)
+            model = _from_folder(
+                transformers.AutoModel, folder, config=config, dtype=dtype, attention=shape.attention
+            )
         if kept < shape.num_layers:
             cut_layers(model, kept)
     _freeze(model, dtype=dtype, device=device)
@@ -245,7 +242,11 @@ def load_causal(
             if shape.kind != "decoder":
                 raise _not_causal(name)
             model = _from_folder(
-                AutoModelForCausalLM, folder, config=config, dtype=dtype, attention=shape.attention
+                transformers.AutoModelForCausalLM,
+                folder,
+                config=config,
+                dtype=dtype,
+                attention=shape.attention,
             )
             tokenizer = _tokenizer_of(folder)
     _freeze(model, dtype=dtype, device=device)
@@ -264,13 +265,14 @@ def weights_hash_of(name: str, *, home: Path | None = None) -> str:
 
 def _config_of(folder: Path) -> PreTrainedConfig:
     try:
-        return cast("PreTrainedConfig", AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(
             field="backbone",
             value=f"{folder}: {error}",
             remedy="Name a folder whose config.json the transformers library knows.",
         ) from error
+    return cast("PreTrainedConfig", config)
 
 
 def _from_folder(
@@ -304,7 +306,7 @@ def _from_folder(
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        made = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        made = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_tokenizer(folder, error) from error
     tokenizer = cast("PreTrainedTokenizerBase", made)

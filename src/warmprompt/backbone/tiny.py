@@ -6,23 +6,18 @@ same on every machine and leave torch's global generator alone.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
 
 from warmprompt.backbone.catalogue import KNOWN, Kind
 from warmprompt.rng import derive
+
+if TYPE_CHECKING:
+    from transformers import BertConfig, LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>")
 
@@ -43,9 +38,10 @@ def build_tiny(
     model: PreTrainedModel
     with torch.random.fork_rng(devices=[]):
         if kind == "decoder":
-            model = LlamaForCausalLM(_llama_config(len(tokenizer), width, depth))
+            model = transformers.LlamaForCausalLM(_llama_config(len(tokenizer), width, depth))
         else:
-            model = BertModel(_bert_config(len(tokenizer), width, depth), add_pooling_layer=False)
+            config = _bert_config(len(tokenizer), width, depth)
+            model = transformers.BertModel(config, add_pooling_layer=False)
     _draw_weights(model, seed)
     model.set_attn_implementation(attention)
     model.train(mode=False)
@@ -67,14 +63,14 @@ def byte_tokenizer(*, wrap: bool) -> PreTrainedTokenizerBase:
         ends = [(token, vocabulary[token]) for token in ("<bos>", "<eos>")]
         inner.post_processor = processors.TemplateProcessing(single="<bos> $A <eos>", special_tokens=ends)
     pad, bos, eos = _SPECIAL
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer = transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=inner, pad_token=pad, bos_token=bos, eos_token=eos, model_max_length=512
     )
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 def _llama_config(num_tokens: int, width: int, depth: int) -> LlamaConfig:
-    return LlamaConfig(
+    return transformers.LlamaConfig(
         vocab_size=num_tokens,
         hidden_size=width,
         intermediate_size=2 * width,
@@ -90,7 +86,7 @@ def _llama_config(num_tokens: int, width: int, depth: int) -> LlamaConfig:
 
 
 def _bert_config(num_tokens: int, width: int, depth: int) -> BertConfig:
-    return BertConfig(
+    return transformers.BertConfig(
         vocab_size=num_tokens,
         hidden_size=width,
         intermediate_size=2 * width,

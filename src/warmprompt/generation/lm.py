@@ -14,18 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from warmprompt.adaptation.engine import Engine
 from warmprompt.backbone.load import load_causal, weights_hash_of
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.types import short_repr
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 Bools = NDArray[np.bool_]
 Places = NDArray[np.int64]
@@ -143,7 +146,7 @@ def read_contexts(lm: LanguageModel, contexts: Sequence[Tensor]) -> Tree:
     for row, context in enumerate(contexts):
         joined_BTH[row, width - len(context) :] = context
         mask_BT[row, width - len(context) :] = True
-    cache = DynamicCache()
+    cache = transformers.DynamicCache()
     outputs = lm.model(
         inputs_embeds=joined_BTH,
         attention_mask=mask_BT.long(),
@@ -210,7 +213,7 @@ def grow(lm: LanguageModel, tree: Tree, ids_BN: Places, parents_BN: Places) -> t
     device = tree.mask_BT.device
     new_sees_BNS = torch.as_tensor(sees_BSS[:, before:], device=device)
     context_BNT = tree.mask_BT[:, None].expand(-1, num_new, -1)
-    cache = DynamicCache()
+    cache = transformers.DynamicCache()
     for index, read in enumerate(zip(tree.keys, tree.values, strict=True)):
         cache.update(*read, index)
     lengths_B1 = tree.mask_BT.sum(1, keepdim=True)
