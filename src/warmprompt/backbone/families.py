@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, DynamicCache, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
-)
 
 from warmprompt.backbone.catalogue import Kind
+from warmprompt.backbone.native import Attention
 from warmprompt.errors import BadInputError, NotFiniteError
 
-Attention = Literal["sdpa", "eager"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _LAYER_LISTS = (
     "layers",
@@ -81,6 +77,8 @@ def shape_of(config: PreTrainedConfig, name: str, *, attention: Attention = "sdp
         BadInputError: It is neither a causal language model nor an encoder of the BERT kind, or it keeps
             no keys and values, or takes no embeddings; the remedy says which.
     """
+    from transformers import MODEL_MAPPING
+
     kind = kind_of(config, name)
     num_layers = getattr(config, "num_hidden_layers", None)
     family = cast("type[PreTrainedModel] | None", MODEL_MAPPING.get(type(config), None))
@@ -109,6 +107,12 @@ def kind_of(config: PreTrainedConfig, name: str) -> Kind:
     Raises:
         BadInputError: Neither, such as a model of the T5 family, its encoder alone included.
     """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
+
     if config.is_encoder_decoder or config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         raise _refused(
             config, name, "Its family has an encoder and a decoder, and neither half is read by itself."
@@ -204,6 +208,8 @@ def prove(model: PreTrainedModel, *, kind: Kind, name: str, cut: bool) -> int:
 
 def _reused(model: PreTrainedModel, rows_1SE: Tensor) -> Tensor:
     """Return the states of the second half behind the first, read before, with padding between, (T, H)."""
+    from transformers import DynamicCache
+
     half = _PROBE_TOKENS // 2
     text, tail = rows_1SE[:, :half], rows_1SE[:, half:]
     padded = torch.cat([text, rows_1SE[:, :2]], dim=1)
