@@ -16,7 +16,6 @@ from transformers import AutoModel, PreTrainedModel
 from warmprompt.backbone.families import prove
 from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, READ_OUT_TEXT, read_out, read_texts
 from warmprompt.backbone.load import check_backbone, load_backbone, load_causal
-from warmprompt.backbone.packed import packed
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.quiet import quiet
 from warmprompt.backbone.text import pool_texts
@@ -105,15 +104,6 @@ def test_gradients_in_the_prompt_are_slopes_once_and_twice(folder):
     estimate = (slope_up - slope_down) / (2 * step)
     assert twice.norm() > 0
     assert (twice - estimate).norm() < 2e-2 * estimate.norm()
-
-
-def test_packed_layers_read_the_same(folder):
-    backbone = load_backbone(folder, num_layers=2)
-    quick = packed(backbone)
-    assert quick is not None
-    prompts_BPE = _prompts(backbone)
-    found = [read_out(one, read_texts(one, TEXTS), prompts_BPE) for one in (backbone, quick)]
-    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
 
 
 def test_text_vectors_are_the_librarys_mean_states(folder):

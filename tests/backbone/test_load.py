@@ -315,7 +315,8 @@ def test_loading_says_nothing(folder, capfd):
 def test_real_models_cut_and_frozen(cached_home, name, num_layers):
     home = cached_home(name)
     backbone = load_backbone(name, num_layers=num_layers, home=home)
-    inputs = backbone.tokenizer(TEXT, return_tensors="pt")
+    ids_1S = torch.tensor([backbone.tokenizer(TEXT)["input_ids"]])
+    inputs = {"input_ids": ids_1S, "attention_mask": torch.ones_like(ids_1S)}
     with torch.no_grad():
         whole = AutoModel.from_pretrained(home / "models" / name)
         expected = whole(**inputs, output_hidden_states=True).hidden_states[num_layers]

@@ -6,7 +6,6 @@ import torch
 from warmprompt.backbone.forward import read_texts, row_of
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.nearby import turn_nearby
-from warmprompt.backbone.packed import packed
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.readout import InverseResponse, ReadOutSize, faint_of, fit_read_out, read_reference
 
@@ -50,10 +49,3 @@ def test_a_gap_is_turned_as_by_the_texts_own_metric(setting, tolerance):
         assert error < 10 * tolerance
         unsearched = ((gap_BD[row] @ metric_DD) - wanted_BD[row]).norm() / wanted_BD[row].norm()
         assert error < unsearched
-
-
-def test_packed_layers_turn_alike(setting):
-    backbone, read, prefix, metric_DD, gap_BD = setting
-    plain_BD = turn_nearby(backbone, read, prefix, gap_BD, metric_DD=metric_DD)
-    quick_BD = turn_nearby(packed(backbone), read, prefix, gap_BD, metric_DD=metric_DD)
-    torch.testing.assert_close(quick_BD, plain_BD, rtol=1e-2, atol=1e-3)

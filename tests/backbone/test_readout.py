@@ -12,9 +12,11 @@ from warmprompt.backbone.readout import (
     ReadOutSize,
     displacement,
     fit_read_out,
+    prompt_step,
     prompts_at,
     read_reference,
     text_features,
+    text_metrics,
 )
 from warmprompt.errors import BadInputError
 
@@ -166,3 +168,41 @@ def test_a_step_in_the_texts_metric_moves_the_displacement_straight(name):
         assert errors[1] < 0.06
         assert errors[1] < errors[0] / 2
         assert metric.get() is metric.get()
+
+
+def test_prompt_step_equals_the_gradient_step(backbone):
+    read, _ = _fit(backbone)
+    texts = ["I love slow films", "", "I love slow films"]
+    prefix = read_texts(backbone, texts)
+    metrics = text_metrics(backbone, read, prefix, texts)
+    generator = torch.Generator().manual_seed(0)
+    target_BD = torch.randn(3, 8, generator=generator)
+    target_BD[1] = 0
+    rate_PH = torch.rand(read.reference_PH.shape, generator=generator)
+    start = torch.zeros(3, *read.reference_PH.shape, requires_grad=True)
+    gap_BD = _moved(backbone, read, texts, start) - target_BD
+    weights_BDD = torch.stack([one.get() for one in metrics])
+    loss = 0.5 * torch.einsum("bd,bde,be->", gap_BD, weights_BDD, gap_BD)
+    (gradient,) = torch.autograd.grad(loss, start)
+    found_BPH = prompt_step(metrics, gap_BD.detach(), rate=rate_PH)
+    assert metrics[0].jacobian() is metrics[2].jacobian()
+    # Float32 sums in another order, relative to the step's length.
+    torch.testing.assert_close(
+        found_BPH, -rate_PH * gradient, rtol=0, atol=1e-4 * gradient.abs().max().item()
+    )
+    assert not found_BPH[1].any()
+
+
+def test_metric_is_the_inverse_of_jacrevs_response(backbone):
+    read, _ = _fit(backbone)
+    prefix = read_texts(backbone, ["some text"])
+    metric = TextMetric(backbone, read, prefix)
+
+    def moved(offset_PH):
+        return read_out(backbone, prefix, prompts_at(read, offset_PH[None]))[0] @ read.move_DH.T
+
+    expected_DPH = torch.func.jacrev(moved)(torch.zeros_like(read.reference_PH))
+    torch.testing.assert_close(metric.jacobian(), expected_DPH, rtol=1e-4, atol=1e-5)
+    response_DD = (expected_DPH.flatten(1) @ expected_DPH.flatten(1).T).double()
+    response_DD += 0.01 * response_DD.diagonal().mean() * torch.eye(8)
+    torch.testing.assert_close(metric.get().double() @ response_DD, torch.eye(8).double(), rtol=0, atol=1e-3)

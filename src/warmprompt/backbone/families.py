@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import transformers
 from torch import Tensor, nn
 
 from warmprompt.backbone.catalogue import Kind
+from warmprompt.backbone.native import Attention
 from warmprompt.errors import BadInputError, NotFiniteError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
-
-Attention = Literal["sdpa", "eager"]
 
 _LAYER_LISTS = (
     "layers",
@@ -107,9 +106,11 @@ def kind_of(config: PreTrainedConfig, name: str) -> Kind:
     Raises:
         BadInputError: Neither, such as a model of the T5 family, its encoder alone included.
     """
-    from transformers.models.auto import modeling_auto as known
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
 
-    if config.is_encoder_decoder or config.model_type in known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+    if config.is_encoder_decoder or config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
         raise _refused(
             config, name, "Its family has an encoder and a decoder, and neither half is read by itself."
         )

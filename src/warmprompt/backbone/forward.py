@@ -12,17 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 
 from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.native import Llama, TextCache
 from warmprompt.types import short_repr
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
 
 MAX_TEXT_TOKENS = 48
 # Every text starts with these words, also the empty one: decoders use their first token as a sink of
@@ -76,11 +73,11 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
         return TextPrefix(
             mask_BT=mask_BT[chosen_B], embeddings_BTH=embeddings_BTH[chosen_B], keys=(), values=()
         )
-    cache = transformers.DynamicCache(config=backbone.model.config)
+    cache = _empty_cache(backbone)
     backbone.model(
         inputs_embeds=embeddings_BTH, attention_mask=mask_BT.long(), past_key_values=cache, use_cache=True
     )
-    pairs = [cast("tuple[Tensor, Tensor]", (layer.keys, layer.values)) for layer in cache.layers]  # type: ignore[union-attr]
+    pairs: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in cache.layers]
     return TextPrefix(
         mask_BT=mask_BT[chosen_B],
         embeddings_BTH=embeddings_BTH[chosen_B],
@@ -183,9 +180,18 @@ def _read_out_embedding(backbone: Backbone) -> Tensor:
     return backbone.embed(torch.as_tensor(ids[-1:], device=backbone.device))
 
 
-def _fresh_cache(backbone: Backbone, prefix: TextPrefix) -> DynamicCache:
+def _empty_cache(backbone: Backbone) -> Any:
+    """Return a cache of the kind that the backbone's model fills."""
+    if isinstance(backbone.model, Llama):
+        return TextCache()
+    from transformers import DynamicCache
+
+    return DynamicCache(config=backbone.model.config)
+
+
+def _fresh_cache(backbone: Backbone, prefix: TextPrefix) -> Any:
     """Return a cache that starts with the text; a pass appends to it by copying, so the text stays."""
-    cache = transformers.DynamicCache(config=backbone.model.config)
+    cache = _empty_cache(backbone)
     for index, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
         cache.update(keys, values, index)
     return cache

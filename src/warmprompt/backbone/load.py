@@ -16,19 +16,13 @@ import transformers
 from torch import Tensor, nn
 
 from warmprompt.backbone.catalogue import KNOWN, Kind
-from warmprompt.backbone.families import (
-    Attention,
-    check_depth,
-    cut_layers,
-    prove,
-    shape_of,
-    shorten_config,
-)
+from warmprompt.backbone.families import check_depth, cut_layers, prove, shape_of, shorten_config
+from warmprompt.backbone.fast_tokenizer import FastTokenizer
 from warmprompt.backbone.fetch import config_folder, read_manifest, resolve_folder
 from warmprompt.backbone.hashed_files import MANIFEST
 from warmprompt.backbone.hashing import hash_folder, hash_weights
+from warmprompt.backbone.native import Attention, load_native, native_config
 from warmprompt.backbone.quiet import quiet
-from warmprompt.backbone.tiny import build_tiny
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.types import short_repr
 
@@ -51,9 +45,11 @@ class Backbone:
         name: As given to `load_backbone`.
         kind: `decoder` attends to the left only, `encoder` to both sides.
         model: Base model without a language-model head, in evaluation mode, no parameter requiring a
-            gradient. Its `last_hidden_state` is the hidden state after `num_layers` layers; the final
-            norm is applied only when all layers are kept.
-        tokenizer: With the special tokens the model was trained with (`tokenizer(text)` adds them).
+            gradient: of the transformers library, or one of `native` with the same calls. Its
+            `last_hidden_state` is the hidden state after `num_layers` layers; the final norm is applied
+            only when all layers are kept.
+        tokenizer: With the special tokens the model was trained with (`tokenizer(text)` adds them); of
+            the library, or a `FastTokenizer`.
         hidden_size: Width H of the hidden states; a family may have embeddings of another width.
         num_layers: Layers kept.
         total_layers: Layers the model has on disk.
@@ -127,7 +123,13 @@ def load_backbone(
         FetchError, IntegrityError, StorageError: See `fetch.get_backbone`.
     """
     _check_settings(dtype=dtype, device=device, attention=attention)
+    if (native := _native(name, home=home)) is not None:
+        return _load_native(
+            name, *native, num_layers=num_layers, dtype=dtype, device=device, attention=attention
+        )
     if _is_random(name):
+        from warmprompt.backbone.tiny import build_tiny
+
         whole, tokenizer = build_tiny(KNOWN[name].kind, attention=attention)
         model, weights_hash = cast("PreTrainedModel", whole.base_model), hash_weights(whole)
         shape = replace(shape_of(model.config, name), attention=attention)
@@ -168,6 +170,104 @@ def load_backbone(
         attention=shape.attention,
         weights_hash=weights_hash,
         trained=name not in KNOWN or KNOWN[name].trained,
+    )
+
+
+def _native(name: str, *, home: Path | None) -> tuple[Path, dict[str, Any]] | None:
+    """Return folder and configuration of a backbone that `native` reads, fetching it if needed; else None.
+
+    Known ones alone: of these it is proven that both ways of reading agree to the bit, tokenizer included.
+    """
+    if name not in KNOWN or _is_random(name):
+        return None
+    folder = resolve_folder(name, home=home)
+    config = native_config(folder)
+    return None if config is None else (folder, config)
+
+
+def _load_native(  # noqa: PLR0913 - the settings of `load_backbone`
+    name: str,
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    num_layers: int | None,
+    dtype: Dtype,
+    device: Device,
+    attention: Attention,
+) -> Backbone:
+    source = KNOWN[name]
+    kept = check_depth(num_layers, source.num_layers, name)
+    model = cast("PreTrainedModel", load_native(folder, config, num_layers=kept, attention=attention))
+    _freeze(model, dtype=dtype, device=device)
+    return Backbone(
+        name=name,
+        kind=source.kind,
+        model=model,
+        tokenizer=cast("PreTrainedTokenizerBase", FastTokenizer(folder)),
+        hidden_size=source.hidden_size,
+        num_layers=kept,
+        total_layers=source.num_layers,
+        max_tokens=config["max_position_embeddings"],
+        dtype=_DTYPES[dtype],
+        device=torch.device(device),
+        attention=attention,
+        weights_hash=str(read_manifest(folder)["weights_hash"]),
+        trained=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BackboneInfo:
+    """What is known of a backbone without its weights in memory.
+
+    Attributes:
+        name: As given to `describe_backbone`.
+        num_layers: Layers that would be kept.
+        hidden_size: Width H.
+        weights_hash: As `Backbone`.
+        tokenizer: As `Backbone`.
+    """
+
+    name: str
+    num_layers: int
+    hidden_size: int
+    weights_hash: str
+    tokenizer: PreTrainedTokenizerBase
+
+    __repr__ = short_repr
+
+
+def describe_backbone(name: str, *, num_layers: int | None = None, home: Path | None = None) -> BackboneInfo:
+    """Return what `load_backbone` would say of a backbone, without reading its weights where that can be.
+
+    A backbone that `native` reads is described from its configuration and its manifest; of any other
+    only its weights tell the width, so it is loaded, and left again.
+
+    Args:
+        name: As `load_backbone`.
+        num_layers: As `load_backbone`.
+        home: As `load_backbone`.
+
+    Raises:
+        UnknownNameError, BadInputError, FetchError, IntegrityError, StorageError: As `load_backbone`.
+    """
+    native = _native(name, home=home)
+    if native is None:
+        backbone = load_backbone(name, num_layers=num_layers, home=home)
+        return BackboneInfo(
+            name=name,
+            num_layers=backbone.num_layers,
+            hidden_size=backbone.hidden_size,
+            weights_hash=backbone.weights_hash,
+            tokenizer=backbone.tokenizer,
+        )
+    folder, _ = native
+    return BackboneInfo(
+        name=name,
+        num_layers=check_depth(num_layers, KNOWN[name].num_layers, name),
+        hidden_size=KNOWN[name].hidden_size,
+        weights_hash=str(read_manifest(folder)["weights_hash"]),
+        tokenizer=cast("PreTrainedTokenizerBase", FastTokenizer(folder)),
     )
 
 
@@ -233,6 +333,8 @@ def load_causal(
     if name in KNOWN and KNOWN[name].kind != "decoder":
         raise _not_causal(name)
     if _is_random(name):
+        from warmprompt.backbone.tiny import build_tiny
+
         model, tokenizer = build_tiny("decoder", attention=attention)
     else:
         folder = resolve_folder(name, home=home)
@@ -256,6 +358,8 @@ def load_causal(
 def weights_hash_of(name: str, *, home: Path | None = None) -> str:
     """Return the hash of a backbone's weights at rest without loading the model."""
     if _is_random(name):
+        from warmprompt.backbone.tiny import build_tiny
+
         return hash_weights(build_tiny(KNOWN[name].kind)[0])
     folder = resolve_folder(name, home=home)
     if (folder / MANIFEST).is_file() and name in KNOWN:
@@ -264,6 +368,7 @@ def weights_hash_of(name: str, *, home: Path | None = None) -> str:
 
 
 def _config_of(folder: Path) -> PreTrainedConfig:
+
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -305,6 +410,7 @@ def _from_folder(
 
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+
     try:
         made = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -26,8 +26,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, row_of
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, row_of
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -36,7 +37,6 @@ from warmprompt.types import short_repr
 
 NUM_JACOBIANS = 7
 _CHUNK = 64
-_METRIC_ROWS = 32
 _FAINT = 0.01
 
 
@@ -81,10 +81,11 @@ class ReadOut:
 class InverseResponse:
     """How gradients have to be turned behind one text to move displacements straight along them.
 
-    Measured when first asked for, then kept. With R the response of displacements to gradient steps on
-    prompts behind the text, unit^2 move J J^T move^T, it is the inverse of R. The read-out makes R the
-    identity on average over texts; behind one text its eigenvalues lie between about .05 and 5. Costs D rows
-    of the Jacobian: one pass forward and backward per 32 of them. Safe to share between threads.
+    Measured when first asked for, then kept, with the Jacobian J of displacements in offsets. With R the
+    response of displacements to gradient steps on prompts behind the text, J J^T, it is the inverse of R.
+    The read-out makes R the identity on average over texts; behind one text its eigenvalues lie between
+    about .05 and 5. Costs one pass forward and one backward for 64 rows of J at a time. Keeps D P H numbers
+    as long as the text is kept. Safe to share between threads.
 
     Args:
         backbone: The frozen model.
@@ -96,7 +97,7 @@ class InverseResponse:
         self._backbone, self._read = backbone, read
         self._prefix: TextPrefix | None = prefix
         self._lock = threading.Lock()
-        self._measured = torch.empty(0)
+        self._measured = (torch.empty(0), torch.empty(0))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the lock."""
@@ -110,31 +111,45 @@ class InverseResponse:
 
     def get(self) -> Tensor:
         """Return the metric, (D, D)."""
+        return self._measure()[0]
+
+    def jacobian(self) -> Tensor:
+        """Return how displacements move with offsets from the reference, (D, P, H)."""
+        return self._measure()[1]
+
+    def _measure(self) -> tuple[Tensor, Tensor]:
         with self._lock:
             if self._prefix is not None:
-                self._measured = self._measure(self._prefix)
+                read = self._read
+                rows_DPH = _jacobian(self._backbone, self._prefix, read.reference_PH, read.move_DH)
+                jacobian_DPH = read.unit * rows_DPH
+                flat_DX = jacobian_DPH.flatten(1).double()
+                response_DD = flat_DX @ flat_DX.T
+                faint = _FAINT * response_DD.diagonal().mean() * torch.eye(len(response_DD)).to(response_DD)
+                self._measured = (torch.linalg.inv(response_DD + faint).float(), jacobian_DPH)
                 self._prefix = None
             return self._measured
 
-    def _measure(self, text: TextPrefix) -> Tensor:
-        read = self._read
-        width = len(read.move_DH)
-        rows = min(_METRIC_ROWS, width)
-        prefix = repeat_prefix(text, rows)
-        found = []
-        with torch.enable_grad():
-            for start in range(0, width, rows):
-                offsets = read.reference_PH.new_zeros(rows, *read.reference_PH.shape).requires_grad_()
-                hidden_RH = read_out(self._backbone, prefix, prompts_at(read, offsets))
-                each = torch.arange(min(rows, width - start), device=hidden_RH.device)
-                moved = (hidden_RH[: len(each)] * read.move_DH[start : start + len(each)]).sum()
-                (gradient,) = torch.autograd.grad(moved, offsets)
-                found.append(gradient.flatten(1)[: len(each)].double())
-        jacobian_DX = torch.cat(found)
-        response_DD = jacobian_DX @ jacobian_DX.T
-        faint = _FAINT * response_DD.diagonal().mean() * torch.eye(width).to(response_DD)
-        metric_DD: Tensor = torch.linalg.inv(response_DD + faint).float()
-        return metric_DD
+
+def prompt_step(metrics: Sequence[TextMetric], gap_BD: Tensor, *, rate: Tensor) -> Tensor:
+    """Return the offsets after one inner step from the reference prompt towards targets, (B, P, H).
+
+    With M the metric and J the Jacobian of a user's text, the gradient of half the gap's squared length in
+    the metric is J^T M gap, so this is -rate J^T M gap: no pass of the model, forward or backward.
+
+    Args:
+        metrics: Each user's text; users of the same text share one.
+        gap_BD: User vectors at the reference prompt minus targets; zero where a user has no events.
+        rate: Step size, (P, H) or a scalar.
+    """
+    rows_of: dict[int, list[int]] = {}
+    for row, metric in enumerate(metrics):
+        rows_of.setdefault(id(metric), []).append(row)
+    offsets_BPH = gap_BD.new_zeros(len(metrics), *metrics[0].jacobian().shape[1:])
+    for rows in rows_of.values():
+        metric = metrics[rows[0]]
+        offsets_BPH[rows] = -rate * torch.tensordot(gap_BD[rows] @ metric.get(), metric.jacobian(), dims=1)
+    return offsets_BPH
 
 
 def faint_of(metric_DD: Tensor) -> Tensor:
@@ -271,14 +286,25 @@ def _components(states_NX: Tensor, num_features: int, *, standardise: bool) -> t
 
 
 def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:
-    """Return J J^T at a text, (H, H) float64, one backward pass per chunk of rows of J."""
-    rows = []
-    prefix = read_texts(backbone, [text] * _CHUNK)
-    for start in range(0, backbone.hidden_size, _CHUNK):
-        prompts_BPH = prompt_PH.repeat(_CHUNK, 1, 1).requires_grad_()
-        hidden_BH = read_out(backbone, prefix, prompts_BPH)
-        each = torch.arange(min(_CHUNK, backbone.hidden_size - start), device=hidden_BH.device)
-        (gradient,) = torch.autograd.grad(hidden_BH[each, start + each].sum(), prompts_BPH)
-        rows.append(gradient.flatten(1)[: len(each)].double())
-    jacobian_HX = torch.cat(rows)
+    """Return J J^T at a text, (H, H) float64, J the Jacobian of the hidden state in the prompt."""
+    every_HH = torch.eye(backbone.hidden_size, device=prompt_PH.device)
+    jacobian_HX = _jacobian(backbone, read_texts(backbone, [text]), prompt_PH, every_HH).flatten(1).double()
     return jacobian_HX @ jacobian_HX.T
+
+
+def _jacobian(backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH: Tensor) -> Tensor:
+    """Return the derivatives of the hidden state along some directions in the prompt, (N, P, H).
+
+    One pass forward for all, and one pass backward for each `_CHUNK` of directions.
+    """
+    at_1PH = prompt_PH[None].detach().clone().requires_grad_()
+    # Derivatives of many rows at once need attention in plain operations.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        hidden_1H = read_out(backbone, text, at_1PH)
+        rows = [
+            torch.autograd.grad(
+                hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
+            )[0]
+            for some_NH in along_NH.split(_CHUNK)
+        ]
+    return torch.cat(rows)[:, 0]

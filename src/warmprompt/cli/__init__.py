@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -87,6 +86,9 @@ def _not_loaded() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        # Imported here: it brings the parsers of email along, and help needs none of it.
+        from importlib.metadata import version
+
         typer.echo(f"warmprompt {version('warmprompt')}")
         raise typer.Exit
 

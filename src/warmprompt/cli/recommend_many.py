@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmprompt.cli.data import mapping_of
 from warmprompt.cli.screen import screen
 from warmprompt.cli.selecting import selection_of
 from warmprompt.cli.watching import counting
@@ -60,6 +59,7 @@ def recommend_many(
     """Rank for every user of a file, and say what was done and what was left out."""
     from warmprompt.adaptation.opening import open_run
     from warmprompt.assembly.batch import recommend_file
+    from warmprompt.cli.data import mapping_of
 
     model = open_run(run)
     begun_s, cpu_s = time.monotonic(), time.process_time()

@@ -12,10 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 from warmprompt.meta.trainer import Progress
 
 
@@ -29,6 +25,11 @@ def write_scalars(folder: Path) -> Iterator[Callable[[Progress], None]]:
     Raises:
         OSError: The disk is full, or the place may not be written.
     """
+    # Imported here: ranking writes no scalars.
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
     folder.mkdir(parents=True, exist_ok=True)
     begun_s = time.time()
     name = f"events.out.tfevents.{int(begun_s)}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"

@@ -14,7 +14,6 @@ from warmprompt.adaptation.engine import Engine
 from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
-from warmprompt.backbone.packed import packed
 from warmprompt.data.attributes import ItemAttributes
 from warmprompt.errors import BadInputError
 from warmprompt.runs.models import settings_of
@@ -100,14 +99,12 @@ def make_model(
         largest_batch: Users in a pass at most.
         make_explainer: Makes what explains rankings, or None.
     """
-    roomy = with_room(personaliser.engine, room)
-    quick = packed(roomy.backbone)
-    steady = roomy if quick is None else replace(roomy, backbone=quick)
+    steady = with_room(personaliser.engine, room)
     sizes = steady_sizes(steady, largest=largest_batch)
     texts = TextShelf()
     # One place for texts, from which deleted users' go.
     view = replace(in_view(personaliser, steady), texts=texts)
-    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], quick is not None, *_machine())
+    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], *_machine())
     version = hashlib.sha256(repr(made_of).encode()).hexdigest()
     start = _states(steady, texts, sizes, [Known()], view)[0]
     return Model(
