@@ -87,10 +87,9 @@ def app(
 ) -> None:
     """Serve a run over HTTP: events in, rankings adapted to them out."""
     _check_level(log_level)
-    from warmprompt.service.batcher import BatchLimits
     from warmprompt.service.explaining import explainer_of_run
     from warmprompt.service.serving import Place, serve
-    from warmprompt.service.settings import RequestLimits, ServiceSettings
+    from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 
     settings = ServiceSettings(
         budget_s=budget / 1000,

@@ -1,4 +1,4 @@
-"""What an error of a database driver means for the person who runs the service."""
+"""Translation of database driver errors into errors with a remedy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def in_our_words(place: str) -> Iterator[None]:
 
 
 def is_deadlock(error: DBAPIError) -> bool:
-    """Return whether PostgreSQL undid a transaction that may be tried again at once."""
+    """Return whether PostgreSQL rolled back a transaction that may be retried at once."""
     return _sqlstate(error) in {"40001", "40P01"}
 
 
@@ -51,7 +51,7 @@ def _meaning(error: DBAPIError, place: str) -> WarmpromptError | None:
         return StorageError(field="database", value=place, remedy="The server is out of disk or memory.")
     if state in {"42P01", "3F000"}:
         return IntegrityError(
-            field="database", value=place, remedy="Our tables are gone; restart to make new ones."
+            field="database", value=place, remedy="Its tables are missing; restart to create them."
         )
     # 25006: a read-only replica answers while another server takes over.
     if (
