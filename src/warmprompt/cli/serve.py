@@ -88,7 +88,7 @@ def app(
     """Serve a run over HTTP: events in, rankings adapted to them out."""
     _check_level(log_level)
     from warmprompt.service.explaining import explainer_of_run
-    from warmprompt.service.serving import Place, serve
+    from warmprompt.service.serving import ProcessSettings, serve
     from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 
     settings = ServiceSettings(
@@ -97,12 +97,12 @@ def app(
         limits=RequestLimits(body_bytes=body, per_s=rate, burst=burst),
         room=room,
     )
-    place = Place(
+    process = ProcessSettings(
         host=host, port=port, store=store, watch=watch, threads=threads, log_level=log_level.upper()
     )
     serve(
         run,
-        place,
+        process,
         settings=settings,
         risk=risk,
         make_explainer=explainer_of_run(writes=sentences is Sentences.MODEL) if explain else None,

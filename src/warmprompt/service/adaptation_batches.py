@@ -90,15 +90,15 @@ def adapt_jobs(jobs: Sequence[AdaptJob], metrics: Metrics) -> list[AdaptedState]
     """
     found: dict[int, AdaptedState] = {}
     for model in {id(job.model): job.model for job in jobs}.values():
-        places = [place for place, job in enumerate(jobs) if job.model is model]
+        indices = [index for index, job in enumerate(jobs) if job.model is model]
         begun_s = time.perf_counter()
-        states = adapt_all(model, [jobs[place].known for place in places])
+        states = adapt_all(model, [jobs[index].known for index in indices])
         spent_s = time.perf_counter() - begun_s
         metrics.adaptation.observe(spent_s)
-        metrics.batch.observe(len(places))
-        for place, state in zip(places, states, strict=True):
-            job = jobs[place]
-            found[place] = AdaptedState(
+        metrics.batch.observe(len(indices))
+        for index, state in zip(indices, states, strict=True):
+            job = jobs[index]
+            found[index] = AdaptedState(
                 version=model.version,
                 seq=job.history.seq,
                 evidence_hash=job.history.evidence_hash,
@@ -106,4 +106,4 @@ def adapt_jobs(jobs: Sequence[AdaptJob], metrics: Metrics) -> list[AdaptedState]
                 left_out=job.left_out,
                 adapt_ms=round(1000 * spent_s, 2),
             )
-    return [found[place] for place in range(len(jobs))]
+    return [found[index] for index in range(len(jobs))]

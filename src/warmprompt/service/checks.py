@@ -48,11 +48,11 @@ async def items_of(service: Service, given: Sequence[ItemId], *, field: str) -> 
     if service.settings.shared and any(known_item(item, _index(service)) is None for item in given):
         await service.sync_items()
     found = []
-    for place, one in enumerate(given):
+    for index, one in enumerate(given):
         item = known_item(one, _index(service))
         if item is None:
             remedy = "The catalogue does not have it; look ids up by title with GET /v1/items?q=..."
-            raise UnknownNameError(field=f"{field} {place}", value=one, remedy=remedy)
+            raise UnknownNameError(field=f"{field} {index}", value=one, remedy=remedy)
         found.append(item)
     return found
 

@@ -267,7 +267,7 @@ class Entities:
                 raise BadInputError(
                     field=f"time_s of event {one.id}",
                     value=one.time_s,
-                    remedy=f"It lies in the future; give at most {now_s}.",
+                    remedy=f"It is in the future; give at most {now_s}.",
                 )
 
     def _check_length(self, history: EntityHistory, entries: Sequence[Entry]) -> None:

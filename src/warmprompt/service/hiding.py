@@ -74,5 +74,5 @@ def open_catalogue(folder: Path, store: Store) -> Catalogue:
     titles = (*trained.titles, *(item.title for item in added))
     popularity_V = np.zeros(len(items))
     popularity_V[: len(trained.item_ids)] = trained.constants.log_popularity_V.cpu().numpy()
-    index = {item: place for place, item in enumerate(items)}
+    index = {item: index for index, item in enumerate(items)}
     return Catalogue(store=store, items=items, index=index, lookup=title_index(titles, popularity_V))

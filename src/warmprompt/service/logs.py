@@ -19,11 +19,11 @@ def note(message: str, **values: object) -> None:
 
 def note_error(message: str, error: BaseException) -> None:
     """Log an error by its class and the code locations in its traceback, without its message."""
-    places = [
+    locations = [
         f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
-    _LOG.error("%s error=%s at=%s", message, type(error).__name__, ",".join(places[-6:]) or "-")
+    _LOG.error("%s error=%s at=%s", message, type(error).__name__, ",".join(locations[-6:]) or "-")
 
 
 def set_up_logging(*, level: str = "INFO") -> None:

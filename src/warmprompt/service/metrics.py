@@ -38,7 +38,7 @@ class Metrics:
         self.refused = self._counter("refused", "Requests refused, by reason.", ("reason",))
         self.events = self._counter("events", "Events and profiles written to the log.")
         self.model = self._gauge("model_info", "The model in service.", ("version", "run"))
-        self.reloads = self._counter("model_reloads", "Models that took another's place.", ("outcome",))
+        self.reloads = self._counter("model_reloads", "Reloads of the model.", ("outcome",))
         self.items = self._gauge("items", "Items that can be ranked.", ("origin",))
         self.users = self._gauge("users", "Users in the store, as last counted.")
         self.current = self._gauge("users_current", "Users whose state was made from their whole log.")

@@ -33,7 +33,7 @@ async def ranked(
 
     Raises:
         UnknownNameError: An item, attribute or value of the selection that the model does not have.
-        BadInputError: Its filter cannot be.
+        BadInputError: An invalid filter.
         ProblemError: Explanations are requested, and the service has none.
         QueueFullError: Too many explanations wait.
     """

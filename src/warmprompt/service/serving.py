@@ -44,14 +44,14 @@ _IDLE_S = 75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Address of the service and of its database.
+class ProcessSettings:
+    """Settings of the process: addresses of the service and of its database, threads and log.
 
     Attributes:
         host: Address to listen on.
         port: Port; 0 takes a free one.
         store: Address of the database.
-        watch: Load the run anew when its folder changes.
+        watch: Reload the run when its folder changes.
         threads: Processor threads of the model; None uses the run's own number.
         log_level: Of the service's log.
     """
@@ -66,7 +66,7 @@ class Place:
 
 def serve(
     folder: Path,
-    place: Place,
+    process: ProcessSettings,
     *,
     settings: ServiceSettings,
     risk: Path | None = None,
@@ -77,7 +77,7 @@ def serve(
 
     Args:
         folder: Of a trained run.
-        place: Addresses of the service and of the database.
+        process: Addresses of the service and of the database, threads and log.
         settings: How to behave; whether the store is shared follows from its kind.
         risk: Folder of a saved risk profiler, or None to serve no entities.
         make_explainer: Makes the explainer of rankings, or None.
@@ -88,27 +88,27 @@ def serve(
             is no key while the address can be reached from elsewhere.
         WarmpromptError: The run cannot be used.
     """
-    set_up_logging(level=place.log_level)
+    set_up_logging(level=process.log_level)
     if risk is not None:
         import_module("warmprompt.risk")  # an extra: reports a missing package before the work begins
     with ExitStack() as stack:
-        listener = stack.enter_context(_listening(place.host, place.port))
-        stack.enter_context(_sole(place.store))
-        store = stack.enter_context(_opened(place.store, settings))
-        away = not _is_loopback(place.host)
+        listener = stack.enter_context(_listening(process.host, process.port))
+        stack.enter_context(_sole(process.store))
+        store = stack.enter_context(_opened(process.store, settings))
+        away = not _is_loopback(process.host)
         if away and not _has_key(store):
             raise BadInputError(
                 field="--host",
-                value=place.host,
+                value=process.host,
                 remedy="It can be reached from elsewhere: make a key first with 'warmprompt keys create'.",
             )
         source = Source(
             name=folder.name,
-            open=lambda: _opened_run(folder, place.threads),
-            stamp=(lambda: _stamp(folder)) if place.watch else None,
+            open=lambda: _opened_run(folder, process.threads),
+            stamp=(lambda: _stamp(folder)) if process.watch else None,
             make_explainer=make_explainer,
         )
-        settings = replace(settings, shared=not place.store.startswith("sqlite"))
+        settings = replace(settings, shared=not process.store.startswith("sqlite"))
         profiler = None if risk is None else _load_risk(risk)
         model = load_model(source, store, settings)
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
@@ -165,7 +165,7 @@ async def _reload(service: Service) -> None:
     try:
         await service.reload()
     except Exception as error:  # noqa: BLE001 - the former model serves on
-        note_error("the run could not be loaded anew", error)
+        note_error("the run could not be reloaded", error)
 
 
 @contextmanager

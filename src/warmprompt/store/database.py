@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from warmprompt.files import writing_to
-from warmprompt.store.faults import in_our_words, is_deadlock
+from warmprompt.store.faults import is_deadlock, translated_errors
 from warmprompt.store.group_commit import GroupCommit
 
 _ANSWER_WITHIN_S = 5
@@ -36,7 +36,7 @@ class Database:
         engine: Its transactions write: on SQLite they take the file's lock when they begin.
         reading: Shares its connections; every statement sees one moment, and no transaction costs time.
         viewing: Shares its connections; every transaction sees one moment.
-        place: For messages, without a password.
+        address: For messages, without a password.
         file: Of SQLite.
         group_commit: Of the writers to a SQLite file.
     """
@@ -44,7 +44,7 @@ class Database:
     engine: Engine
     reading: Engine
     viewing: Engine
-    place: str
+    address: str
     file: Path | None
     group_commit: GroupCommit | None = None
 
@@ -52,18 +52,18 @@ class Database:
         """Return the result of `work`, which runs one statement.
 
         Raises:
-            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
-        with in_our_words(self.place), self.reading.connect() as connection:
+        with translated_errors(self.address), self.reading.connect() as connection:
             return work(connection)
 
     def view(self, work: Callable[[Connection], Result]) -> Result:
         """Return the result of `work`, whose statements all see the same moment.
 
         Raises:
-            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
-        with in_our_words(self.place), self.viewing.begin() as connection:
+        with translated_errors(self.address), self.viewing.begin() as connection:
             return work(connection)
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
@@ -73,9 +73,9 @@ class Database:
         which it was written failed.
 
         Raises:
-            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
-        with in_our_words(self.place):
+        with translated_errors(self.address):
             if self.group_commit is not None:
                 return self.group_commit.write(self.engine.begin, work)
             for attempt in range(_ATTEMPTS):
@@ -97,7 +97,7 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
         num_connections: Connections open at once, at most.
     """
     limits: dict[str, Any] = {"pool_size": num_connections, "max_overflow": 0, "pool_timeout": busy_s}
-    place = url.render_as_string(hide_password=True)
+    address = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database)).resolve()
         _make_private(file)
@@ -106,9 +106,14 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
         event.listen(engine, "begin", _begin_sqlite)
         reading = engine.execution_options(warmprompt_begin="")
         viewing = engine.execution_options(warmprompt_begin="BEGIN")
-        group_commit = GroupCommit(place, busy_s)
+        group_commit = GroupCommit(address, busy_s)
         return Database(
-            engine=engine, reading=reading, viewing=viewing, place=place, file=file, group_commit=group_commit
+            engine=engine,
+            reading=reading,
+            viewing=viewing,
+            address=address,
+            file=file,
+            group_commit=group_commit,
         )
     settings = {
         "client_encoding": "utf8",
@@ -122,7 +127,7 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
     event.listen(engine, "connect", _postgresql_preparer(busy_s))
     reading = engine.execution_options(isolation_level="AUTOCOMMIT")
     viewing = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=None)
+    return Database(engine=engine, reading=reading, viewing=viewing, address=address, file=None)
 
 
 def _make_private(file: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select
 from warmprompt.store import tables
 from warmprompt.store.contract import Deleted, Export
 from warmprompt.store.database import Database
-from warmprompt.store.faults import in_our_words
+from warmprompt.store.faults import translated_errors
 from warmprompt.store.logs import recorded
 from warmprompt.store.states import stored
 
@@ -64,7 +64,7 @@ def scrub(database: Database, *, up_to_bytes: int | None = None) -> bool:
     if database.group_commit is None:
         return False
     with (
-        in_our_words(database.place),
+        translated_errors(database.address),
         database.group_commit.alone(),
         database.reading.connect() as connection,
     ):

@@ -32,19 +32,19 @@ class GroupCommit:
     """Serialises the writers to a SQLite file.
 
     Args:
-        place: Of the file, for messages.
+        address: Of the file, for messages.
         busy_s: How long a writer waits for the lock.
     """
 
-    def __init__(self, place: str, busy_s: float) -> None:
-        self._place = place
+    def __init__(self, address: str, busy_s: float) -> None:
+        self._address = address
         self._busy_s = busy_s
         self._lock = threading.Lock()
         self.queue: BatchQueue[Write, Any] = BatchQueue(largest=_LARGEST)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the lock; nobody else in this process writes meanwhile.
+        """Hold the lock; no other thread of this process writes meanwhile.
 
         A thread that waited in SQLite instead would sleep in growing steps, and might never get its turn.
 
@@ -53,7 +53,7 @@ class GroupCommit:
         """
         if not self._lock.acquire(timeout=self._busy_s):
             raise DatabaseAwayError(
-                field="database", value=self._place, remedy="Too many writers wait for it; try again later."
+                field="database", value=self._address, remedy="Too many writers wait for it; try again later."
             )
         try:
             yield

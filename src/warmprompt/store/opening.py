@@ -12,7 +12,7 @@ from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
 from warmprompt.store.contract import Store
 from warmprompt.store.database import Database, connect
 from warmprompt.store.erasing import scrub
-from warmprompt.store.faults import in_our_words
+from warmprompt.store.faults import translated_errors
 from warmprompt.store.migrating import migrate
 from warmprompt.store.sql import SqlStore
 
@@ -48,14 +48,14 @@ def open_store(
     database = connect(checked, busy_s=busy_s, num_connections=num_connections)
     store = SqlStore(database=database, clock=clock, scrub_up_to_bytes=scrub_up_to_bytes)
     try:
-        with in_our_words(database.place):
+        with translated_errors(database.address):
             _check_encoding(database)
             migrate(database.engine, database.reading)
     except DatabaseAwayError as error:
         store.close()
         cause = str(error.__cause__).splitlines()[0]
         raise BadInputError(
-            field="database", value=database.place, remedy=f"Start it or correct the address ({cause})."
+            field="database", value=database.address, remedy=f"Start it or correct the address ({cause})."
         ) from error
     except BaseException:
         store.close()

@@ -68,7 +68,7 @@ def behind(connection: Connection, model_hash: str, *, after: int, limit: int) -
 
 def progress(connection: Connection, model_hash: str) -> Progress:
     """Count users and current states; see `Store.progress`."""
-    everybody = select(func.count()).select_from(users)
+    all_users = select(func.count()).select_from(users)
     current = (
         select(func.count())
         .select_from(states)
@@ -76,7 +76,7 @@ def progress(connection: Connection, model_hash: str) -> Progress:
         .where(states.c.model_hash == model_hash, states.c.seq == users.c.last_seq)
     )
     return Progress(
-        users=connection.execute(everybody).scalar_one(),
+        users=connection.execute(all_users).scalar_one(),
         current=connection.execute(current).scalar_one(),
     )
 

@@ -96,7 +96,7 @@ hidden_items = Table(
     Column("version", BigInteger, nullable=False, index=True),
 )
 
-# One row; whoever changes the items locks it, so versions become visible in their order.
+# One row; every change of the items locks it, so versions become visible in their order.
 items_version = Table(
     "warmprompt_items_version",
     metadata,

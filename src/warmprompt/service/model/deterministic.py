@@ -8,7 +8,7 @@ depend on that user alone:
 - texts are encoded one by one and padded to one length beyond the longest; no text stays no text;
 - users of the same widths run together, in a number of rows that has passed a trial on this machine. In the
 trial
-  every row gave the same bits as in a batch of 4, at every row index and beside every other user.
+  every row gave the same bits as in a batch of 4, at every row index and with every other user.
 
 No linear algebra library guarantees the last point, but they fulfil it from a few rows on.
 `reproducible_sizes` runs the trial at start-up; if it fails, users adapt one by one.

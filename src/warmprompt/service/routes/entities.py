@@ -66,10 +66,10 @@ async def add_events(
     from warmprompt.service.entity_history import Label
 
     payments = _payments(request.events)
-    for place, (before, after) in enumerate(pairwise(payments), start=1):
+    for index, (before, after) in enumerate(pairwise(payments), start=1):
         if after.time_s < before.time_s:
             raise BadInputError(
-                field=f"time_s of event {place}",
+                field=f"time_s of event {index}",
                 value=after.time_s,
                 remedy=f"The one before it came at {before.time_s}; send events in order of time.",
             )
@@ -186,11 +186,11 @@ def _payments(sent: Iterable[PaymentIn]) -> list[Payment]:
     from warmprompt.service.entity_history import context_of
 
     payments = []
-    for place, one in enumerate(sent):
+    for index, one in enumerate(sent):
         unknown = sorted(set(one.context) - set(CONTEXT_NAMES))
         if unknown:
             raise UnknownNameError(
-                field=f"context of event {place}",
+                field=f"context of event {index}",
                 value=unknown[0],
                 remedy=f"The columns are {', '.join(CONTEXT_NAMES)}.",
             )
