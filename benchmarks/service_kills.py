@@ -35,10 +35,10 @@ from warmprompt.adaptation.opening import open_run
 from warmprompt.backbone.threads import use_threads
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
-from warmprompt.service.held import Adapted, stored_form
-from warmprompt.service.model.live import Model, adapt_all, make_model
+from warmprompt.service.cached_user import AdaptedState, stored_form
+from warmprompt.service.model.served_model import ServedModel, adapt_all, make_model
 from warmprompt.service.settings import ServiceSettings
-from warmprompt.service.told import Told, after, entry_of, known_to
+from warmprompt.service.user_history import UserHistory, apply_entries, entry_of, model_inputs
 from warmprompt.store.contract import Store
 from warmprompt.store.opening import open_store
 from warmprompt.types import Event
@@ -133,8 +133,8 @@ class Round:
             raise
         self.talk.statuses[answer.status_code] = self.talk.statuses.get(answer.status_code, 0) + 1
         if answer.status_code == 201:
-            told = answer.json()
-            self.talk.acknowledged.append((request, told["first_seq"], told["last_seq"]))
+            body = answer.json()
+            self.talk.acknowledged.append((request, body["first_seq"], body["last_seq"]))
         else:
             self.talk.unanswered.append(request)
 
@@ -144,30 +144,30 @@ class Round:
         self.talk.rankings += answer.status_code == 200
 
 
-def check(store: Store, model: Model, talk: Talk) -> dict[str, int]:
+def check(store: Store, model: ServedModel, talk: Talk) -> dict[str, int]:
     """Raise AssertionError where a promise was broken; return what was found."""
     entries = states = 0
     logs = {}
     for number in range(USERS):
         user = f"user {number}"
-        held = store.export(user)
-        if held is None:
+        export = store.export(user)
+        if export is None:
             continue
-        log = logs[user] = held.entries
+        log = logs[user] = export.entries
         entries += len(log)
-        places = sorted((first, last) for _, first, last in held.idempotency_keys)
+        places = sorted((first, last) for _, first, last in export.idempotency_keys)
         assert [entry.seq for entry in log] == list(range(1, len(log) + 1)), "a gap"
         ends = [0, *(last for _, last in places)]
         assert [first for first, _ in places] == [end + 1 for end in ends[:-1]], "an entry twice or half"
         assert ends[-1] == len(log), "an entry without its key"
-        for state in held.states:
+        for state in export.states:
             if state.model_hash == model.version:
-                told = after(Told(), log[: state.seq])
-                known, left_out = known_to(told, model.personaliser)
-                again = Adapted(
+                history = apply_entries(UserHistory(), log[: state.seq])
+                known, left_out = model_inputs(history, model.personaliser)
+                again = AdaptedState(
                     version=model.version,
-                    seq=told.seq,
-                    evidence_hash=told.evidence_hash,
+                    seq=history.seq,
+                    evidence_hash=history.evidence_hash,
                     state=adapt_all(model, [known])[0],
                     left_out=left_out,
                 )

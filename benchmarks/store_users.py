@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from store_page import ITEMS
 
-from warmprompt.service.model.numbers import Numbers, as_kept, pack
+from warmprompt.service.model.numbers import Numbers, pack, quantised
 from warmprompt.store.contract import Entry
 from warmprompt.store.opening import open_store
 
@@ -33,7 +33,7 @@ def some_user(rng: random.Random) -> tuple[list[Entry], Numbers]:
         }
         told.append(Entry(kind="event", body=json.dumps(body)))
     vector_D = numbers.normal(size=FACTORS).astype(np.float32)
-    return told, as_kept(vector_D, numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32))
+    return told, quantised(vector_D, numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32))
 
 
 def unflushed(store: Any) -> None:

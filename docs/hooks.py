@@ -42,7 +42,7 @@ PACKAGES = [
     "store",
     "settings",
 ]
-MODULES = ["types", "rng", "files", "errors"]
+MODULES = ["types", "rng", "files", "coalescing", "lru", "errors"]
 
 
 SETTINGS_HEAD = """# Settings

@@ -196,7 +196,7 @@ def test_prompt_step_equals_the_gradient_step(backbone):
 def test_metric_is_the_inverse_of_jacrevs_response(backbone):
     read, _ = _fit(backbone)
     prefix = read_texts(backbone, ["some text"])
-    metric = TextMetric(backbone, read, prefix)
+    metric = InverseResponse(backbone, read, prefix)
 
     def moved(offset_PH):
         return read_out(backbone, prefix, prompts_at(read, offset_PH[None]))[0] @ read.move_DH.T

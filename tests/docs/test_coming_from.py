@@ -131,7 +131,7 @@ def service_of(model):
     pytest.importorskip("fastapi")
     from tests.service.talking import make_service
 
-    from warmprompt.service.model.live import make_model
+    from warmprompt.service.model.served_model import make_model
     from warmprompt.service.settings import ServiceSettings
     from warmprompt.store.opening import open_store
 

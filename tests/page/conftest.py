@@ -6,12 +6,11 @@ import shutil
 import pytest
 from tests.service.talking import listening
 
-from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.explaining import explainer_factory
-from warmprompt.service.model.live import make_model
+from warmprompt.service.model.served_model import make_model
 from warmprompt.service.service import Service, Source
 from warmprompt.service.serving import PAGE
-from warmprompt.service.settings import RequestLimits, ServiceSettings
+from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 from warmprompt.store.opening import open_store
 
 PATIENT_MS = 60_000

@@ -179,19 +179,19 @@ def test_a_reload_finds_everything_and_another_browser_finds_what_the_service_ho
     assert ranked(other) == before
     assert other.input_value("#about") == ABOUT
     assert other.locator("#rated .title").all_inner_texts() == [title]
-    assert "All you told before" in other.inner_text("#steps")
+    assert "Everything you entered before" in other.inner_text("#steps")
 
 
 @contextmanager
 def keys_in_force(service):
     key, kept = new_key(f"page-{time.monotonic_ns()}", ["read", "write"], now_s=1)
     service.store.add_api_key(kept)
-    service.gate.is_open = False
+    service.auth.is_open = False
     try:
         yield key
     finally:
         service.store.revoke_api_key(kept.name)
-        service.gate.is_open = True
+        service.auth.is_open = True
 
 
 def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it_in_the_tab(visit, site):

@@ -9,7 +9,7 @@ from tests.page.acting import expected, log_of, ranked, rate_first, settle, user
 
 from warmprompt import Event
 from warmprompt.service.explaining import explainer_factory
-from warmprompt.service.model.live import make_model
+from warmprompt.service.model.served_model import make_model
 
 FIRST = 2**53
 

@@ -14,11 +14,10 @@ from tests.risk.profile.conftest import (  # noqa: F401 - the small made-up worl
 from tests.service.talking import make_service
 
 from warmprompt.risk.profile import save_profiler
-from warmprompt.service.batcher import BatchLimits
 from warmprompt.service.entities import load_risk
-from warmprompt.service.model.live import make_model
+from warmprompt.service.model.served_model import make_model
 from warmprompt.service.service import Service, Source
-from warmprompt.service.settings import RequestLimits, ServiceSettings
+from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 from warmprompt.store.opening import open_store
 
 NOW_S = 1_700_000_000
@@ -26,7 +25,7 @@ NOW_S = 1_700_000_000
 
 @pytest.fixture(scope="session")
 def personaliser(trained_folder):
-    """Return the run in use, with a clock that stands still."""
+    """Return the run in use, with a fixed clock."""
     from warmprompt import load
 
     return load(trained_folder, clock=lambda: NOW_S)

@@ -1,10 +1,10 @@
-"""What is told of an entity over HTTP, and what the profiler says of it."""
+"""Requests about entities, and the expected estimates."""
 
 from dataclasses import asdict
 from urllib.parse import quote
 
 from warmprompt.risk.profile import Payment
-from warmprompt.service.lives import context_of
+from warmprompt.service.entity_history import context_of
 
 START_S = 1_525_000_000
 STEP_S = 40_000
@@ -16,24 +16,24 @@ def path(entity, rest=""):
 
 
 def event(place, **changed):
-    told = {
+    values = {
         "id": place,
         "time_s": START_S + place * STEP_S,
         "amount_minor": 1000 + 137 * place,
         "counterparty": f"shop {place % 4}",
         "context": {"count_1d": 1.0, "risk_7d": 0.25},
     }
-    return told | changed
+    return values | changed
 
 
 def label(place, *, fraud, after_s=WEEK_S):
     return {"id": place, "fraud": fraud, "time_s": START_S + place * STEP_S + after_s}
 
 
-def payment(told):
-    return Payment(**told | {"context": context_of(told["context"])})
+def payment(values):
+    return Payment(**values | {"context": context_of(values["context"])})
 
 
 def judged(event_id, estimate):
-    """Return what the service should say of an estimate."""
+    """Return the service's form of an estimate."""
     return {"event": event_id, "abstains": estimate.decision == "unsure"} | asdict(estimate)

@@ -80,13 +80,13 @@ def path(user, rest=""):
 
 async def written(service):
     for _ in range(2000):
-        if service.users.batcher.idle and not len(service.users.writer):
+        if service.users.adaptations.idle and not len(service.users.writer):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("states are not written")
 
 
 def entries(*items):
-    from warmprompt.service.told import entry_of
+    from warmprompt.service.user_history import entry_of
 
     return [entry_of(Event(item=item)) for item in items]

@@ -15,7 +15,7 @@ from warmprompt.service.service import Source, load_model
 NEW = {"items": [{"id": "new-1", "title": "The Lighthouse Keeper (2026)", "text": "Drama"}]}
 
 
-def test_the_most_popular_items_come_without_a_word(service, personaliser):
+def test_empty_query_lists_popular_items(service, personaliser):
     answer = in_service(service, lambda client: client.get("/v1/items", params={"n": 60})).json()
     popularity = personaliser.engine.popularity_V.numpy()
     expected = sorted(range(60), key=lambda item: -popularity[item])
@@ -23,7 +23,7 @@ def test_the_most_popular_items_come_without_a_word(service, personaliser):
     assert (answer["total"], answer["rating_scale"]) == (60, [1.0, 5.0])
 
 
-def test_items_are_found_by_part_of_their_title_and_in_spite_of_a_slip(service, personaliser):
+def test_search_finds_parts_and_misspellings(service, personaliser):
     title = personaliser.title(personaliser.items[7])
     slip = title.replace("a", "e", 1).lower()
 
@@ -37,7 +37,7 @@ def test_items_are_found_by_part_of_their_title_and_in_spite_of_a_slip(service, 
         assert title in [one["title"] for one in found]
 
 
-def test_an_item_without_a_title_is_found_by_its_id(store, tiny_model, settings, personaliser):
+def test_untitled_item_is_found_by_id(store, tiny_model, settings, personaliser):
     model = replace(tiny_model, personaliser=untitled(tiny_model.personaliser, 3))
     bare, titled = personaliser.items[3], personaliser.items[4]
 
@@ -60,20 +60,18 @@ def untitled(personaliser, place):
     return replace(personaliser, engine=engine, lookup=title_index(titles, engine.popularity_V.numpy()))
 
 
-def test_a_new_item_is_found_ranked_and_rated_at_once_and_after_a_restart(
-    service, store, tiny_model, settings, personaliser
-):
+def test_new_item_survives_a_restart(service, store, tiny_model, settings, personaliser):
     async def talk(client):
         added = await client.post("/v1/items", json=NEW)
         again = await client.post("/v1/items", json=NEW)
         found = (await client.get("/v1/items", params={"q": "lighthouse"})).json()["items"][0]
         ranking = await client.get("/v1/users/eve/recommendations", params={"n": 100})
-        told = await client.post("/v1/users/ada/events", json=log_of("new-1", rating=5))
+        posted = await client.post("/v1/users/ada/events", json=log_of("new-1", rating=5))
         after = await client.get("/v1/users/ada/recommendations", params={"n": 100})
-        return added, again, found, ranking, told, after
+        return added, again, found, ranking, posted, after
 
-    added, again, found, ranking, told, after = in_service(service, talk)
-    assert (added.status_code, again.status_code, told.status_code) == (201, 201, 201)
+    added, again, found, ranking, posted, after = in_service(service, talk)
+    assert (added.status_code, again.status_code, posted.status_code) == (201, 201, 201)
     assert added.json() == again.json() == {"total": 61, "added": 1, "room": 7}
     assert (found["item"], found["added"]) == ("new-1", True)
     assert "new-1" in items_of(ranking)
@@ -86,8 +84,10 @@ def test_a_new_item_is_found_ranked_and_rated_at_once_and_after_a_restart(
 
     model = load_model(source, store, replace(settings, room=8))
     assert model.version == tiny_model.version
-    anew = make_service(store, model, settings)
-    later = in_service(anew, lambda client: client.get("/v1/users/ada/recommendations", params={"n": 100}))
+    after_restart = make_service(store, model, settings)
+    later = in_service(
+        after_restart, lambda client: client.get("/v1/users/ada/recommendations", params={"n": 100})
+    )
     assert later.json()["items"] == after.json()["items"]
 
 
@@ -101,7 +101,7 @@ def test_a_new_item_is_found_ranked_and_rated_at_once_and_after_a_restart(
         ({"id": "n", "title": "x", "genre": "y"}, 422, "body.items.0.genre"),
     ],
 )
-def test_an_item_that_cannot_be_is_refused(service, personaliser, item, status, field):
+def test_invalid_item_is_refused(service, personaliser, item, status, field):
     if item["id"] == "i-taken":
         item = item | {"id": personaliser.items[0]}
     answer = in_service(service, lambda client: client.post("/v1/items", json={"items": [item]}))
@@ -109,14 +109,14 @@ def test_an_item_that_cannot_be_is_refused(service, personaliser, item, status, 
     assert service.store.items().items == ()
 
 
-def test_beyond_the_room_items_are_refused(service):
+def test_items_beyond_capacity_are_refused(service):
     many = {"items": [{"id": f"n{number}", "title": f"Title {number}"} for number in range(9)]}
     answer = in_service(service, lambda client: client.post("/v1/items", json=many))
     assert answer.status_code == 422
     assert "room for 8 more" in answer.json()["remedy"]
 
 
-def test_an_item_added_by_another_process_is_known_when_it_is_told_of(store, tiny_model, settings):
+def test_item_of_another_process_is_accepted(store, tiny_model, settings):
     from dataclasses import replace
 
     shared = replace(settings, shared=True)
@@ -130,18 +130,18 @@ def test_an_item_added_by_another_process_is_known_when_it_is_told_of(store, tin
     assert asyncio.run(talk()).status_code == 201
 
 
-def test_an_item_survives_the_way_to_the_store_and_back():
+def test_item_survives_the_store_round_trip():
     for item in (NewItem(id="7", title="é", text='"x"\n'), NewItem(id=7, title="t")):
         assert item_of(row_of(item)) == item
     assert row_of(NewItem(id="7", title="t")).id != row_of(NewItem(id=7, title="t")).id
 
 
-def test_ranking_for_somebody_described_keeps_nothing(service, personaliser):
-    told = [Event(item=item, rating=5.0) for item in personaliser.items[:3]]
+def test_ranking_of_inputs_stores_nothing(service, personaliser):
+    inputs = [Event(item=item, rating=5.0) for item in personaliser.items[:3]]
     candidates = list(personaliser.items[10:20])
     body = log_of(*personaliser.items[:3], rating=5) | {"about": "hm", "n": 4, "candidates": candidates}
     answer = in_service(service, lambda client: client.post("/v1/rank", json=body))
-    state = personaliser.adapt(told, about="hm")
+    state = personaliser.adapt(inputs, about="hm")
     assert items_of(answer) == list(personaliser.rank(state, 4, candidates=candidates).items)
     assert len(service.users) == 0
     assert service.store.users().users == ()
@@ -152,6 +152,6 @@ def test_ranking_for_somebody_described_keeps_nothing(service, personaliser):
     [({"n": 0}, "body.n"), ({"n": 201}, "body.n"), ({"candidates": []}, "body.candidates"),
      ({"candidates": ["x"]}, "candidate 0"), ({"n": "5"}, "body.n"), ({"n": True}, "body.n")],
 )  # fmt: skip
-def test_a_ranking_that_cannot_be_is_refused(service, change, field):
+def test_invalid_rank_request_is_refused(service, change, field):
     answer = in_service(service, lambda client: client.post("/v1/rank", json=change))
     assert (answer.status_code, answer.json()["field"]) == (422, field)

@@ -8,31 +8,31 @@ import pytest
 from tests.service.entity_talk import START_S, WEEK_S, event, judged, label, path, payment
 from tests.service.talking import in_service
 
-from warmprompt.service import lives
-from warmprompt.service.lives import Life, relived, told_in
+from warmprompt.service import entity_history
+from warmprompt.service.entity_history import EntityHistory, read_entry, replay
 from warmprompt.service.names import name_of_entity
 from warmprompt.store.contract import Entry
 from warmprompt.store.sql import SqlStore
 
 
-def test_each_event_is_judged_before_it_is_taken_in(watching, profiler):
-    told = [event(place) for place in range(23)]
+def test_each_event_is_scored_before_observed(watching, profiler):
+    inputs = [event(place) for place in range(23)]
     labels = [label(2, fraud=True), label(3, fraud=False)]
 
     async def talk(client):
-        first = await client.post(path("card 17", "/events"), json={"events": told[:22]})
+        first = await client.post(path("card 17", "/events"), json={"events": inputs[:22]})
         late = await client.post(path("card 17", "/events"), json={"labels": labels})
-        last = await client.post(path("card 17", "/events"), json={"events": told[22:]})
+        last = await client.post(path("card 17", "/events"), json={"events": inputs[22:]})
         return first, late, last, await client.get(path("card 17", "/risk"))
 
     first, late, last, risk_now = in_service(watching(), talk)
     state, expected = profiler.start("card 17"), []
-    for one in told[:22]:
+    for one in inputs[:22]:
         expected.append(judged(one["id"], profiler.score(state, payment(one))))
         state = profiler.observe(state, payment(one))
     for one in labels:
         state = profiler.report(state, one["id"], fraud=one["fraud"], now_s=one["time_s"])
-    expected.append(judged(22, profiler.score(state, payment(told[22]))))
+    expected.append(judged(22, profiler.score(state, payment(inputs[22]))))
     assert [one.status_code for one in (first, late, last, risk_now)] == [201, 201, 201, 200]
     assert first.json()["estimates"] + last.json()["estimates"] == expected
     assert (first.json()["first_seq"], first.json()["last_seq"]) == (1, 22)
@@ -49,9 +49,9 @@ def test_each_event_is_judged_before_it_is_taken_in(watching, profiler):
     }
 
 
-def test_the_state_in_the_store_is_that_of_the_log_bit_for_bit(watching, store, risk, monkeypatch):
+def test_stored_entity_state_equals_replay(watching, store, risk, monkeypatch):
     """Live, one at a time; from the stored state; and from the log alone, past the watched payments."""
-    monkeypatch.setattr(lives, "WATCHED", 6)
+    monkeypatch.setattr(entity_history, "WATCHED", 6)
     num = 24
 
     async def live(client):
@@ -59,65 +59,65 @@ def test_the_state_in_the_store_is_that_of_the_log_bit_for_bit(watching, store, 
             events = [event(one) for one in range(place, place + 8)]
             answer = await client.post(path("a", "/events"), json={"events": events})
             assert answer.status_code == 201, answer.text
-        told = {"labels": [label(num - 1, fraud=True), label(num - 3, fraud=False)]}
-        assert (await client.post(path("a", "/events"), json=told)).status_code == 201
+        inputs = {"labels": [label(num - 1, fraud=True), label(num - 3, fraud=False)]}
+        assert (await client.post(path("a", "/events"), json=inputs)).status_code == 201
 
     async def more(client):
-        told = {"events": [event(num + 30)]}
-        return (await client.post(path("a", "/events"), json=told)).json()
+        inputs = {"events": [event(num + 30)]}
+        return (await client.post(path("a", "/events"), json=inputs)).json()
 
     async def ask(client):
         return (await client.get(path("a", "/risk"))).json()
 
     in_service(watching(), live)
-    told = in_service(watching(), more)
+    added = in_service(watching(), more)
     name = name_of_entity("a")
     stored = store.get_state(name, risk.version)
-    again = relived(risk.profiler, "a", store.entries(name))
+    again = replay(risk.profiler, "a", store.entries(name))
     assert again.to_bytes() == stored.data
-    assert Life.from_bytes(stored.data).to_bytes() == stored.data
+    assert EntityHistory.from_bytes(stored.data).to_bytes() == stored.data
     assert len(again.watched) == 6
     assert (again.seq, again.state.num_seen, again.left_out) == (num + 3, num + 1, 0)
     store.drop_states(keep=[])
     assert store.get_state(name, risk.version) is None
     without = in_service(watching(), ask)
-    assert without["last"] == told["estimates"][0]
+    assert without["last"] == added["estimates"][0]
 
 
-def test_a_state_that_is_behind_or_damaged_is_mended_from_the_log(watching, store, risk, monkeypatch):
+def test_outdated_or_damaged_state_is_rebuilt(watching, store, risk, monkeypatch):
     name = name_of_entity("a")
 
-    async def tell(client, first, last):
+    async def post(client, first, last):
         events = [event(place) for place in range(first, last)]
         return (await client.post(path("a", "/events"), json={"events": events})).json()["estimates"]
 
     async def ask(client):
         return (await client.get(path("a", "/risk"))).json()["last"]
 
-    in_service(watching(), lambda client: tell(client, 0, 3))
+    in_service(watching(), lambda client: post(client, 0, 3))
     with monkeypatch.context() as killed:  # after the append, before the state is stored
         killed.setattr(SqlStore, "put_state", lambda *_: None)
-        told = in_service(watching(), lambda client: tell(client, 3, 5))
+        answers = in_service(watching(), lambda client: post(client, 3, 5))
     stored = store.get_state(name, risk.version)
     assert stored.seq == 3
-    assert in_service(watching(), ask) == told[-1]
+    assert in_service(watching(), ask) == answers[-1]
     for data in (b"", b"{}", stored.data[:-1], stored.data.replace(b'"seq": 3', b'"seq": 2')):
         store.drop_states(keep=[])
         store.put_state(name, replace(stored, data=data))
-        assert in_service(watching(), ask) == told[-1]
+        assert in_service(watching(), ask) == answers[-1]
 
 
-def test_a_repeated_request_counts_once_and_answers_as_before(watching):
-    told = {"events": [event(0), event(1)]}
+def test_repeated_request_counts_once(watching):
+    inputs = {"events": [event(0), event(1)]}
 
     async def talk(client):
-        async def tell(key, body):
+        async def post(key, body):
             return await client.post(path("a", "/events"), json=body, headers={"Idempotency-Key": key})
 
-        first = await tell("one", told)
-        await tell("two", {"events": [event(2)]})
-        again, other = await tell("one", told), await tell("one", {"events": [event(0)]})
-        new = await tell("three", told)
+        first = await post("one", inputs)
+        await post("two", {"events": [event(2)]})
+        again, other = await post("one", inputs), await post("one", {"events": [event(0)]})
+        new = await post("three", inputs)
         return first, again, other, new, await client.get(path("a", "/risk"))
 
     first, again, other, new, now = in_service(watching(), talk)
@@ -128,7 +128,7 @@ def test_a_repeated_request_counts_once_and_answers_as_before(watching):
     assert now.json()["seq"] == 3
 
 
-def test_requests_at_once_are_taken_in_one_after_the_other(watching, profiler):
+def test_concurrent_requests_are_serialised(watching, profiler):
     async def talk(client):
         events = [event(place, time_s=START_S) for place in range(6)]
         await asyncio.gather(*(client.post(path("a", "/events"), json={"events": [one]}) for one in events))
@@ -138,13 +138,13 @@ def test_requests_at_once_are_taken_in_one_after_the_other(watching, profiler):
     state = profiler.start("a")
     for entry in export["log"]:
         body = json.dumps(entry["body"])
-        state = profiler.observe(state, told_in(Entry(kind=entry["kind"], body=body)))
+        state = profiler.observe(state, read_entry(Entry(kind=entry["kind"], body=body)))
     assert len(export["log"]) == 6
     assert export["states"][0]["vector"] == state.vector_D.tolist()
     assert export["states"][0]["prompt"] == state.offsets_PH.tolist()
 
 
-def test_a_judgement_keeps_nothing(watching, store, profiler):
+def test_scoring_stores_nothing(watching, store, profiler):
     async def talk(client):
         stranger = await client.post(path("a", "/risk"), json={"events": [event(5), event(4)]})
         unknown = await client.get(path("a", "/risk"))
@@ -182,7 +182,7 @@ def test_a_judgement_keeps_nothing(watching, store, profiler):
         ({}, 422, "body"),
     ],
 )
-def test_what_cannot_be_is_refused_and_leaves_no_trace(watching, store, body, status, field):
+def test_invalid_records_are_refused_without_trace(watching, store, body, status, field):
     async def talk(client):
         assert (await client.post(path("a", "/events"), json={"events": [event(5)]})).status_code == 201
         return await client.post(path("a", "/events"), json=body)
@@ -193,8 +193,8 @@ def test_what_cannot_be_is_refused_and_leaves_no_trace(watching, store, body, st
     assert len(store.entries(name_of_entity("a"))) == 1
 
 
-def test_what_a_label_says_is_not_known_to_events_before_it(watching, profiler):
-    """Told together, each stands where its time puts it; told apart, the earlier event comes too late."""
+def test_label_does_not_affect_earlier_events(watching, profiler):
+    """In one request they are ordered by time; in two requests the earlier event comes too late."""
     together = {"labels": [label(0, fraud=True)], "events": [event(1), event(50)]}
 
     async def talk(client):

@@ -22,26 +22,26 @@ def run(*command):
 
 @pytest.fixture(params=["open", "with a key"])
 def served(request, service, store):
-    """Yield what stands behind the name of an example: the address, and a key where one is needed."""
+    """Yield the arguments of an example: the address, and a key if one is needed."""
     key = None
     if request.param == "with a key":
         key = give_key(store, "read", "write")
-        service.gate.is_open = False
+        service.auth.is_open = False
     with listening(service) as address:
         yield [address] + ([key] if key else [])
 
 
-def test_the_python_client_tells_ranks_and_forgets(served, store, personaliser):
-    code, said, complaint = run(sys.executable, str(EXAMPLES / "client.py"), *served)
+def test_python_client_runs_to_the_end(served, store, personaliser):
+    code, output, complaint = run(sys.executable, str(EXAMPLES / "client.py"), *served)
     assert (code, complaint) == (0, "")
-    lines = said.splitlines()
+    lines = output.splitlines()
     assert lines[0].removeprefix("liked: ") in {personaliser.title(item) for item in personaliser.items}
     assert [line.partition(".")[0] for line in lines[1:6]] == ["1", "2", "3", "4", "5"]
     assert lines[6] == "forgotten: 2 entries"
     assert store.users().users == ()
 
 
-def test_the_python_client_says_what_was_wrong_in_one_line(served):
+def test_python_client_reports_errors_in_one_line(served):
     code, _, complaint = run(sys.executable, str(EXAMPLES / "client.py"), served[0], "wp_wrong")
     if len(served) == 1:  # no key is asked for
         assert code == 0
@@ -50,10 +50,10 @@ def test_the_python_client_says_what_was_wrong_in_one_line(served):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
-def test_the_curl_client_tells_ranks_and_forgets(served, store):
-    code, said, complaint = run("sh", str(EXAMPLES / "client.sh"), *served)
+def test_curl_client_runs_to_the_end(served, store):
+    code, output, complaint = run("sh", str(EXAMPLES / "client.sh"), *served)
     assert (code, complaint) == (0, "")
-    answers = [line for line in said.splitlines() if line]
+    answers = [line for line in output.splitlines() if line]
     assert len(answers) == 6
     assert '"first_seq":1,"last_seq":2' in answers[1]
     assert '"stale": false' in answers[2]
@@ -63,6 +63,6 @@ def test_the_curl_client_tells_ranks_and_forgets(served, store):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
-def test_the_curl_client_stops_where_the_service_refuses(served):
+def test_curl_client_stops_at_a_refusal(served):
     code, _, _ = run("sh", str(EXAMPLES / "client.sh"), served[0] + "/nowhere")
     assert code != 0

@@ -9,7 +9,7 @@ from tests.service.talking import in_service, log_of, make_service, path
 from warmprompt.errors import UnknownNameError
 from warmprompt.service.explaining import explainer_of_run
 from warmprompt.service.model.catalogue import NewItem
-from warmprompt.service.model.live import extended, make_model
+from warmprompt.service.model.served_model import extended, make_model
 
 
 def explained(service, items):
@@ -22,16 +22,14 @@ def explained(service, items):
     return [place["explanation"] for place in answer.json()["items"]]
 
 
-def test_the_language_model_of_the_run_writes_the_sentences_and_genres_are_its_data_sets(
-    store, personaliser, settings, planted_folder, monkeypatch
-):
+def test_sentences_use_the_runs_model_and_genres(store, personaliser, settings, planted_folder, monkeypatch):
     folder, world = planted_folder
     monkeypatch.setattr("warmprompt.service.explaining.find_dataset", lambda _name: folder)
     model = make_model(personaliser, room=8, largest_batch=4, make_explainer=explainer_of_run(writes=True))
     assert any(model.explainer.facts.genres.values())
-    told = explained(make_service(store, model, settings), personaliser.items[:3])
-    assert [one["how"] for one in told] == ["model", "model"]
-    assert all(claim["holds"] for one in told for claim in one["checks"])
+    explanations = explained(make_service(store, model, settings), personaliser.items[:3])
+    assert [one["how"] for one in explanations] == ["model", "model"]
+    assert all(claim["holds"] for one in explanations for claim in one["checks"])
     assert world.dataset.item_ids == personaliser.items
     # An item that came later has no genres, and takes nobody else's.
     more = extended(model, [NewItem(id="new", title="Star Kitchen (2026)")], items_version=1)
@@ -40,9 +38,7 @@ def test_the_language_model_of_the_run_writes_the_sentences_and_genres_are_its_d
     assert more.explainer.writer is model.explainer.writer
 
 
-def test_where_the_data_set_is_not_here_nothing_is_fetched_and_no_genre_is_named(
-    store, personaliser, settings, monkeypatch
-):
+def test_missing_data_set_gives_no_genres(store, personaliser, settings, monkeypatch):
     def absent(name):
         raise UnknownNameError(field="data set", value=name, remedy="Get it.")
 
@@ -54,7 +50,7 @@ def test_where_the_data_set_is_not_here_nothing_is_fetched_and_no_genre_is_named
     } == {"template"}
 
 
-def test_an_explanation_under_way_holds_up_no_adaptation(store, personaliser, settings, tiny_model):
+def test_explanation_does_not_block_adaptation(store, personaliser, settings, tiny_model):
     begun, leave = threading.Event(), threading.Event()
 
     class Slow:

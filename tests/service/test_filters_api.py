@@ -24,7 +24,7 @@ def asked(service, place, **params):
     return in_service(service, lambda client: client.get(place, params=params))
 
 
-def test_recommendations_take_exclusions_and_filters(service, personaliser, genres):
+def test_recommendations_apply_exclusions_and_filters(service, personaliser, genres):
     genre = genres[personaliser.items[0]]
     without = [item for item, one in genres.items() if one == genre][:3]
 
@@ -44,7 +44,7 @@ def test_recommendations_take_exclusions_and_filters(service, personaliser, genr
     assert items_of(again) == items_of(whole)
 
 
-def test_a_ranking_for_somebody_described_takes_them_too(service, personaliser, genres):
+def test_rank_applies_exclusions_and_filters(service, personaliser, genres):
     first, second = sorted(set(genres.values()))[:2]
     events = [Event(item=item, rating=5.0) for item in personaliser.items[:2]]
     options = {"exclude": list(personaliser.items[10:20]), "filter": {"genres": [first, second]}}
@@ -54,7 +54,7 @@ def test_a_ranking_for_somebody_described_takes_them_too(service, personaliser, 
     assert set(items_of(answer)) == set(expected.items)
 
 
-def test_the_list_of_popular_items_can_be_filtered(service, genres):
+def test_popular_items_can_be_filtered(service, genres):
     genre = sorted(set(genres.values()))[0]
     answer = asked(service, "/v1/items", n=60, filter=f"genres={genre}")
     assert {genres[item] for item in items_of(answer)} == {genre}
@@ -62,7 +62,7 @@ def test_the_list_of_popular_items_can_be_filtered(service, genres):
     assert answer.json()["attributes"] == ["genres"]
 
 
-def test_similar_items_are_the_models_own(service, personaliser, genres):
+def test_similar_items_match_the_model(service, personaliser, genres):
     item = personaliser.items[3]
     genre = genres[personaliser.items[4]]
 
@@ -93,11 +93,11 @@ def test_similar_items_are_the_models_own(service, personaliser, genres):
     ],
 )
 @pytest.mark.parametrize("place", ["/v1/users/ada/recommendations", "/v1/items/ITEM/similar"])
-def test_a_selection_that_cannot_be_is_a_problem(service, personaliser, place, params, field, remedy):
+def test_invalid_selection_is_422(service, personaliser, place, params, field, remedy):
     answer = asked(service, place.replace("ITEM", personaliser.items[0]), **params)
-    told = answer.json()
-    assert (answer.status_code, told["field"]) == (422, field)
-    assert remedy in told["remedy"]
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, field)
+    assert remedy in problem["remedy"]
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -112,7 +112,7 @@ def test_a_selection_that_cannot_be_is_a_problem(service, personaliser, place, p
         ({"filter": {"genres": {"min": 2, "max": 1}}}, "filter genres"),
     ],
 )
-def test_a_described_selection_that_cannot_be_is_a_problem(service, change, field):
+def test_invalid_rank_selection_is_422(service, change, field):
     answer = in_service(service, lambda client: client.post("/v1/rank", json=change))
     assert (answer.status_code, answer.json()["field"]) == (422, field)
 
@@ -120,7 +120,7 @@ def test_a_described_selection_that_cannot_be_is_a_problem(service, change, fiel
 @pytest.mark.parametrize(
     "filter", [{"genres": {}}, {"genres": []}, {"genres": True}, {"genres": {"from": 1}}, "x"]
 )
-def test_a_filter_of_another_form_is_a_problem(service, filter):  # noqa: A002
+def test_malformed_filter_is_422(service, filter):  # noqa: A002
     answer = in_service(service, lambda client: client.post("/v1/rank", json={"filter": filter}))
     assert answer.status_code == 422
     assert answer.json()["field"].startswith("body.filter")
@@ -129,13 +129,13 @@ def test_a_filter_of_another_form_is_a_problem(service, filter):  # noqa: A002
 @pytest.mark.parametrize(
     ("method", "below"), [("GET", "/similar"), ("PUT", "/hidden"), ("DELETE", "/hidden")]
 )
-def test_an_unknown_item_is_not_found(service, method, below):
+def test_unknown_item_is_404(service, method, below):
     answer = in_service(service, lambda client: client.request(method, f"/v1/items/no%2Fthing{below}"))
-    told = answer.json()
-    assert (answer.status_code, told["field"], told["value"]) == (404, "item id", "no/thing")
+    problem = answer.json()
+    assert (answer.status_code, problem["field"], problem["value"]) == (404, "item id", "no/thing")
 
 
-def test_a_run_without_attributes_says_so(store, tiny_model, settings, personaliser):
+def test_run_without_attributes_reports_it(store, tiny_model, settings, personaliser):
     trained = replace(personaliser.engine.trained, attributes=None)
     bare = replace(personaliser, engine=replace(personaliser.engine, trained=trained))
     service = make_service(store, replace(tiny_model, personaliser=bare), settings)
@@ -147,7 +147,7 @@ def test_a_run_without_attributes_says_so(store, tiny_model, settings, personali
 # Hidden items.
 
 
-def test_a_hidden_item_leaves_every_ranking_at_once_and_comes_back(service, personaliser):
+def test_hiding_applies_at_once_and_is_reversible(service, personaliser):
     item, near = personaliser.items[0], personaliser.items[1]
 
     async def everything(client):
@@ -167,13 +167,24 @@ def test_a_hidden_item_leaves_every_ranking_at_once_and_comes_back(service, pers
         away = await everything(client)
         found = await client.get("/v1/items", params={"q": personaliser.title(item)})
         listed = await client.get("/v1/items", params={"hidden": True})
-        told = await client.post(path("ada", "/events"), json=log_of(item, rating=1))
+        posted = await client.post(path("ada", "/events"), json=log_of(item, rating=1))
         taken_back = await client.delete(path("ada"))
         await client.post(path("ada", "/events"), json=log_of(personaliser.items[5], rating=5))
         shown = await client.delete(f"/v1/items/{item}/hidden")
-        return before, cached, hidden, away, found, listed, told, taken_back, shown, await everything(client)
+        return (
+            before,
+            cached,
+            hidden,
+            away,
+            found,
+            listed,
+            posted,
+            taken_back,
+            shown,
+            await everything(client),
+        )
 
-    before, cached, hidden, away, found, listed, told, _, shown, after = in_service(service, talk)
+    before, cached, hidden, away, found, listed, posted, _, shown, after = in_service(service, talk)
     assert before == cached == after
     for whole, left in zip(before, away, strict=True):
         assert item in whole
@@ -182,10 +193,10 @@ def test_a_hidden_item_leaves_every_ranking_at_once_and_comes_back(service, pers
     assert shown.json() == {"item": item, "hidden": False, "num_hidden": 0}
     assert [one["hidden"] for one in found.json()["items"] if one["item"] == item] == [True]
     assert items_of(listed) == [item]
-    assert told.status_code == 201
+    assert posted.status_code == 201
 
 
-def test_hiding_twice_is_hiding_once(service, personaliser):
+def test_hiding_is_idempotent(service, personaliser):
     async def talk(client):
         place = f"/v1/items/{personaliser.items[0]}/hidden"
         return [
@@ -196,7 +207,7 @@ def test_hiding_twice_is_hiding_once(service, personaliser):
     assert in_service(service, talk) == [1, 1, 0, 0]
 
 
-def test_hidden_items_survive_restarts_and_reloads(service, store, tiny_model, settings, personaliser):
+def test_hidden_items_survive_restart_and_reload(service, store, tiny_model, settings, personaliser):
     item = personaliser.items[0]
 
     async def talk(client):
@@ -210,11 +221,11 @@ def test_hidden_items_survive_restarts_and_reloads(service, store, tiny_model, s
     assert set(items_of(in_service(service, talk))) == whole
     model = load_model(Source(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
     assert model.version == tiny_model.version
-    anew = make_service(store, model, settings)
-    assert set(items_of(asked(anew, path("eve", "/recommendations"), n=100))) == whole
+    restarted = make_service(store, model, settings)
+    assert set(items_of(asked(restarted, path("eve", "/recommendations"), n=100))) == whole
 
 
-def test_processes_that_share_a_store_hide_together(store, tiny_model, settings, personaliser):
+def test_processes_sharing_a_store_share_hiding(store, tiny_model, settings, personaliser):
     shared = replace(settings, shared=True)
     one, two = (make_service(store, tiny_model, shared) for _ in range(2))
     item = personaliser.items[0]
@@ -232,7 +243,7 @@ def test_processes_that_share_a_store_hide_together(store, tiny_model, settings,
     assert after == [one for one in before if one != item]
 
 
-def test_a_process_takes_in_what_others_hide_by_itself(store, tiny_model, settings, personaliser, tmp_path):
+def test_process_polls_hidden_items(store, tiny_model, settings, personaliser, tmp_path):
     # The command line writes to the SQLite file beside the service.
     service = make_service(store, tiny_model, settings)
 
@@ -250,7 +261,7 @@ def test_a_process_takes_in_what_others_hide_by_itself(store, tiny_model, settin
     assert personaliser.items[0] not in asyncio.run(talk())
 
 
-def test_only_admin_keys_hide_and_read_keys_ask_what_is_similar(store, tiny_model, settings, personaliser):
+def test_hiding_needs_admin_and_similar_needs_read(store, tiny_model, settings, personaliser):
     keys = {}
     for scope in ("read", "write", "admin"):
         keys[scope], kept = new_key(scope, [scope], now_s=1)
@@ -277,9 +288,7 @@ def test_only_admin_keys_hide_and_read_keys_ask_what_is_similar(store, tiny_mode
 # New items carry attributes.
 
 
-def test_a_new_item_is_filtered_by_its_attributes_and_after_a_restart(
-    service, store, settings, personaliser, genres
-):
+def test_new_item_is_filtered_by_attributes(service, store, settings, personaliser, genres):
     genre = genres[personaliser.items[0]]
     new = [
         {"id": "new-1", "title": "The Lighthouse", "attributes": {"genres": [genre, "Nautical"]}},
@@ -317,7 +326,7 @@ def test_a_new_item_is_filtered_by_its_attributes_and_after_a_restart(
         ({"genres": [5]}, "body.items.0.attributes.genres.constrained-str", "string"),
     ],
 )
-def test_attributes_that_the_catalogue_does_not_have_are_refused(service, attributes, field, remedy):
+def test_unknown_attributes_are_refused(service, attributes, field, remedy):
     new = {"items": [{"id": "n", "title": "x", "attributes": attributes}]}
     answer = in_service(service, lambda client: client.post("/v1/items", json=new))
     assert (answer.status_code, answer.json()["field"]) == (422, field)
@@ -325,7 +334,7 @@ def test_attributes_that_the_catalogue_does_not_have_are_refused(service, attrib
     assert service.store.items().items == ()
 
 
-def test_an_item_of_another_run_with_unknown_attributes_is_still_taken_in(store, settings, personaliser):
+def test_stored_item_with_unknown_attributes_is_kept(store, settings, personaliser):
     from warmprompt.service.items import row_of
     from warmprompt.service.model.catalogue import NewItem
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.service.talking import in_service, items_of, make_service, path
 
-from warmprompt.service.model.live import make_model
+from warmprompt.service.model.served_model import make_model
 
 BEYOND = 2**53
 
@@ -20,7 +20,7 @@ def renamed(personaliser, ids):
 
 @pytest.fixture(scope="module")
 def numbered(personaliser):
-    """Return a run whose ids are 5, 0, -7 and then numbers that a double cannot tell apart."""
+    """Return a run whose ids are 5, 0, -7 and then numbers that are equal as doubles."""
     ids = [5, 0, -7, *(BEYOND + number for number in range(len(personaliser.items) - 3))]
     return make_model(renamed(personaliser, ids), room=8, largest_batch=8)
 
@@ -34,43 +34,43 @@ def lettered(personaliser):
 
 @pytest.mark.parametrize("item", [BEYOND + 1, BEYOND + 19, 5, 0, -7])
 @pytest.mark.parametrize("spelled", [int, str])
-def test_an_id_is_taken_as_number_and_as_text(store, numbered, settings, item, spelled):
+def test_number_id_is_accepted_as_text(store, numbered, settings, item, spelled):
     """The neighbours of the item, which a double takes for it, stay where they were."""
 
     async def talk(client):
         body = {"events": [{"item": spelled(item), "rating": 5}]}
-        told = await client.post(path("a", "/events"), json=body)
-        held = await client.get(path("a"))
+        posted = await client.post(path("a", "/events"), json=body)
+        export = await client.get(path("a"))
         ranking = await client.get(path("a", "/recommendations"), params={"n": 100})
         rank = await client.post("/v1/rank", json=body | {"n": 100, "exclude": [spelled(item)]})
         only = await client.post("/v1/rank", json={"candidates": [spelled(item)]})
         similar = await client.get(f"/v1/items/{spelled(item)}/similar", params={"n": 100})
         hidden = await client.put(f"/v1/items/{spelled(item)}/hidden")
         without = await client.get(path("b", "/recommendations"), params={"n": 100, "exclude": spelled(item)})
-        return told, held, ranking, rank, only, similar, hidden, without
+        return posted, export, ranking, rank, only, similar, hidden, without
 
-    told, held, ranking, rank, only, similar, hidden, without = in_service(
+    posted, export, ranking, rank, only, similar, hidden, without = in_service(
         make_service(store, numbered, settings), talk
     )
     others = set(numbered.personaliser.items) - {item}
-    assert told.status_code == 201, told.text
-    assert [entry["body"]["item"] for entry in held.json()["log"]] == [item]
-    assert [type(entry["body"]["item"]) for entry in held.json()["log"]] == [int]
+    assert posted.status_code == 201, posted.text
+    assert [entry["body"]["item"] for entry in export.json()["log"]] == [item]
+    assert [type(entry["body"]["item"]) for entry in export.json()["log"]] == [int]
     for answer in (ranking, rank, similar, without):
         assert set(items_of(answer)) == others
     assert items_of(only) == [item]
     assert hidden.json()["item"] == item
 
 
-def test_a_number_means_the_text_that_writes_it(store, lettered, settings):
+def test_number_matches_equal_text_id(store, lettered, settings):
     async def talk(client):
         events = [{"item": item} for item in (5, "05", 2**64 + 1)]
-        told = await client.post(path("a", "/events"), json={"events": events})
-        return told, await client.get(path("a"))
+        posted = await client.post(path("a", "/events"), json={"events": events})
+        return posted, await client.get(path("a"))
 
-    told, held = in_service(make_service(store, lettered, settings), talk)
-    assert told.status_code == 201, told.text
-    assert [entry["body"]["item"] for entry in held.json()["log"]] == ["5", "05", str(2**64 + 1)]
+    posted, export = in_service(make_service(store, lettered, settings), talk)
+    assert posted.status_code == 201, posted.text
+    assert [entry["body"]["item"] for entry in export.json()["log"]] == ["5", "05", str(2**64 + 1)]
 
 
 @pytest.mark.parametrize(
@@ -78,20 +78,20 @@ def test_a_number_means_the_text_that_writes_it(store, lettered, settings):
     [("true", "true or false"), ("5.0", "a number with a point"), ("1e3", "a number with a point"),
      ("null", "null"), ("[5]", "a list or an object"), ("{}", "a list or an object")],
 )  # fmt: skip
-def test_what_is_no_id_is_refused_with_the_kinds_that_are(store, numbered, settings, written, kind):
+def test_non_id_is_refused_with_valid_kinds(store, numbered, settings, written, kind):
     service = make_service(store, numbered, settings)
     body = json.dumps({"events": [{"item": 5}, {"item": "HERE"}]}).replace('"HERE"', written)
     headers = {"Content-Type": "application/json"}
     answer = in_service(
         service, lambda client: client.post(path("a", "/events"), content=body, headers=headers)
     )
-    told = answer.json()
-    assert (answer.status_code, told["field"]) == (422, "body.events.1.item")
-    assert told["remedy"] == f'Give a whole number such as 5, or a text such as "5"; this is {kind}.'
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, "body.events.1.item")
+    assert problem["remedy"] == f'Give a whole number such as 5, or a text such as "5"; this is {kind}.'
 
 
 @pytest.mark.parametrize("item", ["5.0", "05", "+5", " 5", "9007199254740992.0", "", "x" * 129, 10**200])
-def test_no_id_is_guessed(store, numbered, settings, item):
+def test_similar_ids_are_not_accepted(store, numbered, settings, item):
     service = make_service(store, numbered, settings)
     answer = in_service(
         service, lambda client: client.post(path("a", "/events"), json={"events": [{"item": item}]})
@@ -100,7 +100,7 @@ def test_no_id_is_guessed(store, numbered, settings, item):
     assert service.store.entries("a") == ()
 
 
-def test_a_new_items_number_may_be_written_as_text(store, numbered, settings):
+def test_new_number_id_may_be_text(store, numbered, settings):
     new = {"items": [{"id": str(2**60 + 1), "title": "One"}, {"id": 2**60 + 2, "title": "Two"}]}
 
     async def talk(client):
@@ -114,7 +114,7 @@ def test_a_new_items_number_may_be_written_as_text(store, numbered, settings):
     assert f'"item": {2**60 + 1},' in found.text or f'"item":{2**60 + 1},' in found.text
 
 
-def test_answers_keep_the_kind_of_the_id(store, numbered, lettered, settings):
+def test_responses_keep_the_id_type(store, numbered, lettered, settings):
     for model, kind in ((numbered, int), (lettered, str)):
         answer = in_service(
             make_service(store, model, settings), lambda client: client.get(path("z", "/recommendations"))

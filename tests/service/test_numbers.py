@@ -5,7 +5,7 @@ import pytest
 
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import IntegrityError, WarmpromptError
-from warmprompt.service.model.numbers import Numbers, as_kept, pack, unpack
+from warmprompt.service.model.numbers import Numbers, pack, quantised, unpack
 
 
 def some(seed=0, *, scale=0.2):
@@ -16,9 +16,9 @@ def some(seed=0, *, scale=0.2):
     )
 
 
-def test_writing_loses_nothing_and_rounding_keeps_eleven_bits():
+def test_packing_is_lossless_after_rounding():
     vector_D, offsets_PH = some()
-    kept = as_kept(vector_D, offsets_PH)
+    kept = quantised(vector_D, offsets_PH)
     back = unpack(pack(kept))
     assert back.vector_D.tobytes() == kept.vector_D.tobytes() == vector_D.tobytes()
     assert back.offsets_PH.tobytes() == kept.offsets_PH.tobytes()
@@ -29,18 +29,18 @@ def test_writing_loses_nothing_and_rounding_keeps_eleven_bits():
     assert not kept.offsets_PH.flags.writeable
 
 
-def test_it_takes_two_bytes_a_coordinate_and_four_a_factor():
-    assert len(pack(as_kept(*some()))) == 12 + 4 * 32 + 2 * 4 * 576 + 32
+def test_packed_size_matches_the_format():
+    assert len(pack(quantised(*some()))) == 12 + 4 * 32 + 2 * 4 * 576 + 32
 
 
-def test_what_half_precision_cannot_hold_is_cut_to_its_largest():
-    kept = as_kept(np.zeros(1, np.float32), np.array([[1e9, -1e9, 1.0]], np.float32))
+def test_half_precision_overflow_is_clipped():
+    kept = quantised(np.zeros(1, np.float32), np.array([[1e9, -1e9, 1.0]], np.float32))
     assert kept.offsets_PH.tolist() == [[65504.0, -65504.0, 1.0]]
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "longer", "empty", "shape"])
-def test_damaged_numbers_are_told(harm):
-    data = pack(as_kept(*some()))
+def test_damaged_bytes_are_refused(harm):
+    data = pack(quantised(*some()))
     damaged = {
         "cut": data[:-1],
         "flip": data[:40] + bytes([data[40] ^ 1]) + data[41:],
@@ -52,16 +52,16 @@ def test_damaged_numbers_are_told(harm):
         unpack(damaged)
 
 
-def test_numbers_of_a_later_version_are_refused():
+def test_later_format_version_is_refused():
     import hashlib
 
-    data = pack(as_kept(*some()))[:-32]
+    data = pack(quantised(*some()))[:-32]
     later = data[:4] + b"\x02\x00" + data[6:]
     with pytest.raises(IntegrityError, match="later version"):
         unpack(later + hashlib.sha256(later).digest())
 
 
-def test_whole_states_of_earlier_versions_are_still_read():
+def test_whole_states_of_earlier_versions_are_read():
     vector_D, offsets_PH = some(1)
     old = UserState(
         events=(), about=None, attributes={}, vector_D=vector_D, offsets_PH=offsets_PH, model_hash="m"

@@ -39,7 +39,7 @@ class Wire:
         return getattr(self._store, name)
 
 
-def test_health_and_readiness(service, tiny_model):
+def test_health_and_readiness_report_the_model(service, tiny_model):
     async def talk(client):
         return (await client.get("/healthz")).json(), (await client.get("/readyz")).json()
 
@@ -48,7 +48,7 @@ def test_health_and_readiness(service, tiny_model):
     assert ready == {"ready": True, "database": True, "model": tiny_model.version, "readaptation": None}
 
 
-def test_metrics_count_what_happened(service, personaliser):
+def test_metrics_count_requests_and_events(service, personaliser):
     async def talk(client):
         await client.post("/v1/users/quokka/events", json=log_of(*personaliser.items[:2]))
         await client.get("/v1/users/quokka/recommendations")
@@ -69,14 +69,14 @@ def test_metrics_count_what_happened(service, personaliser):
     assert "quokka" not in text
 
 
-def test_a_database_that_goes_away_is_503_and_comes_back(store, tiny_model, settings, personaliser):
+def test_unavailable_database_is_503_until_back(store, tiny_model, settings, personaliser):
     wire = Wire(store)
     service = make_service(wire, tiny_model, settings)
 
     async def talk(client):
         async def ask():
-            told = await client.post("/v1/users/ada/events", json=log_of(personaliser.items[0]))
-            return told, (await client.get("/readyz")).status_code
+            posted = await client.post("/v1/users/ada/events", json=log_of(personaliser.items[0]))
+            return posted, (await client.get("/readyz")).status_code
 
         first = await ask()
         wire.away = True
@@ -84,17 +84,17 @@ def test_a_database_that_goes_away_is_503_and_comes_back(store, tiny_model, sett
         wire.away = False
         return first, away, await ask(), await client.get("/v1/users/ada/recommendations")
 
-    (first, ready), ((told, unready), other, alive), (again, ready_again), ranking = in_service(service, talk)
+    (first, ready), ((posted, unready), other, alive), (again, ready_again), ranking = in_service(
+        service, talk
+    )
     assert (first.status_code, ready) == (201, 200)
-    assert (told.status_code, unready, other.status_code, alive.status_code) == (503, 503, 503, 200)
-    assert told.headers["retry-after"] == "1"
+    assert (posted.status_code, unready, other.status_code, alive.status_code) == (503, 503, 503, 200)
+    assert posted.headers["retry-after"] == "1"
     assert (again.status_code, ready_again) == (201, 200)
     assert ranking.json()["last_seq"] == 2
 
 
-def test_a_state_that_could_not_be_stored_is_stored_later(
-    store, tiny_model, settings, personaliser, monkeypatch
-):
+def test_failed_state_write_is_retried(store, tiny_model, settings, personaliser, monkeypatch):
     monkeypatch.setattr("warmprompt.service.writing._RETRY_S", 0.01)
     wire = Wire(store)
     service = make_service(wire, tiny_model, settings)
@@ -112,10 +112,8 @@ def test_a_state_that_could_not_be_stored_is_stored_later(
     assert store.get_state("ada", tiny_model.version).seq == 1
 
 
-def test_a_large_file_is_rewritten_when_asked_and_not_before(
-    tmp_path, tiny_model, settings, personaliser, monkeypatch
-):
-    monkeypatch.setattr("warmprompt.service.service._CHORES_S", 0.01)
+def test_large_file_is_scrubbed_on_request_only(tmp_path, tiny_model, settings, personaliser, monkeypatch):
+    monkeypatch.setattr("warmprompt.service.service._PERIOD_S", 0.01)
     place = tmp_path / "large"
     place.mkdir()
 
@@ -137,7 +135,7 @@ def test_a_large_file_is_rewritten_when_asked_and_not_before(
         assert in_service(service, talk) == (False, (True, True), {"scrubbed": True}, False)
 
 
-def test_the_document_describes_every_route_with_an_example(service):
+def test_document_has_an_example_per_route(service):
     document = in_service(service, lambda client: client.get("/openapi.json")).json()
     assert set(document["paths"]) == {
         "/v1/users/{user_id}",
@@ -163,7 +161,7 @@ def test_the_document_describes_every_route_with_an_example(service):
                 assert body["examples"]
 
 
-def test_any_request_whatever_ends_without_a_server_error(service):
+def test_random_requests_cause_no_server_error(service):
     """Bodies, ids, parameters and headers drawn from what breaks things."""
     rng = random.Random(0)
     odd = [

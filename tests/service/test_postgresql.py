@@ -8,7 +8,7 @@ import pytest
 from tests.service.talking import asking, log_of, make_service
 from tests.store.postgresql import MISSING, binaries, make_server, remove
 
-from warmprompt.service.held import rebuilt
+from warmprompt.service.cached_user import rebuilt
 from warmprompt.store.opening import open_store
 
 NUM_EACH = 20
@@ -25,7 +25,7 @@ def server():
     remove(made)
 
 
-def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(server, tiny_model, settings):
+def test_two_services_survive_a_database_outage(server, tiny_model, settings):
     items = tiny_model.personaliser.items
     shared = replace(settings, shared=True)
 
@@ -33,7 +33,7 @@ def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(serv
         services = [make_service(one, tiny_model, shared) for one in (first_store, second_store)]
         async with asking(services[0]) as one, asking(services[1]) as two:
 
-            async def tell(client, number):
+            async def post(client, number):
                 body = log_of(items[number % 60], rating=1 + number % 5)
                 answer = await client.post(
                     "/v1/users/ada/events", json=body, headers={"Idempotency-Key": f"k{number}"}
@@ -41,9 +41,9 @@ def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(serv
                 await client.get("/v1/users/ada/recommendations")
                 return answer.status_code
 
-            told = await asyncio.gather(
+            posted = await asyncio.gather(
                 *(
-                    tell(client, 2 * number + side)
+                    post(client, 2 * number + side)
                     for number in range(NUM_EACH)
                     for side, client in enumerate((one, two))
                 )
@@ -54,19 +54,19 @@ def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(serv
             away += [(await client.get("/readyz")).status_code for client in (one, two)]
             server.start()
             back = [(await client.get("/readyz")).status_code for client in (one, two)]
-            later = await tell(one, 2 * NUM_EACH)
+            later = await post(one, 2 * NUM_EACH)
             last = (await two.get("/v1/users/ada/recommendations")).json()
             for service in services:
                 await service.users.writer.drained()
-            return told, rankings, away, back, later, last
+            return posted, rankings, away, back, later, last
 
     url = server.new_database("shared")
     with open_store(url, busy_s=60) as first, open_store(url, busy_s=60) as second:
-        told, rankings, away, back, later, last = asyncio.run(talk(first, second))
+        posted, rankings, away, back, later, last = asyncio.run(talk(first, second))
         stored = first.get_state("ada", tiny_model.version)
         log = first.entries("ada")
         again = rebuilt(second, "ada", tiny_model)
-    assert set(told) == {201}
+    assert set(posted) == {201}
     assert [ranking["last_seq"] for ranking in rankings] == [2 * NUM_EACH] * 2
     assert rankings[0]["items"] == rankings[1]["items"]
     assert away == [503, 503, 503]
@@ -77,7 +77,7 @@ def test_two_services_write_one_user_at_once_and_a_lost_database_comes_back(serv
     assert stored == again
 
 
-def test_an_item_hidden_by_one_service_leaves_the_others_rankings(server, tiny_model, settings):
+def test_hiding_reaches_the_other_service(server, tiny_model, settings):
     shared = replace(settings, shared=True)
     item = tiny_model.personaliser.items[0]
 

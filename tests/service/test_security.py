@@ -1,4 +1,4 @@
-"""Keys, limits, headers, and what the log must not say."""
+"""Keys, limits, headers, and what the log must not contain."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ def give_key(store, *scopes, name="app"):
     return key
 
 
-def test_a_key_has_256_random_bits_and_only_its_hash_is_kept(store):
+def test_key_is_random_and_stored_hashed(store):
     key = give_key(store, "read")
     assert re.fullmatch(r"wp_[A-Za-z0-9_-]{43}", key)
     assert store.api_keys()[0].key_hash == hash_key(key)
@@ -50,14 +50,14 @@ def test_a_key_has_256_random_bits_and_only_its_hash_is_kept(store):
     [("", ["read"], "name of the key"), ("a b", ["read"], "name of the key"), ("a", ["all"], "--scope"),
      ("a", [], "--scope")],
 )  # fmt: skip
-def test_a_key_that_cannot_be_is_refused(name, scopes, field):
+def test_invalid_key_definition_is_refused(name, scopes, field):
     with pytest.raises(BadInputError, match=field):
         new_key(name, scopes, now_s=1)
 
 
 @pytest.mark.parametrize("scope", ["read", "write", "admin"])
-def test_a_key_opens_what_its_scope_says_and_nothing_else(service, store, scope):
-    service.gate.is_open = False
+def test_key_allows_its_scope_only(service, store, scope):
+    service.auth.is_open = False
     key = give_key(store, scope)
 
     async def talk(client):
@@ -71,8 +71,8 @@ def test_a_key_opens_what_its_scope_says_and_nothing_else(service, store, scope)
         assert (status == 403) == (not opened), (route, status)
 
 
-def test_every_route_but_health_asks_for_a_key(service, store):
-    service.gate.is_open = False
+def test_every_route_but_health_needs_a_key(service, store):
+    service.auth.is_open = False
     give_key(store, "admin")
 
     async def talk(client):
@@ -93,33 +93,33 @@ def test_every_route_but_health_asks_for_a_key(service, store):
 
 
 @pytest.mark.parametrize("header", ["Bearer wp_" + "A" * 43, "Bearer x", "Basic abc", "Bearer "])
-def test_a_wrong_key_is_401(service, store, header):
-    service.gate.is_open = False
+def test_wrong_key_is_401(service, store, header):
+    service.auth.is_open = False
     give_key(store, "admin")
     answer = in_service(service, lambda client: client.get("/v1/items"), Authorization=header)
     assert answer.status_code == 401
 
 
-def test_a_key_may_come_in_its_own_header(service, store):
-    service.gate.is_open = False
+def test_key_is_accepted_in_x_api_key(service, store):
+    service.auth.is_open = False
     key = give_key(store, "read")
     answer = in_service(service, lambda client: client.get("/v1/items"), **{"X-API-Key": key})
     assert answer.status_code == 200
 
 
-def test_a_revoked_key_counts_no_more_after_five_seconds(store):
+def test_revoked_key_fails_after_five_seconds(store):
     now = [0.0]
     ring = KeyRing(store, clock=lambda: now[0])
     key = give_key(store, "read")
     assert ring.find(key).name == "app"
     store.revoke_api_key("app")
-    assert ring.remembered(key) is not None
+    assert ring.cached(key) is not None
     now[0] = 5.1
-    assert ring.remembered(key) is None
+    assert ring.cached(key) is None
     assert ring.find(key) is None
 
 
-def test_without_keys_only_this_machine_may_be_named(service):
+def test_open_access_requires_a_local_host(service):
     answer = in_service(service, lambda client: client.get("/v1/items", headers={"Host": "evil.example"}))
     assert answer.status_code == 421
     assert in_service_again(service, {"Host": "127.0.0.1:8000"}) == 200
@@ -132,18 +132,18 @@ def test_without_keys_only_this_machine_may_be_named(service):
 def in_service_again(service, headers):
     from warmprompt.service.service import Service, Source
 
-    anew = Service(
+    restarted = Service(
         service.store,
         Source(name="tiny", open=lambda: service.users.model.personaliser),
         service.users.model,
         settings=service.settings,
         keys_needed=False,
     )
-    return in_service(anew, lambda client: client.get("/v1/items", headers=headers)).status_code
+    return in_service(restarted, lambda client: client.get("/v1/items", headers=headers)).status_code
 
 
-def test_a_key_that_is_made_while_serving_closes_the_door(service, store, monkeypatch):
-    monkeypatch.setattr("warmprompt.service.service._CHORES_S", 0.02)
+def test_first_key_ends_open_access(service, store, monkeypatch):
+    monkeypatch.setattr("warmprompt.service.service._PERIOD_S", 0.02)
 
     async def talk(client):
         before = (await client.get("/v1/items")).status_code
@@ -158,7 +158,7 @@ def test_a_key_that_is_made_while_serving_closes_the_door(service, store, monkey
     assert in_service(service, talk) == (200, 401)
 
 
-def test_a_bucket_empties_and_fills_as_time_goes():
+def test_bucket_refills_with_time():
     now = [0.0]
     limit = RateLimit(per_s=2.0, burst=3, clock=lambda: now[0])
     assert [limit.wait_s("a") for _ in range(4)] == [0, 0, 0, 0.5]
@@ -171,7 +171,7 @@ def test_a_bucket_empties_and_fills_as_time_goes():
     assert [RateLimit(per_s=0, burst=1).wait_s("a") for _ in range(9)] == [0] * 9
 
 
-def test_too_many_requests_are_429_with_a_time_to_come_again(with_settings):
+def test_rate_limit_is_429_with_retry_after(with_settings):
     service = with_settings(limits=RequestLimits(per_s=0.5, burst=3))
 
     async def talk(client):
@@ -182,9 +182,9 @@ def test_too_many_requests_are_429_with_a_time_to_come_again(with_settings):
     assert answers[-1].headers["retry-after"] == "2"
 
 
-def test_guessing_keys_is_slowed_down_and_hinders_no_good_key(with_settings, store):
+def test_key_guessing_is_limited_per_address(with_settings, store):
     service = with_settings(limits=RequestLimits(per_s=0.001, burst=3))
-    service.gate.is_open = False
+    service.auth.is_open = False
     key = give_key(store, "read")
 
     async def talk(client):
@@ -197,7 +197,7 @@ def test_guessing_keys_is_slowed_down_and_hinders_no_good_key(with_settings, sto
     assert in_service(service, talk) == (200, [401, 401, 429, 429], 200)
 
 
-def test_a_body_over_the_limit_is_413_told_or_not(with_settings):
+def test_oversized_body_is_413(with_settings):
     service = with_settings(limits=RequestLimits(per_s=0, body_bytes=2048))
 
     async def stream():
@@ -215,7 +215,7 @@ def test_a_body_over_the_limit_is_413_told_or_not(with_settings):
     assert streamed.headers["content-type"] == "application/problem+json"
 
 
-def test_answers_carry_headers_against_sniffing_framing_and_caching(service):
+def test_responses_have_security_headers(service):
     async def talk(client):
         return [await client.get(path) for path in ("/v1/items", "/nowhere", "/healthz", "/v1/users/x")]
 
@@ -226,10 +226,10 @@ def test_answers_carry_headers_against_sniffing_framing_and_caching(service):
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_the_log_names_no_user_no_text_and_no_key(service, store, personaliser, caplog, monkeypatch):
+def test_log_contains_no_user_text_or_key(service, store, personaliser, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     key = give_key(store, "admin")
-    service.gate.is_open = False
+    service.auth.is_open = False
     secrets = ["quokka-user", "quokka-text", "quokka-search", "quokka-header", key, key[3:]]
 
     def explode(*_args, **_kwargs):
@@ -254,16 +254,16 @@ def test_the_log_names_no_user_no_text_and_no_key(service, store, personaliser, 
     failed = asyncio.run(talk())
     assert failed.status_code == 500
     assert "quokka" not in failed.text
-    said = "\n".join(record.getMessage() + str(record.exc_info or "") for record in caplog.records)
+    logged = "\n".join(record.getMessage() + str(record.exc_info or "") for record in caplog.records)
     service_lines = [record for record in caplog.records if record.name == "warmprompt.service"]
     assert len(service_lines) >= 7
-    assert "RuntimeError" in said
+    assert "RuntimeError" in logged
     assert [secret for secret in secrets if secret in "\n".join(r.getMessage() for r in service_lines)] == []
     assert [secret for secret in secrets if secret in _of_others(caplog)] == []
 
 
 def _of_others(caplog):
-    """What other loggers said, but for the test's own client."""
+    """Log records of other loggers, except the test's own client."""
     own_client = {"httpx", "httpcore"}
     return "\n".join(
         record.getMessage() for record in caplog.records if record.name.split(".")[0] not in own_client

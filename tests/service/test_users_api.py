@@ -18,7 +18,7 @@ from tests.service.talking import (
 
 from warmprompt import Event
 from warmprompt.backbone.forward import count_forwards
-from warmprompt.service.held import rebuilt
+from warmprompt.service.cached_user import rebuilt
 
 ODD_IDS = [
     "ada",
@@ -43,28 +43,28 @@ ODD_IDS = [
             "GET",
             "/v1/users/ada/recommendations?N=5",
             "query.N",
-            "There is n, explain, budget_ms, exclude, filter.",
+            "Use n, explain, budget_ms, exclude, filter.",
         ),
-        ("GET", "/v1/items?q=a&limit=5", "query.limit", "There is q, n, filter, hidden."),
-        ("DELETE", "/v1/users/ada?scrub=1", "query.scrub", "None is taken here."),
+        ("GET", "/v1/items?q=a&limit=5", "query.limit", "Use q, n, filter, hidden."),
+        ("DELETE", "/v1/users/ada?scrub=1", "query.scrub", "Remove it; this route has no parameters."),
     ],
 )
-def test_a_parameter_that_there_is_not_is_refused(service, method, place, field, remedy):
+def test_unknown_parameter_is_refused(service, method, place, field, remedy):
     answer = in_service(service, lambda client: client.request(method, place))
-    told = answer.json()
-    assert (answer.status_code, told["field"], told["remedy"]) == (422, field, remedy)
+    problem = answer.json()
+    assert (answer.status_code, problem["field"], problem["remedy"]) == (422, field, remedy)
 
 
-def test_a_body_that_is_not_said_to_be_json_is_refused_with_the_header_to_send(service):
+def test_missing_content_type_names_the_header(service):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = in_service(service, lambda client: client.post("/v1/rank", content=b"n=5", headers=form))
     assert (answer.status_code, answer.json()["field"]) == (422, "body")
     assert "Content-Type: application/json" in answer.json()["remedy"]
 
 
-def test_a_ranking_is_that_of_the_model_adapted_to_all_that_was_told(service, personaliser):
-    told = [Event(item=item, rating=float(1 + place)) for place, item in enumerate(personaliser.items[:5])]
-    body = {"events": [{"item": one.item, "rating": one.rating} for one in told], "about": "I like it slow"}
+def test_ranking_matches_the_adapted_model(service, personaliser):
+    inputs = [Event(item=item, rating=float(1 + place)) for place, item in enumerate(personaliser.items[:5])]
+    body = {"events": [{"item": one.item, "rating": one.rating} for one in inputs], "about": "I like it slow"}
 
     async def talk(client):
         first = await client.post(path("ada", "/events"), json=body)
@@ -74,7 +74,7 @@ def test_a_ranking_is_that_of_the_model_adapted_to_all_that_was_told(service, pe
     first, ranking = in_service(service, talk)
     assert first.status_code == 201
     assert first.json() == {"first_seq": 1, "last_seq": 6, "repeated": False}
-    state = personaliser.adapt(told, about="I like it slow")
+    state = personaliser.adapt(inputs, about="I like it slow")
     expected = personaliser.rank(state, 7)
     assert items_of(ranking) == list(expected.items)
     places = ranking.json()["items"]
@@ -86,7 +86,7 @@ def test_a_ranking_is_that_of_the_model_adapted_to_all_that_was_told(service, pe
     assert told_of == {"stale": False, "seq": 6, "last_seq": 6, "events": {"used": 5, "left_out": 0}}
 
 
-def test_somebody_unknown_gets_what_a_stranger_gets_and_leaves_no_trace(service, personaliser):
+def test_unknown_user_gets_default_without_trace(service, personaliser):
     async def talk(client):
         return await client.get(path("nobody", "/recommendations")), await client.get(path("nobody"))
 
@@ -97,7 +97,7 @@ def test_somebody_unknown_gets_what_a_stranger_gets_and_leaves_no_trace(service,
     assert len(service.users) == 0
 
 
-def test_an_unchanged_state_is_ranked_without_the_language_model(service, tiny_model):
+def test_unchanged_state_skips_the_language_model(service, tiny_model):
     async def talk(client):
         await client.post(path("ada", "/events"), json=log_of(tiny_model.personaliser.items[0]))
         fresh = await client.get(path("ada", "/recommendations"))
@@ -132,28 +132,28 @@ def test_concurrent_users_share_a_pass(service, tiny_model):
 @pytest.mark.parametrize("user", ODD_IDS)
 def test_any_text_is_a_user_id(service, user, tiny_model):
     async def talk(client):
-        told = await client.post(path(user, "/events"), json=log_of(tiny_model.personaliser.items[3]))
-        return told, await client.get(path(user, "/recommendations")), await client.get(path(user))
+        posted = await client.post(path(user, "/events"), json=log_of(tiny_model.personaliser.items[3]))
+        return posted, await client.get(path(user, "/recommendations")), await client.get(path(user))
 
-    told, ranking, export = in_service(service, talk)
-    assert told.status_code == 201, told.text
+    posted, ranking, export = in_service(service, talk)
+    assert posted.status_code == 201, posted.text
     assert ranking.json()["events"]["used"] == 1
     assert export.json()["user"] == user
     assert service.store.head(user).last_seq == 1
 
 
-def test_a_slash_may_also_come_plain(service, tiny_model):
+def test_unencoded_slash_is_accepted(service, tiny_model):
     async def talk(client):
-        told = await client.post("/v1/users/a/b/events", json=log_of(tiny_model.personaliser.items[3]))
-        return told, await client.get("/v1/users/a%2Fb")
+        posted = await client.post("/v1/users/a/b/events", json=log_of(tiny_model.personaliser.items[3]))
+        return posted, await client.get("/v1/users/a%2Fb")
 
-    told, export = in_service(service, talk)
-    assert told.status_code == 201
+    posted, export = in_service(service, talk)
+    assert posted.status_code == 201
     assert export.json()["user"] == "a/b"
 
 
 @pytest.mark.parametrize("raw", ["%00", "%FF", "a" * 513, "a" * 10_000, "%C3%A9" * 257])
-def test_an_id_that_cannot_be_is_a_problem_by_name(service, raw):
+def test_invalid_user_id_is_named(service, raw):
     answer = in_service(service, lambda client: client.get(f"/v1/users/{raw}/recommendations"))
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -161,7 +161,7 @@ def test_an_id_that_cannot_be_is_a_problem_by_name(service, raw):
     assert len(answer.content) < 1000
 
 
-def test_an_idempotency_key_counts_once(service, tiny_model):
+def test_idempotency_key_counts_once(service, tiny_model):
     items = tiny_model.personaliser.items
     key = {"Idempotency-Key": "k1"}
 
@@ -196,7 +196,7 @@ def test_an_idempotency_key_counts_once(service, tiny_model):
         ([], "body"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name_and_notwritten(service, body, field, personaliser):
+def test_invalid_events_are_named_and_not_written(service, body, field, personaliser):
     body = json.loads(json.dumps(body).replace("i00001", str(personaliser.items[0])))
     body = json.loads(json.dumps(body).replace("i00002", str(personaliser.items[1])))
     answer = in_service(service, lambda client: client.post(path("ada", "/events"), json=body))
@@ -208,7 +208,7 @@ def test_what_cannot_be_is_refused_by_name_and_notwritten(service, body, field, 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"events": [{"item": NaN}]}'])
-def test_a_body_that_is_no_json_is_a_problem(service, body):
+def test_malformed_body_is_a_problem(service, body):
     headers = {"Content-Type": "application/json"}
     answer = in_service(
         service, lambda client: client.post(path("ada", "/events"), content=body, headers=headers)
@@ -217,7 +217,7 @@ def test_a_body_that_is_no_json_is_a_problem(service, body):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_sentence_is_replaced_and_taken_back(service, personaliser):
+def test_sentence_is_replaced_and_removed(service, personaliser):
     async def talk(client):
         for body in ({"about": "hm"}, {"attributes": {"occupation": "farmer"}}, {"about": ""}):
             assert (await client.post(path("ada", "/events"), json=body)).status_code == 201
@@ -228,7 +228,7 @@ def test_a_sentence_is_replaced_and_taken_back(service, personaliser):
     assert items_of(ranking) == list(expected.items)
 
 
-def test_deleting_leaves_nothing_in_log_states_or_memory(service, tiny_model, tmp_path):
+def test_deletion_leaves_nothing(service, tiny_model, tmp_path):
     secret = "I collect quokkas"
     item = tiny_model.personaliser.items[0]
 
@@ -254,7 +254,7 @@ def test_deleting_leaves_nothing_in_log_states_or_memory(service, tiny_model, tm
         assert b"quokkas" not in file.read_bytes()
 
 
-def test_a_user_deleted_while_their_adaptation_waits_does_not_come_back(service, tiny_model):
+def test_pending_adaptation_does_not_restore_deleted_user(service, tiny_model):
     item = tiny_model.personaliser.items[0]
 
     async def talk(client):
@@ -271,7 +271,7 @@ def test_a_user_deleted_while_their_adaptation_waits_does_not_come_back(service,
     assert service.store.get_state("ada", tiny_model.version) is None
 
 
-def test_a_stored_state_is_the_one_that_the_log_gives_bit_for_bit(service, tiny_model):
+def test_stored_user_state_equals_rebuild(service, tiny_model):
     items = tiny_model.personaliser.items
 
     async def talk(client):
@@ -294,7 +294,7 @@ def test_a_stored_state_is_the_one_that_the_log_gives_bit_for_bit(service, tiny_
         assert stored.seq == 4
 
 
-def test_after_a_restart_states_come_from_the_store(service, store, tiny_model, settings):
+def test_restart_reads_states_from_the_store(service, store, tiny_model, settings):
     async def talk(client):
         await client.post(path("ada", "/events"), json=log_of(*tiny_model.personaliser.items[:4]))
         return (await client.get(path("ada", "/recommendations"))).json()
@@ -307,7 +307,7 @@ def test_after_a_restart_states_come_from_the_store(service, store, tiny_model, 
     assert after == before | {"adapt_ms": None}
 
 
-def test_a_log_that_grew_elsewhere_is_seen_where_the_store_is_shared(with_settings, store, tiny_model):
+def test_shared_store_shows_other_processes_entries(with_settings, store, tiny_model):
     items = tiny_model.personaliser.items
     service = with_settings(shared=True)
 
@@ -319,13 +319,13 @@ def test_a_log_that_grew_elsewhere_is_seen_where_the_store_is_shared(with_settin
         store.delete("ada")
         none = (await client.get(path("ada", "/recommendations"))).json()
         store.append("ada", entries(items[2]))
-        anew = (await client.get(path("ada", "/recommendations"))).json()
-        return [(one["seq"], one["events"]["used"]) for one in (one, two, none, anew)]
+        again = (await client.get(path("ada", "/recommendations"))).json()
+        return [(one["seq"], one["events"]["used"]) for one in (one, two, none, again)]
 
     assert in_service(service, talk) == [(1, 1), (2, 2), (0, 0), (1, 1)]
 
 
-def test_two_services_on_one_store_lose_nothing_and_agree(store, tiny_model, settings):
+def test_two_services_on_one_store_agree(store, tiny_model, settings):
     items = tiny_model.personaliser.items
     shared = replace(settings, shared=True)
     services = [make_service(store, tiny_model, shared) for _ in range(2)]
@@ -346,7 +346,7 @@ def test_two_services_on_one_store_lose_nothing_and_agree(store, tiny_model, set
     assert answers[0]["items"] == answers[1]["items"]
 
 
-def test_a_body_that_is_no_json_is_told_so(service):
+def test_malformed_json_is_reported(service):
     answer = in_service(
         service,
         lambda client: client.post(
@@ -354,5 +354,5 @@ def test_a_body_that_is_no_json_is_told_so(service):
         ),
     )
     assert answer.status_code == 400
-    assert (answer.json()["field"], answer.json()["remedy"]) == ("body", "Send JSON; this is none.")
+    assert (answer.json()["field"], answer.json()["remedy"]) == ("body", "Send valid JSON.")
     assert "hello" not in answer.text

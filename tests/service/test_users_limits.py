@@ -9,12 +9,11 @@ import pytest
 from tests.service.talking import entries, in_service, log_of, make_service, path, written
 
 from warmprompt.errors import DatabaseAwayError
-from warmprompt.service.batcher import BatchLimits
-from warmprompt.service.model.live import make_model
-from warmprompt.service.settings import RequestLimits
+from warmprompt.service.model.served_model import make_model
+from warmprompt.service.settings import BatchLimits, RequestLimits
 
 
-def test_when_the_budget_is_spent_the_best_state_at_hand_answers(service, tiny_model, monkeypatch):
+def test_spent_budget_returns_the_last_state(service, tiny_model, monkeypatch):
     items = tiny_model.personaliser.items
 
     async def talk(client):
@@ -45,7 +44,7 @@ def test_when_the_budget_is_spent_the_best_state_at_hand_answers(service, tiny_m
     assert (new["stale"], new["seq"]) == (False, 2)
 
 
-def test_beyond_the_queue_is_503_with_a_time_to_come_again(with_settings, tiny_model):
+def test_full_queue_is_503_with_retry_after(with_settings, tiny_model):
     service = with_settings(batch=BatchLimits(largest=4, window_s=0.001, queue=6))
     items = tiny_model.personaliser.items
 
@@ -67,16 +66,16 @@ def test_beyond_the_queue_is_503_with_a_time_to_come_again(with_settings, tiny_m
     assert later.status_code == 200
 
 
-def test_two_hundred_clients_at_once_all_get_an_answer(with_settings, tiny_model):
+def test_two_hundred_concurrent_clients_are_answered(with_settings, tiny_model):
     service = with_settings(batch=BatchLimits(largest=8, queue=1000))
     items = tiny_model.personaliser.items
 
     async def talk(client):
         async def one(number):
             user = f"u{number % 50}"
-            told = await client.post(path(user, "/events"), json=log_of(items[number % 60]))
+            posted = await client.post(path(user, "/events"), json=log_of(items[number % 60]))
             ranking = await client.get(path(user, "/recommendations"))
-            return told.status_code, ranking.status_code, ranking.json()["stale"]
+            return posted.status_code, ranking.status_code, ranking.json()["stale"]
 
         return await asyncio.wait_for(asyncio.gather(*(one(number) for number in range(200))), timeout=120)
 
@@ -84,7 +83,7 @@ def test_two_hundred_clients_at_once_all_get_an_answer(with_settings, tiny_model
     assert sum(service.store.head(f"u{number}").last_seq for number in range(50)) == 200
 
 
-def test_a_log_that_is_too_long_takes_no_more(with_settings, tiny_model):
+def test_full_log_refuses_entries(with_settings, tiny_model):
     service = with_settings(limits=RequestLimits(per_s=0, log_entries=3))
     item = tiny_model.personaliser.items[0]
 
@@ -96,7 +95,7 @@ def test_a_log_that_is_too_long_takes_no_more(with_settings, tiny_model):
     assert second.json()["field"] == "log of the user"
 
 
-def test_explanations_are_asked_of_what_explains(service, store, personaliser, settings, tiny_model):
+def test_explanations_come_from_the_explainer(service, store, personaliser, settings, tiny_model):
     class Explains:
         def explain(self, state, items):
             return [{"because": len(state.events), "item": item} for item in items]
@@ -113,7 +112,7 @@ def test_explanations_are_asked_of_what_explains(service, store, personaliser, s
     assert [one["explanation"] for one in places] == [{"because": 1, "item": one["item"]} for one in places]
 
 
-def test_more_explanations_than_may_wait_are_503(store, personaliser, settings, tiny_model):
+def test_excess_explanations_are_503(store, personaliser, settings, tiny_model):
     class Slow:
         def explain(self, state, items):
             time.sleep(0.2)
@@ -128,7 +127,7 @@ def test_more_explanations_than_may_wait_are_503(store, personaliser, settings, 
     assert sorted(in_service(service, talk)) == [200, 200, 503, 503, 503]
 
 
-def test_more_questions_to_the_database_than_may_be_open_are_503(store, tiny_model, settings, personaliser):
+def test_excess_database_calls_are_503(store, tiny_model, settings, personaliser):
     service = make_service(store, tiny_model, replace(settings, store_queue=4, store_threads=1))
 
     async def talk(client):
@@ -149,13 +148,13 @@ def test_more_questions_to_the_database_than_may_be_open_are_503(store, tiny_mod
     assert sum(store.head(f"u{one}") is not None for one in range(12)) == statuses.count(201)
 
 
-def test_what_is_on_the_disk_is_acknowledged_though_it_cannot_be_read_again(service, store, personaliser):
+def test_written_events_are_acknowledged_despite_read_failure(service, store, personaliser):
     entries = store.entries
 
     async def talk(client):
         await client.post(path("ada", "/events"), json=log_of(personaliser.items[0]))
         service.users.drop_idle()
-        service.users._let_go("ada")
+        service.users._evict("ada")
         calls = []
 
         def away(self, *args, **kwargs):
@@ -166,24 +165,24 @@ def test_what_is_on_the_disk_is_acknowledged_though_it_cannot_be_read_again(serv
 
         append = type(store).append
 
-        def and_another(self, user, told, **kwargs):
-            done = append(self, user, told, **kwargs)
-            append(self, user, told)  # as another process would, so that memory must read again
+        def and_another(self, user, entries, **kwargs):
+            done = append(self, user, entries, **kwargs)
+            append(self, user, entries)  # as another process would, so that memory must read again
             return replace(done, evidence_hash="other")
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(store), "entries", away)
             patch.setattr(type(store), "append", and_another)
-            told = await client.post(path("ada", "/events"), json=log_of(personaliser.items[1]))
-        return told, len(calls), (await client.get(path("ada", "/recommendations"))).json()
+            posted = await client.post(path("ada", "/events"), json=log_of(personaliser.items[1]))
+        return posted, len(calls), (await client.get(path("ada", "/recommendations"))).json()
 
-    told, num_calls, ranking = in_service(service, talk)
+    posted, num_calls, ranking = in_service(service, talk)
     assert num_calls == 2
-    assert (told.status_code, told.json()["last_seq"]) == (201, 2)
+    assert (posted.status_code, posted.json()["last_seq"]) == (201, 2)
     assert (ranking["seq"], ranking["last_seq"], ranking["stale"]) == (3, 3, False)
 
 
-def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser, settings):
+def test_explainer_names_the_events(store, personaliser, settings):
     from warmprompt.service.explaining import explainer_factory
 
     model = make_model(personaliser, room=8, largest_batch=4, make_explainer=explainer_factory())
@@ -194,23 +193,21 @@ def test_the_real_explainer_names_the_events_behind_an_item(store, personaliser,
 
     answer = in_service(make_service(store, model, settings), talk)
     for place in answer.json()["items"]:
-        told = place["explanation"]
-        assert (told["item"], told["place"]) == (place["item"], place["place"])
-        assert {one["event"]["item"] for one in told["events"]} == set(personaliser.items[:2])
-        assert told["sentence"]
+        explanation = place["explanation"]
+        assert (explanation["item"], explanation["place"]) == (place["item"], place["place"])
+        assert {one["event"]["item"] for one in explanation["events"]} == set(personaliser.items[:2])
+        assert explanation["sentence"]
 
 
-def test_a_model_of_another_version_takes_over_and_states_follow(
-    store, personaliser, settings, tiny_model, monkeypatch
-):
+def test_new_model_version_backfills_states(store, personaliser, settings, tiny_model, monkeypatch):
     drop, left = type(store).drop_states, []
 
-    def slowly(self, **told):
+    def slowly(self, **arguments):
         time.sleep(0.2)
-        left.append(drop(self, **told))
+        left.append(drop(self, **arguments))
         return left[-1]
 
-    # What readiness says is true of the deleted states too, however long that takes.
+    # Readiness covers the deleted states too, however long that takes.
     monkeypatch.setattr(type(store), "drop_states", slowly)
     # Another room makes another version of the same run.
     items = personaliser.items
@@ -224,7 +221,7 @@ def test_a_model_of_another_version_takes_over_and_states_follow(
         await written(service)
         left.clear()
         service.users.use(other := make_model(personaliser, room=16, largest_batch=8))
-        service.catch_up.wake()
+        service.backfill.wake()
         after = (await client.get(path("u0", "/recommendations"))).json()
         for _ in range(600):
             ready = (await client.get("/readyz")).json()
@@ -243,7 +240,7 @@ def test_a_model_of_another_version_takes_over_and_states_follow(
     assert store.progress(tiny_model.version).current == 0
 
 
-def test_reloading_drops_no_request(store, personaliser, settings, tiny_model):
+def test_reload_drops_no_request(store, personaliser, settings, tiny_model):
     from warmprompt.service.service import Source
 
     source = Source(name="tiny", open=lambda: personaliser)
@@ -251,8 +248,8 @@ def test_reloading_drops_no_request(store, personaliser, settings, tiny_model):
 
     async def talk(client):
         async def ask(number):
-            told = await client.post(path(f"u{number}", "/events"), json=log_of(personaliser.items[number]))
-            return told.status_code, (await client.get(path(f"u{number}", "/recommendations"))).status_code
+            posted = await client.post(path(f"u{number}", "/events"), json=log_of(personaliser.items[number]))
+            return posted.status_code, (await client.get(path(f"u{number}", "/recommendations"))).status_code
 
         asked = [asyncio.create_task(ask(number)) for number in range(30)]
         reloaded = await client.post("/v1/admin/reload")
@@ -264,7 +261,7 @@ def test_reloading_drops_no_request(store, personaliser, settings, tiny_model):
     assert 'warmprompt_model_reloads_total{outcome="done"} 1.0' in metrics
 
 
-def test_a_run_that_cannot_be_loaded_leaves_the_model_in_service(store, settings, tiny_model):
+def test_failed_reload_keeps_the_model(store, settings, tiny_model):
     from warmprompt.errors import MismatchError
     from warmprompt.service.service import Source
 
@@ -281,7 +278,7 @@ def test_a_run_that_cannot_be_loaded_leaves_the_model_in_service(store, settings
     assert ranking.json()["model"] == tiny_model.version
 
 
-def test_stored_bytes_hold_no_word_of_the_user(tiny_model, service):
+def test_stored_state_contains_no_user_text(tiny_model, service):
     async def talk(client):
         await client.post(path("ada", "/events"), json={"about": "I collect quokkas"})
         await client.get(path("ada", "/recommendations"))
@@ -291,7 +288,7 @@ def test_stored_bytes_hold_no_word_of_the_user(tiny_model, service):
     assert b"quokka" not in service.store.get_state("ada", tiny_model.version).data
 
 
-def test_httpx_speaks_to_the_service_as_a_server_does():
+def test_httpx_sends_raw_and_decoded_paths():
     # The tests above rest on it: the path comes raw as well as decoded.
     seen = {}
 

@@ -15,8 +15,8 @@ WRITER = Path(__file__).with_name("writer.py")
 def start(url, name, *, num_users=3, num_appends=0):
     """Start a writer; what it acknowledges is kept in a file."""
     acknowledged = tempfile.TemporaryFile()  # noqa: SIM115  (finish closes it)
-    told = [sys.executable, str(WRITER), url, name, str(num_users), str(num_appends)]
-    return subprocess.Popen(told, stdout=acknowledged), acknowledged
+    command = [sys.executable, str(WRITER), url, name, str(num_users), str(num_appends)]
+    return subprocess.Popen(command, stdout=acknowledged), acknowledged
 
 
 def finish(writer, *, kill):
@@ -51,11 +51,11 @@ def kill_round(url, name, *, rng: random.Random, num_writers=2, crash=None):
         time.sleep(rng.uniform(0.0, 0.4))
         if crash is not None:
             crash()
-        told = []
+        acknowledged = []
         for writer in writers:
             time.sleep(rng.uniform(0.0, 0.05))
-            told += finish(writer, kill=True)
-        return told
+            acknowledged += finish(writer, kill=True)
+        return acknowledged
     finally:
         for process, _ in writers:
             process.kill()

@@ -45,8 +45,8 @@ class Server:
     def stop(self, *, how: str = "fast") -> None:
         self._ctl("-m", how, "-w", "stop")
 
-    def _ctl(self, *told: str) -> None:
-        _run(self.bin / "pg_ctl", "-D", str(self.folder / "data"), *told, as_owner_of=self.folder)
+    def _ctl(self, *arguments: str) -> None:
+        _run(self.bin / "pg_ctl", "-D", str(self.folder / "data"), *arguments, as_owner_of=self.folder)
 
 
 def binaries() -> Path | None:
@@ -65,8 +65,18 @@ def make_server(bin_: Path, *, durable: bool = True) -> Server:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = Server(bin=bin_, folder=folder, port=port, durable=durable)
-    told = ["-D", str(folder / "data"), "-U", "test", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-    _run(bin_ / "initdb", *told, as_owner_of=folder)
+    arguments = [
+        "-D",
+        str(folder / "data"),
+        "-U",
+        "test",
+        "--auth=trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]
+    _run(bin_ / "initdb", *arguments, as_owner_of=folder)
     server.start()
     return server
 
@@ -76,16 +86,16 @@ def remove(server: Server) -> None:
     shutil.rmtree(server.folder)
 
 
-def _run(program: Path, *told: str, as_owner_of: Path | None = None) -> str:
+def _run(program: Path, *arguments: str, as_owner_of: Path | None = None) -> str:
     user = as_owner_of.stat().st_uid if as_owner_of and os.geteuid() == 0 else None
     group = as_owner_of.stat().st_gid if as_owner_of and os.geteuid() == 0 else None
     with tempfile.TemporaryFile() as out:  # a pipe would stay open in the server
         done = subprocess.run(
-            [program, *told], stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False, timeout=60,
+            [program, *arguments], stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False, timeout=60,
             user=user, group=group, extra_groups=[] if user is not None else None, cwd="/",
         )  # fmt: skip
         out.seek(0)
         text = out.read().decode()
     if done.returncode:
-        raise RuntimeError(f"{program.name} {' '.join(told)}: {text}")
+        raise RuntimeError(f"{program.name} {' '.join(arguments)}: {text}")
     return text.strip()

@@ -27,9 +27,9 @@ def calls(store):
 
 
 @pytest.mark.parametrize("how", ["fast", "immediate"])
-def test_a_server_that_stops_is_away_until_it_is_back_and_nothing_is_reopened(own_server, how):
+def test_stopped_server_recovers_without_reopening(own_server, how):
     with open_store(own_server.url) as store, ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: store.append(how, ONE), range(8)))  # several connections stand open
+        list(pool.map(lambda _: store.append(how, ONE), range(8)))  # several connections are open
         own_server.stop(how=how)
         for call in calls(store):
             started = time.monotonic()
@@ -41,7 +41,7 @@ def test_a_server_that_stops_is_away_until_it_is_back_and_nothing_is_reopened(ow
         assert store.head(how).last_seq == 16
 
 
-def test_connections_cut_by_the_server_are_replaced(server, shared_database):
+def test_cut_connections_are_replaced(server, shared_database):
     with open_store(shared_database) as store:
         store.delete("cut")
         for _ in range(3):
@@ -50,20 +50,20 @@ def test_connections_cut_by_the_server_are_replaced(server, shared_database):
         assert store.head("cut").last_seq == 3
 
 
-def test_nobody_there_at_opening_is_the_callers_to_mend():
+def test_unreachable_server_at_opening_is_bad_input():
     with pytest.raises(BadInputError, match="Start it or correct the address") as caught:
         open_store("postgresql://me:secret@127.0.0.1:1/name")
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_password_is_in_no_message():
+def test_messages_contain_no_password():
     with pytest.raises(BadInputError) as caught:
         open_store("mysql://me:secret@host/name")
     assert "secret" not in str(caught.value)
 
 
-def test_a_locked_file_is_away_until_it_is_free(tmp_path):
+def test_locked_file_is_away_until_free(tmp_path):
     file = tmp_path / "users.db"
     with open_store(f"sqlite:///{file}", busy_s=0.1) as store:
         store.append("ada", ONE)
@@ -77,7 +77,7 @@ def test_a_locked_file_is_away_until_it_is_free(tmp_path):
         assert store.append("ada", ONE).last_seq == 2
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path):
+def test_full_disk_is_reported_without_partial_write(tmp_path):
     with open_store(f"sqlite:///{tmp_path}/users.db") as store:
         store.append("ada", ONE)
         with store.database.engine.begin() as connection:
@@ -89,13 +89,13 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path):
         assert store.head("ada").last_seq == 1
 
 
-def test_many_threads_share_few_connections_and_nobody_starves(url):
+def test_threads_share_connections_without_starving(url):
     with open_store(url, num_connections=2) as store, ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: store.append(f"user {number % 3}", ONE), range(60)))
         assert sum(head.last_seq for head in store.users().users) == 60
 
 
-def test_too_few_connections_for_too_long_is_an_error_and_no_deadlock(url):
+def test_exhausted_pool_is_an_error(url):
     with open_store(url, num_connections=1, busy_s=0.3) as store:
         entered, leave = threading.Event(), threading.Event()
 

@@ -20,7 +20,7 @@ from warmprompt.store.contract import (
 MODEL = "m" * 64
 
 
-def told(*items, kind="event"):
+def entries(*items, kind="event"):
     return [Entry(kind=kind, body=json.dumps({"item": item})) for item in items]
 
 
@@ -29,7 +29,7 @@ def state(log, *, seq=None, model=MODEL, data=b"state"):
     return StoredState(model_hash=model, seq=seq, evidence_hash=log[seq - 1].evidence_hash, data=data)
 
 
-def test_a_log_keeps_what_was_told_to_the_letter_and_in_order(store):
+def test_log_keeps_entries_unchanged_in_order(store):
     bodies = ["{}", '{"a": "\\u0000 \\ud800"}', "", "ünï 🎬 \n\t\x01 '; DROP TABLE x --", "x" * 65_536]
     for body in bodies:
         store.append("ada", [Entry(kind="event", body=body)])
@@ -39,18 +39,18 @@ def test_a_log_keeps_what_was_told_to_the_letter_and_in_order(store):
     assert {entry.time_s for entry in log} == {1_700_000_000}
 
 
-def test_an_append_answers_with_its_places(store):
-    first = store.append("ada", told(1, 2))
-    second = store.append("ada", told(3), idempotency_key="k")
+def test_append_returns_entry_numbers(store):
+    first = store.append("ada", entries(1, 2))
+    second = store.append("ada", entries(3), idempotency_key="k")
     assert (first.first_seq, first.last_seq, first.repeated) == (1, 2, False)
     assert (second.first_seq, second.last_seq, second.repeated) == (3, 3, False)
     assert second.evidence_hash == store.entries("ada")[-1].evidence_hash
     assert store.head("ada") == Head(user="ada", last_seq=3, evidence_hash=second.evidence_hash)
 
 
-def test_several_ends_are_told_at_once_and_unknown_users_have_none(store):
+def test_heads_skip_unknown_users(store):
     ends = [
-        store.append(user, told(*range(1, place + 2))) for place, user in enumerate(("ada", "bob", "Ünï"))
+        store.append(user, entries(*range(1, place + 2))) for place, user in enumerate(("ada", "bob", "Ünï"))
     ]
     found = store.heads(["bob", "nobody", "Ünï", "ada"])
     assert sorted(found, key=lambda head: head.last_seq) == [
@@ -60,7 +60,7 @@ def test_several_ends_are_told_at_once_and_unknown_users_have_none(store):
     assert store.heads([]) == ()
 
 
-def test_the_evidence_hash_is_the_chain_written_in_the_contract(store):
+def test_evidence_hash_matches_its_definition(store):
     assert hashlib.sha256(b"warmprompt log 1").hexdigest() == NO_EVIDENCE
     store.append("ada", [Entry(kind="profile", body="é"), Entry(kind="event", body="{}")])
     one = hashlib.sha256(bytes.fromhex(NO_EVIDENCE) + b"\0\0\0\x07profile" + "é".encode()).digest()
@@ -68,46 +68,48 @@ def test_the_evidence_hash_is_the_chain_written_in_the_contract(store):
     assert [entry.evidence_hash for entry in store.entries("ada")] == [one.hex(), two.hex()]
 
 
-def test_a_key_repeated_with_the_same_entries_gives_the_first_answer_and_writes_nothing(store):
-    first = store.append("ada", told(1, 2), idempotency_key="k")
-    store.append("ada", told(3))
-    again = store.append("ada", told(1, 2), idempotency_key="k")
+def test_repeated_key_returns_the_first_result(store):
+    first = store.append("ada", entries(1, 2), idempotency_key="k")
+    store.append("ada", entries(3))
+    again = store.append("ada", entries(1, 2), idempotency_key="k")
     assert again == Appended(first_seq=1, last_seq=2, evidence_hash=first.evidence_hash, repeated=True)
     assert len(store.entries("ada")) == 3
 
 
-@pytest.mark.parametrize("other", [told(1), told(1, 2, 3), told(2, 1), told(1, 2, kind="profile")])
-def test_a_key_with_other_entries_is_an_error_and_writes_nothing(store, other):
-    store.append("ada", told(1, 2), idempotency_key="k")
+@pytest.mark.parametrize(
+    "other", [entries(1), entries(1, 2, 3), entries(2, 1), entries(1, 2, kind="profile")]
+)
+def test_reused_key_with_other_entries_fails(store, other):
+    store.append("ada", entries(1, 2), idempotency_key="k")
     with pytest.raises(MismatchError, match=r"idempotency key: 'k'\. .*other entries"):
         store.append("ada", other, idempotency_key="k")
     assert len(store.entries("ada")) == 2
 
 
-def test_keys_of_one_user_mean_nothing_to_another(store):
-    store.append("ada", told(1), idempotency_key="k")
-    assert not store.append("bob", told(2), idempotency_key="k").repeated
+def test_idempotency_keys_are_per_user(store):
+    store.append("ada", entries(1), idempotency_key="k")
+    assert not store.append("bob", entries(2), idempotency_key="k").repeated
 
 
-def test_a_refused_append_leaves_nothing_behind(store):
+def test_refused_append_writes_nothing(store):
     with pytest.raises(BadInputError):
-        store.append("ada", [*told(1), Entry(kind="event", body="\0")])
+        store.append("ada", [*entries(1), Entry(kind="event", body="\0")])
     assert store.head("ada") is None
     assert store.users().users == ()
 
 
 def test_entries_can_be_read_in_parts(store):
-    store.append("ada", told(*range(10)))
+    store.append("ada", entries(*range(10)))
     assert [entry.seq for entry in store.entries("ada", after=4, limit=3)] == [5, 6, 7]
     assert store.entries("ada", after=10) == ()
     assert store.entries("nobody") == ()
 
 
 @pytest.mark.parametrize("user", ["ada", "a/b?c#d", "  ", "🎬" * 128, "Ada", "ÄDA", "\n\x01", "x" * 512])
-def test_every_user_id_is_a_user_of_its_own(store, user):
+def test_similar_user_ids_are_distinct(store, user):
     for other in ("ada ", "Ada ", "äda", "ADA"):
-        store.append(other, told(1))
-    store.append(user, told(1, 2))
+        store.append(other, entries(1))
+    store.append(user, entries(1, 2))
     assert [len(store.entries(one)) for one in (user, "ada ", "Ada ", "äda", "ADA")] == [2, 1, 1, 1, 1]
     assert user in {head.user for head in store.users().users}
 
@@ -124,9 +126,9 @@ def test_every_user_id_is_a_user_of_its_own(store, user):
         (None, "Give text"),
     ],
 )
-def test_an_impossible_user_id_is_refused_everywhere(store, user, remedy):
+def test_invalid_user_id_is_refused_everywhere(store, user, remedy):
     calls = [
-        lambda: store.append(user, told(1)),
+        lambda: store.append(user, entries(1)),
         lambda: store.entries(user),
         lambda: store.head(user),
         lambda: store.heads(["ada", user]),
@@ -144,21 +146,21 @@ def test_an_impossible_user_id_is_refused_everywhere(store, user, remedy):
     [
         ([], "entries"),
         ("event", "entries"),
-        ([{"kind": "event"}], "entries, place 0"),
+        ([{"kind": "event"}], "entries, position 0"),
         ([Entry(kind="", body="{}")], "kind of entry 0"),
-        ([*told(1), Entry(kind="event", body="x" * 65_537)], "body of entry 1"),
+        ([*entries(1), Entry(kind="event", body="x" * 65_537)], "body of entry 1"),
         ([Entry(kind="event", body="\ud800")], "body of entry 0"),
         ([Entry(kind="event", body={"item": 1})], "body of entry 0"),
     ],
 )
-def test_impossible_entries_are_refused_by_place(store, entries, field):
+def test_invalid_entries_are_refused_by_index(store, entries, field):
     with pytest.raises(BadInputError) as caught:
         store.append("ada", entries)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 1.0, True, "1"])
-def test_impossible_numbers_are_refused(store, number):
+def test_invalid_numbers_are_refused(store, number):
     calls = [
         lambda: store.entries("ada", after=number),
         lambda: store.users(after=number),
@@ -172,9 +174,9 @@ def test_impossible_numbers_are_refused(store, number):
             call()
 
 
-def test_pages_meet_everybody_once_also_when_users_come_and_go(store):
+def test_pages_list_each_user_once(store):
     for name in range(7):
-        store.append(f"user{name}", told(1))
+        store.append(f"user{name}", entries(1))
     met, after = [], 0
     while after is not None:
         page = store.users(after=after, limit=2)
@@ -183,21 +185,21 @@ def test_pages_meet_everybody_once_also_when_users_come_and_go(store):
         if len(met) == 2:
             store.delete("user0")
             store.delete("user6")
-            store.append("late", told(1))
+            store.append("late", entries(1))
     assert met[:6] == [f"user{name}" for name in range(6)]
     assert met[6:] in ([], ["late"])
 
 
-def test_a_state_is_kept_and_read_bit_for_bit(store):
-    store.append("ada", told(1))
+def test_state_is_read_bit_for_bit(store):
+    store.append("ada", entries(1))
     put = state(store.entries("ada"), data=bytes(range(256)) * 40)
     assert store.get_state("ada", MODEL) is None
     assert store.put_state("ada", put) is Put.STORED
     assert store.get_state("ada", MODEL) == put
 
 
-def test_a_newer_state_is_never_overwritten(store):
-    store.append("ada", told(1, 2, 3))
+def test_newer_state_is_never_overwritten(store):
+    store.append("ada", entries(1, 2, 3))
     log = store.entries("ada")
     two = state(log, seq=2, data=b"two")
     assert store.put_state("ada", two) is Put.STORED
@@ -208,8 +210,8 @@ def test_a_newer_state_is_never_overwritten(store):
     assert store.get_state("ada", MODEL).data == b"three"
 
 
-def test_each_model_has_a_state_of_its_own(store):
-    store.append("ada", told(1, 2))
+def test_each_model_has_its_own_state(store):
+    store.append("ada", entries(1, 2))
     log = store.entries("ada")
     old, new = state(log, model="old"), state(log, seq=1, model="new")
     assert [store.put_state("ada", one) for one in (old, new)] == [Put.STORED, Put.STORED]
@@ -221,28 +223,28 @@ def test_each_model_has_a_state_of_its_own(store):
     assert store.get_state("ada", "new") == new
 
 
-def test_states_are_dropped_a_few_at_a_time(store):
+def test_states_are_dropped_in_batches(store):
     for name in range(5):
-        store.append(f"user{name}", told(1))
+        store.append(f"user{name}", entries(1))
         store.put_state(f"user{name}", state(store.entries(f"user{name}")))
     assert [store.drop_states(keep=[], limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
-def test_a_state_of_other_evidence_is_refused(store):
-    store.append("ada", told(1, 2))
-    store.append("bob", told(2, 1))
+def test_state_of_other_evidence_is_refused(store):
+    store.append("ada", entries(1, 2))
+    store.append("bob", entries(2, 1))
     for wrong in (state(store.entries("bob")), state(store.entries("bob"), seq=1)):
         assert store.put_state("ada", wrong) is Put.REFUSED
     assert store.put_state("nobody", state(store.entries("ada"))) is Put.REFUSED
     assert store.get_state("ada", MODEL) is None
 
 
-def test_a_state_made_before_a_deletion_is_refused_after_it(store):
-    store.append("ada", told(1, 2))
+def test_state_from_before_deletion_is_refused(store):
+    store.append("ada", entries(1, 2))
     late = state(store.entries("ada"))
     store.delete("ada")
     assert store.put_state("ada", late) is Put.REFUSED
-    store.append("ada", told(3, 4))
+    store.append("ada", entries(3, 4))
     assert store.put_state("ada", late) is Put.REFUSED
 
 
@@ -256,30 +258,30 @@ def test_a_state_made_before_a_deletion_is_refused_after_it(store):
         ({"data": b"x" * (16 * 2**20 + 1)}, "data of the state"),
     ],
 )
-def test_an_impossible_state_is_refused(store, change, field):
+def test_invalid_state_is_refused(store, change, field):
     good = {"model_hash": MODEL, "seq": 1, "evidence_hash": "0" * 64, "data": b""}
     with pytest.raises(BadInputError) as caught:
         store.put_state("ada", StoredState(**good | change))
     assert caught.value.field == field
 
 
-def test_users_without_a_current_state_are_told(store):
+def test_users_behind_are_listed(store):
     for name in ("none", "behind", "current", "of another model"):
-        store.append(name, told(1))
+        store.append(name, entries(1))
     for name, model in (("behind", MODEL), ("current", MODEL), ("of another model", "other")):
         store.put_state(name, state(store.entries(name), model=model))
-    store.append("behind", told(2))
+    store.append("behind", entries(2))
     assert [head.user for head in store.behind(MODEL).users] == ["none", "behind", "of another model"]
     assert store.progress(MODEL) == Progress(users=4, current=1)
     first = store.behind(MODEL, limit=2)
     assert [head.user for head in store.behind(MODEL, after=first.next).users] == ["of another model"]
 
 
-def test_an_export_holds_everything_and_only_of_that_user(store):
+def test_export_contains_one_user_completely(store):
     assert store.export("ada") is None
     for user in ("ada", "bob"):
-        store.append(user, told(1, 2), idempotency_key=f"{user} 1")
-        store.append(user, told(3), idempotency_key=f"{user} 0")
+        store.append(user, entries(1, 2), idempotency_key=f"{user} 1")
+        store.append(user, entries(3), idempotency_key=f"{user} 0")
         for model in ("b", "a"):
             store.put_state(user, state(store.entries(user), model=model, data=user.encode()))
     export = store.export("ada")
@@ -289,9 +291,9 @@ def test_an_export_holds_everything_and_only_of_that_user(store):
     assert [(one.model_hash, one.data) for one in export.states] == [("a", b"ada"), ("b", b"ada")]
 
 
-def test_a_deleted_user_is_gone_and_others_are_not(store):
+def test_deletion_affects_one_user_only(store):
     for user in ("ada", "bob"):
-        store.append(user, told(1, 2), idempotency_key="k")
+        store.append(user, entries(1, 2), idempotency_key="k")
         store.put_state(user, state(store.entries(user)))
     before = store.export("bob")
     done = store.delete("ada")
@@ -306,12 +308,12 @@ def test_a_deleted_user_is_gone_and_others_are_not(store):
     assert again == Deleted(entries=0, states=0, idempotency_keys=0, scrubbed=again.scrubbed)
 
 
-def test_a_deleted_user_can_begin_anew(store):
-    store.append("ada", told(1, 2), idempotency_key="k")
+def test_deleted_user_can_start_again(store):
+    store.append("ada", entries(1, 2), idempotency_key="k")
     store.delete("ada")
-    assert store.append("ada", told(3), idempotency_key="k").first_seq == 1
+    assert store.append("ada", entries(3), idempotency_key="k").first_seq == 1
     assert [entry.body for entry in store.entries("ada")] == ['{"item": 3}']
 
 
-def test_it_gives_a_sign_of_life(store):
+def test_ping_answers(store):
     assert store.ping() is None

@@ -34,14 +34,14 @@ def test_many_items_can_be_put_at_once(store):
         ([Item(id="1", body=""), Item(id="1", body="")], "id of item 1"),
     ],
 )
-def test_impossible_items_are_refused(store, items, field):
+def test_invalid_items_are_refused(store, items, field):
     with pytest.raises(BadInputError) as caught:
         store.put_items(items)
     assert caught.value.field == field
     assert store.items().version == 0
 
 
-def test_hidden_items_are_readable_since_a_version_until_they_are_shown(store):
+def test_hidden_items_are_listed_since_a_version(store):
     assert store.hide_items(["b", "5", '"5"', "b"], hidden=True) == 1
     assert store.items() == ItemChanges(version=1, items=(), hidden=('"5"', "5", "b"))
     assert store.hide_items(["b"], hidden=True) == 1
@@ -68,7 +68,7 @@ def test_many_items_can_be_hidden_at_once(store):
     ("ids", "field"),
     [([], "ids of items"), ("ab", "ids of items"), ([""], "id of item 0"), ([5], "id of item 0")],
 )
-def test_impossible_ids_are_not_hidden(store, ids, field):
+def test_invalid_ids_are_not_hidden(store, ids, field):
     with pytest.raises(BadInputError) as caught:
         store.hide_items(ids, hidden=True)
     assert caught.value.field == field
@@ -79,7 +79,7 @@ def key(name, *, key_hash="h", scopes=("read", "write")):
     return ApiKey(name=name, key_hash=key_hash, scopes=frozenset(scopes), created_s=5)
 
 
-def test_api_keys_are_found_by_hash_and_listed_by_name(store):
+def test_api_keys_are_found_and_listed(store):
     keys = [key("web", key_hash="h1"), key("admin", key_hash="h2", scopes=["admin"]), key("none", scopes=[])]
     for one in keys:
         store.add_api_key(one)
@@ -88,24 +88,24 @@ def test_api_keys_are_found_by_hash_and_listed_by_name(store):
     assert store.api_keys() == (keys[1], keys[2], keys[0])
 
 
-def test_a_key_cannot_take_anothers_name_or_hash(store):
+def test_key_name_and_hash_are_unique(store):
     store.add_api_key(key("web", key_hash="h"))
     for same in (key("web", key_hash="other"), key("other", key_hash="h")):
-        with pytest.raises(BadInputError, match="name or hash is there"):
+        with pytest.raises(BadInputError, match="name or hash is in use"):
             store.add_api_key(same)
     assert store.api_keys() == (key("web", key_hash="h"),)
 
 
-def test_a_revoked_key_stays_revoked_since_then(store):
+def test_revocation_time_does_not_change(store):
     store.add_api_key(key("web"))
     revoked = store.revoke_api_key("web")
     assert revoked.revoked_s == 1_700_000_000
     assert store.revoke_api_key("web") == store.find_api_key("h") == revoked
 
 
-def test_revoking_an_unknown_key_names_the_known_ones(store):
+def test_revoking_unknown_key_lists_existing(store):
     store.add_api_key(key("web"))
-    with pytest.raises(UnknownNameError, match=r"API key: 'wob'\. Keys there are: web"):
+    with pytest.raises(UnknownNameError, match=r"API key: 'wob'\. Existing keys: web"):
         store.revoke_api_key("wob")
 
 
@@ -122,7 +122,7 @@ def test_revoking_an_unknown_key_names_the_known_ones(store):
         ),
     ],
 )
-def test_an_impossible_key_is_refused(store, wrong, field):
+def test_invalid_key_is_refused(store, wrong, field):
     with pytest.raises(BadInputError) as caught:
         store.add_api_key(wrong)
     assert caught.value.field == field

@@ -36,7 +36,7 @@ def live(store, rng, user, life):
     )
 
 
-def test_no_trace_is_left_whatever_moved_on_the_pages(tmp_path):
+def test_deletion_leaves_no_bytes_in_files(tmp_path):
     rng = random.Random(0)
     lives = dict.fromkeys(range(60), 0)
     gone = []
@@ -45,7 +45,9 @@ def test_no_trace_is_left_whatever_moved_on_the_pages(tmp_path):
     with open_store(url, scrub_up_to_bytes=0) as store:
         # Nothing is to be seen of the disk here: flushing would only take time.
         event.listen(
-            store.database.engine, "checkout", lambda held, *_: held.execute("PRAGMA synchronous = OFF")
+            store.database.engine,
+            "checkout",
+            lambda raw, *_: raw.execute("PRAGMA synchronous = OFF"),
         )
         for _ in range(700):
             user = rng.randrange(60)
@@ -64,7 +66,7 @@ def test_no_trace_is_left_whatever_moved_on_the_pages(tmp_path):
         assert store.head(f"{user} {last}") is not None
 
 
-def test_deleting_from_a_small_file_scrubs_it_at_once(tmp_path):
+def test_small_file_is_scrubbed_at_once(tmp_path):
     rng = random.Random(1)
     with open_store(f"sqlite:///{tmp_path}/users.db") as store:
         live(store, rng, "ada", 0)
@@ -74,7 +76,7 @@ def test_deleting_from_a_small_file_scrubs_it_at_once(tmp_path):
         assert marker("body", "bob", 0).encode() in bytes_of(tmp_path)
 
 
-def test_a_large_file_is_left_to_scrub_and_says_so(tmp_path):
+def test_large_file_is_left_to_scrub(tmp_path):
     with open_store(f"sqlite:///{tmp_path}/users.db", scrub_up_to_bytes=1000) as store:
         live(store, random.Random(2), "ada", 0)
         assert not store.delete(f"ada {marker('id', 'ada', 0)}").scrubbed
@@ -83,7 +85,7 @@ def test_a_large_file_is_left_to_scrub_and_says_so(tmp_path):
         assert store.delete("nobody").scrubbed
 
 
-def test_a_reader_from_before_puts_scrubbing_off_until_it_ends(tmp_path):
+def test_open_reader_postpones_scrubbing(tmp_path):
     file = tmp_path / "users.db"
     with open_store(f"sqlite:///{file}", busy_s=0.2) as store:
         live(store, random.Random(3), "ada", 0)
@@ -98,27 +100,27 @@ def test_a_reader_from_before_puts_scrubbing_off_until_it_ends(tmp_path):
         other.close()
 
 
-def test_what_a_killed_process_left_is_scrubbed_on_opening(tmp_path):
+def test_opening_finishes_an_interrupted_scrub(tmp_path):
     url = f"sqlite:///{tmp_path}/users.db"
     with open_store(url, scrub_up_to_bytes=0) as store:
         live(store, random.Random(4), "ada", 0)
         store.delete(f"ada {marker('id', 'ada', 0)}")
     with open_store(url):
         pass
-    held = sqlite3.connect(tmp_path / "users.db")
-    assert held.execute("PRAGMA user_version").fetchone() == (0,)
-    held.close()
+    connection = sqlite3.connect(tmp_path / "users.db")
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    connection.close()
     assert b"ada" not in bytes_of(tmp_path)
 
 
-def test_postgresql_promises_no_scrubbing(shared_database):
+def test_postgresql_reports_no_scrubbing(shared_database):
     with open_store(shared_database) as store:
         store.append("ada", [Entry(kind="event", body="{}")])
         assert not store.delete("ada").scrubbed
         assert not store.scrub()
 
 
-def test_the_file_is_for_its_owner_only(tmp_path):
+def test_file_is_private_to_its_owner(tmp_path):
     with open_store(f"sqlite:///{tmp_path}/new/users.db") as store:
         store.append("ada", [Entry(kind="event", body="{}")])
         modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
@@ -139,6 +141,6 @@ def test_the_file_is_for_its_owner_only(tmp_path):
         None,
     ],
 )
-def test_an_address_that_cannot_be_is_refused(url):
+def test_invalid_address_is_refused(url):
     with pytest.raises(BadInputError, match="sqlite:///users.db"):
         open_store(url)

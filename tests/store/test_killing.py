@@ -18,14 +18,14 @@ def rebuild(store):
     )
 
 
-def test_nothing_acknowledged_is_lost_or_doubled_by_kills(url):
+def test_kills_lose_or_double_nothing(url):
     acknowledged = []
     for number in range(2):
         acknowledged += kill_round(url, str(number), rng=random.Random(number))
         with open_store(url) as store:
-            told, found, _ = check(store, acknowledged)
+            num_acknowledged, found, _ = check(store, acknowledged)
             # What was written but not yet acknowledged is at most the one append each writer was at.
-            assert told <= found <= told + 2 * (number + 1)
+            assert num_acknowledged <= found <= num_acknowledged + 2 * (number + 1)
     with open_store(url) as store:
         rebuild(store)
         done = store.progress(MODEL)
@@ -41,18 +41,18 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_kills(url):
         check(store, acknowledged)
 
 
-def test_nothing_acknowledged_is_lost_when_the_server_crashes(own_server):
+def test_server_crash_loses_nothing_acknowledged(own_server):
     url = own_server.new_database("crash")
     acknowledged = kill_round(
         url, "crash", rng=random.Random(3), crash=lambda: own_server.stop(how="immediate")
     )
     own_server.start()
     with open_store(url) as store:
-        told, found, _ = check(store, acknowledged)
-        assert told <= found <= told + 2
+        num_acknowledged, found, _ = check(store, acknowledged)
+        assert num_acknowledged <= found <= num_acknowledged + 2
 
 
-def test_two_processes_write_the_same_user_and_their_states_converge(url):
+def test_two_writers_of_a_user_converge(url):
     writers = [start(url, name, num_users=1, num_appends=25) for name in ("a", "b")]
     acknowledged = [line for writer in writers for line in finish(writer, kill=False)]
     assert len(acknowledged) == 50
@@ -60,6 +60,6 @@ def test_two_processes_write_the_same_user_and_their_states_converge(url):
         assert check(store, acknowledged) == (50, 50, 1)
         log = store.entries("user 0")
         assert len(log) == 2 * (13 + 2 * 12)  # 13 even numbers bring one entry, 12 odd ones two
-        held = store.get_state("user 0", MODEL)
-        assert held.seq == len(log)
-        assert held.data == derived(log)
+        state = store.get_state("user 0", MODEL)
+        assert state.seq == len(log)
+        assert state.data == derived(log)

@@ -26,9 +26,9 @@ def bare(request, tmp_path):
         file = tmp_path / "users.db"
 
         def run(statement):
-            with sqlite3.connect(file) as held:
-                held.execute(statement)
-            held.close()
+            with sqlite3.connect(file) as connection:
+                connection.execute(statement)
+            connection.close()
 
         return f"sqlite:///{file}", run
     server = request.getfixturevalue("server")
@@ -36,7 +36,7 @@ def bare(request, tmp_path):
     return server.new_database(name), lambda statement: server.sql(statement, database=name)
 
 
-def test_migrations_from_nothing_make_the_tables_of_the_code(bare):
+def test_migrations_create_the_tables_of_the_code(bare):
     url, _ = bare
     open_store(url).close()
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
@@ -61,14 +61,14 @@ def test_migrations_from_nothing_make_the_tables_of_the_code(bare):
     }  # fmt: skip
 
 
-def test_the_newest_migration_is_the_one_the_code_asks_for():
+def test_newest_migration_is_the_required_one():
     config = Config()
     config.set_main_option("script_location", str(files("warmprompt.store") / "migrations"))
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
 
 
-def test_a_database_of_a_later_version_is_refused_and_left_alone(bare):
+def test_later_version_is_refused_unchanged(bare):
     url, run = bare
     with open_store(url) as store:
         store.append("ada", [Entry(kind="event", body="{}")])
@@ -80,7 +80,7 @@ def test_a_database_of_a_later_version_is_refused_and_left_alone(bare):
         assert len(store.entries("ada")) == 1
 
 
-def test_a_database_of_the_first_version_is_upgraded_with_all_it_holds(bare):
+def test_first_version_is_upgraded_with_its_data(bare):
     url, run = bare
     with open_store(url) as store:
         store.append("ada", [Entry(kind="event", body="{}")])
@@ -94,7 +94,7 @@ def test_a_database_of_the_first_version_is_upgraded_with_all_it_holds(bare):
         assert store.hide_items(["1"], hidden=True) == 2
 
 
-def test_another_applications_tables_are_left_alone(bare):
+def test_foreign_tables_are_left_alone(bare):
     url, run = bare
     for statement in ("CREATE TABLE users (x int)", "CREATE TABLE alembic_version (version_num text)"):
         run(statement)
@@ -104,7 +104,7 @@ def test_another_applications_tables_are_left_alone(bare):
     run("INSERT INTO users VALUES (1)")
 
 
-def test_several_may_open_a_new_database_at_once(bare):
+def test_concurrent_first_opening_works(bare):
     url, _ = bare
 
     def open_and_write(number):
@@ -117,7 +117,7 @@ def test_several_may_open_a_new_database_at_once(bare):
         assert sorted(entry.body for entry in store.entries("ada")) == list("012345")
 
 
-def test_a_file_being_written_without_a_log_yet_is_waited_for(tmp_path):
+def test_opening_waits_for_a_writer(tmp_path):
     file = tmp_path / "users.db"
     writer = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     writer.execute("CREATE TABLE notes (line TEXT)")
@@ -128,25 +128,25 @@ def test_a_file_being_written_without_a_log_yet_is_waited_for(tmp_path):
     open_store(f"sqlite:///{file}").close()
     ends.join()
     writer.close()
-    held = sqlite3.connect(file)
-    assert held.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert held.execute("SELECT line FROM notes").fetchall() == [("kept",)]
-    held.close()
+    connection = sqlite3.connect(file)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("SELECT line FROM notes").fetchall() == [("kept",)]
+    connection.close()
 
 
-def test_a_file_that_is_no_database_is_told_apart(tmp_path):
+def test_non_database_file_is_refused(tmp_path):
     (tmp_path / "users.db").write_bytes(b"title,year\nToy Story,1995\n" * 100)
     with pytest.raises(IntegrityError, match="no SQLite database, or damaged"):
         open_store(f"sqlite:///{tmp_path}/users.db")
     assert (tmp_path / "users.db").read_bytes().startswith(b"title,year")
 
 
-def test_a_folder_in_the_way_is_told(tmp_path):
+def test_folder_instead_of_file_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="It is a folder"):
         open_store(f"sqlite:///{tmp_path}")
 
 
-def test_a_database_without_unicode_is_refused(server):
+def test_non_unicode_database_is_refused(server):
     url = server.new_database("latin", encoding="SQL_ASCII")
     with pytest.raises(BadInputError, match=r"'SQL_ASCII'\. .*ENCODING 'UTF8'"):
         open_store(url)

@@ -18,10 +18,10 @@ MODELS = st.sampled_from(["old", "new"])
 
 
 def evidence(log):
-    told = hashlib.sha256(b"warmprompt log 1").digest()
+    digest = hashlib.sha256(b"warmprompt log 1").digest()
     for body in log:
-        told = hashlib.sha256(told + b"\0\0\0\x05event" + body.encode()).digest()
-    return told.hex()
+        digest = hashlib.sha256(digest + b"\0\0\0\x05event" + body.encode()).digest()
+    return digest.hex()
 
 
 def machine_of(store):  # noqa: C901  (one machine, all its rules)
@@ -34,13 +34,13 @@ def machine_of(store):  # noqa: C901  (one machine, all its rules)
 
         @rule(user=USERS, bodies=BODIES, key=KEYS)
         def append(self, user, bodies, key):
-            told = [Entry(kind="event", body=body) for body in bodies]
+            entries = [Entry(kind="event", body=body) for body in bodies]
             used = self.keys.get((user, key))
             if used and used[0] != bodies:
                 with pytest.raises(MismatchError):
-                    store.append(user, told, idempotency_key=key)
+                    store.append(user, entries, idempotency_key=key)
                 return
-            done = store.append(user, told, idempotency_key=key)
+            done = store.append(user, entries, idempotency_key=key)
             if used:
                 assert (done.first_seq, done.last_seq, done.repeated) == (*used[1:], True)
                 return
@@ -58,10 +58,10 @@ def machine_of(store):  # noqa: C901  (one machine, all its rules)
             done = store.put_state(
                 user, StoredState(model_hash=model, seq=seq, evidence_hash=hashed, data=data)
             )
-            held = self.states.get((user, model), (0, b""))
+            stored = self.states.get((user, model), (0, b""))
             if seq > len(log) or not own:
                 assert done is Put.REFUSED
-            elif held[0] >= seq:
+            elif stored[0] >= seq:
                 assert done is Put.KEPT
             else:
                 assert done is Put.STORED
@@ -71,11 +71,11 @@ def machine_of(store):  # noqa: C901  (one machine, all its rules)
         def delete(self, user):
             done = store.delete(user)
             assert done.entries == len(self.logs.pop(user, []))
-            for held, count in ((self.keys, done.idempotency_keys), (self.states, done.states)):
-                mine = [one for one in held if one[0] == user]
+            for rows, count in ((self.keys, done.idempotency_keys), (self.states, done.states)):
+                mine = [one for one in rows if one[0] == user]
                 assert count == len(mine)
                 for one in mine:
-                    del held[one]
+                    del rows[one]
 
         @rule(model=MODELS)
         def drop_other_states(self, model):
@@ -92,7 +92,7 @@ def machine_of(store):  # noqa: C901  (one machine, all its rules)
                 assert [(one.seq, one.body) for one in export.entries] == list(enumerate(log, start=1))
                 assert store.head(user).evidence_hash == evidence(log)
                 assert {one.model_hash: (one.seq, one.data) for one in export.states} == {
-                    model: held for (owner, model), held in self.states.items() if owner == user
+                    model: state for (owner, model), state in self.states.items() if owner == user
                 }
             for model in ("old", "new"):
                 current = {
@@ -105,7 +105,7 @@ def machine_of(store):  # noqa: C901  (one machine, all its rules)
     return Machine
 
 
-def test_the_store_behaves_as_a_dictionary(url):
+def test_store_behaves_like_a_dictionary(url):
     with open_store(url, scrub_up_to_bytes=0) as store:
         run_state_machine_as_test(
             machine_of(store), settings=settings(max_examples=12, stateful_step_count=15)

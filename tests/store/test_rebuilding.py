@@ -1,4 +1,4 @@
-"""States made anew from the log are those that were there, and newer ones are left alone."""
+"""Rebuilt states equal the stored ones, and newer ones are kept."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def filled(store):
     return store
 
 
-def test_every_user_gets_the_state_of_the_whole_log(filled):
+def test_rebuild_uses_the_whole_log(filled):
     steps = list(rebuild_states(filled, adapt, model_hash="new", num_users=3))
     assert [(step.seen, step.stored, step.passed_over, step.total) for step in steps] == [
         (3, 3, 0, 7), (6, 6, 0, 7), (7, 7, 0, 7)
@@ -27,7 +27,7 @@ def test_every_user_gets_the_state_of_the_whole_log(filled):
     assert filled.progress("new").current == 7
 
 
-def test_only_states_that_need_it_are_made(filled):
+def test_rebuild_skips_current_states(filled):
     list(rebuild_states(filled, adapt, model_hash="new"))
     filled.append("user 3", [Entry(kind="event", body="more")])
     asked = []
@@ -41,14 +41,14 @@ def test_only_states_that_need_it_are_made(filled):
     assert list(rebuild_states(filled, watched, model_hash="new")) == []
 
 
-def test_a_rebuild_that_was_stopped_goes_on(filled):
+def test_stopped_rebuild_can_continue(filled):
     next(rebuild_states(filled, adapt, model_hash="new", num_users=2))
     steps = list(rebuild_states(filled, adapt, model_hash="new", num_users=2))
     assert steps[-1].total == 5
     assert filled.progress("new").current == 7
 
 
-def test_whoever_is_faster_or_deletes_meanwhile_is_respected(filled):
+def test_rebuild_respects_concurrent_changes(filled):
     def slow(users):
         if users[0][0] == "user 0":
             filled.delete("user 0")
@@ -65,6 +65,6 @@ def test_whoever_is_faster_or_deletes_meanwhile_is_respected(filled):
     assert filled.get_state("user 1", "new").data == b"theirs"
 
 
-def test_states_that_do_not_answer_the_users_are_refused(filled):
+def test_wrong_number_of_states_is_refused(filled):
     with pytest.raises(BadInputError, match=r"states from adapt: '6'\. Return one state for each of 7 users"):
         list(rebuild_states(filled, lambda users: adapt(users)[1:], model_hash="new"))

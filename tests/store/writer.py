@@ -1,4 +1,4 @@
-"""A process that writes to a store until it is killed, and says what was acknowledged.
+"""A process that writes to a store until it is killed, and prints what was acknowledged.
 
     python writer.py URL NAME USERS COUNT
 
@@ -20,8 +20,8 @@ MODEL = "m"
 
 def derived(log):
     """Return a state as a model would: from the whole log, and of a realistic size."""
-    told = hashlib.sha256("\n".join(entry.body for entry in log).encode()).digest()
-    return told * 288
+    digest = hashlib.sha256("\n".join(entry.body for entry in log).encode()).digest()
+    return digest * 288
 
 
 def write(url, name, num_users, num_appends):
@@ -55,15 +55,17 @@ def check(store, acknowledged):
         for head in page.users:
             log = store.entries(head.user)
             assert [entry.seq for entry in log] == list(range(1, head.last_seq + 1)), "a gap"
-            told = hashlib.sha256(b"warmprompt log 1").digest()
+            digest = hashlib.sha256(b"warmprompt log 1").digest()
             for entry in log:
                 body = entry.body.encode()
-                told = hashlib.sha256(told + len(entry.kind).to_bytes(4, "big") + b"event" + body).digest()
-                assert entry.evidence_hash == told.hex(), "the chain is broken"
+                digest = hashlib.sha256(
+                    digest + len(entry.kind).to_bytes(4, "big") + b"event" + body
+                ).digest()
+                assert entry.evidence_hash == digest.hex(), "the chain is broken"
                 key, part = json.loads(entry.body)
                 assert (head.user, key, part) not in places, f"doubled: {key}"
                 places[head.user, key, part] = entry.seq
-            assert head.evidence_hash == told.hex()
+            assert head.evidence_hash == digest.hex()
             state = store.get_state(head.user, MODEL)
             if state is not None:
                 assert state.data == derived(log[: state.seq]), "a state differs from its rebuild"

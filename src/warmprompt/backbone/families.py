@@ -107,6 +107,8 @@ def kind_of(config: PreTrainedConfig, name: str) -> Kind:
         BadInputError: Neither, such as a model of the T5 family, its encoder alone included.
     """
     from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
         MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     )
 
@@ -117,9 +119,9 @@ def kind_of(config: PreTrainedConfig, name: str) -> Kind:
     architectures = config.architectures or []
     if any(one.endswith(("ForCausalLM", "LMHeadModel")) for one in architectures):
         return "decoder"
-    if config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         return "encoder"
-    if config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return "decoder"
     raise _refused(config, name, "The transformers library knows it as neither.")
 

@@ -131,7 +131,7 @@ class InverseResponse:
             return self._measured
 
 
-def prompt_step(metrics: Sequence[TextMetric], gap_BD: Tensor, *, rate: Tensor) -> Tensor:
+def prompt_step(metrics: Sequence[InverseResponse], gap_BD: Tensor, *, rate: Tensor) -> Tensor:
     """Return the offsets after one inner step from the reference prompt towards targets, (B, P, H).
 
     With M the metric and J the Jacobian of a user's text, the gradient of half the gap's squared length in
@@ -305,6 +305,6 @@ def _jacobian(backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH:
             torch.autograd.grad(
                 hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
             )[0]
-            for some_NH in along_NH.split(_CHUNK)
+            for some_NH in torch.split(along_NH, _CHUNK)
         ]
     return torch.cat(rows)[:, 0]

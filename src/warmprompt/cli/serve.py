@@ -87,10 +87,9 @@ def app(
 ) -> None:
     """Serve a run over HTTP: events in, rankings adapted to them out."""
     _check_level(log_level)
-    from warmprompt.service.batcher import BatchLimits
     from warmprompt.service.explaining import explainer_of_run
-    from warmprompt.service.serving import Place, serve
-    from warmprompt.service.settings import RequestLimits, ServiceSettings
+    from warmprompt.service.serving import ProcessSettings, serve
+    from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 
     settings = ServiceSettings(
         budget_s=budget / 1000,
@@ -98,12 +97,12 @@ def app(
         limits=RequestLimits(body_bytes=body, per_s=rate, burst=burst),
         room=room,
     )
-    place = Place(
+    process = ProcessSettings(
         host=host, port=port, store=store, watch=watch, threads=threads, log_level=log_level.upper()
     )
     serve(
         run,
-        place,
+        process,
         settings=settings,
         risk=risk,
         make_explainer=explainer_of_run(writes=sentences is Sentences.MODEL) if explain else None,

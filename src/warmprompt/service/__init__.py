@@ -1,1 +1,1 @@
-"""The HTTP service: a trained model beside an application, in real time."""
+"""The HTTP service: rankings of a trained model for an application, in real time."""

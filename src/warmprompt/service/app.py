@@ -1,4 +1,4 @@
-"""The application: routes, how errors are told, and the layer around both."""
+"""The application: routes, error responses, and the middleware around both."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from warmprompt.errors import FaultError, WarmpromptError
-from warmprompt.service.edge import Edge
 from warmprompt.service.logs import note_error
+from warmprompt.service.middleware import RequestMiddleware
 from warmprompt.service.problems import ProblemError, problem_of, respond
-from warmprompt.service.quick import Quick
+from warmprompt.service.ranking_cache import RankingCache
 from warmprompt.service.routes import entities, items, operations, rank, users
 from warmprompt.service.service import Service
 
-_ABOUT = """Send what users do, ask for rankings adapted to it within the same second.
+_ABOUT = """Send what users do, and get rankings adapted to it within the same second.
 
 Errors are `application/problem+json` and name the field, the value it had and the remedy. Where the
-service needs keys, send one as `Authorization: Bearer wp_...`: `read` asks, `write` tells and deletes,
-`admin` does all.
+service needs keys, send one as `Authorization: Bearer wp_...`. The scope `read` allows queries, `write`
+allows events and deletion, and `admin` allows everything.
 """
 
 
 def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
-    """Return the application; it starts the service with the event loop and closes it at its end.
+    """Return the application; it starts and closes the service together with the event loop.
 
     Args:
         service: Not started yet.
-        page: Folder of a web page to serve at /, with an index.html; files beside it stand under /static/.
+        page: Folder of a web page to serve at /, with an index.html; its other files are under /static/.
     """
 
     @asynccontextmanager
@@ -58,22 +58,24 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
     app.state.service = service
     for router in (users.router, rank.router, items.router, entities.router, operations.router):
         app.include_router(router)
-    app.add_exception_handler(ProblemError, _tell_problem)
-    app.add_exception_handler(WarmpromptError, _tell_error)
-    app.add_exception_handler(RequestValidationError, _tell_invalid)
-    app.add_exception_handler(HTTPException, _tell_http)
+    app.add_exception_handler(ProblemError, _respond_problem)
+    app.add_exception_handler(WarmpromptError, _respond_error)
+    app.add_exception_handler(RequestValidationError, _respond_invalid)
+    app.add_exception_handler(HTTPException, _respond_http)
     if page is not None:
         app.mount("/static", StaticFiles(directory=page), name="static")
         app.add_route("/", lambda _request: FileResponse(page / "index.html"))
-    return Edge(Quick(app, service), metrics=service.metrics, body_bytes=service.settings.limits.body_bytes)
+    return RequestMiddleware(
+        RankingCache(app, service), metrics=service.metrics, body_bytes=service.settings.limits.body_bytes
+    )
 
 
-async def _tell_problem(_request: Request, error: Exception) -> Response:
+async def _respond_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
     return respond(error)
 
 
-async def _tell_error(request: Request, error: Exception) -> Response:
+async def _respond_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, WarmpromptError)
     problem = problem_of(error)
     if problem.status == 503:
@@ -83,20 +85,20 @@ async def _tell_error(request: Request, error: Exception) -> Response:
     return respond(problem)
 
 
-async def _tell_invalid(_request: Request, error: Exception) -> Response:
+async def _respond_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return respond(ProblemError(400, field="body", value=None, remedy="Send JSON; this is none."))
+        return respond(ProblemError(400, field="body", value=None, remedy="Send valid JSON."))
     if isinstance(first.get("input"), bytes):
-        remedy = "Send JSON, and say so: Content-Type: application/json."
+        remedy = "Send JSON with the header Content-Type: application/json."
         return respond(ProblemError(422, field="body", value=None, remedy=remedy))
-    place = ".".join(str(part) for part in first["loc"] if part != "function-after") or "request"
+    field = ".".join(str(part) for part in first["loc"] if part != "function-after") or "request"
     remedy = first["msg"].removeprefix("Value error, ").replace("Input", "It").replace("String", "It")
-    return respond(ProblemError(422, field=place, value=first.get("input"), remedy=f"{remedy}."))
+    return respond(ProblemError(422, field=field, value=first.get("input"), remedy=f"{remedy}."))
 
 
-async def _tell_http(_request: Request, error: Exception) -> Response:
+async def _respond_http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     remedy = {
         400: "Send a JSON object.",

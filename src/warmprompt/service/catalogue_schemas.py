@@ -1,4 +1,4 @@
-"""Ids, filters and items in requests and answers; see `schemas`."""
+"""Ids, filters and items in requests and answers."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ MAX_FILTERS = 20
 MAX_ID_LETTERS = 128
 
 
-def _checked_id(told: object) -> object:
-    """Refuse what is no id before text and number are tried in turn, so that one sentence says why."""
-    if isinstance(told, bool) or not isinstance(told, str | int):
-        kind = {bool: "true or false", float: "a number with a point", type(None): "null"}.get(type(told))
+def _checked_id(given: object) -> object:
+    """Refuse an invalid id before text and number are tried in turn, so that there is one error message."""
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        kind = {bool: "true or false", float: "a number with a point", type(None): "null"}.get(type(given))
         raise PydanticCustomError(
             "item_id",
             'Give a whole number such as 5, or a text such as "5"; this is {kind}',
             {"kind": kind or "a list or an object"},
         )
-    if not 0 < len(told if isinstance(told, str) else f"{told:x}") <= MAX_ID_LETTERS:
+    if not 0 < len(given if isinstance(given, str) else f"{given:x}") <= MAX_ID_LETTERS:
         raise PydanticCustomError("item_id", f"Give an id of 1 to {MAX_ID_LETTERS} letters or digits")
-    return told
+    return given
 
 
 ItemIdText = Annotated[str, Field(min_length=1, max_length=MAX_ID_LETTERS)]
 AnyItemId = Annotated[ItemIdText | int, BeforeValidator(_checked_id)]
-"""A whole number of any size or a text; "5" means 5 where no text id is spelled so, and 5 means "5"."""
+"""A whole number of any size or a text; "5" means 5 if no text id is spelled so, and 5 means "5"."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -66,13 +66,13 @@ FilterIn = Annotated[
 ]
 
 
-def filter_in(told: FilterIn | None) -> Filter | None:
-    """Return a filter as the model takes it."""
-    if told is None:
+def filter_in(given: FilterIn | None) -> Filter | None:
+    """Return a filter in the model's form."""
+    if given is None:
         return None
     return {
         name: value.model_dump(exclude_none=True) if isinstance(value, RangeIn) else value
-        for name, value in told.items()
+        for name, value in given.items()
     }
 
 

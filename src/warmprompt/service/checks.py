@@ -1,4 +1,4 @@
-"""What clients tell, checked against the model in service before it is written anywhere."""
+"""Checks of requests against the model in service, before anything is written."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from warmprompt.errors import UnknownNameError
 from warmprompt.service.ranking import EVERYTHING
 from warmprompt.service.schemas import EventIn, EventsIn
 from warmprompt.service.service import Service
-from warmprompt.service.told import Profile, Told, with_profile
+from warmprompt.service.user_history import Profile, UserHistory, with_profile
 from warmprompt.types import Event, ItemId
 
 
-async def events_of(service: Service, told: Sequence[EventIn]) -> list[Event]:
-    """Return events in the order told, every one of them checked.
+async def events_of(service: Service, given: Sequence[EventIn]) -> list[Event]:
+    """Return checked events, in the order of the request.
 
     Raises:
         UnknownNameError: An item that the catalogue does not have.
-        BadInputError: A rating or a time that cannot be; names the event's position.
+        BadInputError: An invalid rating or time; names the event's position.
     """
-    items = await items_of(service, [one.item for one in told], field="item of event")
+    items = await items_of(service, [one.item for one in given], field="item of event")
     events = [
         Event(item=item, rating=one.rating, time_s=one.time_s, weight=one.weight)
-        for item, one in zip(items, told, strict=True)
+        for item, one in zip(items, given, strict=True)
     ]
     personaliser = service.users.model.personaliser
     checked_events(
@@ -39,28 +39,28 @@ async def events_of(service: Service, told: Sequence[EventIn]) -> list[Event]:
     return events
 
 
-async def items_of(service: Service, told: Sequence[ItemId], *, field: str) -> list[ItemId]:
-    """Return the items of the catalogue that ids mean, written as numbers or as text.
+async def items_of(service: Service, given: Sequence[ItemId], *, field: str) -> list[ItemId]:
+    """Return the items of the catalogue for ids that are written as numbers or as text.
 
     Raises:
-        UnknownNameError: One that the catalogue does not have; no near ones are sought, as that takes long.
+        UnknownNameError: An item that the catalogue does not have; similar ones are not searched, for speed.
     """
-    if service.settings.shared and any(known_item(item, _index(service)) is None for item in told):
+    if service.settings.shared and any(known_item(item, _index(service)) is None for item in given):
         await service.sync_items()
     found = []
-    for place, one in enumerate(told):
+    for index, one in enumerate(given):
         item = known_item(one, _index(service))
         if item is None:
             remedy = "The catalogue does not have it; look ids up by title with GET /v1/items?q=..."
-            raise UnknownNameError(field=f"{field} {place}", value=one, remedy=remedy)
+            raise UnknownNameError(field=f"{field} {index}", value=one, remedy=remedy)
         found.append(item)
     return found
 
 
-def new_id(service: Service, told: ItemId) -> ItemId:
-    """Return the id of a new item: a number that a text writes, where the catalogue's ids are numbers."""
-    number = written_number(told) if isinstance(told, str) else None
-    return told if number is None or isinstance(next(iter(_index(service))), str) else number
+def new_id(service: Service, given: ItemId) -> ItemId:
+    """Return the id of a new item; a text of digits becomes a number if the catalogue's ids are numbers."""
+    number = written_number(given) if isinstance(given, str) else None
+    return given if number is None or isinstance(next(iter(_index(service))), str) else number
 
 
 async def selection_of(
@@ -68,13 +68,13 @@ async def selection_of(
     *,
     candidates: Sequence[ItemId] | None = None,
     exclude: Sequence[ItemId] | None = None,
-    filter: Filter | None = None,  # noqa: A002 - the word that everybody knows
+    filter: Filter | None = None,  # noqa: A002 - the usual word
 ) -> Selection:
-    """Return what of the catalogue a request wants ranked, every part of it checked.
+    """Return which items a request wants ranked, checked.
 
     Raises:
         UnknownNameError: An item, an attribute or a value of one that the catalogue does not have.
-        BadInputError: The filter cannot be.
+        BadInputError: An invalid filter.
     """
     if candidates is None and not exclude and not filter:
         return EVERYTHING
@@ -85,27 +85,27 @@ async def selection_of(
     return Selection(candidates=wanted, exclude=unwanted or None, filter=filter or None)
 
 
-async def checked_profile(service: Service, user: str, told: EventsIn) -> Profile | None:
-    """Return what a user says of themselves, None where nothing is said.
+async def checked_profile(service: Service, user: str, request: EventsIn) -> Profile | None:
+    """Return the request's change of the user's profile, or None.
 
     Raises:
-        BadInputError: Together with what was said before it is longer than the model reads.
+        BadInputError: The whole profile would be longer than the model reads.
     """
-    if told.about is None and told.attributes is None:
+    if request.about is None and request.attributes is None:
         return None
-    profile = Profile(about=told.about, attributes=told.attributes)
-    held = await service.users.held(user)
-    check_said(service, profile, before=Told() if held is None else held.told)
+    profile = Profile(about=request.about, attributes=request.attributes)
+    cached = await service.users.get(user)
+    check_profile(service, profile, before=UserHistory() if cached is None else cached.history)
     return profile
 
 
-def check_said(service: Service, profile: Profile, *, before: Told | None = None) -> None:
-    """Refuse a profile that the model would not read to its end.
+def check_profile(service: Service, profile: Profile, *, before: UserHistory | None = None) -> None:
+    """Refuse a profile that is longer than the model reads.
 
     Raises:
         BadInputError: It is too long.
     """
-    whole = with_profile(before or Told(), profile)
+    whole = with_profile(before or UserHistory(), profile)
     attributes = checked_attributes(whole.attributes)
     check_text(service.users.model.personaliser.engine, user_text(whole.about, attributes))
 

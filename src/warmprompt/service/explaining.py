@@ -1,4 +1,4 @@
-"""Explanations as the service gives them: exact effects of what was told, and a checked sentence."""
+"""Explanations in service: the exact effects of a user's inputs, and a checked sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from warmprompt.generation.explain import explain
 from warmprompt.generation.facts import Facts, catalogue_facts
 from warmprompt.generation.lm import LanguageModel, open_language_model
 from warmprompt.runs.models import settings_of
-from warmprompt.service.model.live import Explainer, ExplainerFactory
+from warmprompt.service.model.served_model import Explainer, ExplainerFactory
 from warmprompt.types import ItemId
 
 
@@ -26,7 +26,7 @@ class ExactExplainer:
     Attributes:
         personaliser: That ranks.
         facts: Of its catalogue.
-        writer: Writes the sentences; None leaves that to the template.
+        writer: Writes the sentences; None uses the template.
     """
 
     personaliser: Personaliser
@@ -42,11 +42,11 @@ class ExactExplainer:
 def explainer_factory(
     *, dataset: Dataset | None = None, writer: LanguageModel | None = None
 ) -> ExplainerFactory:
-    """Return what makes an explainer for each model that comes into service.
+    """Return a factory of explainers, called for each model that comes into service.
 
     Args:
-        dataset: That the run was trained on, for genres; None, or one of other items, tells none.
-        writer: Writes the sentences; None leaves that to the template.
+        dataset: Training data of the run, for genres; None, or one with other items, gives no genres.
+        writer: Writes the sentences; None uses the template.
     """
 
     def make(personaliser: Personaliser) -> ExactExplainer:
@@ -59,13 +59,12 @@ def explainer_factory(
 
 
 def explainer_of_run(*, writes: bool) -> ExplainerFactory:
-    """Return what makes an explainer of all that lies on this machine: genres, the whole language model.
+    """Return a factory of explainers that uses the data set and language model on this machine.
 
-    Genres are known where the run's data set has been fetched or imported before; nothing is fetched here.
+    Genres are used if the run's data set has been fetched or imported before; nothing is fetched here.
 
     Args:
-        writes: Whether the language model writes the sentences; an encoder writes none, and leaves it to the
-            template.
+        writes: Whether the language model writes the sentences; for an encoder the template does.
     """
     datasets: dict[str, Dataset | None] = {}
     writers: dict[str, LanguageModel | None] = {}

@@ -1,4 +1,4 @@
-"""Everything held about a user, in a form that people and programs can read."""
+"""Export of everything stored about a user, as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warmprompt.store.contract import Export, StoredState
 from warmprompt.types import Floats
 
 
-class Adapted(Protocol):
+class StateNumbers(Protocol):
     """A state with an adapted vector and prompt."""
 
     @property
@@ -23,16 +23,16 @@ class Adapted(Protocol):
         """P x H numbers."""
 
 
-def exported(held: Export, *, read: Callable[[bytes], Adapted] = unpack) -> dict[str, Any]:
+def exported(export: Export, *, read: Callable[[bytes], StateNumbers] = unpack) -> dict[str, Any]:
     """Return an export as JSON values; a state's numbers are written out.
 
     Args:
-        held: What the store holds.
-        read: Makes a state of its bytes.
+        export: From the store.
+        read: Parses a state's bytes.
     """
     return {
-        "user": held.user,
-        "first_seen_s": held.first_seen_s,
+        "user": export.user,
+        "first_seen_s": export.first_seen_s,
         "log": [
             {
                 "seq": entry.seq,
@@ -41,16 +41,16 @@ def exported(held: Export, *, read: Callable[[bytes], Adapted] = unpack) -> dict
                 "time_s": entry.time_s,
                 "evidence_hash": entry.evidence_hash,
             }
-            for entry in held.entries
+            for entry in export.entries
         ],
         "idempotency_keys": [
-            {"key": key, "first_seq": first, "last_seq": last} for key, first, last in held.idempotency_keys
+            {"key": key, "first_seq": first, "last_seq": last} for key, first, last in export.idempotency_keys
         ],
-        "states": [_state(state, read) for state in held.states],
+        "states": [_state(state, read) for state in export.states],
     }
 
 
-def _state(stored: StoredState, read: Callable[[bytes], Adapted]) -> dict[str, Any]:
+def _state(stored: StoredState, read: Callable[[bytes], StateNumbers]) -> dict[str, Any]:
     state = read(stored.data)
     return {
         "model": stored.model_hash,

@@ -1,4 +1,4 @@
-"""The catalogue of a service as its store and its run's folder tell it, without loading a model."""
+"""The catalogue of a service, from its store and its run's folder, without loading a model."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Catalogue:
     lookup: TitleIndex
 
     def find(self, title: str) -> ItemId:
-        """Return the item that a title means, or the id of one without a title.
+        """Return the item with a title, or an item without a title by its id.
 
         Raises:
-            UnknownNameError: None or several; names the nearest titles.
+            UnknownNameError: No item or several; names the nearest titles.
         """
         item = known_item(title, self.index)
         return (
@@ -62,7 +62,7 @@ class Catalogue:
 
 
 def open_catalogue(folder: Path, store: Store) -> Catalogue:
-    """Return the catalogue of a run with the items that a store holds beside it.
+    """Return the catalogue of a run with the items that were added to a store.
 
     Raises:
         WarmpromptError: There is no run, it is damaged, or the database cannot be reached.
@@ -74,5 +74,5 @@ def open_catalogue(folder: Path, store: Store) -> Catalogue:
     titles = (*trained.titles, *(item.title for item in added))
     popularity_V = np.zeros(len(items))
     popularity_V[: len(trained.item_ids)] = trained.constants.log_popularity_V.cpu().numpy()
-    index = {item: place for place, item in enumerate(items)}
+    index = {item: index for index, item in enumerate(items)}
     return Catalogue(store=store, items=items, index=index, lookup=title_index(titles, popularity_V))

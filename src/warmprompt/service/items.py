@@ -1,4 +1,4 @@
-"""Items as the store keeps them: those that were added, and the ids of hidden ones."""
+"""Items in the store's form: added items, and the ids of hidden ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warmprompt.types import ItemId
 
 
 def row_of(item: NewItem) -> Item:
-    """Return an item as the store keeps it; a number and a text that look alike get different ids."""
+    """Return an item in the store's form; a number and a text with the same digits get different ids."""
     body: dict[str, Any] = {"id": item.id, "text": item.text, "title": item.title}
     body |= {"attributes": dict(item.attributes)} if item.attributes else {}
     return Item(id=key_of(item.id), body=json.dumps(body, sort_keys=True, separators=(",", ":")))
@@ -25,7 +25,7 @@ def item_of(row: Item) -> NewItem:
 
 
 def key_of(item: ItemId) -> str:
-    """Return the id that the store knows an item by, of a run's item too."""
+    """Return the store's id of an item, also of a run's own item."""
     return json.dumps(item)
 
 

@@ -1,8 +1,8 @@
-"""API keys: who may ask for what.
+"""API keys and their scopes.
 
 A key is 256 random bits, so its SHA-256 is as hard to invert as the key is to guess. A slow hash such as
-scrypt protects words that people choose; here it would only make each request dear, and a flood of wrong
-keys dearer still. The store holds the hash, never the key: the key is shown once, when it is made.
+scrypt protects words that people choose; here it would only slow down each request, and a
+flood of wrong keys even more. The store holds the hash, never the key, which is shown once, when it is made.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import hmac
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 
 from warmprompt.errors import BadInputError
+from warmprompt.lru import LruCache
 from warmprompt.store.contract import ApiKey, Store
 
 SCOPES = ("read", "write", "admin")
@@ -24,11 +24,11 @@ PREFIX = "wp_"
 _FORM = re.compile(r"wp_[A-Za-z0-9_-]{43}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TRUSTED_S = 5.0
-_REMEMBERED = 1024
+_CACHED = 1024
 
 
 def new_key(name: str, scopes: Iterable[str], *, now_s: int) -> tuple[str, ApiKey]:
-    """Return a fresh key as its owner gets it, and as the store keeps it.
+    """Return a new key in its owner's form and in the store's.
 
     Args:
         name: What people call it by: 1 to 64 letters, digits, dots, hyphens.
@@ -36,7 +36,7 @@ def new_key(name: str, scopes: Iterable[str], *, now_s: int) -> tuple[str, ApiKe
         now_s: Seconds since 1970.
 
     Raises:
-        BadInputError: A name or a scope that cannot be.
+        BadInputError: An invalid name or scope.
     """
     wanted = frozenset(scopes)
     if not _NAME.fullmatch(name):
@@ -58,12 +58,12 @@ def hash_key(key: str) -> str:
 
 
 def allows(key: ApiKey, scope: str) -> bool:
-    """Tell whether a key may be used for a scope."""
+    """Return whether a key may be used for a scope."""
     return key.revoked_s is None and (scope in key.scopes or "admin" in key.scopes)
 
 
 class KeyRing:
-    """Keys as the store has them, remembered for five seconds; a revoked key works so much longer at most.
+    """The store's keys, cached for five seconds; a revoked key works that much longer at most.
 
     Args:
         store: Holds the hashes.
@@ -73,15 +73,15 @@ class KeyRing:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, ApiKey]] = OrderedDict()
+        self._recent: LruCache[str, tuple[float, ApiKey]] = LruCache(_CACHED)
 
-    def remembered(self, key: str) -> ApiKey | None:
-        """Return a key that was found lately, without the store."""
-        found = self._known.get(hash_key(key))
+    def cached(self, key: str) -> ApiKey | None:
+        """Return a key that is cached, without asking the store."""
+        found = self._recent.get(hash_key(key))
         return found[1] if found is not None and self._clock() - found[0] < _TRUSTED_S else None
 
     def find(self, key: str) -> ApiKey | None:
-        """Return the key, None for one that is not known or was revoked; waits for the store.
+        """Return the key, None for one that is unknown or revoked; waits for the store.
 
         Raises:
             DatabaseAwayError: The store cannot be reached.
@@ -91,14 +91,12 @@ class KeyRing:
         hashed = hash_key(key)
         found = self._store.find_api_key(hashed)
         if found is None or found.revoked_s is not None or not hmac.compare_digest(found.key_hash, hashed):
-            self._known.pop(hashed, None)
+            self._recent.pop(hashed)
             return None
-        self._known[hashed] = (self._clock(), found)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._recent.put(hashed, (self._clock(), found))
         return found
 
 
 def any_key(store: Store) -> bool:
-    """Tell whether some key is in force."""
+    """Return whether any key is in force."""
     return any(key.revoked_s is None for key in store.api_keys())

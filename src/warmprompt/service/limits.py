@@ -1,11 +1,12 @@
-"""How much a client may ask for: requests in a time, bytes in a body."""
+"""Rate limit per client."""
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from warmprompt.lru import LruCache
 
 _BUCKETS = 10_000
 
@@ -17,10 +18,10 @@ class _Bucket:
 
 
 class RateLimit:
-    """A token bucket per client; the client not seen for longest leaves first, as its bucket is full.
+    """A token bucket per client; the client not seen for longest is dropped first, as its bucket is full.
 
     Args:
-        per_s: Tokens that come back a second; 0 lets everybody through.
+        per_s: Tokens added a second; 0 means no limit.
         burst: Tokens that a bucket holds.
         clock: Monotonic, seconds.
     """
@@ -29,19 +30,17 @@ class RateLimit:
         self._per_s = per_s
         self._burst = float(max(1, burst))
         self._clock = clock
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: LruCache[str, _Bucket] = LruCache(_BUCKETS)
 
     def wait_s(self, client: str) -> float:
-        """Take a token and return 0, or return how long it is until there is one."""
+        """Take a token and return 0, or return how long the client must wait for one."""
         if self._per_s <= 0:
             return 0.0
         now_s = self._clock()
         bucket = self._buckets.get(client)
         if bucket is None:
-            bucket = self._buckets[client] = _Bucket(tokens=self._burst, filled_s=now_s)
-            while len(self._buckets) > _BUCKETS:
-                self._buckets.popitem(last=False)
-        self._buckets.move_to_end(client)
+            bucket = _Bucket(tokens=self._burst, filled_s=now_s)
+            self._buckets.put(client, bucket)
         bucket.tokens = min(self._burst, bucket.tokens + (now_s - bucket.filled_s) * self._per_s)
         bucket.filled_s = now_s
         if bucket.tokens >= 1:

@@ -1,4 +1,4 @@
-"""What the service measures of itself, in the words of Prometheus."""
+"""The service's metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Metrics:
         )
         self.batch = self._histogram("batch_users", "Users in a batch.", _SIZES)
         self.queue = self._gauge("queue_jobs", "Adaptations that wait.")
-        self.held = self._gauge("held_users", "Users in memory.")
-        self.answers = self._counter(
-            "rankings", "Rankings given, by what is known of the user.", ("history",)
+        self.cached_users = self._gauge("held_users", "Users in memory.")
+        self.answers = self._counter("rankings", "Rankings, by whether the user has a history.", ("history",))
+        self.cached = self._counter("rankings_cached", "Rankings answered from the cache.")
+        self.stale = self._counter(
+            "rankings_stale", "Rankings from an older state, because the time budget was spent."
         )
-        self.cached = self._counter("rankings_cached", "Rankings answered from memory.")
-        self.stale = self._counter("rankings_stale", "Rankings from an older state, the budget being spent.")
         self.refused = self._counter("refused", "Requests refused, by reason.", ("reason",))
         self.events = self._counter("events", "Events and profiles written to the log.")
         self.model = self._gauge("model_info", "The model in service.", ("version", "run"))
-        self.reloads = self._counter("model_reloads", "Models that took another's place.", ("outcome",))
+        self.reloads = self._counter("model_reloads", "Reloads of the model.", ("outcome",))
         self.items = self._gauge("items", "Items that can be ranked.", ("origin",))
         self.users = self._gauge("users", "Users in the store, as last counted.")
-        self.current = self._gauge("users_current", "Users whose state knows their whole log.")
+        self.current = self._gauge("users_current", "Users whose state was made from their whole log.")
         self.unsaved = self._gauge("states_unsaved", "States that wait to be stored.")
         self.unscrubbed = self._gauge("scrub_due", "1 while bytes of deleted users are in the files.")
         self.database = self._gauge("database_up", "1 while the database answers.")

@@ -1,6 +1,6 @@
-"""Under which names the store keeps users and entities, so that neither is ever taken for the other.
+"""Names of users and entities in the store, which are never equal.
 
-A user's log is kept under the user's id as it is; an entity's under `ENTITY_PREFIX` and its id. The prefix
+A user's log is stored under the user's id; an entity's under `ENTITY_PREFIX` and its id. The prefix
 begins and ends with U+001F, and a user id that begins with it is refused.
 """
 
@@ -13,10 +13,10 @@ MAX_ENTITY_BYTES = MAX_ID_BYTES - len(ENTITY_PREFIX.encode())
 
 
 def name_of_entity(entity: str) -> str:
-    """Return what the store knows an entity by."""
+    """Return the name of an entity in the store."""
     return ENTITY_PREFIX + entity
 
 
 def is_entity(name: str) -> bool:
-    """Tell whether a name in the store is that of an entity."""
+    """Return whether a name in the store is that of an entity."""
     return name.startswith(ENTITY_PREFIX)

@@ -1,7 +1,7 @@
-"""What a request gets when it cannot be answered: RFC 9457, with field, value and remedy.
+"""Error responses: RFC 9457 problems with field, value and remedy.
 
-400 bad request    401 no key    403 wrong scope    404 nothing there    409 conflict    413 too long
-421 wrong host     422 cannot be    429 too often    501 not served here    503 not now, Retry-After
+400 bad request    401 no key     403 wrong scope      404 not found          409 conflict    413 too long
+421 wrong host     422 invalid    429 too many requests    501 not served here    503 not now, Retry-After
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from warmprompt.coalescing import QueueFullError
 from warmprompt.errors import DatabaseAwayError, MismatchError, UnknownNameError, UserError, WarmpromptError
-from warmprompt.service.batcher import QueueFullError
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 120
@@ -49,7 +49,7 @@ class ProblemError(Exception):
 
 
 def problem_of(error: WarmpromptError) -> ProblemError:
-    """Return the problem that one of the package's errors is to a client."""
+    """Return the problem that a client gets for one of the package's errors."""
     status, headers = 500, {}
     if isinstance(error, DatabaseAwayError | QueueFullError):
         status, headers = 503, {"Retry-After": "1"}
@@ -62,7 +62,7 @@ def problem_of(error: WarmpromptError) -> ProblemError:
 
 
 def too_often(wait_s: float) -> ProblemError:
-    """Return the problem of a client that asks too often."""
+    """Return the problem of a client that sends too many requests."""
     return ProblemError(
         429,
         field="request rate",

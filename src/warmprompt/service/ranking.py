@@ -1,4 +1,4 @@
-"""From a state to the bytes of an answer."""
+"""Rankings: from a state to the JSON of an answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.selection import Selection
-from warmprompt.service.adapting import Answer
-from warmprompt.service.held import page_key
-from warmprompt.service.model.live import Model
+from warmprompt.service.adaptation_batches import Answer
+from warmprompt.service.cached_user import page_key
+from warmprompt.service.model.served_model import ServedModel
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.users import Users
 
@@ -29,17 +29,17 @@ async def ranked(
     selection: Selection = EVERYTHING,
     explain: bool = False,
 ) -> bytes:
-    """Return the ranking of a state as JSON, from memory where it was made before.
+    """Return the ranking of a state as JSON, from the cache if it was made before.
 
     Raises:
         UnknownNameError: An item, attribute or value of the selection that the model does not have.
-        BadInputError: Its filter cannot be.
-        ProblemError: Explanations are asked for and nothing explains.
+        BadInputError: An invalid filter.
+        ProblemError: Explanations are requested, and the service has none.
         QueueFullError: Too many explanations wait.
     """
     asked = page_key(answer.model, answer.seq, n, explain=explain)
-    keep = answer.held is not None and not answer.stale and selection is EVERYTHING
-    pages = answer.held.pages if answer.held is not None and keep else {}
+    keep = answer.cached is not None and not answer.stale and selection is EVERYTHING
+    pages = answer.cached.pages if answer.cached is not None and keep else {}
     users.metrics.answers.labels("warm" if answer.state.events else "cold").inc()
     if asked in pages:
         users.metrics.cached.inc()
@@ -55,7 +55,7 @@ async def ranked(
     return page
 
 
-async def at_once(users: Users, model: Model, rank: Callable[[], Ranking]) -> Ranking:
+async def at_once(users: Users, model: ServedModel, rank: Callable[[], Ranking]) -> Ranking:
     """Return a ranking, made in a thread where the catalogue is large."""
     return rank() if model.num_items <= _AT_ONCE else await users.ask(rank)
 
@@ -91,6 +91,9 @@ async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence
     explainer = answer.model.explainer
     if explainer is None:
         raise ProblemError(
-            501, field="explain", value="true", remedy="Ask without it: this service explains nothing."
+            501, field="explain", value="true", remedy="Ask without it: this service gives no explanations."
         )
-    return await users.explanations.run(explainer.explain, answer.state, ranking.items)
+    begun_s = time.perf_counter()
+    found = await users.explanations.run(explainer.explain, answer.state, ranking.items)
+    users.metrics.explanation.observe(time.perf_counter() - begun_s)
+    return found

@@ -1,4 +1,4 @@
-"""What requests and answers look like; unknown keys and wrong types are refused, nothing is coerced."""
+"""Schemas of requests and responses; unknown keys and wrong types are refused, nothing is coerced."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class EventIn(Strict):
 
 
 class EventsIn(Strict):
-    """What is new of a user: events, a sentence, attributes; at least one of them."""
+    """New inputs of a user: events, a sentence, attributes; at least one of them."""
 
     events: Annotated[list[EventIn], Field(max_length=MAX_EVENTS_AT_ONCE)] = Field(default=[])
-    about: About | None = Field(default=None, description='Replaces the former sentence; "" takes it back.')
+    about: About | None = Field(default=None, description='Replaces the former sentence; "" removes it.')
     attributes: Attributes | None = Field(
-        default=None, description="Replace the former ones; {} takes them back."
+        default=None, description="Replace the former ones; {} removes them."
     )
 
 
 class RankIn(Strict):
-    """All that is known of somebody, to rank for once; nothing of it is kept."""
+    """Inputs for one ranking, which are not stored."""
 
     events: Annotated[list[EventIn], Field(max_length=MAX_EVENTS_AT_ONCE)] = Field(default=[])
     about: About | None = None
@@ -63,11 +63,11 @@ class RankIn(Strict):
 
 
 class PaymentIn(Strict):
-    """One payment of an entity, as it is known when it comes."""
+    """One payment of an entity, with what is known when it comes."""
 
     id: PaymentId = Field(description="The event's own; a label names it.")
     time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
-        description="Seconds since 1970; not before what was told last, nor in the future."
+        description="Seconds since 1970; not before the last record, nor in the future."
     )
     amount_minor: Annotated[int, Field(ge=0, le=2**53)] = Field(
         description="Hundredths of the currency unit."
@@ -78,11 +78,11 @@ class PaymentIn(Strict):
             Annotated[str, Field(max_length=64)], Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
         ],
         Field(max_length=64),
-    ] = Field(default={}, description="What others' payments say about the counterparty, by column; else 0.")
+    ] = Field(default={}, description="Others' payments to the counterparty, by column; else 0.")
 
 
 class LabelIn(Strict):
-    """What a payment turned out to be."""
+    """Whether a payment was fraud."""
 
     id: PaymentId = Field(description="Of the event; one of the entity's last ones.")
     fraud: bool
@@ -92,7 +92,7 @@ class LabelIn(Strict):
 
 
 class EntityEventsIn(Strict):
-    """What is new of an entity: events, labels; at least one of them."""
+    """New records of an entity: events, labels; at least one of them."""
 
     events: Annotated[list[PaymentIn], Field(max_length=MAX_PAYMENTS_AT_ONCE)] = Field(
         default=[], description="In order of time."
@@ -101,7 +101,7 @@ class EntityEventsIn(Strict):
 
 
 class CandidatesIn(Strict):
-    """Events to be judged and not kept."""
+    """Events to be estimated and not stored."""
 
     events: Annotated[list[PaymentIn], Field(min_length=1, max_length=MAX_PAYMENTS_AT_ONCE)] = Field(
         description="Each by itself, as if it came next."
@@ -131,7 +131,7 @@ class EventsUsed(BaseModel):
 
     used: int
     left_out: int = Field(
-        description="Of items or ratings that this model does not know, or beyond the last 1000."
+        description="Of items or ratings that this model does not have, or beyond the last 1000."
     )
 
 
@@ -140,9 +140,9 @@ class RankingOut(BaseModel):
 
     items: list[Place]
     stale: bool = Field(
-        description="The time budget was spent: the ranking does not know everything told yet."
+        description="The time budget was spent, so the ranking does not include the whole log yet."
     )
-    seq: int = Field(description="Entries of the user's log that the ranking knows.")
+    seq: int = Field(description="Entries of the user's log that the ranking includes.")
     last_seq: int = Field(description="Entries of the user's log.")
     events: EventsUsed
     model: str = Field(description="Version of the model that ranked.")
@@ -162,7 +162,7 @@ class LogEntry(BaseModel):
 
 
 class StateOut(BaseModel):
-    """What a model derived from the log."""
+    """A state that a model derived from the log."""
 
     model: str
     seq: int
@@ -180,7 +180,7 @@ class KeyUsed(BaseModel):
 
 
 class ExportOut(BaseModel):
-    """Everything held about a user."""
+    """Everything stored about a user."""
 
     user: str
     first_seen_s: int
@@ -190,7 +190,7 @@ class ExportOut(BaseModel):
 
 
 class EstimateOut(BaseModel):
-    """What is thought of one event, from what was known before it."""
+    """The risk of one event, from what was known before it."""
 
     event: str | int
     p_risk: float = Field(description="Calibrated probability of fraud.")
@@ -198,50 +198,50 @@ class EstimateOut(BaseModel):
     p_high: float = Field(description="Upper member.")
     decision: Literal["fraud", "genuine", "unsure"] = Field(
         description="The only answer in the conformal set at 90 %, or `unsure`. The set covers nine in ten "
-        "frauds, and of genuine events nine in ten: where fraud is rare it may say `fraud` at a low p_risk. "
+        "frauds, and of genuine events nine in ten: where fraud is rare it may be `fraud` at a low p_risk. "
         "Weigh costs by p_risk."
     )
     abstains: bool = Field(description="The conformal set at 90 % holds both answers or none.")
     score: float = Field(description="Log-odds before calibration; what events are ranked by.")
     typicality: float = Field(description="Above 0 the event suits this entity better than others; nats.")
-    num_known: int = Field(description="Events that the profile rested on.")
+    num_known: int = Field(description="Events on which the profile was based.")
 
 
 class EntityOut(BaseModel):
-    """What the profile rests on."""
+    """The basis of the profile."""
 
-    seq: int = Field(description="Entries of the entity's log, all of which the profile knows.")
-    num_events: int = Field(description="Events ever taken in.")
-    num_used: int = Field(description="The last ones, which the profile rests on.")
+    seq: int = Field(description="Entries of the entity's log, all of which the profile includes.")
+    num_events: int = Field(description="Events ever observed.")
+    num_used: int = Field(description="The last ones, on which the profile is based.")
     num_labels: int = Field(description="Of these, labelled.")
-    left_out: int = Field(description="Entries of the log that do not fit and were passed over.")
+    left_out: int = Field(description="Entries of the log that do not fit and were skipped.")
     drift: bool = Field(description="The p_risk of the last 64 events changed in mean (ADWIN).")
     model: str = Field(description="Hash of the profiler's model.")
     version: str = Field(description="Hash of the profiler's files, calibration included.")
 
 
 class EntityRecorded(Recorded, EntityOut):
-    """Written to the log, on the disk, and taken in."""
+    """Written to the log, on the disk, and observed."""
 
     estimates: list[EstimateOut] = Field(
-        description="Of each event in the order taken in, from before it was; one that was left out has none."
+        description="Of each event in the order observed, from before it; one that was left out has none."
     )
 
 
 class RiskOut(EntityOut):
-    """What was thought of the entity's last event when it came."""
+    """The risk of the entity's last event when it came."""
 
     last: EstimateOut | None = Field(description="Null where no entry of the log fits.")
 
 
 class CandidatesOut(EntityOut):
-    """What is thought of events that were not kept."""
+    """The risk of events that were not stored."""
 
-    estimates: list[EstimateOut] = Field(description="In the order told.")
+    estimates: list[EstimateOut] = Field(description="In the order of the request.")
 
 
 class EntityExportOut(BaseModel):
-    """Everything held about an entity."""
+    """Everything stored about an entity."""
 
     entity: str
     first_seen_s: int
@@ -251,12 +251,14 @@ class EntityExportOut(BaseModel):
 
 
 class DeletedOut(BaseModel):
-    """What was deleted; all zero for somebody unknown."""
+    """Numbers of deleted rows; all zero for an unknown id."""
 
     entries: int
     states: int
     idempotency_keys: int
-    scrubbed: bool = Field(description="No byte of it is left in the database's own files; else it follows.")
+    scrubbed: bool = Field(
+        description="No byte of it is left in the database's own files; otherwise they are removed later."
+    )
 
 
 class Readaptation(BaseModel):
@@ -289,9 +291,11 @@ class ReloadedOut(BaseModel):
 
 
 class ScrubbedOut(BaseModel):
-    """What is left of deleted users in the database's own files."""
+    """Whether deleted bytes are left in the database's own files."""
 
-    scrubbed: bool = Field(description="Nothing. False on PostgreSQL, and while something still reads.")
+    scrubbed: bool = Field(
+        description="None are left. False on PostgreSQL, and while a reader still needs them."
+    )
 
 
 class ProblemOut(BaseModel):

@@ -1,4 +1,4 @@
-"""Looking items up by what a person types."""
+"""Search for items by title."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from rapidfuzz import fuzz, process
 
 from warmprompt.adaptation.selection import filter_mask
 from warmprompt.data.attributes import Filter
-from warmprompt.service.model.live import Model
+from warmprompt.service.model.served_model import ServedModel
 
 _ALIKE = 60.0
 _YEAR = re.compile(r"\s*\(\d{4}\)\s*$")
 
 
 def found_items(
-    model: Model,
+    model: ServedModel,
     words: str,
     n: int,
     *,
-    filter: Filter | None = None,  # noqa: A002 - the word that everybody knows
+    filter: Filter | None = None,  # noqa: A002 - the usual word
     hidden: bool = False,
 ) -> dict[str, Any]:
-    """Return items whose title holds the words, then those with a similar title; the most popular first.
+    """Return items whose title contains the words, then those with a similar title; the most popular first.
 
     Items without a title are found by their id.
 
     Args:
         model: In service.
-        words: What was typed; nothing but white space lists the most popular items.
+        words: The search text; white space alone lists the most popular items.
         n: Items at most.
         filter: Only items with these attributes; see `data.attributes`.
         hidden: Only hidden items. Without it hidden ones are found by words, and not among the most popular.
 
     Raises:
-        UnknownNameError, BadInputError: The filter cannot be.
+        UnknownNameError, BadInputError: An invalid filter.
     """
     view = model.personaliser
     passes = np.ones(model.num_items, dtype=np.bool_)
     if filter:
         passes &= filter_mask(filter, view.engine.trained.attributes)
-    away = [view.index[item] for item in view.hidden]
+    hidden_indices = [view.index[item] for item in view.hidden]
     if hidden:
-        passes &= np.isin(np.arange(model.num_items), away)
+        passes &= np.isin(np.arange(model.num_items), hidden_indices)
     elif not words.strip():
-        passes[away] = False
+        passes[hidden_indices] = False
     found = [item for item in _ordered(model, words, n, passes) if passes[item]]
-    return _told(model, found[:n])
+    return _result(model, found[:n])
 
 
-def _ordered(model: Model, words: str, n: int, passes: NDArray[np.bool_]) -> list[int]:
+def _ordered(model: ServedModel, words: str, n: int, passes: NDArray[np.bool_]) -> list[int]:
     """Return the items that words may mean, best first: enough that `n` of those that pass are among them."""
     wanted = " ".join(words.lower().split())
     popularity_V = model.personaliser.engine.popularity_V.cpu().numpy()
@@ -74,7 +74,7 @@ def _ordered(model: Model, words: str, n: int, passes: NDArray[np.bool_]) -> lis
     return list(dict.fromkeys([*holding, *(item for _, _, item in near)]))
 
 
-def _told(model: Model, items: list[int]) -> dict[str, Any]:
+def _result(model: ServedModel, items: list[int]) -> dict[str, Any]:
     popularity_V = model.personaliser.engine.popularity_V
     trained = model.personaliser.engine.trained
     ids, titles, attributes = trained.item_ids, trained.titles, trained.attributes

@@ -1,4 +1,4 @@
-"""The running service: users, model, keys and the chores between requests."""
+"""The running service: users, model, keys and periodic tasks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
-from warmprompt.service.gate import Gate
+from warmprompt.service.auth import Authenticator
+from warmprompt.service.backfill import StateBackfill
 from warmprompt.service.items import id_of, item_of, key_of, row_of
 from warmprompt.service.keys import KeyRing, any_key
 from warmprompt.service.limits import RateLimit
 from warmprompt.service.logs import note, note_error
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.catalogue import NewItem
-from warmprompt.service.model.live import (
+from warmprompt.service.model.served_model import (
     ExplainerFactory,
-    Model,
+    ServedModel,
     check_attributes,
     check_room,
     extended,
     make_model,
     with_hidden,
 )
-from warmprompt.service.readapt import CatchUp
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.users import Users
 from warmprompt.store.contract import Store
@@ -36,18 +36,18 @@ from warmprompt.types import ItemId
 if TYPE_CHECKING:
     from warmprompt.service.entities import Entities, RiskModel
 
-_CHORES_S = 2.0
+_PERIOD_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where models come from.
+    """Where the model is loaded from.
 
     Attributes:
         name: Shown in metrics; the run's folder name.
-        open: Loads the run as it lies there now.
-        stamp: Changes when another run lies there; None where nobody watches.
-        make_explainer: Makes what explains rankings, or None.
+        open: Loads the run in its present form.
+        stamp: Its value changes with the run; None if the run is not watched.
+        make_explainer: Makes the explainer of rankings, or None.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Source:
     make_explainer: ExplainerFactory | None = None
 
 
-def load_model(source: Source, store: Store, settings: ServiceSettings) -> Model:
-    """Load the run and put it into service, with the items that the store holds.
+def load_model(source: Source, store: Store, settings: ServiceSettings) -> ServedModel:
+    """Load the run and put it into service, with the items in the store.
 
     Raises:
         WarmpromptError: There is no run, it is damaged, or it belongs to another backbone.
@@ -68,18 +68,18 @@ def load_model(source: Source, store: Store, settings: ServiceSettings) -> Model
         largest_batch=settings.batch.largest,
         make_explainer=source.make_explainer,
     )
-    return _with_news(model, store)
+    return _synced_model(model, store)
 
 
 class Service:
-    """Everything that lives between requests; made before the event loop runs, started inside it.
+    """All state between requests; created before the event loop runs, started inside it.
 
     Args:
         store: Log, states, items, keys.
         source: Where models come from.
         model: The first one, from `load_model`.
         settings: How to behave.
-        keys_needed: Whether requests need a key even while none is in force; true beyond loopback.
+        keys_needed: Whether requests need a key even if none exists; true beyond loopback.
         risk: The profiler of entities, or None where none are served.
     """
 
@@ -87,7 +87,7 @@ class Service:
         self,
         store: Store,
         source: Source,
-        model: Model,
+        model: ServedModel,
         *,
         settings: ServiceSettings,
         keys_needed: bool,
@@ -98,9 +98,9 @@ class Service:
         self.metrics = Metrics()
         self.users = Users(store, model, settings=settings, metrics=self.metrics)
         self.entities = None if risk is None else _entities(self, risk)
-        self.catch_up = CatchUp(self.users, keep=[] if risk is None else [risk.version])
+        self.backfill = StateBackfill(self.users, keep=[] if risk is None else [risk.version])
         ring = KeyRing(store)
-        self.gate = Gate(
+        self.auth = Authenticator(
             ring=ring,
             rate=RateLimit(per_s=settings.limits.per_s, burst=settings.limits.burst),
             is_open=not keys_needed and not any_key(store),
@@ -115,15 +115,15 @@ class Service:
         self._show_model()
 
     def start(self) -> None:
-        """Begin to work; call it inside the event loop."""
+        """Start the background work; call it inside the event loop."""
         self.users.start()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._do_chores(), name="chores")]
+        self._tasks = [loop.create_task(self._run_periodic_tasks(), name="periodic tasks")]
         if self.settings.readapt:
-            self._tasks.append(loop.create_task(self.catch_up.run(), name="catching up"))
+            self._tasks.append(loop.create_task(self.backfill.run(), name="backfill"))
 
     async def close(self) -> None:
-        """Stop; what is under way is ended first."""
+        """Stop, after the work under way."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -133,11 +133,11 @@ class Service:
         if self.entities is not None:
             self.entities.close()
 
-    async def reload(self) -> Model:
-        """Load the run anew and put it in service; requests under way end with the former model.
+    async def reload(self) -> ServedModel:
+        """Reload the run and put it in service; requests under way finish with the former model.
 
         Raises:
-            WarmpromptError: The run cannot be used; the former model stays.
+            WarmpromptError: The run cannot be used; the former model stays in service.
         """
         async with self._changing:
             begun_s = time.perf_counter()
@@ -150,15 +150,15 @@ class Service:
             self.metrics.reloads.labels("done").inc()
             self._show_model()
             note("model loaded", version=model.version[:12], s=round(time.perf_counter() - begun_s, 1))
-            self.catch_up.wake()
+            self.backfill.wake()
             return model
 
-    async def add_items(self, items: Sequence[NewItem]) -> Model:
-        """Take items in, for good; an item that is there with the same words is left as it is.
+    async def add_items(self, items: Sequence[NewItem]) -> ServedModel:
+        """Add items for good; an equal item that exists already is left as it is.
 
         Raises:
-            BadInputError: No room, or an id of the wrong kind.
-            MismatchError: An id is taken, or the run was trained without item texts.
+            BadInputError: No spare capacity, or an id of the wrong kind.
+            MismatchError: An id is in use, or the run was trained without item texts.
         """
         async with self._changing:
             model = await self._synced()
@@ -168,7 +168,7 @@ class Service:
             for item in items:
                 if item not in fresh and added.get(item.id) != item:
                     raise MismatchError(
-                        field="id of item", value=item.id, remedy="It is taken; choose another id."
+                        field="id of item", value=item.id, remedy="It is in use; choose another id."
                     )
             if not fresh:
                 return model
@@ -178,8 +178,8 @@ class Service:
             await self.users.ask(self.store.put_items, [row_of(item) for item in fresh])
             return await self._synced()
 
-    async def hide_items(self, items: Sequence[ItemId], *, hidden: bool) -> Model:
-        """Leave items out of every ranking, or let them in again; it outlasts restarts and other runs.
+    async def hide_items(self, items: Sequence[ItemId], *, hidden: bool) -> ServedModel:
+        """Hide items from every ranking, or show them again; survives restarts and new runs.
 
         Raises:
             DatabaseAwayError: The database cannot be reached.
@@ -188,15 +188,15 @@ class Service:
             await self.users.ask(self.store.hide_items, [key_of(item) for item in items], hidden=hidden)
             return await self._synced()
 
-    async def sync_items(self) -> Model:
-        """Take in what other processes did to the items: added, hidden, shown again."""
+    async def sync_items(self) -> ServedModel:
+        """Apply other processes' changes to the items: added, hidden, shown again."""
         async with self._changing:
             return await self._synced()
 
     def scrub_later(self) -> None:
-        """Have deleted bytes removed from the database's files as soon as nobody reads them.
+        """Remove deleted bytes from the database's files as soon as no reader needs them.
 
-        A file that is too large for that waits for `scrub`.
+        A file over the size limit waits for `scrub`.
         """
         self._unscrubbed = True
 
@@ -211,35 +211,35 @@ class Service:
 
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
-        self.metrics.queue.set(self.users.batcher.waiting)
-        self.metrics.held.set(len(self.users))
+        self.metrics.queue.set(len(self.users.adaptations))
+        self.metrics.cached_users.set(len(self.users))
         self.metrics.unsaved.set(len(self.users.writer))
         self.metrics.unscrubbed.set(self._unscrubbed)
 
-    async def _synced(self) -> Model:
-        model = await self.users.ask(_with_news, self.users.model, self.store)
+    async def _synced(self) -> ServedModel:
+        model = await self.users.ask(_synced_model, self.users.model, self.store)
         if model is not self.users.model:
             self.users.use(model)
             self._show_model()
         return model
 
-    async def _do_chores(self) -> None:
+    async def _run_periodic_tasks(self) -> None:
         while True:
-            await asyncio.sleep(_CHORES_S)
+            await asyncio.sleep(_PERIOD_S)
             try:
-                await self._do_some_chores()
+                await self._run_periodic_tasks_once()
                 self.metrics.database.set(1)
             except DatabaseAwayError as error:
                 self.metrics.database.set(0)
                 note_error("the database is away", error)
             except WarmpromptError as error:
-                note_error("a chore failed", error)
+                note_error("a periodic task failed", error)
 
-    async def _do_some_chores(self) -> None:
+    async def _run_periodic_tasks_once(self) -> None:
         self.users.drop_idle()
         if not self._keys_needed:
-            self.gate.is_open = not await self.users.ask(any_key, self.store)
-        await self.sync_items()  # the command line may write to a SQLite file beside this process
+            self.auth.is_open = not await self.users.ask(any_key, self.store)
+        await self.sync_items()  # the command line may write to the SQLite file too
         if self._unscrubbed:
             longest = self.settings.scrub_up_to_bytes
             self._unscrubbed = not await self.users.ask(self.store.scrub, up_to_bytes=longest)
@@ -261,17 +261,17 @@ class Service:
 
 
 def _entities(service: Service, risk: RiskModel) -> Entities:
-    # What profiles need is an extra.
+    # The profiler's packages are an extra.
     from warmprompt.service.entities import Entities
 
     return Entities(service.store, risk, settings=service.settings, ask=service.users.ask)
 
 
-def _with_news(model: Model, store: Store) -> Model:
-    """Return the model with the items that the store has and it has not, hidden as they are there.
+def _synced_model(model: ServedModel, store: Store) -> ServedModel:
+    """Return the model with the store's changes to items: added, hidden, shown again.
 
     Raises:
-        UserError: They do not fit into it.
+        UserError: The items do not fit the model.
     """
     changes = store.items(since=model.items_version)
     if changes.version == model.items_version:

@@ -1,4 +1,4 @@
-"""From a run's folder to a listening service; whatever cannot be is told before the model is loaded."""
+"""Start a service from a run's folder; invalid settings are reported before the model is loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from warmprompt.runs.format import MANIFEST
 from warmprompt.service.app import create_app
 from warmprompt.service.keys import any_key
 from warmprompt.service.logs import note, note_error, set_up_logging
-from warmprompt.service.model.live import ExplainerFactory
+from warmprompt.service.model.served_model import ExplainerFactory
 from warmprompt.service.service import Service, Source, load_model
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.store.contract import Store
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "page"
 _BACKLOG = 2048
 _GOODBYE_S = 10
-# Longer than proxies and clients keep idle connections, who else may ask over one that is just being closed.
+# Longer than proxies and clients keep idle connections; else one may be closed just as a request arrives.
 _IDLE_S = 75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where the service is and where it keeps users.
+class ProcessSettings:
+    """Settings of the process: addresses of the service and of its database, threads and log.
 
     Attributes:
         host: Address to listen on.
         port: Port; 0 takes a free one.
         store: Address of the database.
-        watch: Load the run anew when its folder changes.
-        threads: Processor threads of the model; None takes the run's own choice.
+        watch: Reload the run when its folder changes.
+        threads: Processor threads of the model; None uses the run's own number.
         log_level: Of the service's log.
     """
 
@@ -66,51 +66,49 @@ class Place:
 
 def serve(
     folder: Path,
-    place: Place,
+    process: ProcessSettings,
     *,
     settings: ServiceSettings,
     risk: Path | None = None,
     make_explainer: ExplainerFactory | None = None,
     ready: Callable[[str], object] = lambda _address: None,
 ) -> None:
-    """Serve a run until the process is told to stop (SIGTERM, SIGINT); SIGHUP loads the run anew.
+    """Serve a run until SIGTERM or SIGINT; SIGHUP reloads the run.
 
     Args:
         folder: Of a trained run.
-        place: Where to listen, where to keep users.
+        process: Addresses of the service and of the database, threads and log.
         settings: How to behave; whether the store is shared follows from its kind.
         risk: Folder of a saved risk profiler, or None to serve no entities.
-        make_explainer: Makes what explains rankings, or None.
-        ready: Told the address once the service can be asked.
+        make_explainer: Makes the explainer of rankings, or None.
+        ready: Called with the address once the service accepts requests.
 
     Raises:
         BadInputError: The port is taken, the database is away or another service serves its file, or there
             is no key while the address can be reached from elsewhere.
         WarmpromptError: The run cannot be used.
     """
-    set_up_logging(level=place.log_level)
+    set_up_logging(level=process.log_level)
     if risk is not None:
-        import_module(
-            "warmprompt.risk"
-        )  # whose packages are an extra: a missing one is told before work begins
+        import_module("warmprompt.risk")  # an extra: reports a missing package before the work begins
     with ExitStack() as stack:
-        listener = stack.enter_context(_listening(place.host, place.port))
-        stack.enter_context(_sole(place.store))
-        store = stack.enter_context(_opened(place.store, settings))
-        away = not _is_loopback(place.host)
+        listener = stack.enter_context(_listening(process.host, process.port))
+        stack.enter_context(_sole(process.store))
+        store = stack.enter_context(_opened(process.store, settings))
+        away = not _is_loopback(process.host)
         if away and not _has_key(store):
             raise BadInputError(
                 field="--host",
-                value=place.host,
+                value=process.host,
                 remedy="It can be reached from elsewhere: make a key first with 'warmprompt keys create'.",
             )
         source = Source(
             name=folder.name,
-            open=lambda: _opened_run(folder, place.threads),
-            stamp=(lambda: _stamp(folder)) if place.watch else None,
+            open=lambda: _opened_run(folder, process.threads),
+            stamp=(lambda: _stamp(folder)) if process.watch else None,
             make_explainer=make_explainer,
         )
-        settings = replace(settings, shared=not place.store.startswith("sqlite"))
+        settings = replace(settings, shared=not process.store.startswith("sqlite"))
         profiler = None if risk is None else _load_risk(risk)
         model = load_model(source, store, settings)
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
@@ -128,7 +126,7 @@ def _opened_run(folder: Path, threads: int | None) -> Personaliser:
 
 
 def _load_risk(folder: Path) -> RiskModel:
-    # What profiles need is an extra.
+    # The profiler's packages are an extra.
     from warmprompt.service.entities import load_risk
 
     return load_risk(folder)
@@ -167,18 +165,18 @@ async def _reload(service: Service) -> None:
     try:
         await service.reload()
     except Exception as error:  # noqa: BLE001 - the former model serves on
-        note_error("the run could not be loaded anew", error)
+        note_error("the run could not be reloaded", error)
 
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Yield a socket that is bound, so that a port that is taken is told at once."""
+    """Yield a bound socket, so that a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-            # Others see at once that the port is taken; clients wait until the model is loaded.
+            # Other processes see at once that the port is in use; clients wait until the model is loaded.
             listener.listen(_BACKLOG)
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
@@ -196,7 +194,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def _sole(url: str) -> Iterator[None]:
-    """Keep other services off a SQLite file while this one, which trusts its memory, serves it."""
+    """Lock a SQLite file against other services, because this one relies on its own memory."""
     if not url.startswith("sqlite"):
         yield
         return
@@ -205,7 +203,7 @@ def _sole(url: str) -> Iterator[None]:
         name.parent.mkdir(parents=True, exist_ok=True)
         lock = name.open("w")
     except OSError:
-        yield  # the store tells better what is wrong with the place
+        yield  # the store has the better error message
         return
     with lock:
         try:
@@ -220,7 +218,7 @@ def _sole(url: str) -> Iterator[None]:
 
 
 def _opened(url: str, settings: ServiceSettings) -> Store:
-    """Open the store; a place that cannot be written is the caller's to mend, as they named it."""
+    """Open the store; a path that cannot be written is the caller's error."""
     try:
         return open_store(url, num_connections=settings.store_threads)
     except StorageError as error:
@@ -242,7 +240,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _stamp(folder: Path) -> object:
-    """Return what changes when another run lies there; None while one is being written."""
+    """Return a stamp that changes with the run in the folder; None while one is being written."""
     try:
         found = (folder / MANIFEST).stat()
     except OSError:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from warmprompt.service.batcher import BatchLimits
-
 MAX_PLACES = 200
 """Longest ranking or list of items."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLimits:
+    """How adaptations are gathered into batches.
+
+    Attributes:
+        largest: Users in a batch.
+        window_s: How long the first adaptation after a pause waits for others.
+        queue: Adaptations that may wait.
+    """
+
+    largest: int = 8
+    window_s: float = 0.003
+    queue: int = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +31,7 @@ class RequestLimits:
         body_bytes: Longest request body.
         per_s: Requests a second of one key, or of one address without a key; 0 does not count them.
         burst: Requests at once after a pause.
-        log_entries: Longest log of one user; what comes after is refused.
+        log_entries: Longest log of one user; further entries are refused.
     """
 
     body_bytes: int = 262_144
@@ -32,27 +45,27 @@ class ServiceSettings:
     """How the service behaves.
 
     Attributes:
-        budget_s: How long a request waits for a fresh state, where it names no budget itself.
+        budget_s: How long a request waits for a fresh state, unless it names its own budget.
         batch: How adaptations are gathered.
         limits: What a client may ask for.
         explanations: Requests for explanations that may wait at once; each takes passes of its own.
-        held_users: Users kept in memory at most.
-        held_idle_s: A user not asked for this long leaves memory.
+        cached_users: Users kept in memory at most.
+        cached_idle_s: A user not requested for this long leaves memory.
         store_threads: Threads that talk to the database.
-        store_queue: Questions to the database that may be open at once; beyond it is 503.
-        shared: Other processes write to the same store: look for news before each answer.
+        store_queue: Calls to the database that may be open at once; beyond it is 503.
+        shared: Other processes write to the same store, so each answer looks for new entries first.
         room: Items that may be added while the service runs.
         scrub_up_to_bytes: A SQLite file of up to this size is rewritten soon after a deletion; a larger one,
             for which writers would wait too long, when an operator asks.
-        readapt: Whether states that are behind are brought up to date while nothing else is to do.
+        readapt: Whether states that are behind are backfilled while no request waits.
     """
 
     budget_s: float = 0.25
     batch: BatchLimits = field(default_factory=BatchLimits)
     limits: RequestLimits = field(default_factory=RequestLimits)
     explanations: int = 8
-    held_users: int = 20_000
-    held_idle_s: float = 3600.0
+    cached_users: int = 20_000
+    cached_idle_s: float = 3600.0
     store_threads: int = 8
     store_queue: int = 256
     shared: bool = False

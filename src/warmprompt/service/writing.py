@@ -1,4 +1,4 @@
-"""States on their way to the store, behind the answers: losing one costs an adaptation, never an event."""
+"""Background writing of states; a lost state costs an adaptation, never an event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 
 from warmprompt.errors import WarmpromptError
-from warmprompt.service.held import Adapted, stored_form
+from warmprompt.service.cached_user import AdaptedState, stored_form
 from warmprompt.service.logs import note_error
 from warmprompt.store.contract import StoredState
 
@@ -26,7 +26,7 @@ class StateWriter:
 
     def __init__(self, put: Callable[[str, StoredState], Awaitable[object]]) -> None:
         self._put = put
-        self._pending: dict[str, Adapted] = {}
+        self._pending: dict[str, AdaptedState] = {}
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -35,11 +35,11 @@ class StateWriter:
         return len(self._pending)
 
     def start(self) -> None:
-        """Begin to write; call it inside the event loop."""
+        """Start writing; call it inside the event loop."""
         self._task = asyncio.get_running_loop().create_task(self._work(), name="state writer")
 
-    def put(self, user: str, adapted: Adapted) -> None:
-        """Have a state written, instead of an older one of the same user that waits."""
+    def put(self, user: str, adapted: AdaptedState) -> None:
+        """Queue a state, in place of an older one of the same user that waits."""
         self._pending.pop(user, None)
         self._pending[user] = adapted
         if len(self._pending) > _PENDING:
@@ -47,18 +47,18 @@ class StateWriter:
         self._arrived.set()
 
     def forget(self, user: str) -> None:
-        """Have nothing written of a user."""
+        """Drop a user's state from the queue."""
         self._pending.pop(user, None)
 
     async def drained(self, *, within_s: float = 5.0) -> None:
-        """Wait until nothing waits to be written, or as long as `within_s`."""
+        """Wait until the queue is empty, at most `within_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._pending:
                     await asyncio.sleep(0.01)
 
     async def close(self, *, within_s: float = 5.0) -> None:
-        """Write what waits, as long as that takes no longer than `within_s`, and stop."""
+        """Write the states that wait, for at most `within_s`, and stop."""
         if self._task is None:
             return
         await self.drained(within_s=within_s)

@@ -18,15 +18,15 @@ hidden_items = tables.hidden_items
 _CHUNK = 500
 
 
-def put_items(connection: Connection, told: Sequence[Item]) -> int:
+def put_items(connection: Connection, new_items: Sequence[Item]) -> int:
     """Add or replace items; see `Store.put_items`."""
     version: int = connection.execute(select(items_version.c.version).with_for_update()).scalar_one()
-    held: dict[str, str] = {}
-    for start in range(0, len(told), _CHUNK):
-        ids = [item.id for item in told[start : start + _CHUNK]]
+    stored: dict[str, str] = {}
+    for start in range(0, len(new_items), _CHUNK):
+        ids = [item.id for item in new_items[start : start + _CHUNK]]
         rows = connection.execute(select(items.c.id, items.c.body).where(items.c.id.in_(ids)))
-        held |= {row.id: row.body for row in rows}
-    changed = [item for item in told if held.get(item.id) != item.body]
+        stored |= {row.id: row.body for row in rows}
+    changed = [item for item in new_items if stored.get(item.id) != item.body]
     if not changed:
         return version
     new = insert_or(connection, items)
@@ -43,46 +43,46 @@ def put_items(connection: Connection, told: Sequence[Item]) -> int:
 def hide_items(connection: Connection, ids: Sequence[str], *, hidden: bool) -> int:
     """Hide items or show them again; see `Store.hide_items`."""
     version: int = connection.execute(select(items_version.c.version).with_for_update()).scalar_one()
-    held: set[str] = set()
+    already: set[str] = set()
     for start in range(0, len(ids), _CHUNK):
         some = hidden_items.c.id.in_(ids[start : start + _CHUNK])
         rows = connection.execute(select(hidden_items.c.id).where(some, hidden_items.c.is_hidden))
-        held |= {row.id for row in rows}
-    changed = [one for one in dict.fromkeys(ids) if (one in held) != hidden]
+        already |= {row.id for row in rows}
+    changed = [one for one in dict.fromkeys(ids) if (one in already) != hidden]
     if not changed:
         return version
     new = insert_or(connection, hidden_items)
     upsert = new.on_conflict_do_update(
         index_elements=["id"], set_={"is_hidden": new.excluded.is_hidden, "version": new.excluded.version}
     )
-    rows_told = [{"id": one, "is_hidden": hidden, "version": version + 1} for one in changed]
-    connection.execute(upsert, rows_told)
+    new_rows = [{"id": one, "is_hidden": hidden, "version": version + 1} for one in changed]
+    connection.execute(upsert, new_rows)
     connection.execute(update(items_version).values(version=version + 1))
     return version + 1
 
 
 def changes(connection: Connection, *, since: int) -> ItemChanges:
-    """Return what changed behind a version; see `Store.items`."""
+    """Return the changes after a version; see `Store.items`."""
     version = connection.execute(select(items_version.c.version)).scalar_one()
     if version == since:
         return ItemChanges(version=version, items=())
     query = select(items).where(items.c.version > since)
     rows = sorted(connection.execute(query), key=lambda row: (row.version, row.id))
-    told = connection.execute(select(hidden_items).where(hidden_items.c.version > since)).all()
+    hiding = connection.execute(select(hidden_items).where(hidden_items.c.version > since)).all()
     return ItemChanges(
         version=version,
         items=tuple(Item(id=row.id, body=row.body) for row in rows),
-        hidden=tuple(sorted(row.id for row in told if row.is_hidden)),
-        shown=tuple(sorted(row.id for row in told if not row.is_hidden)),
+        hidden=tuple(sorted(row.id for row in hiding if row.is_hidden)),
+        shown=tuple(sorted(row.id for row in hiding if not row.is_hidden)),
     )
 
 
 def add_api_key(connection: Connection, key: ApiKey) -> None:
-    """Keep a key; see `Store.add_api_key`."""
+    """Store a key; see `Store.add_api_key`."""
     same = (api_keys.c.name == key.name) | (api_keys.c.key_hash == key.key_hash)
     if connection.execute(select(api_keys.c.name).where(same)).first() is not None:
         raise _taken(key)
-    told = {
+    values = {
         "name": key.name,
         "key_hash": key.key_hash,
         "scopes": " ".join(sorted(key.scopes)),
@@ -90,7 +90,7 @@ def add_api_key(connection: Connection, key: ApiKey) -> None:
         "revoked_s": key.revoked_s,
     }
     # Another process may add the same one between the look and here.
-    new = insert_or(connection, api_keys).values(told).on_conflict_do_nothing().returning(api_keys.c.name)
+    new = insert_or(connection, api_keys).values(values).on_conflict_do_nothing().returning(api_keys.c.name)
     if connection.execute(new).first() is None:
         raise _taken(key)
 
@@ -114,13 +114,15 @@ def revoke_api_key(connection: Connection, name: str, *, now_s: int) -> ApiKey:
     row = connection.execute(select(api_keys).where(api_keys.c.name == name)).one_or_none()
     if row is None:
         known = ", ".join(key.name for key in list_api_keys(connection)[:10]) or "none"
-        raise UnknownNameError(field="API key", value=name, remedy=f"Keys there are: {known}.")
+        raise UnknownNameError(field="API key", value=name, remedy=f"Existing keys: {known}.")
     return _api_key(row)
 
 
 def _taken(key: ApiKey) -> BadInputError:
     return BadInputError(
-        field="name of the key", value=key.name, remedy="A key with this name or hash is there; name another."
+        field="name of the key",
+        value=key.name,
+        remedy="The name or hash is in use; choose another name.",
     )
 
 

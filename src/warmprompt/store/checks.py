@@ -1,4 +1,4 @@
-"""Checks on what callers tell the store; everything wrong is refused by name, nothing is changed."""
+"""Checks of the store's inputs; invalid ones are refused by name, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from warmprompt.store.contract import (
 )
 
 _LARGEST = 2**63 - 1
-Told = TypeVar("Told", Entry, Item)
+Input = TypeVar("Input", Entry, Item)
 
 
 def check_id(text: object, field: str) -> None:
-    """Refuse an id that is empty, longer than 512 bytes, or no text that a database can hold."""
+    """Refuse an id that is empty, longer than 512 bytes, or text that a database cannot store."""
     _check_text(text, field, longest=MAX_ID_BYTES)
     if not text:
         raise BadInputError(field=field, value=text, remedy="It is empty; give at least one character.")
 
 
 def check_item_ids(ids: Sequence[str]) -> None:
-    """Refuse an empty list of item ids, and impossible ones among them."""
+    """Refuse an empty list of item ids, and invalid ids in it."""
     given: object = ids
     if not isinstance(given, Sequence) or isinstance(given, str | bytes) or not given:
         raise BadInputError(field="ids of items", value=ids, remedy="Give a list of at least one.")
-    for place, one in enumerate(given):
-        check_id(one, f"id of item {place}")
+    for index, one in enumerate(given):
+        check_id(one, f"id of item {index}")
 
 
 def check_entries(entries: Sequence[Entry]) -> None:
-    """Refuse an empty list, and entries with an impossible kind or body."""
-    for place, entry in enumerate(_listed(entries, Entry, "entries")):
-        check_id(entry.kind, f"kind of entry {place}")
-        _check_text(entry.body, f"body of entry {place}", longest=MAX_BODY_BYTES)
+    """Refuse an empty list, and entries with an invalid kind or body."""
+    for index, entry in enumerate(_listed(entries, Entry, "entries")):
+        check_id(entry.kind, f"kind of entry {index}")
+        _check_text(entry.body, f"body of entry {index}", longest=MAX_BODY_BYTES)
 
 
 def check_items(items: Sequence[Item]) -> None:
-    """Refuse an empty list, impossible items, and two with the same id."""
+    """Refuse an empty list, invalid items, and two with the same id."""
     seen: set[str] = set()
-    for place, item in enumerate(_listed(items, Item, "items")):
-        check_id(item.id, f"id of item {place}")
-        _check_text(item.body, f"body of item {place}", longest=MAX_BODY_BYTES)
+    for index, item in enumerate(_listed(items, Item, "items")):
+        check_id(item.id, f"id of item {index}")
+        _check_text(item.body, f"body of item {index}", longest=MAX_BODY_BYTES)
         if item.id in seen:
             raise BadInputError(
-                field=f"id of item {place}", value=item.id, remedy="Give each item once in a call."
+                field=f"id of item {index}", value=item.id, remedy="Give each item once in a call."
             )
         seen.add(item.id)
 
 
 def check_state(state: StoredState) -> None:
-    """Refuse a state with an impossible model, place, evidence hash or content."""
+    """Refuse a state with an invalid model, number, evidence hash or content."""
     check_id(state.model_hash, "model hash")
     check_number(state.seq, "seq of the state", least=1)
     _check_hash(state.evidence_hash)
@@ -73,7 +73,7 @@ def check_state(state: StoredState) -> None:
 
 
 def check_api_key(key: ApiKey) -> None:
-    """Refuse a key with an impossible name, hash, scope or time."""
+    """Refuse a key with an invalid name, hash, scope or time."""
     check_id(key.name, "name of the key")
     check_id(key.key_hash, "hash of the key")
     check_number(key.created_s, "creation of the key")
@@ -114,13 +114,13 @@ def _check_text(text: object, field: str, *, longest: int) -> None:
         raise BadInputError(field=field, value=ascii(text), remedy="Give text without NUL characters.")
 
 
-def _listed(told: Sequence[Told], kind: type[Told], field: str) -> Sequence[Told]:
-    given: object = told
+def _listed(inputs: Sequence[Input], kind: type[Input], field: str) -> Sequence[Input]:
+    given: object = inputs
     if not isinstance(given, Sequence) or isinstance(given, str | bytes) or not given:
-        raise BadInputError(field=field, value=told, remedy="Give a list of at least one.")
-    for place, one in enumerate(given):
+        raise BadInputError(field=field, value=inputs, remedy="Give a list of at least one.")
+    for index, one in enumerate(given):
         if not isinstance(one, kind):
             raise BadInputError(
-                field=f"{field}, place {place}", value=one, remedy=f"Give store.contract.{kind.__name__}."
+                field=f"{field}, position {index}", value=one, remedy=f"Give store.contract.{kind.__name__}."
             )
-    return told
+    return inputs

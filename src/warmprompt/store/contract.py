@@ -1,16 +1,18 @@
-"""What may be asked of a store, and the values that travel.
+"""Interface of a store, and its values.
 
 Each user has a log of entries, numbered 1, 2, 3 ... without gaps, that is only ever appended to. Events and
-what users say of themselves are entries; so everything else, above all the user's state, can be derived from
-the log again. Bodies and states are opaque here: the store knows bytes, text and versions, and no model.
+profiles are entries. Everything else, above all the user's state, can be derived from the log again. Bodies
+and
+states are opaque here: the store handles bytes, text and versions, never a model.
 
-The evidence hash after entry n is SHA-256(hash after entry n - 1, kind, body), so it names the first n
-entries of a log: two logs with the same hash hold the same entries, and a state that carries the hash says
-exactly what it was made from.
+The evidence hash after entry n is SHA-256(hash after entry n - 1, kind, body), so it identifies the first n
+entries of a log. Two logs with the same hash have the same entries, and a state with the hash is exactly
+traceable to its entries.
 
 Every method may be called from several threads, and several processes may share one database. Whatever a
 method wrote is on the disk when it returns. Any method raises `DatabaseAwayError` while the database cannot
-be reached; the next call tries again, nothing has to be reopened. A call that failed so may have been
+be reached; the next call tries again, and nothing has to be reopened. A call that failed in this way may have
+been
 carried out: repeat an append with the same idempotency key, and it counts once.
 """
 
@@ -38,11 +40,11 @@ MAX_STATE_BYTES = 16_777_216
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing to be remembered of a user.
+    """One entry to append to a user's log.
 
     Attributes:
-        kind: What it is, such as "event" or "profile"; 1 to 512 bytes.
-        body: JSON text of at most 65,536 bytes, kept to the letter; never read here.
+        kind: Such as "event" or "profile"; 1 to 512 bytes.
+        body: JSON text of at most 65,536 bytes, stored unchanged and never parsed here.
     """
 
     kind: str
@@ -54,9 +56,9 @@ class Recorded:
     """An entry in a user's log.
 
     Attributes:
-        seq: Its place, from 1.
-        kind: As told.
-        body: As told.
+        seq: Its number in the log, from 1.
+        kind: As appended.
+        body: As appended.
         evidence_hash: Of the log up to and with this entry.
         time_s: When it was recorded, seconds since 1970; not part of the evidence.
     """
@@ -70,14 +72,14 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class Appended:
-    """What an append did.
+    """Result of an append.
 
     Attributes:
-        first_seq: Place of the first entry told.
-        last_seq: Place of the last.
+        first_seq: Number of the first appended entry.
+        last_seq: Number of the last one.
         evidence_hash: Of the log up to and with `last_seq`.
-        repeated: The idempotency key had been used with the same entries: nothing was written now, and the
-            other fields are those of the first time.
+        repeated: The idempotency key had been used with the same entries. Nothing was written this time, and
+            the other fields are those of the first time.
     """
 
     first_seq: int
@@ -106,7 +108,7 @@ class StoredState:
     """A user's state, derived by a model from the first entries of the log.
 
     Attributes:
-        model_hash: Of the model that made it and alone can use it.
+        model_hash: Of the model that made it; no other can use it.
         seq: How many entries it was made from, at least 1.
         evidence_hash: Of these entries.
         data: The state as bytes, at most 16 MiB.
@@ -119,13 +121,13 @@ class StoredState:
 
 
 class Put(StrEnum):
-    """What became of a state that was put."""
+    """Result of putting a state."""
 
     STORED = "stored"
     """It is the user's state of that model now."""
 
     KEPT = "kept"
-    """The model's state held for the user was made from as many entries or more, and was kept."""
+    """The stored state of the model was made from as many entries or more, and was kept."""
 
     REFUSED = "refused"
     """The log does not begin with that evidence: the user was deleted meanwhile, or never was."""
@@ -146,11 +148,11 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a model's states are.
+    """How many states of a model are up to date.
 
     Attributes:
         users: Users in the store.
-        current: Those whose state of this model stands at the end of their log.
+        current: Those whose state of this model was made from their whole log.
     """
 
     users: int
@@ -159,13 +161,13 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Everything held about one user.
+    """Everything stored about one user.
 
     Attributes:
         user: The user's id.
         first_seen_s: When the user's first entry was recorded, seconds since 1970.
         entries: The whole log.
-        idempotency_keys: With the places of the first and last entry told under each.
+        idempotency_keys: Each with the numbers of its first and last entry.
         states: One for each model that has one.
     """
 
@@ -178,15 +180,15 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """What was deleted of a user; all zero for one who was not there.
+    """Numbers of a user's deleted rows; all zero for an unknown user.
 
     Attributes:
         entries: Entries of the log.
         states: States.
         idempotency_keys: Idempotency keys.
-        scrubbed: No byte of them is left in the database's own files. False where that is left to `scrub`:
-            in a large SQLite file, or while another process still reads from before the deletion;
-            and always on PostgreSQL, where bytes stay in free space until the server reuses it.
+        scrubbed: No byte of them is left in the database's own files. False if that is left to `scrub`: in a
+            large SQLite file, or while another process still reads a snapshot from before the deletion.
+            Always false on PostgreSQL, where bytes stay in free space until the server reuses it.
     """
 
     entries: int
@@ -227,14 +229,14 @@ class ItemChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
-    """A key that clients show; the store never sees the key itself.
+    """A client's key; the store never has the key itself.
 
     Attributes:
-        name: Unique; what people call it by.
+        name: Unique.
         key_hash: A hash of the key, as text; unique.
-        scopes: What it may do, such as {"read", "write"}.
+        scopes: Such as {"read", "write"}.
         created_s: Seconds since 1970.
-        revoked_s: Since when it counts no more, or None.
+        revoked_s: When it was revoked, or None.
     """
 
     name: str
@@ -248,39 +250,39 @@ class Store(Protocol):
     """Users' logs and states, items added at run time, and API keys; open one with `open_store`."""
 
     def append(self, user: str, entries: Sequence[Entry], *, idempotency_key: str | None = None) -> Appended:
-        """Add entries to the end of a user's log, all or none; the first ones make the user.
+        """Append entries to a user's log, all or none; the first ones create the user.
 
-        Appends to one user follow one another, whichever process they come from, so places have no gaps
-        and the entries of one call stand side by side.
+        Appends to one user follow one another, whichever process they come from. So numbers have no gaps, and
+        the entries of one call are adjacent.
 
         Args:
             user: The user's id, 1 to 512 bytes of UTF-8 without NUL.
             entries: At least one.
-            idempotency_key: Names this append among the user's. Repeated with the same entries it answers as
-                the first time and writes nothing. It is remembered as long as the user is.
+            idempotency_key: Identifies this append among the user's. Repeated with the same entries it
+                returns the first result and writes nothing. It is stored as long as the user is.
 
         Raises:
-            BadInputError: Something told cannot be; names it.
+            BadInputError: An invalid argument; names it.
             MismatchError: The key was used with other entries.
             DatabaseAwayError: See above.
         """
 
     def entries(self, user: str, *, after: int = 0, limit: int | None = None) -> tuple[Recorded, ...]:
-        """Return a user's entries behind place `after`, oldest first, at most `limit`; () for an unknown one.
+        """Return a user's entries after number `after`, oldest first, at most `limit`; () for unknown users.
 
-        Entries appended meanwhile may be there or not, but never a later one without the earlier ones.
+        Entries appended meanwhile may be included, but never a later one without the earlier ones.
         """
 
     def head(self, user: str) -> Head | None:
-        """Return the end of a user's log, None for an unknown user; the cheapest way to learn of news."""
+        """Return the end of a user's log, or None; the cheapest check for new entries."""
 
     def heads(self, users: Sequence[str]) -> tuple[Head, ...]:
-        """Return the ends of several users' logs in one question, in no order; unknown users have none."""
+        """Return the ends of several users' logs in one query, in no order; unknown users are left out."""
 
     def users(self, *, after: int = 0, limit: int = 1000) -> Page:
         """Return a page of users.
 
-        Following `Page.next` from 0 meets everybody once who was there at the start and is not deleted.
+        Following `Page.next` from 0 gives every user once who existed at the start and is not deleted.
         """
 
     def get_state(self, user: str, model_hash: str) -> StoredState | None:
@@ -290,13 +292,13 @@ class Store(Protocol):
         """
 
     def put_state(self, user: str, state: StoredState) -> Put:
-        """Keep a state, unless the model's state held was made from as many entries or more.
+        """Store a state, unless the model's stored state was made from as many entries or more.
 
-        Each model has its own state of a user, so two models in use at once (a rollout) do not disturb
+        Each model has its own state of a user, so two models in use at once, as in a rollout, do not affect
         each other. The evidence hash must be that of the log at `state.seq`.
 
         Raises:
-            BadInputError: Something told cannot be; names it.
+            BadInputError: An invalid argument; names it.
         """
 
     def behind(self, model_hash: str, *, after: int = 0, limit: int = 1000) -> Page:
@@ -309,45 +311,46 @@ class Store(Protocol):
         """Delete up to `limit` states of models other than those named; returns how many there were."""
 
     def export(self, user: str) -> Export | None:
-        """Return everything held about a user as of one moment, None for an unknown user."""
+        """Return everything stored about a user at one moment, None for an unknown user."""
 
     def delete(self, user: str) -> Deleted:
-        """Delete everything held about a user; see `Deleted.scrubbed` for the files.
+        """Delete everything stored about a user; see `Deleted.scrubbed` for the files.
 
-        A state that is put afterwards, but was made before, is refused. An append that comes afterwards
-        begins a new log, also one with an idempotency key that had been used: keys are deleted like all else.
+        A state that is put afterwards, but was made before, is refused. A later append starts a new log, also
+        with an idempotency key that had been used, because keys are deleted too.
         """
 
     def scrub(self, *, up_to_bytes: int | None = None) -> bool:
-        """Remove what was deleted from the database's own files; returns whether none of it is left.
+        """Remove deleted bytes from the database's own files; returns whether none are left.
 
-        SQLite: rewrites the file and empties the write-ahead log where something was deleted since the last
-        time; writers wait meanwhile, so a file over `up_to_bytes` is left as it is. PostgreSQL: does nothing
-        and returns False.
+        SQLite: rewrites the file and empties the write-ahead log if something was deleted since the last
+            time.
+        Writers wait meanwhile, so a file over `up_to_bytes` is left as it is. PostgreSQL: does nothing and
+        returns False.
         """
 
     def put_items(self, items: Sequence[Item]) -> int:
         """Add items or replace them, all or none; returns the version of the list afterwards.
 
-        The version rises by 1 with each call that changes something. An item that is there already with the
-        same body changes nothing.
+        The version rises by 1 with each call that changes something. An item that exists with the same body
+        changes nothing.
         """
 
     def hide_items(self, ids: Sequence[str], *, hidden: bool) -> int:
         """Hide items, or show them again, all or none; returns the version of the list afterwards.
 
-        An id may be any item's, one of `put_items` or not. The version rises as with `put_items`; ids that
-        are hidden, or shown, already change nothing.
+        Any item's id may be given, also one that `put_items` never added. The version rises as with
+        `put_items`; ids that are hidden, or shown, already change nothing.
         """
 
     def items(self, *, since: int = 0) -> ItemChanges:
-        """Return what changed of the items behind version `since`; 0 gives it all."""
+        """Return the changes of items after version `since`; 0 gives all."""
 
     def add_api_key(self, key: ApiKey) -> None:
-        """Keep a key.
+        """Store a key.
 
         Raises:
-            BadInputError: The name or the hash is there already, or something told cannot be.
+            BadInputError: The name or the hash is in use, or an argument is invalid.
         """
 
     def find_api_key(self, key_hash: str) -> ApiKey | None:
@@ -357,17 +360,17 @@ class Store(Protocol):
         """Return all keys, revoked ones too, by name."""
 
     def revoke_api_key(self, name: str) -> ApiKey:
-        """Mark a key as revoked, from now on, for good; returns it. One revoked before stays as it is.
+        """Revoke a key for good, from now on; returns it. A key revoked before stays as it is.
 
         Raises:
             UnknownNameError: No key has that name.
         """
 
     def ping(self) -> None:
-        """Ask the database for a sign of life; raises `DatabaseAwayError` where none comes."""
+        """Check that the database answers; raises `DatabaseAwayError` if it does not."""
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close all connections."""
 
     def __enter__(self) -> Self:
         """Return the store."""
@@ -379,11 +382,11 @@ class Store(Protocol):
 
 
 def evidence_after(evidence_hash: str, entry: Entry | Recorded) -> str:
-    """Return the evidence hash of a log after one entry more.
+    """Return the evidence hash of a log after one further entry.
 
     SHA-256 over the hash before (32 bytes), the length of the kind in bytes of UTF-8 (4 bytes, big-endian),
     the kind and the body.
     """
     kind = entry.kind.encode()
-    told = bytes.fromhex(evidence_hash) + len(kind).to_bytes(4, "big") + kind + entry.body.encode()
-    return sha256(told).hexdigest()
+    hashed = bytes.fromhex(evidence_hash) + len(kind).to_bytes(4, "big") + kind + entry.body.encode()
+    return sha256(hashed).hexdigest()

@@ -1,7 +1,8 @@
-"""Connections and transactions: how each database is made to keep its word.
+"""Connections and transactions: the settings that make each database durable and consistent.
 
-SQLite: write-ahead log, flushed to the disk with each commit; writers of one process take turns (`turns`),
-those of several wait for the file's lock. PostgreSQL: each user's row is locked while the user's log grows.
+SQLite: write-ahead log, flushed to the disk with each commit; writers of one process share commits
+(`group_commit`), those of several wait for the file's lock. PostgreSQL: each user's row is locked while the
+user's log grows.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from warmprompt.files import writing_to
-from warmprompt.store.faults import in_our_words, is_deadlock
-from warmprompt.store.turns import Turns
+from warmprompt.store.faults import is_deadlock, translated_errors
+from warmprompt.store.group_commit import GroupCommit
 
 _ANSWER_WITHIN_S = 5
 _ATTEMPTS = 3
@@ -29,54 +30,54 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """A database and the ways into it; make one with `connect`.
+    """A database and its connections; make one with `connect`.
 
     Attributes:
         engine: Its transactions write: on SQLite they take the file's lock when they begin.
         reading: Shares its connections; every statement sees one moment, and no transaction costs time.
         viewing: Shares its connections; every transaction sees one moment.
-        place: For messages, without a password.
+        address: For messages, without a password.
         file: Of SQLite.
-        turns: Of those who write to a SQLite file.
+        group_commit: Of the writers to a SQLite file.
     """
 
     engine: Engine
     reading: Engine
     viewing: Engine
-    place: str
+    address: str
     file: Path | None
-    turns: Turns | None = None
+    group_commit: GroupCommit | None = None
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
-        """Return what `work` finds with one statement.
+        """Return the result of `work`, which runs one statement.
 
         Raises:
-            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
-        with in_our_words(self.place), self.reading.connect() as connection:
+        with translated_errors(self.address), self.reading.connect() as connection:
             return work(connection)
 
     def view(self, work: Callable[[Connection], Result]) -> Result:
-        """Return what `work` finds with several statements that see the same moment.
+        """Return the result of `work`, whose statements all see the same moment.
 
         Raises:
-            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
-        with in_our_words(self.place), self.viewing.begin() as connection:
+        with translated_errors(self.address), self.viewing.begin() as connection:
             return work(connection)
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Return what `work` returned, after what it wrote is on the disk.
 
-        It is called again where the server undid it in favour of another transaction, or the disk refused
-        what was written together with it.
+        It is called again if the server rolled it back in favour of another transaction, or if the batch with
+        which it was written failed.
 
         Raises:
-            DatabaseAwayError, StorageError, IntegrityError: See `faults.in_our_words`.
+            DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
-        with in_our_words(self.place):
-            if self.turns is not None:
-                return self.turns.write(self.engine.begin, work)
+        with translated_errors(self.address):
+            if self.group_commit is not None:
+                return self.group_commit.write(self.engine.begin, work)
             for attempt in range(_ATTEMPTS):
                 try:
                     with self.engine.begin() as connection:
@@ -93,10 +94,10 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
     Args:
         url: Checked already: a SQLite file, or PostgreSQL through psycopg.
         busy_s: How long a writer, or a call without a free connection, waits.
-        num_connections: The most held at once.
+        num_connections: Connections open at once, at most.
     """
     limits: dict[str, Any] = {"pool_size": num_connections, "max_overflow": 0, "pool_timeout": busy_s}
-    place = url.render_as_string(hide_password=True)
+    address = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         file = Path(str(url.database)).resolve()
         _make_private(file)
@@ -105,8 +106,15 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
         event.listen(engine, "begin", _begin_sqlite)
         reading = engine.execution_options(warmprompt_begin="")
         viewing = engine.execution_options(warmprompt_begin="BEGIN")
-        turns = Turns(place, busy_s)
-        return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=file, turns=turns)
+        group_commit = GroupCommit(address, busy_s)
+        return Database(
+            engine=engine,
+            reading=reading,
+            viewing=viewing,
+            address=address,
+            file=file,
+            group_commit=group_commit,
+        )
     settings = {
         "client_encoding": "utf8",
         "connect_timeout": _ANSWER_WITHIN_S,
@@ -119,18 +127,18 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
     event.listen(engine, "connect", _postgresql_preparer(busy_s))
     reading = engine.execution_options(isolation_level="AUTOCOMMIT")
     viewing = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Database(engine=engine, reading=reading, viewing=viewing, place=place, file=None)
+    return Database(engine=engine, reading=reading, viewing=viewing, address=address, file=None)
 
 
 def _make_private(file: Path) -> None:
-    """Create the file, readable by its owner only; its companions take its permissions over."""
+    """Create the file, readable by its owner only; SQLite's other files get the same permissions."""
     with writing_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    # sqlite3 must begin no transactions by itself: `_begin_sqlite` says which kind.
+    # sqlite3 must begin no transactions by itself: `_begin_sqlite` chooses the kind.
     connection.isolation_level = None
     _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
@@ -139,7 +147,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Keep a write-ahead log, waiting for who writes meanwhile: SQLite itself does not wait at the switch."""
+    """Switch to a write-ahead log, and wait for other writers: SQLite itself does not wait at the switch."""
     (busy_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
     deadline = time.monotonic() + busy_ms / 1000
     while True:
@@ -159,7 +167,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql_preparer(busy_s: float) -> Callable[[Any, Any], None]:
-    """Return what makes a new connection safe: no endless waits, and commits that reach the disk."""
+    """Return the set-up of a new connection: limited waits, and commits that reach the disk."""
     milliseconds = int(1000 * busy_s)
 
     def prepare(connection: Any, _: Any) -> None:

@@ -1,8 +1,8 @@
-"""Everything about one user: hand it out, delete it, and leave no byte behind.
+"""Export and deletion of a user, without leaving bytes in the files.
 
-SQLite overwrites what is deleted (`secure_delete`), yet not the copies that rows leave on a page when the
-page is split or merged and the rows move to its neighbour. Only rewriting the file removes those, so
-deleting counts in the file's `user_version`, in the same transaction, and scrubbing rewrites the file.
+SQLite overwrites deleted rows (`secure_delete`). It does not overwrite the copies that rows leave on a page
+when the page is split or merged and they move to its neighbour. Only rewriting the file removes those. So
+each deletion increments the file's `user_version`, in the same transaction, and scrubbing rewrites the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select
 from warmprompt.store import tables
 from warmprompt.store.contract import Deleted, Export
 from warmprompt.store.database import Database
-from warmprompt.store.faults import in_our_words
+from warmprompt.store.faults import translated_errors
 from warmprompt.store.logs import recorded
 from warmprompt.store.states import stored
 
@@ -20,13 +20,13 @@ users, entries, appends, states = tables.users, tables.entries, tables.appends, 
 
 
 def export(connection: Connection, user: str) -> Export | None:
-    """Return everything held about a user; see `Store.export`."""
+    """Return everything stored about a user; see `Store.export`."""
     row = connection.execute(select(users).where(users.c.id == user)).one_or_none()
     if row is None:
         return None
     log = select(entries).where(entries.c.user_no == row.no).order_by(entries.c.seq)
     keys = select(appends).where(appends.c.user_no == row.no).order_by(appends.c.first_seq)
-    held = select(states).where(states.c.user_no == row.no)
+    user_states = select(states).where(states.c.user_no == row.no)
     return Export(
         user=user,
         first_seen_s=row.first_seen_s,
@@ -35,7 +35,7 @@ def export(connection: Connection, user: str) -> Export | None:
             (one.idempotency_key, one.first_seq, one.last_seq) for one in connection.execute(keys)
         ),
         states=tuple(
-            sorted((stored(one) for one in connection.execute(held)), key=lambda one: one.model_hash)
+            sorted((stored(one) for one in connection.execute(user_states)), key=lambda one: one.model_hash)
         ),
     )
 
@@ -45,8 +45,8 @@ def erase(connection: Connection, user: str) -> Deleted:
     row = connection.execute(select(users).where(users.c.id == user).with_for_update()).one_or_none()
     counts = [0, 0, 0]
     if row is not None:
-        for place, table in enumerate((entries, states, appends)):
-            counts[place] = connection.execute(delete(table).where(table.c.user_no == row.no)).rowcount
+        for index, table in enumerate((entries, states, appends)):
+            counts[index] = connection.execute(delete(table).where(table.c.user_no == row.no)).rowcount
         connection.execute(delete(users).where(users.c.no == row.no))
         if connection.dialect.name == "sqlite":
             due = _pragma(connection, "user_version")
@@ -61,9 +61,13 @@ def scrub(database: Database, *, up_to_bytes: int | None = None) -> bool:
         database: The database; nothing is done to PostgreSQL.
         up_to_bytes: Leave a larger file as it is and return False.
     """
-    if database.turns is None:
+    if database.group_commit is None:
         return False
-    with in_our_words(database.place), database.turns.alone(), database.reading.connect() as connection:
+    with (
+        translated_errors(database.address),
+        database.group_commit.alone(),
+        database.reading.connect() as connection,
+    ):
         due = _pragma(connection, "user_version")
         size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
         if due == 0 or (up_to_bytes is not None and size > up_to_bytes):
@@ -72,7 +76,7 @@ def scrub(database: Database, *, up_to_bytes: int | None = None) -> bool:
         if _pragma(connection, "wal_checkpoint(TRUNCATE)") != 0:
             return False
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-        later = _pragma(connection, "user_version") - due  # somebody deleted more meanwhile
+        later = _pragma(connection, "user_version") - due  # deletions meanwhile
         connection.exec_driver_sql(f"PRAGMA user_version = {later}")
         connection.exec_driver_sql("COMMIT")
         return later == 0

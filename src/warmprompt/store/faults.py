@@ -1,4 +1,4 @@
-"""What an error of a database driver means for the person who runs the service."""
+"""Translation of database driver errors into errors with a remedy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _DAMAGED = "It is no SQLite database, or damaged: correct the address or restore
 
 
 @contextmanager
-def in_our_words(place: str) -> Iterator[None]:
-    """Turn the errors of a database driver inside the block into one-line errors about `place`.
+def translated_errors(address: str) -> Iterator[None]:
+    """Turn the errors of a database driver inside the block into one-line errors about `address`.
 
     Raises:
         DatabaseAwayError: The database cannot be reached, or is busy for too long.
@@ -29,29 +29,29 @@ def in_our_words(place: str) -> Iterator[None]:
         yield
     except PoolTimeoutError as error:
         raise DatabaseAwayError(
-            field="database", value=place, remedy=f"All connections are in use for too long. {_LATER}"
+            field="database", value=address, remedy=f"All connections are in use for too long. {_LATER}"
         ) from error
     except DBAPIError as error:
-        meant = _meaning(error, place)
+        meant = _meaning(error, address)
         if meant is None:
             raise
         raise meant from error
 
 
 def is_deadlock(error: DBAPIError) -> bool:
-    """Return whether PostgreSQL undid a transaction that may be tried again at once."""
+    """Return whether PostgreSQL rolled back a transaction that may be retried at once."""
     return _sqlstate(error) in {"40001", "40P01"}
 
 
-def _meaning(error: DBAPIError, place: str) -> WarmpromptError | None:
+def _meaning(error: DBAPIError, address: str) -> WarmpromptError | None:
     if isinstance(error.orig, sqlite3.Error):
-        return _meaning_on_sqlite(error.orig, place)
+        return _meaning_on_sqlite(error.orig, address)
     state = _sqlstate(error)
     if state in {"53100", "53200"}:
-        return StorageError(field="database", value=place, remedy="The server is out of disk or memory.")
+        return StorageError(field="database", value=address, remedy="The server is out of disk or memory.")
     if state in {"42P01", "3F000"}:
         return IntegrityError(
-            field="database", value=place, remedy="Our tables are gone; restart to make new ones."
+            field="database", value=address, remedy="Its tables are missing; restart to create them."
         )
     # 25006: a read-only replica answers while another server takes over.
     if (
@@ -59,25 +59,27 @@ def _meaning(error: DBAPIError, place: str) -> WarmpromptError | None:
         or isinstance(error, OperationalError | InterfaceError)
         or state == "25006"
     ):
-        return DatabaseAwayError(field="database", value=place, remedy=_LATER)
+        return DatabaseAwayError(field="database", value=address, remedy=_LATER)
     return None
 
 
-def _meaning_on_sqlite(error: sqlite3.Error, place: str) -> WarmpromptError | None:
+def _meaning_on_sqlite(error: sqlite3.Error, address: str) -> WarmpromptError | None:
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if isinstance(code, int) else None
     if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return DatabaseAwayError(
-            field="database", value=place, remedy=f"Another process keeps it locked. {_LATER}"
+            field="database", value=address, remedy=f"Another process keeps it locked. {_LATER}"
         )
     if primary == sqlite3.SQLITE_CANTOPEN:
-        return DatabaseAwayError(field="database", value=place, remedy=f"The file cannot be opened. {_LATER}")
+        return DatabaseAwayError(
+            field="database", value=address, remedy=f"The file cannot be opened. {_LATER}"
+        )
     if primary == sqlite3.SQLITE_FULL:
-        return StorageError(field="database", value=place, remedy=_FULL)
+        return StorageError(field="database", value=address, remedy=_FULL)
     if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        return StorageError(field="database", value=place, remedy=f"The disk refuses: {error}.")
+        return StorageError(field="database", value=address, remedy=f"The disk refuses: {error}.")
     if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return IntegrityError(field="database", value=place, remedy=_DAMAGED)
+        return IntegrityError(field="database", value=address, remedy=_DAMAGED)
     return None
 
 

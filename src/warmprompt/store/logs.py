@@ -24,17 +24,22 @@ users, entries, appends = tables.users, tables.entries, tables.appends
 
 
 def append(
-    connection: Connection, user: str, told: Sequence[Entry], *, idempotency_key: str | None, now_s: int
+    connection: Connection,
+    user: str,
+    added: Sequence[Entry],
+    *,
+    idempotency_key: str | None,
+    now_s: int,
 ) -> Appended:
     """Add entries to a user's log; see `Store.append`."""
     row = _locked(connection, user, now_s=now_s)
     if idempotency_key is not None:
-        earlier = _earlier(connection, row.no, told, idempotency_key)
+        earlier = _earlier(connection, row.no, added, idempotency_key)
         if earlier is not None:
             return earlier
     seq, evidence = row.last_seq, row.evidence.hex()
     rows = []
-    for entry in told:
+    for entry in added:
         seq, evidence = seq + 1, evidence_after(evidence, entry)
         rows.append(
             {
@@ -57,7 +62,7 @@ def append(
 
 
 def read(connection: Connection, user: str, *, after: int, limit: int | None) -> tuple[Recorded, ...]:
-    """Return a user's entries behind a place; see `Store.entries`."""
+    """Return a user's entries after a number; see `Store.entries`."""
     query = (
         select(entries)
         .join(users, users.c.no == entries.c.user_no)
@@ -95,14 +100,14 @@ def page_of(rows: Sequence[Row[Any]], *, limit: int) -> Page:
 
 
 def insert_or(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """Return an insert that can say what to do on a conflict, in the database's own dialect."""
+    """Return an insert with support for conflicts, in the database's own dialect."""
     own = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     made: postgresql.Insert | sqlite.Insert = own(table)
     return made
 
 
 def _locked(connection: Connection, user: str, *, now_s: int) -> Row[Any]:
-    """Return the user's row, made where it is missing, locked against other appends and deletion."""
+    """Return the user's row, created if missing, locked against other appends and deletion."""
     query = select(users).where(users.c.id == user).with_for_update(key_share=True)
     blank = {"id": user, "last_seq": 0, "evidence": bytes.fromhex(NO_EVIDENCE), "first_seen_s": now_s}
     make: Insert = insert_or(connection, users).values(blank).on_conflict_do_nothing(index_elements=["id"])
@@ -110,12 +115,12 @@ def _locked(connection: Connection, user: str, *, now_s: int) -> Row[Any]:
         row = connection.execute(query).one_or_none()
         if row is not None:
             return row
-        # Another process may have made the user since, or delete it before the next look.
+        # Another process may create the user meanwhile, or delete it before the next query.
         connection.execute(make)
 
 
 def _earlier(
-    connection: Connection, user_no: int, told: Sequence[Entry], idempotency_key: str
+    connection: Connection, user_no: int, added: Sequence[Entry], idempotency_key: str
 ) -> Appended | None:
     """Return what the same append did the first time, None where the key is new."""
     named = select(appends).where(appends.c.user_no == user_no, appends.c.idempotency_key == idempotency_key)
@@ -125,7 +130,7 @@ def _earlier(
     within = entries.c.seq.between(use.first_seq, use.last_seq)
     query = select(entries).where(entries.c.user_no == user_no, within).order_by(entries.c.seq)
     then = [recorded(row) for row in connection.execute(query)]
-    if [(one.kind, one.body) for one in then] != [(one.kind, one.body) for one in told]:
+    if [(one.kind, one.body) for one in then] != [(one.kind, one.body) for one in added]:
         raise MismatchError(
             field="idempotency key",
             value=idempotency_key,

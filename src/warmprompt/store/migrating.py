@@ -1,4 +1,4 @@
-"""Bring a database to this version's tables, whoever comes first; refuse one from a later version."""
+"""Migrate a database to this version's tables; refuse one of a later version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOCK = 0x7761726D  # "warm": the number under which processes agree who migrate
 
 
 def migrate(engine: Engine, reading: Engine) -> None:
-    """Make or upgrade the tables; where they are up to date this only looks, and waits for nobody.
+    """Create or upgrade the tables; if they are up to date this only reads, and waits for no lock.
 
     All steps are one transaction. Of several processes that start at once, one migrates and the others wait.
 
@@ -57,6 +57,6 @@ def _upgrade(connection: Connection) -> None:
         raise MismatchError(
             field="revision of the database",
             value=current,
-            remedy=f"A later version wrote it (this one knows {REVISION}): upgrade warmprompt.",
+            remedy=f"A later version wrote it (this one supports {REVISION}): upgrade warmprompt.",
         )
     command.upgrade(config, "head")

@@ -12,7 +12,7 @@ from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
 from warmprompt.store.contract import Store
 from warmprompt.store.database import Database, connect
 from warmprompt.store.erasing import scrub
-from warmprompt.store.faults import in_our_words
+from warmprompt.store.faults import translated_errors
 from warmprompt.store.migrating import migrate
 from warmprompt.store.sql import SqlStore
 
@@ -27,19 +27,19 @@ def open_store(
     num_connections: int = 8,
     scrub_up_to_bytes: int = _SCRUB_UP_TO,
 ) -> Store:
-    """Open a store, making its tables or upgrading them where needed.
+    """Open a store; creates or upgrades its tables if needed.
 
     Args:
-        url: "sqlite:///users.db" (a file, made where it is missing, readable by its owner only) or
+        url: "sqlite:///users.db" (a file, created if missing, readable by its owner only) or
             "postgresql://user:password@host:5432/name".
         clock: Returns the present, seconds since 1970.
         busy_s: How long a call waits for others before it gives up with DatabaseAwayError.
-        num_connections: The most held at once.
+        num_connections: Connections open at once, at most.
         scrub_up_to_bytes: Deleting a user rewrites a SQLite file of up to this size at once; a larger one is
             left to `Store.scrub`.
 
     Raises:
-        BadInputError: The address cannot be, nothing answers there, or the database is not in UTF-8.
+        BadInputError: The address is invalid, nothing answers there, or the database is not in UTF-8.
         MismatchError: A later version wrote the database.
         IntegrityError: The file is no SQLite database, or damaged.
         StorageError: The file may not be written.
@@ -48,14 +48,14 @@ def open_store(
     database = connect(checked, busy_s=busy_s, num_connections=num_connections)
     store = SqlStore(database=database, clock=clock, scrub_up_to_bytes=scrub_up_to_bytes)
     try:
-        with in_our_words(database.place):
+        with translated_errors(database.address):
             _check_encoding(database)
             migrate(database.engine, database.reading)
     except DatabaseAwayError as error:
         store.close()
         cause = str(error.__cause__).splitlines()[0]
         raise BadInputError(
-            field="database", value=database.place, remedy=f"Start it or correct the address ({cause})."
+            field="database", value=database.address, remedy=f"Start it or correct the address ({cause})."
         ) from error
     except BaseException:
         store.close()
@@ -71,7 +71,7 @@ def _checked(url: object) -> URL:
     try:
         parts = make_url(url)
     except (ArgumentError, ValueError):
-        # What cannot be read may still hold a password.
+        # An invalid address may still contain a password.
         raise BadInputError(field="database", value=url.partition(":")[0], remedy=remedy) from None
     shown = parts.render_as_string(hide_password=True)
     if parts.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
@@ -97,7 +97,7 @@ def _check_encoding(database: Database) -> None:
 
 
 def _finish_scrubbing(database: Database, *, up_to_bytes: int) -> None:
-    """Do what a killed process may have left undone; a busy or full disk puts it off."""
+    """Finish the scrub of a killed process; a busy or full disk postpones it."""
     try:
         scrub(database, up_to_bytes=up_to_bytes)
     except (DatabaseAwayError, StorageError):

@@ -1,4 +1,4 @@
-"""Make every user's state anew from the log, a few at a time, as after a change of model."""
+"""Rebuild every user's state from the log, a few at a time, as after a change of model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Adapt = Callable[[Sequence[tuple[str, tuple[Recorded, ...]]]], Sequence[bytes]]
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """How far a rebuild is.
+    """Progress of a rebuild.
 
     Attributes:
-        seen: Users looked at since it began.
+        seen: Users processed since it began.
         stored: States written.
-        passed_over: Users for whom somebody else was faster, or who were deleted meanwhile.
+        passed_over: Users whom another process updated first, or who were deleted meanwhile.
         total: Users who needed a state when it began.
     """
 
@@ -30,11 +30,11 @@ class Rebuilt:
 
 
 def rebuild_states(store: Store, adapt: Adapt, *, model_hash: str, num_users: int = 64) -> Iterator[Rebuilt]:
-    """Bring every state of a model to the end of its user's log; yields the progress after each batch.
+    """Update every state of a model to the end of its user's log; yields the progress after each batch.
 
-    It may be stopped at any point and begun again, run beside a service, and in several processes at once:
-    it only looks at states that are missing or behind, and a newer state is never replaced. A user whose log
-    grows meanwhile may be behind again.
+    It may be stopped and restarted, and may run next to a service or in several processes at once. It only
+    processes states that are missing or behind, and never replaces a newer state. A user whose log grows
+    meanwhile may be behind again.
 
     Args:
         store: The store.

@@ -1,6 +1,6 @@
-"""The store over SQLAlchemy: each method checks what it is told, then runs one transaction.
+"""The store over SQLAlchemy: each method checks its arguments, then runs one transaction.
 
-What the methods promise stands in `contract.Store`.
+`contract.Store` documents the methods.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SqlStore:
         )
 
     def entries(self, user: str, *, after: int = 0, limit: int | None = None) -> tuple[Recorded, ...]:
-        """Return a user's entries behind place `after`."""
+        """Return a user's entries after number `after`."""
         check_id(user, _USER)
         check_number(after, "after")
         if limit is not None:
@@ -102,7 +102,7 @@ class SqlStore:
         return self.database.read(lambda connection: states.get(connection, user, model_hash))
 
     def put_state(self, user: str, state: StoredState) -> Put:
-        """Keep a state, unless a newer one is held."""
+        """Store a state, unless a newer one is stored."""
         check_id(user, _USER)
         check_state(state)
         return self.database.write(lambda connection: states.put(connection, user, state))
@@ -129,22 +129,22 @@ class SqlStore:
         return self.database.write(lambda connection: states.drop(connection, keep=kept, limit=limit))
 
     def export(self, user: str) -> Export | None:
-        """Return everything held about a user."""
+        """Return everything stored about a user."""
         check_id(user, _USER)
         return self.database.view(lambda connection: erasing.export(connection, user))
 
     def delete(self, user: str) -> Deleted:
-        """Delete everything held about a user."""
+        """Delete everything stored about a user."""
         check_id(user, _USER)
         deleted = self.database.write(lambda connection: erasing.erase(connection, user))
         try:
             scrubbed = erasing.scrub(self.database, up_to_bytes=self.scrub_up_to_bytes)
         except (DatabaseAwayError, StorageError):
-            scrubbed = False  # the user is gone all the same; the file stays marked
+            scrubbed = False  # the user is deleted all the same; the file stays marked
         return replace(deleted, scrubbed=scrubbed)
 
     def scrub(self, *, up_to_bytes: int | None = None) -> bool:
-        """Remove what was deleted from the database's own files."""
+        """Remove deleted bytes from the database's own files."""
         return erasing.scrub(self.database, up_to_bytes=up_to_bytes)
 
     def put_items(self, items: Sequence[Item]) -> int:
@@ -158,12 +158,12 @@ class SqlStore:
         return self.database.write(lambda connection: catalogue.hide_items(connection, ids, hidden=hidden))
 
     def items(self, *, since: int = 0) -> ItemChanges:
-        """Return what changed of the items behind a version."""
+        """Return the changes of items after a version."""
         check_number(since, "since")
         return self.database.view(lambda connection: catalogue.changes(connection, since=since))
 
     def add_api_key(self, key: ApiKey) -> None:
-        """Keep a key."""
+        """Store a key."""
         check_api_key(key)
         self.database.write(lambda connection: catalogue.add_api_key(connection, key))
 
@@ -183,11 +183,11 @@ class SqlStore:
         return self.database.write(lambda connection: catalogue.revoke_api_key(connection, name, now_s=now_s))
 
     def ping(self) -> None:
-        """Ask the database for a sign of life."""
+        """Check that the database answers."""
         self.database.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close all connections."""
         self.database.engine.dispose()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Users' states: keep the newest of each model, and tell which are behind."""
+"""Users' states: the newest of each model is stored, and users that are behind are listed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def get(connection: Connection, user: str, model_hash: str) -> StoredState | Non
 
 
 def put(connection: Connection, user: str, state: StoredState) -> Put:
-    """Keep a state unless a newer one is held; see `Store.put_state`."""
-    # The lock lets the log grow, and keeps the user from being deleted before the state is there.
+    """Store a state unless a newer one is stored; see `Store.put_state`."""
+    # The lock allows appends, but no deletion of the user before the state is stored.
     query = (
         select(entries.c.user_no, entries.c.evidence)
         .join(users, users.c.no == entries.c.user_no)
@@ -37,14 +37,14 @@ def put(connection: Connection, user: str, state: StoredState) -> Put:
     row = connection.execute(query).one_or_none()
     if row is None or row.evidence.hex() != state.evidence_hash:
         return Put.REFUSED
-    told = {
+    values = {
         "user_no": row.user_no,
         "model_hash": state.model_hash,
         "seq": state.seq,
         "evidence": row.evidence,
         "data": state.data,
     }
-    new = insert_or(connection, states).values(told)
+    new = insert_or(connection, states).values(values)
     upsert = new.on_conflict_do_update(
         index_elements=["user_no", "model_hash"],
         set_={name: new.excluded[name] for name in ("seq", "evidence", "data")},
@@ -68,7 +68,7 @@ def behind(connection: Connection, model_hash: str, *, after: int, limit: int) -
 
 def progress(connection: Connection, model_hash: str) -> Progress:
     """Count users and current states; see `Store.progress`."""
-    everybody = select(func.count()).select_from(users)
+    all_users = select(func.count()).select_from(users)
     current = (
         select(func.count())
         .select_from(states)
@@ -76,7 +76,7 @@ def progress(connection: Connection, model_hash: str) -> Progress:
         .where(states.c.model_hash == model_hash, states.c.seq == users.c.last_seq)
     )
     return Progress(
-        users=connection.execute(everybody).scalar_one(),
+        users=connection.execute(all_users).scalar_one(),
         current=connection.execute(current).scalar_one(),
     )
 

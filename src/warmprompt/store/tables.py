@@ -1,4 +1,4 @@
-"""The tables, the same on SQLite and PostgreSQL; the migrations make them, and a test compares the two.
+"""The tables, the same on SQLite and PostgreSQL; migrations create them, and a test compares the two.
 
 Names begin with `warmprompt_`, so that the tables can live in an application's own database.
 """
@@ -87,7 +87,7 @@ items = Table(
     Column("version", BigInteger, nullable=False, index=True),
 )
 
-# Of any item, trained or added; a row stays when an item is shown again, so that others learn of it.
+# Of any item, trained or added; a row stays when an item is shown again, so that other processes see it.
 hidden_items = Table(
     "warmprompt_hidden_items",
     metadata,
@@ -96,7 +96,7 @@ hidden_items = Table(
     Column("version", BigInteger, nullable=False, index=True),
 )
 
-# One row; whoever changes the items locks it, so versions become visible in their order.
+# One row; every change of the items locks it, so versions become visible in their order.
 items_version = Table(
     "warmprompt_items_version",
     metadata,

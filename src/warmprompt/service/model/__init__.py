@@ -1,1 +1,1 @@
-"""The model as the service holds it: a catalogue with room, and states that company does not change."""
+"""The model in service: a catalogue with spare capacity, and reproducible adaptation in batches."""

@@ -1,10 +1,10 @@
-"""A run's catalogue with room for items that come later, known by their text alone.
+"""A run's catalogue with spare capacity for new items, which are scored by their text alone.
 
-The engine that adapts keeps its width: empty places behind the trained items are filled as items come.
-Products over the catalogue therefore have one shape for good, and an item more changes no bit of the
-state of a user who has nothing to do with it.
+The adapting engine never changes its width: new items fill empty rows behind the trained items. So products
+over the catalogue keep their shape, and a new item changes no bit in the states of users who have not rated
+it.
 
-V is trained items, C places (V and the room), X width of item text vectors, D factors, N new items.
+V is trained items, C rows (V and the spare ones), X width of item text vectors, D factors, N new items.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _PER_ITEM = ("items.learned", "items.support_offset", "items.bias")
 
 @dataclass(frozen=True, kw_only=True)
 class NewItem:
-    """An item that no training user has met.
+    """An item without training data.
 
     Attributes:
         id: Of the same kind, text or number, as the run's ids.
-        title: What people call it.
+        title: Its name.
         text: More words about it, such as "Animation, Comedy".
-        attributes: What filters go by, such as {"genres": ["Animation", "Comedy"], "year": "2026"}.
+        attributes: Used by filters, such as {"genres": ["Animation", "Comedy"], "year": "2026"}.
     """
 
     id: ItemId
@@ -48,14 +48,14 @@ class NewItem:
 
     @property
     def words(self) -> str:
-        """The line that the frozen text model reads, written as training wrote it."""
+        """The line that the frozen text model encodes, in the same form as in training."""
         parts = (" ".join(part.split()).rstrip(".") for part in (self.title, self.text))
         return " ".join(f"{part}." for part in parts if part)
 
 
 @torch.no_grad()
-def with_room(engine: Engine, room: int) -> Engine:
-    """Return the engine with empty places behind its items; they are cold, and score as nothing."""
+def with_spare_capacity(engine: Engine, room: int) -> Engine:
+    """Return the engine with empty rows behind its items; they are cold and have no popularity."""
     trained = engine.trained
     constants = trained.constants
     longer = replace(
@@ -69,17 +69,17 @@ def with_room(engine: Engine, room: int) -> Engine:
 
 
 @torch.no_grad()
-def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, place: int) -> Engine:
-    """Return the engine with items in its places from `place` on; the given engine stays as it was.
+def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, first: int) -> Engine:
+    """Return the engine with items in its rows from `first` on; the given engine is not changed.
 
     Args:
-        engine: From `with_room`, with enough places left.
+        engine: From `with_spare_capacity`, with enough empty rows.
         items: New items.
         texts_NX: Their text vectors, of unit length.
-        place: The first free place.
+        first: The first empty row.
     """
     constants = engine.trained.constants
-    rows = slice(place, place + len(items))
+    rows = slice(first, first + len(items))
     texts_CX, popularity_C = constants.item_text_VX.clone(), constants.log_popularity_V.clone()
     texts_CX[rows] = torch.from_numpy(texts_NX).to(texts_CX)
     warm_C = constants.warm_V > 0
@@ -95,8 +95,8 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, pl
 
 
 @torch.no_grad()
-def in_view(personaliser: Personaliser, engine: Engine) -> Personaliser:
-    """Return a personaliser over the filled places of an engine with room, memory shared."""
+def view_of(personaliser: Personaliser, engine: Engine) -> Personaliser:
+    """Return a personaliser over the filled rows of an engine with spare capacity; memory is shared."""
     trained = engine.trained
     filled = len(trained.item_ids)
     constants = trained.constants
@@ -110,16 +110,16 @@ def in_view(personaliser: Personaliser, engine: Engine) -> Personaliser:
     return replace(
         personaliser,
         engine=_engine(engine, params, seen, trained.item_ids, trained.titles),
-        index={item: place for place, item in enumerate(trained.item_ids)},
+        index={item: index for index, item in enumerate(trained.item_ids)},
         lookup=title_index(trained.titles, seen.log_popularity_V.cpu().numpy()),
     )
 
 
 class ItemReader:
-    """The frozen model that read the run's item texts; loaded when the first new item comes.
+    """The frozen model that encoded the run's item texts; loaded for the first new item.
 
     Args:
-        name: Of the model; None where the run was trained without item texts.
+        name: Of the model; None if the run was trained without item texts.
     """
 
     def __init__(self, name: str | None) -> None:
@@ -128,7 +128,7 @@ class ItemReader:
         self._lock = threading.Lock()
 
     def read(self, items: Sequence[NewItem]) -> Floats:
-        """Return the items' text vectors, (N, X); each is read alone, so that company changes no bit.
+        """Return the items' text vectors, (N, X); each is encoded alone, so that no other changes its bits.
 
         Raises:
             MismatchError: The run was trained without item texts.
@@ -137,7 +137,7 @@ class ItemReader:
             raise MismatchError(
                 field="items",
                 value="a run without item texts",
-                remedy="Train with backbone.item_text to take in items by their text.",
+                remedy="Train with backbone.item_text to add items by their text.",
             )
         with self._lock:
             self._loaded = self._loaded or load_backbone(self._name)

@@ -1,15 +1,15 @@
-"""A state's numbers, and their form as bytes: the vector in single precision, the prompt in half.
+"""A state's numbers and their byte format: the vector in single precision, the prompt in half precision.
 
     4 bytes   magic
     2 bytes   version
     6 bytes   D, P, H, two bytes each
     vector    D float32
     offsets   P x H float16
-    32 bytes  SHA-256 of all that stands before
+    32 bytes  SHA-256 of everything before it
 
-All little-endian. Ranking needs the vector alone; the prompt's offsets are half as many bytes in half
-precision. They are rounded when the state is made, not when it is written, so a state in memory, one read
-back and one rebuilt from the log are the same to the last bit, and writing loses nothing.
+All numbers are little-endian. Ranking needs only the vector; half precision halves the size of the prompt's
+offsets. They are rounded when the state is made, not when it is written. So a state in memory, one read from
+the store and one rebuilt from the log are the same to the last bit.
 
 D is factors, P prompt vectors, H hidden width.
 """
@@ -35,25 +35,26 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 class Numbers(NamedTuple):
-    """What a model derived of a user; both read-only.
+    """A user after adaptation.
 
     Attributes:
         vector_D: The user vector.
-        offsets_PH: The prompt, as an offset from the run's reference prompt; float32 holding half precision.
+        offsets_PH: The prompt, as an offset from the run's reference prompt, in float32. In states its values
+            are rounded to half precision; see `quantised`.
     """
 
     vector_D: Floats
     offsets_PH: Floats
 
 
-def as_kept(vector_D: Floats, offsets_PH: Floats) -> Numbers:
-    """Return the numbers as states hold them: offsets rounded to half precision, at most 65,504 in size."""
+def quantised(vector_D: Floats, offsets_PH: Floats) -> Numbers:
+    """Return read-only numbers with the offsets rounded to half precision and clipped to 65,504."""
     half_PH = np.clip(offsets_PH, -_LARGEST, _LARGEST).astype(np.float16)
     return Numbers(vector_D=frozen(vector_D), offsets_PH=frozen(half_PH.astype(np.float32)))
 
 
 def pack(numbers: Numbers) -> bytes:
-    """Return numbers from `as_kept` as bytes; nothing is lost, and equal numbers give equal bytes."""
+    """Return numbers from `quantised` as bytes, without loss; equal numbers give equal bytes."""
     vector_D, offsets_PH = numbers
     head = _HEAD.pack(_MAGIC, _VERSION, *vector_D.shape, *offsets_PH.shape)
     body = head + vector_D.astype("<f4").tobytes() + offsets_PH.astype("<f2").tobytes()
@@ -61,11 +62,11 @@ def pack(numbers: Numbers) -> bytes:
 
 
 def unpack(data: bytes) -> Numbers:
-    """Return the numbers that `pack` wrote, or those of a whole state as earlier versions kept them.
+    """Return the numbers that `pack` wrote, or those of a whole state that an earlier version stored.
 
     Raises:
-        IntegrityError: The bytes are cut short, changed or of something else.
-        UserError: They begin as a whole state and are none.
+        IntegrityError: The bytes are cut short, changed or of another format.
+        UserError: They have another format than a whole state.
     """
     if data[:4] != _MAGIC:
         whole = UserState.from_bytes(data)

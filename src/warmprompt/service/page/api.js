@@ -16,7 +16,7 @@ export class ServiceError extends Error {
  * Return the service's requests as functions.
  *
  * @param key      () => the API key, or null
- * @param waiting  (sentence) => told while a busy service is asked again
+ * @param waiting  (sentence) => called while a busy service is asked again
  */
 export function openApi({ key, waiting }) {
   const ask = (path, options) => asked(path, { ...options, key, waiting });
@@ -25,11 +25,11 @@ export function openApi({ key, waiting }) {
     items: (words, n, signal) => ask(`v1/items?${new URLSearchParams({ q: words, n })}`, { signal }),
     ranking: (user, { n, ...more }) => ask(at(user, `/recommendations?${new URLSearchParams({ n, ...more })}`)),
     // Named by `once`, so that it counts once however often it is sent.
-    tell: (user, body, once) => ask(at(user, "/events"), { method: "POST", body, once }),
+    send: (user, body, once) => ask(at(user, "/events"), { method: "POST", body, once }),
     rankFor: (body) => ask("v1/rank?budget_ms=10000", { method: "POST", body }),
     hidden: (n) => ask(`v1/items?${new URLSearchParams({ hidden: true, n })}`),
-    held: (user) => ask(at(user)),
-    heldText: (user) => ask(at(user), { read: (text) => text }),
+    stored: (user) => ask(at(user)),
+    storedText: (user) => ask(at(user), { read: (text) => text }),
     forget: (user) => ask(at(user), { method: "DELETE" }),
   };
 }

@@ -1,4 +1,4 @@
-// The page: what is told goes to the service, the ranking that comes back goes on the screen.
+// The page: sends the user's inputs to the service and shows the rankings.
 //
 //   open     catalogue, then whoever this browser is
 //   tell     an event or a sentence, then the ranking anew, then the step on the way
@@ -45,24 +45,24 @@ async function open() {
   await meet();
 }
 
-/** Show whoever this browser says it is, with all that the service holds. */
+/** Show this browser's user, with everything that the service has stored. */
 async function meet() {
   const user = me.user;
   me = nobody(user);
   const ranking = await api.ranking(user, { n: ASKED });
-  // Nothing is asked about somebody of whom nothing is held.
-  if (ranking.last_seq) restore(await api.held(user));
+  // An unknown user has no export.
+  if (ranking.last_seq) restore(await api.stored(user));
   await learnRated();
   const known = me.rated.size + Boolean(me.about) > 0;
   me.steps = kept(user, worldOf(ranking), ranking.last_seq) ?? [await startingStep(known)];
-  if (known && me.steps.length === 1) await addStep({ kind: "before", label: "All you told before", ranking });
+  if (known && me.steps.length === 1) await addStep({ kind: "before", label: "Everything you entered before", ranking });
   byId("about").value = me.about;
   showMe();
   show(ranking);
 }
 
-function restore(held) {
-  for (const { kind, body } of held.log) {
+function restore(stored) {
+  for (const { kind, body } of stored.log) {
     if (kind === "event") {
       me.rated.delete(body.item);
       me.rated.set(body.item, body);
@@ -99,8 +99,8 @@ function tell(body, { kind, label, undo }) {
     if (user !== me.user) return;
     byId("ranking").setAttribute("aria-busy", "true");
     try {
-      const { first_seq: first } = await api.tell(user, body, once);
-      // Something was told elsewhere meanwhile: begin from what the service knows.
+      const { first_seq: first } = await api.send(user, body, once);
+      // Another client added entries meanwhile: start again from the service's log.
       if (first !== me.seq + 1) return await meet();
     } catch (error) {
       if (!isPassing(error)) undo();
@@ -163,8 +163,8 @@ function show(ranking, { begun = null } = {}) {
   showPopular(catalogue.top, { mine: places, rated: me.rated });
   me.places = places;
   tellTime(ranking, begun);
-  byId("ranking-note").textContent = ranking.last_seq ? "" : "Nothing is known of you yet, so you see what a stranger sees.";
-  byId("held").textContent = ranking.last_seq ? `${ranking.last_seq} ${ranking.last_seq === 1 ? "entry" : "entries"} in your log, and what was derived from them.` : "Nothing.";
+  byId("ranking-note").textContent = ranking.last_seq ? "" : "You have no history yet, so you see the ranking for everybody.";
+  byId("stored").textContent = ranking.last_seq ? `${ranking.last_seq} ${ranking.last_seq === 1 ? "entry" : "entries"} in your log, and what was derived from them.` : "Nothing.";
   byId("forget").disabled = byId("export").disabled = !ranking.last_seq;
 }
 
@@ -186,7 +186,7 @@ function tellTime(ranking, begun = null) {
   say(`${model ? `Adapted in ${model}.` : "Ranked anew."} First for you: ${ranking.items[0]?.title ?? "nothing"}.`);
 }
 
-/** Show what the user has told. */
+/** Show the user's inputs. */
 function showMe() {
   byId("who").textContent = shortId(me.user);
   byId("user-id").value = me.user;
@@ -204,7 +204,7 @@ async function explain(item, panel) {
   panel.replaceChildren(make("p", { class: "note", role: "status" }, "Leaving out one thing after the other …"));
   const [user, seq] = [me.user, me.seq];
   try {
-    // Each sentence takes a while, so none is asked for that stands below the one wanted.
+    // Each sentence takes a while, so none is requested below the wanted one.
     const places = me.places.get(item) ?? SHOWN;
     if (!(me.reasons?.places >= places)) me.reasons = { places, answer: api.ranking(user, { n: places, explain: true, budget_ms: PATIENT_MS }) };
     const { items } = await me.reasons.answer;
@@ -276,7 +276,7 @@ async function forget() {
     keep(user, "", null);
     await become(randomId());
     const bytes = gone.scrubbed ? "No byte of it is left in the service's database." : "The database overwrites the bytes later.";
-    const proof = left ? "But something new was told under your id meanwhile." : "Asked again, the service knows nothing under your id.";
+    const proof = left ? "But new entries arrived under your id meanwhile." : "Asked again, the service knows nothing under your id.";
     say(`Forgotten: ${gone.entries} entries and ${gone.states} states. ${bytes} ${proof} You have a new id.`);
     byId("for-you").focus();
   });
@@ -297,7 +297,7 @@ async function become(id) {
 
 async function download() {
   // As the service wrote it: no number goes through JavaScript's hands.
-  const url = URL.createObjectURL(new Blob([await api.heldText(me.user)], { type: "application/json" }));
+  const url = URL.createObjectURL(new Blob([await api.storedText(me.user)], { type: "application/json" }));
   make("a", { href: url, download: "warmprompt-about-me.json" }).click();
   URL.revokeObjectURL(url);
 }

@@ -1,4 +1,4 @@
-// Why an item stands where it stands: the service's sentence, and the exact effects it rests on.
+// Explanation of an item's place: the service's sentence, and the exact effects behind it.
 
 import { make } from "./dom.js";
 import { ratingName } from "./rating.js";

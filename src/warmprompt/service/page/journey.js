@@ -1,4 +1,4 @@
-// The way of one user: what was told, step by step, and where each step took the ranking.
+// The journey of one user: the inputs, step by step, and how each step changed the ranking.
 //
 // A step's `scores` are those of a fixed set of popular titles. They follow the user vector linearly, and
 // only their differences mean something; so the plane seen here is a view of the vector itself.

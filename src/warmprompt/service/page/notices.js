@@ -1,4 +1,4 @@
-// What the page says of itself: the spoken status, the alert with a way out, and two questions.
+// Notices: the spoken status, the alert with a way out, and two questions.
 
 import { apiKey, useKey } from "./identity.js";
 import { byId, make } from "./dom.js";

@@ -6,7 +6,7 @@ const SHOWN_PLACES = 10;
 const TITLES_AT_EDGE = 2;
 
 /**
- * Draw the path in its plane, the titles that each direction stands for at the edges.
+ * Draw the path in its plane, with the titles of each direction at the edges.
  *
  * @param plane   From `planeOf`
  * @param titles  Title of each column of the steps' scores
@@ -71,14 +71,14 @@ function line(item, place, { shown, x, y, namesX, width, title }) {
   const places = shown.map((step) => step.top.indexOf(item) + 1 || Infinity);
   const points = places.map((at, column) => [x(column), y(at)]);
   const label = `${place + 1}. ${title}`;
-  const told = places.map((at, column) => `${shown[column].number || "start"}: ${at <= 50 ? at : "beyond 50"}`);
+  const spoken = places.map((at, column) => `${shown[column].number || "start"}: ${at <= 50 ? at : "beyond 50"}`);
   return draw(
     "g",
     {
       class: `line of-${place + 1}`,
       tabindex: place === 0 ? "0" : "-1",
       role: "img",
-      "aria-label": `${label}. Place by step, ${told.join(", ")}.`,
+      "aria-label": `${label}. Place by step, ${spoken.join(", ")}.`,
     },
     draw("path", { d: smooth(points) }),
     ...points.map(([px, py], column) => draw("circle", { cx: px, cy: py, r: 4, class: places[column] > SHOWN_PLACES ? "beyond" : "" })),

@@ -33,13 +33,13 @@ export function showRanking(places, { former, popular, parts }) {
 export function showPopular(items, { mine, rated }) {
   const rows = items.map(({ item, title }) => {
     const place = mine.get(item);
-    const told = rated.has(item) ? "rated" : place ? `#${place}` : "lower";
+    const mark = rated.has(item) ? "rated" : place ? `#${place}` : "lower";
     const spoken = rated.has(item) ? "You rated it" : place ? `Your place ${place}` : "Not among your first 50";
     return make(
       "li",
       {},
       make("span", { class: "title" }, title),
-      make("span", { class: place && place <= 10 ? "mine near" : "mine", title: spoken }, make("span", { "aria-hidden": "true" }, told), make("span", { class: "unseen" }, spoken)),
+      make("span", { class: place && place <= 10 ? "mine near" : "mine", title: spoken }, make("span", { "aria-hidden": "true" }, mark), make("span", { class: "unseen" }, spoken)),
     );
   });
   byId("popular").replaceChildren(...rows);
@@ -91,17 +91,17 @@ function fill(row, { place, item }, { former, popular }) {
 const rowsOf = (list) => new Map([...list.children].map((row) => [row.dataset.item, row]));
 
 function focusIn(list) {
-  const held = document.activeElement;
-  const row = held?.closest?.("#ranking > li");
+  const focused = document.activeElement;
+  const row = focused?.closest?.("#ranking > li");
   if (!row) return null;
-  return { held, place: [...list.children].indexOf(row) };
+  return { focused, place: [...list.children].indexOf(row) };
 }
 
-/** Moving an element takes the focus from it: give it back, or to the row that stands there now. */
+/** Moving an element takes the focus from it: give it back, or to the row that is there now. */
 function restore(focus, list) {
   if (!focus) return;
   const next = list.children[Math.min(focus.place, list.children.length - 1)];
-  const to = focus.held.isConnected ? focus.held : next?.querySelector("[tabindex='0']");
+  const to = focus.focused.isConnected ? focus.focused : next?.querySelector("[tabindex='0']");
   to?.focus({ preventScroll: true });
 }
 

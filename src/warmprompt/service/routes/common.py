@@ -1,4 +1,4 @@
-"""What all routes share: the service, the user id, the key, the budget, and how errors are documented."""
+"""Dependencies of all routes: service, ids, key, time budget, and the documentation of errors."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from warmprompt.types import ItemId
 MAX_BUDGET_MS = 10_000
 
 _WHY = {
-    400: "The body is no JSON",
+    400: "The body is not JSON",
     401: "No API key in force",
     403: "The key lacks the scope",
-    404: "Nothing is held under this id",
-    409: "In conflict with what is there",
+    404: "Nothing is stored under this id",
+    409: "In conflict with existing data",
     413: "The body is too long",
     421: "Another host's name, in service without keys",
-    422: "A value that cannot be",
+    422: "An invalid value",
     429: "Too many requests; see Retry-After",
     501: "Not served here",
-    503: "Too much work waits, or the database is away; see Retry-After",
+    503: "Too much work waits, or the database is unavailable; see Retry-After",
 }
 FilterQuery = Annotated[
     Sequence[Annotated[str, Field(max_length=300)]],
@@ -56,25 +56,25 @@ def service_of(request: Request) -> Service:
 
 
 async def the_service(request: Request) -> Service:
-    """Return the service as a dependency; a coroutine, since plain functions would go through a thread."""
+    """Return the service as a dependency; a coroutine, because plain functions would run in a thread."""
     return service_of(request)
 
 
 def needs(scope: str) -> Any:
-    """Return the dependency that lets only keys of a scope pass, with parameters that the route has."""
+    """Return the dependency that requires a key with a scope, and parameters that the route has."""
 
     async def admit(request: Request, _bearer: Annotated[object, Security(_bearer)]) -> None:
-        await service_of(request).gate.admit(request, scope)
+        await service_of(request).auth.admit(request, scope)
         _check_parameters(request)
 
     return Depends(admit)
 
 
 def _check_parameters(request: Request) -> None:
-    """Refuse parameters that a route does not have: a slip in a name must not pass for the default.
+    """Refuse parameters that a route does not have, so that a misspelled name is not ignored.
 
     Raises:
-        ProblemError: 422; names the parameter and those there are.
+        ProblemError: 422; names the parameter and the existing ones.
     """
     if not request.query_params:
         return
@@ -82,7 +82,7 @@ def _check_parameters(request: Request) -> None:
     known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
     for name in request.query_params:
         if name not in known:
-            remedy = f"There is {', '.join(known)}." if known else "None is taken here."
+            remedy = f"Use {', '.join(known)}." if known else "Remove it; this route has no parameters."
             raise ProblemError(422, field=f"query.{name[:40]}", value=None, remedy=remedy)
 
 
@@ -96,7 +96,7 @@ async def user_id(
         ),
     ],
 ) -> str:
-    """Return the user's id; `Edge` has put it into the path as one quoted segment."""
+    """Return the user's id; `RequestMiddleware` has quoted it in the path."""
     user = _checked_id(user_id, field="user id", longest=MAX_ID_BYTES)
     if is_entity(user):
         raise BadInputError(field="user id", value=user[:40], remedy=f"Begin it without {ENTITY_PREFIX!r}.")
@@ -113,12 +113,12 @@ async def entity_id(
         ),
     ],
 ) -> str:
-    """Return the entity's id; `Edge` has put it into the path as one quoted segment."""
+    """Return the entity's id; `RequestMiddleware` has quoted it in the path."""
     return _checked_id(entity_id, field="entity id", longest=MAX_ENTITY_BYTES)
 
 
-def _checked_id(told: str, *, field: str, longest: int) -> str:
-    found = unquote(told)
+def _checked_id(quoted: str, *, field: str, longest: int) -> str:
+    found = unquote(quoted)
     if not found or "\x00" in found or len(found.encode()) > longest:
         raise BadInputError(
             field=field, value=found[:40], remedy=f"Give 1 to {longest} bytes of UTF-8 without NUL."
@@ -133,7 +133,7 @@ async def budget_s(
         Query(
             ge=0,
             le=MAX_BUDGET_MS,
-            description="How long to wait for a ranking that knows everything; then `stale` is true.",
+            description="How long to wait for a ranking from the whole log; after it `stale` is true.",
             examples=[250],
         ),
     ] = None,
@@ -148,7 +148,7 @@ async def idempotency_key(
         Header(
             max_length=200,
             pattern=r"^[!-~]+$",
-            description="Names this request; sent again, it counts once.",
+            description="Identifies this request; repeated, it counts once.",
             examples=["7f3a-0001"],
         ),
     ] = None,
@@ -168,12 +168,12 @@ async def item_id(
         ),
     ],
 ) -> ItemId:
-    """Return the item that the path names; `Edge` has put its id into the path as one quoted segment."""
-    told = _checked_id(item_id, field="item id", longest=MAX_ID_BYTES)
+    """Return the item that the path names; `RequestMiddleware` has quoted its id."""
+    text = _checked_id(item_id, field="item id", longest=MAX_ID_BYTES)
     try:
-        return (await items_of(service_of(request), [told], field="item id"))[0]
+        return (await items_of(service_of(request), [text], field="item id"))[0]
     except UnknownNameError as error:
-        raise ProblemError(404, field="item id", value=told, remedy=error.remedy) from None
+        raise ProblemError(404, field="item id", value=text, remedy=error.remedy) from None
 
 
 async def selection(
@@ -186,9 +186,9 @@ async def selection(
             examples=[["50"]],
         ),
     ] = (),
-    filter: FilterQuery = (),  # noqa: A002 - the word that everybody knows
+    filter: FilterQuery = (),  # noqa: A002 - the usual word
 ) -> Selection:
-    """Return what of the catalogue a request wants ranked."""
+    """Return which items a request wants ranked."""
     wanted = parsed_filter(filter, field="filter")
     return await selection_of(service_of(request), exclude=exclude, filter=wanted)
 
@@ -216,5 +216,5 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def not_found(owner: str, *, field: str = "user id") -> ProblemError:
-    """Return the problem of an id under which nothing is held."""
-    return ProblemError(404, field=field, value=owner, remedy="Nothing is held under it; send events first.")
+    """Return the problem of an id under which nothing is stored."""
+    return ProblemError(404, field=field, value=owner, remedy="It is unknown; send events first.")

@@ -1,4 +1,4 @@
-"""What is told of entities, what is thought of their events, what is held about them."""
+"""Entities: payments and labels, risk estimates, export and deletion."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from warmprompt.service.service import Service
 if TYPE_CHECKING:
     from warmprompt.risk.profile import Payment, RiskEstimate
     from warmprompt.service.entities import Entities
-    from warmprompt.service.lives import Life, Told
+    from warmprompt.service.entity_history import EntityHistory, PaymentOrLabel
 
 router = APIRouter(prefix="/v1/entities", tags=["entities"])
 
@@ -59,36 +59,36 @@ async def add_events(
     service: ServiceDep,
     entity: EntityIdDep,
     key: IdempotencyDep,
-    told: Annotated[EntityEventsIn, Body(openapi_examples=_EXAMPLES)],
+    request: Annotated[EntityEventsIn, Body(openapi_examples=_EXAMPLES)],
 ) -> Response:
-    """Write payments and labels to an entity's log; answers what was thought of each payment before it."""
+    """Append payments and labels to an entity's log; returns each payment's risk from before it."""
     entities = _entities(service)
-    from warmprompt.service.lives import Label
+    from warmprompt.service.entity_history import Label
 
-    payments = _payments(told.events)
-    for place, (before, after) in enumerate(pairwise(payments), start=1):
+    payments = _payments(request.events)
+    for index, (before, after) in enumerate(pairwise(payments), start=1):
         if after.time_s < before.time_s:
             raise BadInputError(
-                field=f"time_s of event {place}",
+                field=f"time_s of event {index}",
                 value=after.time_s,
-                remedy=f"The one before it came at {before.time_s}; tell events in order of time.",
+                remedy=f"The one before it came at {before.time_s}; send events in order of time.",
             )
-    labels = [Label(id=one.id, fraud=one.fraud, time_s=one.time_s) for one in told.labels]
-    news: list[Told] = [*labels, *payments]
-    news.sort(key=lambda one: one.time_s)  # keeps equals in order: a second's labels stand before its events
-    if not news:
+    labels = [Label(id=one.id, fraud=one.fraud, time_s=one.time_s) for one in request.labels]
+    records: list[PaymentOrLabel] = [*labels, *payments]
+    records.sort(key=lambda one: one.time_s)  # stable: at the same second, labels come before events
+    if not records:
         raise ProblemError(
             422, field="body", value="{}", remedy="Send events or labels; at least one of them."
         )
-    taken = await entities.record(entity, news, key=key)
-    first = taken.appended.first_seq
+    outcome = await entities.record(entity, records, key=key)
+    first = outcome.appended.first_seq
     body = {
         "first_seq": first,
-        "last_seq": taken.appended.last_seq,
-        "repeated": taken.appended.repeated,
-        "estimates": [_estimate(news[seq - first].id, one) for seq, one in taken.estimates.items()],
+        "last_seq": outcome.appended.last_seq,
+        "repeated": outcome.appended.repeated,
+        "estimates": [_estimate(records[seq - first].id, one) for seq, one in outcome.estimates.items()],
     }
-    return JSONResponse(body | _rests_on(entities, taken.life), status_code=201)
+    return JSONResponse(body | _basis(entities, outcome.history), status_code=201)
 
 
 @router.get(
@@ -98,13 +98,13 @@ async def add_events(
     dependencies=[needs("read")],
 )
 async def last_risk(service: ServiceDep, entity: EntityIdDep) -> Response:
-    """Return what was thought of an entity's last event when it came, and what its profile rests on."""
+    """Return the risk of an entity's last event when it came, and the basis of its profile."""
     entities = _entities(service)
-    life = await entities.risk(entity)
-    if life is None:
+    history = await entities.risk(entity)
+    if history is None:
         raise not_found(entity, field="entity id")
-    last = None if life.last is None else _estimate(life.state.payments[-1].id, life.last)
-    return JSONResponse({"last": last} | _rests_on(entities, life))
+    last = None if history.last is None else _estimate(history.state.payments[-1].id, history.last)
+    return JSONResponse({"last": last} | _basis(entities, history))
 
 
 @router.post(
@@ -116,14 +116,14 @@ async def last_risk(service: ServiceDep, entity: EntityIdDep) -> Response:
 async def risk_of(
     service: ServiceDep,
     entity: EntityIdDep,
-    told: Annotated[CandidatesIn, Body(openapi_examples=_CANDIDATES)],
+    request: Annotated[CandidatesIn, Body(openapi_examples=_CANDIDATES)],
 ) -> Response:
-    """Judge events without keeping them; of an entity that is not known, as the population."""
+    """Estimate the risk of events without storing them; an unknown entity has the population's profile."""
     entities = _entities(service)
-    payments = _payments(told.events)
-    life, estimates = await entities.score(entity, payments)
-    judged = [_estimate(one.id, estimate) for one, estimate in zip(payments, estimates, strict=True)]
-    return JSONResponse({"estimates": judged} | _rests_on(entities, life))
+    payments = _payments(request.events)
+    history, estimates = await entities.score(entity, payments)
+    estimated = [_estimate(one.id, estimate) for one, estimate in zip(payments, estimates, strict=True)]
+    return JSONResponse({"estimates": estimated} | _basis(entities, history))
 
 
 @router.get(
@@ -133,14 +133,14 @@ async def risk_of(
     dependencies=[needs("read")],
 )
 async def export_entity(service: ServiceDep, entity: EntityIdDep) -> Response:
-    """Return everything held about an entity."""
+    """Return everything stored about an entity."""
     _entities(service)
-    from warmprompt.service.lives import Life
+    from warmprompt.service.entity_history import EntityHistory
 
-    held = await service.users.ask(service.store.export, name_of_entity(entity))
-    if held is None:
+    export = await service.users.ask(service.store.export, name_of_entity(entity))
+    if export is None:
         raise not_found(entity, field="entity id")
-    body = exported(held, read=lambda data: Life.from_bytes(data).state)
+    body = exported(export, read=lambda data: EntityHistory.from_bytes(data).state)
     del body["user"]
     return JSONResponse({"entity": entity} | body)
 
@@ -149,7 +149,7 @@ async def export_entity(service: ServiceDep, entity: EntityIdDep) -> Response:
     "/{entity_id}", response_model=DeletedOut, responses=problems(503), dependencies=[needs("write")]
 )
 async def delete_entity(service: ServiceDep, entity: EntityIdDep) -> Response:
-    """Delete everything held about an entity, also where no profiler is served."""
+    """Delete everything stored about an entity, also if no profiler is served."""
     if service.entities is None:
         deleted = await service.users.ask(service.store.delete, name_of_entity(entity))
     else:
@@ -176,21 +176,21 @@ def _entities(service: Service) -> Entities:
     return service.entities
 
 
-def _payments(told: Iterable[PaymentIn]) -> list[Payment]:
-    """Return payments in the order told.
+def _payments(sent: Iterable[PaymentIn]) -> list[Payment]:
+    """Return payments in the order of the request.
 
     Raises:
         UnknownNameError: A context column that the profiler does not have.
     """
     from warmprompt.risk.profile import CONTEXT_NAMES, Payment
-    from warmprompt.service.lives import context_of
+    from warmprompt.service.entity_history import context_of
 
     payments = []
-    for place, one in enumerate(told):
+    for index, one in enumerate(sent):
         unknown = sorted(set(one.context) - set(CONTEXT_NAMES))
         if unknown:
             raise UnknownNameError(
-                field=f"context of event {place}",
+                field=f"context of event {index}",
                 value=unknown[0],
                 remedy=f"The columns are {', '.join(CONTEXT_NAMES)}.",
             )
@@ -220,15 +220,15 @@ def _estimate(event: str | int, estimate: RiskEstimate) -> dict[str, Any]:
     }
 
 
-def _rests_on(entities: Entities, life: Life) -> dict[str, Any]:
-    labels: Sequence[bool | None] = life.state.labels
+def _basis(entities: Entities, history: EntityHistory) -> dict[str, Any]:
+    labels: Sequence[bool | None] = history.state.labels
     return {
-        "seq": life.seq,
-        "num_events": life.state.num_seen,
-        "num_used": len(life.state.payments),
+        "seq": history.seq,
+        "num_events": history.state.num_seen,
+        "num_used": len(history.state.payments),
         "num_labels": sum(label is not None for label in labels),
-        "left_out": life.left_out,
-        "drift": life.drifts,
+        "left_out": history.left_out,
+        "drift": history.drifts,
         "model": entities.model.profiler.model_hash,
         "version": entities.model.version,
     }

@@ -1,4 +1,4 @@
-"""The catalogue: looking items up, what is similar, new items by their text, and hiding items."""
+"""Items: search, similar items, new items by their text, and hiding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warmprompt.data.attributes import parsed_filter
 from warmprompt.service.catalogue_schemas import AddedOut, HiddenOut, ItemsIn, ItemsOut, SimilarOut
 from warmprompt.service.checks import new_id
 from warmprompt.service.model.catalogue import NewItem
-from warmprompt.service.model.live import Model
+from warmprompt.service.model.served_model import ServedModel
 from warmprompt.service.ranking import at_once, places_of
 from warmprompt.service.routes.common import (
     FilterQuery,
@@ -47,13 +47,13 @@ _EXAMPLES: Any = {
 async def find_items(
     service: ServiceDep,
     q: Annotated[
-        str, Query(max_length=200, description="Words of a title; without them the most popular.")
+        str, Query(max_length=200, description="Words of a title; without them the most popular items.")
     ] = "",
     n: Annotated[int, Query(ge=1, le=MAX_PLACES, description="Items at most.", examples=[20])] = 20,
-    filter: FilterQuery = (),  # noqa: A002 - the word that everybody knows
+    filter: FilterQuery = (),  # noqa: A002 - the usual word
     hidden: Annotated[bool, Query(description="Only hidden items.")] = False,  # noqa: FBT002
 ) -> Response:
-    """Find items by title, forgiving slips, or list the most popular ones that are not hidden."""
+    """Find items by title, also if misspelled, or list the most popular ones that are not hidden."""
     model = service.users.model
     wanted = parsed_filter(filter, field="filter")
     return JSONResponse(await service.users.ask(found_items, model, q, n, filter=wanted, hidden=hidden))
@@ -88,7 +88,7 @@ async def similar_items(
     dependencies=[needs("admin")],
 )
 async def hide_item(service: ServiceDep, item: ItemIdDep) -> Response:
-    """Leave an item out of every ranking from now on; users may still tell of it."""
+    """Hide an item from every ranking; events with it are still accepted."""
     return _hidden(await service.hide_items([item], hidden=True), item)
 
 
@@ -99,11 +99,11 @@ async def hide_item(service: ServiceDep, item: ItemIdDep) -> Response:
     dependencies=[needs("admin")],
 )
 async def show_item(service: ServiceDep, item: ItemIdDep) -> Response:
-    """Let a hidden item into rankings again."""
+    """Show a hidden item in rankings again."""
     return _hidden(await service.hide_items([item], hidden=False), item)
 
 
-def _hidden(model: Model, item: ItemId) -> Response:
+def _hidden(model: ServedModel, item: ItemId) -> Response:
     hidden = model.personaliser.hidden
     return JSONResponse({"item": item, "hidden": item in hidden, "num_hidden": len(hidden)})
 
@@ -116,9 +116,9 @@ def _hidden(model: Model, item: ItemId) -> Response:
     dependencies=[needs("admin")],
 )
 async def add_items(
-    service: ServiceDep, told: Annotated[ItemsIn, Body(openapi_examples=_EXAMPLES)]
+    service: ServiceDep, request: Annotated[ItemsIn, Body(openapi_examples=_EXAMPLES)]
 ) -> Response:
-    """Take in items by their text alone; they can be ranked, and rated, from now on."""
+    """Add items by their text alone; they can be ranked and rated at once."""
     items = [
         NewItem(
             id=new_id(service, one.id),
@@ -126,7 +126,7 @@ async def add_items(
             text=one.text,
             attributes=one.attributes,
         )
-        for one in told.items
+        for one in request.items
     ]
     model = await service.add_items(items)
     added = model.num_items - model.num_trained

@@ -1,4 +1,4 @@
-"""What operators and their tools ask."""
+"""Health, readiness, metrics and administration."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _PATIENCE_S = 2.0
 
 @router.get("/healthz", response_model=AliveOut)
 async def alive() -> Response:
-    """Tell that the process answers; a restart mends what does not."""
+    """Return that the process answers; restart it if this fails."""
     return JSONResponse({"alive": True})
 
 
 @router.get(
     "/readyz",
     response_model=ReadyOut,
-    responses={503: {"model": ReadyOut, "description": "The database is away"}},
+    responses={503: {"model": ReadyOut, "description": "The database is unavailable"}},
 )
 async def ready(service: ServiceDep) -> Response:
-    """Tell whether requests can be answered now, and how far states are after a model change."""
+    """Return whether requests can be answered now, and how many states are up to date."""
     database = True
     try:
         async with asyncio.timeout(_PATIENCE_S):
@@ -37,13 +37,13 @@ async def ready(service: ServiceDep) -> Response:
     except (DatabaseAwayError, TimeoutError):
         database = False
     service.metrics.database.set(database)
-    standing = service.catch_up.standing
+    status = service.backfill.status
     body = {
         "ready": database,
         "database": database,
         "model": service.users.model.version,
-        "readaptation": standing
-        and {"users": standing.users, "current": standing.current, "running": standing.running},
+        "readaptation": status
+        and {"users": status.users, "current": status.current, "running": status.running},
     }
     return JSONResponse(body, status_code=200 if database else 503)
 
@@ -55,7 +55,7 @@ async def ready(service: ServiceDep) -> Response:
     dependencies=[needs("read")],
 )
 async def metrics(service: ServiceDep) -> Response:
-    """Return all measurements in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     service.refresh_gauges()
     return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -67,7 +67,7 @@ async def metrics(service: ServiceDep) -> Response:
     dependencies=[needs("admin")],
 )
 async def reload(service: ServiceDep) -> Response:
-    """Load the run's folder anew, without dropping a request."""
+    """Reload the run's folder, without dropping a request."""
     model = await service.reload()
     return JSONResponse({"model": model.version})
 
@@ -76,5 +76,5 @@ async def reload(service: ServiceDep) -> Response:
     "/v1/admin/scrub", response_model=ScrubbedOut, responses=problems(503), dependencies=[needs("admin")]
 )
 async def scrub(service: ServiceDep) -> Response:
-    """Remove what was deleted from a SQLite file, by rewriting it; writers wait as long as that takes."""
+    """Remove deleted bytes from a SQLite file by rewriting it; writers wait meanwhile."""
     return JSONResponse({"scrubbed": await service.scrub()})

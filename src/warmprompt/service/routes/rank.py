@@ -1,4 +1,4 @@
-"""Rankings for people of whom nothing is kept."""
+"""Rankings from inputs in the request, which are not stored."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.service.catalogue_schemas import filter_in
-from warmprompt.service.checks import check_said, events_of, latest_of, selection_of
+from warmprompt.service.checks import check_profile, events_of, latest_of, selection_of
 from warmprompt.service.ranking import ranked
 from warmprompt.service.routes.common import BudgetDep, ServiceDep, needs, problems
 from warmprompt.service.schemas import RankIn, RankingOut
-from warmprompt.service.told import Profile
+from warmprompt.service.user_history import Profile
 
 router = APIRouter(prefix="/v1", tags=["rank"])
 
@@ -32,15 +32,15 @@ _EXAMPLES: Any = {
     "/rank", response_model=RankingOut, responses=problems(400, 413, 503), dependencies=[needs("read")]
 )
 async def rank(
-    service: ServiceDep, budget: BudgetDep, told: Annotated[RankIn, Body(openapi_examples=_EXAMPLES)]
+    service: ServiceDep, budget: BudgetDep, request: Annotated[RankIn, Body(openapi_examples=_EXAMPLES)]
 ) -> Response:
-    """Rank for somebody described in the request; nothing of it is kept."""
-    events = latest_of(await events_of(service, told.events))
-    check_said(service, Profile(about=told.about, attributes=told.attributes))
-    known = Known(events=events, about=told.about or None, attributes=told.attributes or {})
+    """Rank for the inputs in the request; none of them are stored."""
+    events = latest_of(await events_of(service, request.events))
+    check_profile(service, Profile(about=request.about, attributes=request.attributes))
+    known = Known(events=events, about=request.about or None, attributes=request.attributes or {})
     selection = await selection_of(
-        service, candidates=told.candidates, exclude=told.exclude, filter=filter_in(told.filter)
+        service, candidates=request.candidates, exclude=request.exclude, filter=filter_in(request.filter)
     )
     answer = await service.users.state_of(known, budget_s=budget)
-    page = await ranked(service.users, answer, told.n, selection=selection)
+    page = await ranked(service.users, answer, request.n, selection=selection)
     return Response(page, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What is told of users, what they get for it, what is held about them."""
+"""Users: events, recommendations, export and deletion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from warmprompt.service.routes.common import (
     problems,
 )
 from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded
-from warmprompt.service.told import Profile
+from warmprompt.service.user_history import Profile
 from warmprompt.types import Event
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
@@ -51,18 +51,18 @@ async def add_events(
     service: ServiceDep,
     user: UserIdDep,
     key: IdempotencyDep,
-    told: Annotated[EventsIn, Body(openapi_examples=_EXAMPLES)],
+    request: Annotated[EventsIn, Body(openapi_examples=_EXAMPLES)],
 ) -> Response:
-    """Write what a user did, or says of themselves, to the log; it is on the disk when this answers."""
-    news: list[Event | Profile] = [*await events_of(service, told.events)]
-    profile = await checked_profile(service, user, told)
+    """Append a user's events and profile to the log; they are on the disk when this answers."""
+    inputs: list[Event | Profile] = [*await events_of(service, request.events)]
+    profile = await checked_profile(service, user, request)
     if profile is not None:
-        news.append(profile)
-    if not news:
+        inputs.append(profile)
+    if not inputs:
         raise ProblemError(
             422, field="body", value="{}", remedy="Send events, about or attributes; at least one of them."
         )
-    appended = await service.users.record(user, news, key=key)
+    appended = await service.users.record(user, inputs, key=key)
     body = {
         "first_seq": appended.first_seq,
         "last_seq": appended.last_seq,
@@ -83,9 +83,9 @@ async def recommend(
     budget: BudgetDep,
     selection: SelectionDep,
     n: PlacesQuery = 10,
-    explain: Annotated[bool, Query(description="Say why each item stands there.")] = False,  # noqa: FBT002
+    explain: Annotated[bool, Query(description="Explain the rank of each item.")] = False,  # noqa: FBT002
 ) -> Response:
-    """Rank the catalogue for a user; somebody unknown gets what a stranger gets."""
+    """Rank the catalogue for a user; an unknown user gets the ranking without history."""
     answer = await service.users.state(user, budget_s=budget)
     page = await ranked(service.users, answer, n, selection=selection, explain=explain)
     return Response(page, media_type="application/json")
@@ -95,18 +95,18 @@ async def recommend(
     "/{user_id}", response_model=ExportOut, responses=problems(404, 503), dependencies=[needs("read")]
 )
 async def export_user(service: ServiceDep, user: UserIdDep) -> Response:
-    """Return everything held about a user."""
-    held = await service.users.ask(service.store.export, user)
-    if held is None:
+    """Return everything stored about a user."""
+    export = await service.users.ask(service.store.export, user)
+    if export is None:
         raise not_found(user)
-    return JSONResponse(exported(held))
+    return JSONResponse(exported(export))
 
 
 @router.delete(
     "/{user_id}", response_model=DeletedOut, responses=problems(503), dependencies=[needs("write")]
 )
 async def delete_user(service: ServiceDep, user: UserIdDep) -> Response:
-    """Delete everything held about a user: log, states, idempotency keys, memory."""
+    """Delete everything stored about a user: log, states, idempotency keys, memory."""
     deleted = await service.users.forget(user)
     if not deleted.scrubbed:
         service.scrub_later()

@@ -1,4 +1,4 @@
-"""Writers that wait share a flush: each gets its own result, is undone alone, and needs the commit."""
+"""Group commit: waiting writers share a flush, get their own results, and fail alone."""
 
 import threading
 import time
@@ -21,13 +21,13 @@ def store(tmp_path):
 
 
 def all_at_once(store, works):
-    """Let writers gather behind one that holds the turn; return (outcomes in order, commits they took)."""
+    """Let writers gather behind one that holds the lock; return (outcomes in order, commits they took)."""
     commits = []
     note = lambda connection: commits.append(connection)  # noqa: E731, PLW0108 - found by identity
     with ThreadPoolExecutor(len(works)) as pool:
-        with store.database.turns.alone():
+        with store.database.group_commit.alone():
             futures = [pool.submit(work) for work in works]
-            while len(store.database.turns._waiting) < len(works):
+            while len(store.database.group_commit.queue) < len(works):
                 time.sleep(0.001)
             event.listen(store.database.engine, "commit", note)
         outcomes = [future.exception() or future.result() for future in futures]
@@ -35,7 +35,7 @@ def all_at_once(store, works):
     return outcomes, len(commits)
 
 
-def test_those_who_wait_share_one_commit_and_each_gets_its_own_answer(store):
+def test_waiting_writers_share_one_commit(store):
     works = [lambda number=number: store.append(f"user {number % 3}", ONE) for number in range(12)]
     answers, commits = all_at_once(store, works)
     assert commits == 1
@@ -44,7 +44,7 @@ def test_those_who_wait_share_one_commit_and_each_gets_its_own_answer(store):
         assert [entry.seq for entry in store.entries(f"user {user}")] == [1, 2, 3, 4]
 
 
-def test_one_that_is_refused_is_undone_alone(store):
+def test_refused_write_is_undone_alone(store):
     store.append("ada", ONE, idempotency_key="k")
     other = [Entry(kind="event", body='{"item": 1}')]
 
@@ -67,7 +67,7 @@ def test_one_that_is_refused_is_undone_alone(store):
     assert store.head("ada").last_seq == 3
 
 
-def test_where_the_database_refuses_one_the_others_are_written_without_it(store):
+def test_database_refusal_leaves_other_writes(store):
     outcomes, commits = all_at_once(
         store,
         [
@@ -82,7 +82,7 @@ def test_where_the_database_refuses_one_the_others_are_written_without_it(store)
     assert store.head("ada").last_seq == 2
 
 
-def test_nothing_is_told_as_done_that_was_not_committed(store, monkeypatch):
+def test_uncommitted_write_is_not_reported_done(store, monkeypatch):
     def lost(_connection):
         raise RuntimeError("power is gone")
 
@@ -94,18 +94,18 @@ def test_nothing_is_told_as_done_that_was_not_committed(store, monkeypatch):
     assert store.append("ada", ONE).last_seq == 1
 
 
-def test_who_gives_up_waiting_is_not_written_later(tmp_path):
+def test_timed_out_write_never_runs(tmp_path):
     with open_store(f"sqlite:///{tmp_path}/users.db", busy_s=0.05) as store:
-        held, leave = threading.Event(), threading.Event()
+        locked, leave = threading.Event(), threading.Event()
 
         def hold():
-            with store.database.turns.alone():
-                held.set()
+            with store.database.group_commit.alone():
+                locked.set()
                 leave.wait(30)
 
         holder = threading.Thread(target=hold)
         holder.start()
-        held.wait(30)
+        locked.wait(30)
         with pytest.raises(DatabaseAwayError, match="Too many writers"):
             store.append("ada", ONE)
         leave.set()

@@ -1,4 +1,4 @@
-"""One model as it serves: an immutable snapshot that requests hold on to while another takes its place."""
+"""A model in service: an immutable snapshot, so that requests finish with the model they began with."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ from warmprompt.runs.models import settings_of
 from warmprompt.service.model.catalogue import (
     ItemReader,
     NewItem,
-    in_view,
+    view_of,
     with_items,
-    with_room,
+    with_spare_capacity,
 )
-from warmprompt.service.model.numbers import as_kept
-from warmprompt.service.model.steady import Moved, TextShelf, adapt_steadily, steady_sizes
+from warmprompt.service.model.deterministic import PaddedTextCache, adapt_reproducibly, reproducible_sizes
+from warmprompt.service.model.numbers import Numbers, quantised
 from warmprompt.types import ItemId
 
-_RECIPE = "steady 2"
+_RECIPE = "steady 2"  # part of the version of stored states
 
 
 class Explainer(Protocol):
-    """Says why items stand where they stand for a user."""
+    """Explains the ranks of items for a user."""
 
     def explain(self, state: UserState, items: Sequence[ItemId]) -> Sequence[Mapping[str, object]]:
-        """Return one explanation per item, made of JSON values; called in a thread beside the model's."""
+        """Return one explanation per item, made of JSON values; called in another thread than the model's."""
 
 
 ExplainerFactory = Callable[[Personaliser], Explainer]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Model:
+class ServedModel:
     """A run in service.
 
     Attributes:
-        version: Of everything that decides a state's bits: run, frozen weights, room, recipe, and on
+        version: Hash of everything that decides a state's bits: run, frozen weights, room, recipe, and on
             this machine the processor's kind, its threads and the version of torch.
-        personaliser: Ranks and looks up; sees the items added since.
-        steady: Adapts; its catalogue has room.
+        personaliser: Ranks and looks up, added items included.
+        adapting_engine: Adapts; its catalogue has spare capacity.
         sizes: Rows that a pass may have.
-        texts: User texts read before.
-        reader: Reads new items.
-        start: Somebody of whom nothing is known.
-        num_trained: Items of the run; those behind were added.
+        texts: Encoded user texts.
+        reader: Encodes new items.
+        start: The state of an unknown user.
+        num_trained: Items of the run; added items follow them.
         room: Items that may be added.
-        items_version: Of the store's list of items, as far as it is in here.
-        explainer: None where the service explains nothing.
+        items_version: Of the store's list of items that is included here.
+        explainer: None if the service gives no explanations.
         make_explainer: Makes one for another catalogue.
     """
 
     version: str
     personaliser: Personaliser
-    steady: Engine
+    adapting_engine: Engine
     sizes: tuple[int, ...]
-    texts: TextShelf
+    texts: PaddedTextCache
     reader: ItemReader
     start: UserState
     num_trained: int
@@ -80,7 +80,7 @@ class Model:
         return len(self.personaliser.items)
 
     def is_added(self, item: ItemId) -> bool:
-        """Tell whether an item came after training."""
+        """Return whether an item was added after training."""
         return self.personaliser.index[item] >= self.num_trained
 
 
@@ -90,27 +90,27 @@ def make_model(
     room: int,
     largest_batch: int,
     make_explainer: ExplainerFactory | None = None,
-) -> Model:
-    """Put a run into service; takes a few passes of the model, to see which batch sizes are steady.
+) -> ServedModel:
+    """Put a run into service; runs a few passes, to find the reproducible batch sizes.
 
     Args:
         personaliser: From `open_run`.
         room: Items that may be added later.
         largest_batch: Users in a pass at most.
-        make_explainer: Makes what explains rankings, or None.
+        make_explainer: Makes the explainer of rankings, or None.
     """
-    steady = with_room(personaliser.engine, room)
-    sizes = steady_sizes(steady, largest=largest_batch)
-    texts = TextShelf()
-    # One place for texts, from which deleted users' go.
-    view = replace(in_view(personaliser, steady), texts=texts)
+    engine = with_spare_capacity(personaliser.engine, room)
+    sizes = reproducible_sizes(engine, largest=largest_batch)
+    texts = PaddedTextCache()
+    # A single cache of texts, so that those of deleted users can be removed.
+    view = replace(view_of(personaliser, engine), texts=texts)
     made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], *_machine())
     version = hashlib.sha256(repr(made_of).encode()).hexdigest()
-    start = _states(steady, texts, sizes, [Known()], view)[0]
-    return Model(
+    start = _states(engine, texts, sizes, [Known()], view)[0]
+    return ServedModel(
         version=version,
         personaliser=view,
-        steady=steady,
+        adapting_engine=engine,
         sizes=sizes,
         texts=texts,
         reader=ItemReader(settings_of(personaliser.engine.trained).backbone.item_text),
@@ -122,33 +122,33 @@ def make_model(
     )
 
 
-def extended(model: Model, items: Sequence[NewItem], *, items_version: int) -> Model:
-    """Return the model with items more; those that it has already are left as they are.
+def extended(model: ServedModel, items: Sequence[NewItem], *, items_version: int) -> ServedModel:
+    """Return the model with further items; those that it has already are left as they are.
 
     Raises:
-        BadInputError: There is no room left, or an id is of the wrong kind.
+        BadInputError: The capacity is used up, or an id is of the wrong kind.
         MismatchError: The run was trained without item texts.
     """
     fresh = [item for item in items if item.id not in model.personaliser.index]
     if not fresh:
         return replace(model, items_version=items_version)
     check_room(model, fresh)
-    steady = with_items(model.steady, fresh, model.reader.read(fresh), place=model.num_items)
-    view = in_view(model.personaliser, steady)
+    engine = with_items(model.adapting_engine, fresh, model.reader.read(fresh), first=model.num_items)
+    view = view_of(model.personaliser, engine)
     return replace(
         model,
-        steady=steady,
+        adapting_engine=engine,
         personaliser=view,
         items_version=items_version,
         explainer=model.make_explainer and model.make_explainer(view),
     )
 
 
-def check_room(model: Model, fresh: Sequence[NewItem]) -> None:
-    """Refuse items that the model cannot take in.
+def check_room(model: ServedModel, fresh: Sequence[NewItem]) -> None:
+    """Refuse items that the model cannot add.
 
     Raises:
-        BadInputError: No room, or an id of the wrong kind.
+        BadInputError: The capacity is used up, or an id of the wrong kind.
     """
     left = model.room - (model.num_items - model.num_trained)
     if len(fresh) > left:
@@ -161,7 +161,7 @@ def check_room(model: Model, fresh: Sequence[NewItem]) -> None:
             raise BadInputError(field="id of item", value=item.id, remedy=f"Write ids as {written}.")
 
 
-def check_attributes(model: Model, items: Sequence[NewItem]) -> None:
+def check_attributes(model: ServedModel, items: Sequence[NewItem]) -> None:
     """Refuse new items with attributes that the run's items do not have.
 
     Raises:
@@ -172,41 +172,41 @@ def check_attributes(model: Model, items: Sequence[NewItem]) -> None:
         known.check(item.attributes, field=f"attributes of item {item.id!r}")
 
 
-def with_hidden(model: Model, *, hidden: Sequence[ItemId], shown: Sequence[ItemId]) -> Model:
-    """Return the model with items hidden and others shown again; unknown ids are passed over."""
+def with_hidden(model: ServedModel, *, hidden: Sequence[ItemId], shown: Sequence[ItemId]) -> ServedModel:
+    """Return the model with items hidden and others shown again; unknown ids are ignored."""
     view = model.personaliser
     hide, show = ([item for item in items if item in view.index] for items in (hidden, shown))
     return replace(model, personaliser=view.hide(hide).show(show))
 
 
-def adapt_all(model: Model, users: Sequence[Known]) -> list[UserState]:
-    """Adapt to checked users; a user's state is the same to the last bit in any company.
+def adapt_all(model: ServedModel, users: Sequence[Known]) -> list[UserState]:
+    """Adapt to checked users; a user's state is the same to the last bit in any batch.
 
     Raises:
         NotFiniteError: A loss became NaN or infinite.
     """
-    return _states(model.steady, model.texts, model.sizes, users, model.personaliser)
+    return _states(model.adapting_engine, model.texts, model.sizes, users, model.personaliser)
 
 
 def text_of(known: Known) -> str:
-    """Return the user text that the model reads."""
+    """Return the user's text, as the model encodes it."""
     return user_text(known.about, known.attributes or {})
 
 
 def _states(
-    steady: Engine, texts: TextShelf, sizes: Sequence[int], users: Sequence[Known], view: Personaliser
+    engine: Engine, texts: PaddedTextCache, sizes: Sequence[int], users: Sequence[Known], view: Personaliser
 ) -> list[UserState]:
-    moved = adapt_steadily(
-        steady,
-        [texts.get(steady, text_of(known)) for known in users],
+    adapted = adapt_reproducibly(
+        engine,
+        [texts.get(engine, text_of(known)) for known in users],
         [view.support_of(known.events) for known in users],
         sizes=sizes,
     )
-    return [_state(view, known, one) for known, one in zip(users, moved, strict=True)]
+    return [_state(view, known, one) for known, one in zip(users, adapted, strict=True)]
 
 
-def _state(view: Personaliser, known: Known, moved: Moved) -> UserState:
-    numbers = as_kept(moved.vector_D, moved.offsets_PH)
+def _state(view: Personaliser, known: Known, adapted: Numbers) -> UserState:
+    numbers = quantised(*adapted)
     return UserState(
         events=tuple(known.events),
         about=known.about,
@@ -218,5 +218,5 @@ def _state(view: Personaliser, known: Known, moved: Moved) -> UserState:
 
 
 def _machine() -> tuple[str | int, ...]:
-    """Return what else floating-point sums depend on."""
+    """Return the properties of this machine that floating-point sums depend on."""
     return torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()

@@ -6,7 +6,7 @@ import pytest
 from tests.service.talking import in_service, log_of, make_service
 from tests.service.test_security import give_key
 
-from warmprompt.service.quick import Quick
+from warmprompt.service.ranking_cache import RankingCache
 from warmprompt.service.settings import RequestLimits
 
 PATH = "/v1/users/ada%2F1/recommendations"
@@ -30,7 +30,7 @@ ODD = [
 @pytest.fixture
 def answered(monkeypatch):
     """Return the list of queries that were answered from memory."""
-    found, answer = [], Quick._answered
+    found, answer = [], RankingCache._answered
 
     async def noting(self, question, scope, receive, send):
         done = await answer(self, question, scope, receive, send)
@@ -38,15 +38,15 @@ def answered(monkeypatch):
             found.append(scope["query_string"].decode())
         return done
 
-    monkeypatch.setattr(Quick, "_answered", noting)
+    monkeypatch.setattr(RankingCache, "_answered", noting)
     return found
 
 
-def test_memory_and_framework_answer_alike(service, personaliser, answered, monkeypatch):
+def test_cache_and_framework_responses_are_equal(service, personaliser, answered, monkeypatch):
     async def talk(client):
         await client.post("/v1/users/ada%2F1/events", json=log_of(*personaliser.items[:3]))
         with monkeypatch.context() as bare:
-            bare.setattr("warmprompt.service.quick._question", lambda _scope: None)
+            bare.setattr("warmprompt.service.ranking_cache._plain_query", lambda _scope: None)
             slow = [await client.get(PATH + query) for query in PLAIN]
         return slow, [await client.get(PATH + query) for query in PLAIN]
 
@@ -58,13 +58,13 @@ def test_memory_and_framework_answer_alike(service, personaliser, answered, monk
         assert dict(one.headers) == dict(other.headers)
 
 
-def test_what_is_asked_oddly_is_left_to_the_framework(service, personaliser, answered, monkeypatch):
+def test_unusual_queries_bypass_the_cache(service, personaliser, answered, monkeypatch):
     async def talk(client):
         await client.post("/v1/users/ada%2F1/events", json=log_of(*personaliser.items[:3]))
         await client.get(PATH)
         await client.get(PATH + "?n=3")
         with_it = [(await client.get(PATH + query)) for query in ODD]
-        monkeypatch.setattr("warmprompt.service.quick._question", lambda _scope: None)
+        monkeypatch.setattr("warmprompt.service.ranking_cache._plain_query", lambda _scope: None)
         without = [(await client.get(PATH + query)) for query in ODD]
         return with_it, without
 
@@ -75,7 +75,7 @@ def test_what_is_asked_oddly_is_left_to_the_framework(service, personaliser, ans
     assert answered == []
 
 
-def test_a_new_event_ends_what_memory_says(service, personaliser, answered):
+def test_new_event_invalidates_cached_ranking(service, personaliser, answered):
     async def talk(client):
         seqs = []
         for item in personaliser.items[:3]:
@@ -88,9 +88,9 @@ def test_a_new_event_ends_what_memory_says(service, personaliser, answered):
     assert len(answered) == 6
 
 
-def test_keys_scopes_and_rates_hold_for_what_memory_says(store, tiny_model, settings, personaliser, answered):
+def test_cached_rankings_need_key_scope_and_rate(store, tiny_model, settings, personaliser, answered):
     service = make_service(store, tiny_model, replace(settings, limits=RequestLimits(per_s=0.001, burst=4)))
-    service.gate.is_open = False
+    service.auth.is_open = False
     reads, writes = give_key(store, "read", name="reads"), give_key(store, "write", name="writes")
 
     async def talk(client):
@@ -110,9 +110,9 @@ def test_keys_scopes_and_rates_hold_for_what_memory_says(store, tiny_model, sett
     assert len(answered) >= 4
 
 
-def test_another_process_writing_is_seen(store, tiny_model, settings, personaliser, answered):
+def test_cache_sees_other_processes_entries(store, tiny_model, settings, personaliser, answered):
     one = make_service(store, tiny_model, replace(settings, shared=True))
-    from warmprompt.service.told import entry_of
+    from warmprompt.service.user_history import entry_of
     from warmprompt.types import Event
 
     async def talk(client):

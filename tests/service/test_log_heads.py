@@ -1,12 +1,12 @@
-"""Questions for the ends of logs: shared, never answered from before they came, bounded, errors to all."""
+"""Log heads: shared queries, answers never older than the question, limits, errors to all."""
 
 import asyncio
 
 import pytest
 
+from warmprompt.coalescing import QueueFullError
 from warmprompt.errors import DatabaseAwayError
-from warmprompt.service.batcher import QueueFullError
-from warmprompt.service.heads import Heads
+from warmprompt.service.log_heads import log_heads
 from warmprompt.store.contract import NO_EVIDENCE, Head
 
 
@@ -34,7 +34,7 @@ class Log:
         """Let questions go out one by one, up to as many as may be under way."""
         tasks = []
         for user in users:
-            tasks.append(asyncio.create_task(heads.get(user)))
+            tasks.append(asyncio.create_task(heads.shared(user)))
             await self.has_asked(len(tasks))
         return tasks
 
@@ -47,13 +47,13 @@ def run(talk):
     return asyncio.run(asyncio.wait_for(talk(), timeout=10))
 
 
-def test_questions_that_come_meanwhile_share_one_and_see_what_was_told_before_them():
+def test_later_questions_share_a_fresh_query():
     async def talk():
         log = Log(a=1, b=1, c=1)
-        heads = Heads(log.find, queue=10)
+        heads = log_heads(log.find, limit=10)
         first = await log.begins(heads, "a", "b")
         log.ends |= {"a": 2, "c": 5}
-        later = [asyncio.create_task(heads.get(user)) for user in ("a", "c", "a", "nobody")]
+        later = [asyncio.create_task(heads.shared(user)) for user in ("a", "c", "a", "nobody")]
         await asyncio.sleep(0)
         assert len(log.asked) == 2
         log.gates[0].set_result(None)
@@ -68,7 +68,7 @@ def test_questions_that_come_meanwhile_share_one_and_see_what_was_told_before_th
     assert [head and head.last_seq for head in later] == [2, 5, 2, None]
 
 
-def test_an_error_meets_all_who_asked_and_nobody_after_them():
+def test_error_reaches_all_waiting_callers_only():
     async def talk():
         away = [True]
 
@@ -78,25 +78,25 @@ def test_an_error_meets_all_who_asked_and_nobody_after_them():
                 raise DatabaseAwayError(field="database", value="there", remedy="Later.")
             return [Head(user=user, last_seq=1, evidence_hash=NO_EVIDENCE) for user in users]
 
-        heads = Heads(find, queue=10)
-        met = await asyncio.gather(*(heads.get(user) for user in "abcd"), return_exceptions=True)
+        heads = log_heads(find, limit=10)
+        met = await asyncio.gather(*(heads.shared(user) for user in "abcd"), return_exceptions=True)
         away[0] = False
-        return met, await heads.get("a")
+        return met, await heads.shared("a")
 
     met, after = run(talk)
     assert [type(one) for one in met] == [DatabaseAwayError] * 4
     assert after.last_seq == 1
 
 
-def test_who_gives_up_takes_nobody_along_and_more_than_may_wait_are_refused():
+def test_cancelling_and_limit_leave_others_alone():
     async def talk():
         log = Log(a=1, b=1, c=1, d=1)
-        heads = Heads(log.find, queue=1)
+        heads = log_heads(log.find, limit=1)
         under_way = await log.begins(heads, "a", "b")
-        impatient, patient = (asyncio.create_task(heads.get("c")) for _ in range(2))
+        impatient, patient = (asyncio.create_task(heads.shared("c")) for _ in range(2))
         await asyncio.sleep(0)
         with pytest.raises(QueueFullError, match="queue of the database"):
-            await heads.get("d")
+            await heads.shared("d")
         impatient.cancel()
         for gate in log.gates:
             gate.set_result(None)
@@ -108,7 +108,7 @@ def test_who_gives_up_takes_nobody_along_and_more_than_may_wait_are_refused():
     assert run(talk) == (1, True)
 
 
-def test_who_comes_just_as_the_last_questions_end_is_answered():
+def test_question_at_the_last_moment_is_answered():
     async def talk():
         gate = asyncio.get_running_loop().create_future()
         asked = []
@@ -118,16 +118,16 @@ def test_who_comes_just_as_the_last_questions_end_is_answered():
             await asyncio.shield(gate)
             return [Head(user=user, last_seq=1, evidence_hash=NO_EVIDENCE) for user in users]
 
-        heads = Heads(find, queue=10)
-        first = [asyncio.create_task(heads.get("a"))]
+        heads = log_heads(find, limit=10)
+        first = [asyncio.create_task(heads.shared("a"))]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        first.append(asyncio.create_task(heads.get("b")))
+        first.append(asyncio.create_task(heads.shared("b")))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert asked == [["a"], ["b"]]
         # Wakes in the same turn of the loop as both questions, right after them.
-        late = asyncio.create_task(_then(asyncio.shield(gate), lambda: heads.get("c")))
+        late = asyncio.create_task(_then(asyncio.shield(gate), lambda: heads.shared("c")))
         await asyncio.sleep(0)
         gate.set_result(None)
         await asyncio.gather(*first)
@@ -141,11 +141,11 @@ async def _then(event, call):
     return await call()
 
 
-def test_closing_lets_nobody_hang():
+def test_closing_cancels_every_caller():
     async def talk():
         log = Log(a=1)
-        heads = Heads(log.find, queue=10)
-        waiting = [*await log.begins(heads, "a", "b"), asyncio.create_task(heads.get("c"))]
+        heads = log_heads(log.find, limit=10)
+        waiting = [*await log.begins(heads, "a", "b"), asyncio.create_task(heads.shared("c"))]
         await asyncio.sleep(0)
         await heads.close()
         return await asyncio.gather(*waiting, return_exceptions=True)

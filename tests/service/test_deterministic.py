@@ -1,4 +1,4 @@
-"""States do not depend on company: compared bit for bit, and with the plain path to rounding."""
+"""States do not depend on their batch: compared bit for bit, and with plain adaptation up to rounding."""
 
 import itertools
 import random
@@ -14,9 +14,9 @@ from warmprompt.experts import Mixture
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import predicted_popularity
 from warmprompt.meta.model import support_vectors
-from warmprompt.service.model.catalogue import NewItem, with_items, with_room
-from warmprompt.service.model.live import adapt_all, extended, make_model
-from warmprompt.service.model.steady import LEAST_ROWS
+from warmprompt.service.model.catalogue import NewItem, with_items, with_spare_capacity
+from warmprompt.service.model.deterministic import LEAST_ROWS
+from warmprompt.service.model.served_model import adapt_all, extended, make_model
 from warmprompt.types import Support
 
 
@@ -34,7 +34,7 @@ def bits(state):
     return state.vector_D.tobytes() + state.offsets_PH.tobytes()
 
 
-def test_a_state_is_the_same_to_the_last_bit_in_any_company(tiny_model):
+def test_state_is_bitwise_independent_of_batch(tiny_model):
     people = [somebody(tiny_model, number) for number in range(13)]
     people[5], people[9] = Known(), Known(about="I like westerns")
     alone = [bits(adapt_all(tiny_model, [one])[0]) for one in people]
@@ -44,38 +44,38 @@ def test_a_state_is_the_same_to_the_last_bit_in_any_company(tiny_model):
         assert [bits(state) for state in states] == [alone[one] for one in order]
 
 
-def test_the_steady_path_agrees_with_the_plain_one(tiny_model, personaliser):
+def test_served_state_agrees_with_plain_adaptation(tiny_model, personaliser):
     for number in range(6):
         known = somebody(tiny_model, number)
-        steady = adapt_all(tiny_model, [known])[0]
+        served = adapt_all(tiny_model, [known])[0]
         plain = personaliser.adapt(known.events, about=known.about)
         # The same sums in another order; two inner steps carry float32 error along.
-        np.testing.assert_allclose(steady.vector_D, plain.vector_D, atol=2e-4)
+        np.testing.assert_allclose(served.vector_D, plain.vector_D, atol=2e-4)
         # Half precision keeps 11 bits.
-        np.testing.assert_allclose(steady.offsets_PH, plain.offsets_PH, rtol=2**-11, atol=2e-4)
+        np.testing.assert_allclose(served.offsets_PH, plain.offsets_PH, rtol=2**-11, atol=2e-4)
 
 
-def test_batches_are_as_large_as_was_seen_to_be_steady(tiny_model):
+def test_batch_sizes_start_at_four_or_one(tiny_model):
     assert tiny_model.sizes == (1,) or tiny_model.sizes[0] == LEAST_ROWS
     assert all(size <= 8 for size in tiny_model.sizes)
 
 
-def test_a_machine_whose_sums_depend_on_place_adapts_one_by_one(personaliser, monkeypatch):
-    from warmprompt.service.model import steady
+def test_irreproducible_machine_adapts_one_by_one(personaliser, monkeypatch):
+    from warmprompt.service.model import deterministic
 
-    adapt, count = steady.adapt, itertools.count()
+    adapt, count = deterministic.adapt, itertools.count()
 
-    def unsteady(engine, texts, events):
+    def irreproducible(engine, texts, events):
         found = adapt(engine, texts, events)
         if events.num_users > 1:
             found.users_BD[:] += 1e-6 * next(count)
         return found
 
-    monkeypatch.setattr(steady, "adapt", unsteady)
+    monkeypatch.setattr(deterministic, "adapt", irreproducible)
     assert make_model(personaliser, room=0, largest_batch=8).sizes == (1,)
 
 
-def test_an_item_more_changes_no_bit_of_anyone(tiny_model):
+def test_added_item_changes_no_state(tiny_model):
     people = [somebody(tiny_model, number) for number in range(5)]
     larger = extended(
         tiny_model, [NewItem(id="new", title="Star Kitchen (2026)", text="Comedy")], items_version=1
@@ -85,7 +85,7 @@ def test_an_item_more_changes_no_bit_of_anyone(tiny_model):
     assert larger.version == tiny_model.version
 
 
-def test_a_new_item_is_ranked_and_rated_like_a_cold_one_of_the_run(tiny_model, personaliser):
+def test_new_item_scores_like_a_cold_item(tiny_model, personaliser):
     # A catalogue item given once more under another id has the same text, so only what was learned differs.
     larger = extended(tiny_model, [NewItem(id="new", title="Star Kitchen (2026)")], items_version=1)
     place = larger.personaliser.index["new"]
@@ -108,7 +108,7 @@ def test_a_new_item_is_ranked_and_rated_like_a_cold_one_of_the_run(tiny_model, p
     assert "new" not in larger.personaliser.rank(state, larger.num_items).items
 
 
-def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
+def test_new_item_popularity_matches_ridge_regression():
     rng = np.random.default_rng(0)
     texts_VX = rng.standard_normal((40, 3)).astype(np.float32)
     texts_VX /= np.linalg.norm(texts_VX, axis=1, keepdims=True)
@@ -124,14 +124,14 @@ def test_popularity_of_a_new_item_is_predicted_as_training_predicts_it():
     )
 
 
-def test_a_new_item_is_scored_by_its_words(personaliser):
+def test_new_item_is_scored_by_its_words(personaliser):
     trained = personaliser.engine.trained
     num_items = len(trained.item_ids)
     words = Mixture(experts={"tfidf": TfIdf.of_texts(trained.titles)}, weights={"tfidf": 2.0})
-    engine = with_room(replace(personaliser.engine, trained=replace(trained, experts=words)), 4)
+    engine = with_spare_capacity(replace(personaliser.engine, trained=replace(trained, experts=words)), 4)
     new = NewItem(id="new", title=trained.titles[3])
     text_1X = trained.constants.item_text_VX[3:4].numpy()
-    larger = with_items(engine, [new], text_1X, place=num_items)
+    larger = with_items(engine, [new], text_1X, first=num_items)
     assert engine.mixture.experts["tfidf"].num_items == num_items
     support = Support(user="u", items_K=np.array([3], np.int32), ratings_K=np.array([np.nan], np.float32))
     users_1D = torch.zeros(1, larger.catalogue_VD.shape[1])

@@ -1,9 +1,9 @@
-"""The outermost layer: what holds for every request, whichever route answers it.
+"""Middleware for every request: ids in paths, body limit, security headers, metrics and log.
 
 - An id of a user, item or entity is one path segment, percent-encoded; slashes in it may be encoded or plain.
 - A body over the limit is refused, before or while it is read.
-- Every answer carries headers that keep browsers and caches from mischief.
-- Every answer is counted and logged by its route's pattern; an error nobody caught is a plain 500.
+- Every response has headers against sniffing, framing and caching.
+- Every response is counted and logged by its route's pattern; an uncaught error becomes a plain 500.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from warmprompt.service.logs import note, note_error
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.problems import ProblemError, respond
 
-# Whose id stands behind a path's beginning, and what may stand behind the id.
+# By the beginning of a path: whose id follows it, and what may follow the id.
 _OWNERS = {
     b"/v1/users/": ("user id", (b"/events", b"/recommendations")),
     b"/v1/items/": ("item id", (b"/hidden", b"/similar")),
@@ -40,14 +40,14 @@ _HEADERS = (
 )
 
 
-class Edge:
+class RequestMiddleware:
     """Wraps the application.
 
     Args:
-        app: What answers.
-        metrics: Told of every answer.
+        app: Answers the requests.
+        metrics: Counts the responses.
         body_bytes: Longest body.
-        log: Called with (message, **values) per answer.
+        log: Called with (message, **values) per response.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Edge:
             await send(message)
 
         try:
-            problem = _place_id(scope) or self._too_long(scope)
+            problem = _quote_id(scope) or self._too_long(scope)
             if problem is not None:
                 await respond(problem)(scope, receive, send_on)
             else:
                 await self._app(scope, _counted(receive, self._body_bytes), send_on)
-        except Exception as error:  # noqa: BLE001 - the last stop before the client
+        except Exception as error:  # noqa: BLE001 - nothing else would answer the client
             await self._fail(error, status, scope, receive, send_on)
-        self._tell(scope, status, time.perf_counter() - begun_s)
+        self._report(scope, status, time.perf_counter() - begun_s)
 
     async def _fail(
         self, error: Exception, status: list[int], scope: Scope, receive: Receive, send: Send
@@ -98,14 +98,16 @@ class Edge:
                 return _body_problem(self._body_bytes)
         return None
 
-    def _tell(self, scope: Scope, status: list[int], spent_s: float) -> None:
+    def _report(self, scope: Scope, status: list[int], spent_s: float) -> None:
         route = getattr(scope.get("route"), "path", "-")
         code = str(status[0]) if status else "none"
         self._metrics.requests.labels(route, code).observe(spent_s)
         self._log("answered", method=scope["method"], route=route, status=code, ms=round(1000 * spent_s, 1))
 
 
-_INTERNAL = ProblemError(500, field="service", value=None, remedy="Tell the operator; the log has the place.")
+_INTERNAL = ProblemError(
+    500, field="service", value=None, remedy="Report it to the operator; the log has the location."
+)
 
 
 def _body_problem(limit: int) -> ProblemError:
@@ -122,17 +124,17 @@ def _counted(receive: Receive, limit: int) -> Receive:
         message = await receive()
         length += len(message.get("body", b""))
         if length > limit:
-            # The one kind of exception that the framework hands on as it is while it reads a body.
+            # The only kind of exception that the framework passes on unchanged while it reads a body.
             raise HTTPException(413, _body_problem(limit).remedy)
         return message
 
     return receive_on
 
 
-def _place_id(scope: Scope) -> ProblemError | None:
-    """Put an id into the path as one segment, quoted; `routes.common` reads it back.
+def _quote_id(scope: Scope) -> ProblemError | None:
+    """Quote the id in the path, so that it is one segment; `routes.common` unquotes it.
 
-    Servers hand on a decoded path, in which a slash of an id cannot be told from one between segments.
+    Servers pass on a decoded path, in which a slash of an id looks like one between segments.
     """
     raw: bytes = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
     start = next((one for one in _OWNERS if raw.startswith(one)), None)
@@ -141,9 +143,9 @@ def _place_id(scope: Scope) -> ProblemError | None:
     field, all_below = _OWNERS[start]
     rest = raw[len(start) :]
     below = next((one for one in all_below if rest.endswith(one)), b"")
-    told = unquote_to_bytes(rest[: len(rest) - len(below)])
+    decoded = unquote_to_bytes(rest[: len(rest) - len(below)])
     try:
-        owner = told.decode()
+        owner = decoded.decode()
     except UnicodeDecodeError:
         return ProblemError(422, field=field, value=None, remedy="Write it as UTF-8, percent-encoded.")
     scope["path"] = start.decode() + quote(owner, safe="") + below.decode()

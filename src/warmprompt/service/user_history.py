@@ -1,6 +1,6 @@
-"""What a user's log says, summed up: the last event with each item, and the profile.
+"""Summary of a user's log: the last event with each item, and the profile.
 
-The log is the truth; this is read off it, entry by entry, and never the other way round.
+The event log is the source of truth; this summary is derived from it by replay.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ EVENT, PROFILE = "event", "profile"
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What a user says of themselves at one time; None leaves what was said before.
+    """A change of a user's description of themselves; None leaves a part as it is.
 
     Attributes:
-        about: A sentence; "" takes the former one back.
-        attributes: All of them; an empty mapping takes the former ones back.
+        about: A sentence; "" removes the former one.
+        attributes: Replace the former ones; an empty mapping removes them.
     """
 
     about: str | None = None
@@ -33,7 +33,7 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class UserHistory:
     """The first `seq` entries of a user's log.
 
     Attributes:
@@ -41,7 +41,7 @@ class Told:
         evidence_hash: Of these entries.
         events: The last event with each item, oldest first.
         about: The last sentence, or None.
-        attributes: The last ones told.
+        attributes: The last ones, by name.
     """
 
     seq: int = 0
@@ -51,21 +51,23 @@ class Told:
     attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def entry_of(told: Event | Profile) -> Entry:
-    """Return what the log keeps of an event or a profile: compact JSON, keys in order."""
-    if isinstance(told, Event):
-        weight = {} if told.weight is None else {"weight": told.weight}
-        return _entry(EVENT, {"item": told.item, "rating": told.rating, "time_s": told.time_s, **weight})
-    attributes = None if told.attributes is None else dict(told.attributes)
-    return _entry(PROFILE, {"about": told.about, "attributes": attributes})
+def entry_of(record: Event | Profile) -> Entry:
+    """Return the log entry of an event or a profile: compact JSON, keys in order."""
+    if isinstance(record, Event):
+        weight = {} if record.weight is None else {"weight": record.weight}
+        return _entry(
+            EVENT, {"item": record.item, "rating": record.rating, "time_s": record.time_s, **weight}
+        )
+    attributes = None if record.attributes is None else dict(record.attributes)
+    return _entry(PROFILE, {"about": record.about, "attributes": attributes})
 
 
-def after(told: Told, entries: Sequence[Recorded]) -> Told:
-    """Return the summary after entries more, which begin right behind it."""
+def apply_entries(history: UserHistory, entries: Sequence[Recorded]) -> UserHistory:
+    """Return the history after further entries, the first of which follows its last."""
     if not entries:
-        return told
-    events = dict(told.events)
-    about, attributes = told.about, told.attributes
+        return history
+    events = dict(history.events)
+    about, attributes = history.about, history.attributes
     for entry in entries:
         body = json.loads(entry.body)
         if entry.kind == EVENT:
@@ -74,7 +76,7 @@ def after(told: Told, entries: Sequence[Recorded]) -> Told:
         elif entry.kind == PROFILE:
             about = about if body["about"] is None else body["about"] or None
             attributes = attributes if body["attributes"] is None else body["attributes"]
-    return Told(
+    return UserHistory(
         seq=entries[-1].seq,
         evidence_hash=entries[-1].evidence_hash,
         events=MappingProxyType(events),
@@ -83,23 +85,25 @@ def after(told: Told, entries: Sequence[Recorded]) -> Told:
     )
 
 
-def with_profile(told: Told, profile: Profile) -> Told:
-    """Return the summary as it would be after a profile; place and evidence stay."""
-    said = Recorded(seq=told.seq, evidence_hash=told.evidence_hash, time_s=0, **vars(entry_of(profile)))
-    return after(told, [said])
+def with_profile(history: UserHistory, profile: Profile) -> UserHistory:
+    """Return the history as it would be after a profile; `seq` and evidence hash stay."""
+    entry = Recorded(
+        seq=history.seq, evidence_hash=history.evidence_hash, time_s=0, **vars(entry_of(profile))
+    )
+    return apply_entries(history, [entry])
 
 
-def known_to(told: Told, personaliser: Personaliser) -> tuple[Known, int]:
-    """Return what a model can use of a user, and how many of the events it cannot.
+def model_inputs(history: UserHistory, personaliser: Personaliser) -> tuple[Known, int]:
+    """Return what a model can use of a user's history, and how many of the events it cannot.
 
-    A log outlives models: an item that this one was not trained with, or a rating outside its scale, is left
-    out. A weight counts for nothing where it knows none. Of more than `MAX_EVENTS` events the latest count.
+    A log outlives models. Items that this model does not have and ratings outside its scale are left out.
+    Weights are ignored if it was trained without. Of more than `MAX_EVENTS` events the latest are used.
     """
-    usable = [event for event in told.events.values() if _usable(event, personaliser)][-MAX_EVENTS:]
+    usable = [event for event in history.events.values() if _usable(event, personaliser)][-MAX_EVENTS:]
     if personaliser.weight_unit is None:
         usable = [event if event.weight is None else replace(event, weight=None) for event in usable]
-    known = Known(events=usable, about=told.about, attributes=told.attributes)
-    return known, len(told.events) - len(usable)
+    known = Known(events=usable, about=history.about, attributes=history.attributes)
+    return known, len(history.events) - len(usable)
 
 
 def _usable(event: Event, personaliser: Personaliser) -> bool:

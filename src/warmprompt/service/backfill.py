@@ -1,7 +1,7 @@
-"""States that are behind, brought up to date while nothing else is to do.
+"""Backfill of states that are behind their log, while no request waits.
 
-After a model change every state is behind; after a kill those not yet written are. Who is asked for is
-adapted at once; this takes the others, a few at a time, and only while no request waits.
+After a model change every state is behind; after a crash, those that were not written yet. A requested user
+is adapted at once. The backfill adapts the others, a few at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.logs import note, note_error
-from warmprompt.service.model.steady import LEAST_ROWS
+from warmprompt.service.model.deterministic import LEAST_ROWS
 from warmprompt.service.names import is_entity
 from warmprompt.service.users import Users
 
@@ -24,14 +24,14 @@ _PAGE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How far the states of the model in service are, as last counted.
+class BackfillStatus:
+    """How many states of the model in service are up to date, as last counted.
 
     Attributes:
         version: Of the model.
         users: Users in the store.
-        current: Users whose state knows their whole log.
-        running: Whether states are being brought up to date, or those of former models deleted.
+        current: Users whose state was made from their whole log.
+        running: Whether states are being updated, or those of former models deleted.
     """
 
     version: str
@@ -40,12 +40,12 @@ class Standing:
     running: bool
 
 
-class CatchUp:
-    """Goes through the users that are behind; start `run` as a task.
+class StateBackfill:
+    """Updates the states that are behind; start `run` as a task.
 
     Args:
         users: The users in service.
-        keep: Versions of other models whose states stay, such as those of entities.
+        keep: Versions of other models whose states are kept, such as those of entities.
     """
 
     def __init__(self, users: Users, *, keep: Sequence[str] = ()) -> None:
@@ -53,21 +53,21 @@ class CatchUp:
         self._keep = tuple(keep)
         self._entities = 0
         self._woken = asyncio.Event()
-        self.standing: Standing | None = None
+        self.status: BackfillStatus | None = None
 
     def wake(self) -> None:
-        """Begin anew now; another model is in service."""
+        """Start the next round now, because another model is in service."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Go round for ever."""
+        """Run round after round, until cancelled."""
         while True:
             self._woken.clear()
             pause_s = _AGAIN_S
             try:
                 await self._round()
             except WarmpromptError as error:
-                note_error("catching up stopped; going on soon", error)
+                note_error("the backfill stopped and will retry", error)
                 pause_s = _RETRY_S
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
@@ -77,16 +77,16 @@ class CatchUp:
         users, version = self._users, self._users.model.version
         await self._count(version, running=True)
         after: int | None = 0
-        done, counted, entities = 0, self.standing, 0
+        done, counted, entities = 0, self.status, 0
         while after is not None and version == users.model.version:
             page = await users.ask(users.store.behind, version, after=after, limit=_PAGE)
             behind = [head for head in page.users if not is_entity(head.user)]
             entities += len(page.users) - len(behind)
             for start in range(0, len(behind), LEAST_ROWS):
-                while not users.batcher.idle:
+                while not users.adaptations.idle:
                     await asyncio.sleep(_POLITE_S)
                 heads = behind[start : start + LEAST_ROWS]
-                await asyncio.gather(*(users.catch_up(head.user) for head in heads))
+                await asyncio.gather(*(users.update_state(head.user) for head in heads))
                 done += len(heads)
             if counted is not None:
                 self._show(replace(counted, current=min(counted.users, counted.current + done)))
@@ -99,7 +99,7 @@ class CatchUp:
         if not users.settings.shared:  # another process may still serve the former model
             while await users.ask(users.store.drop_states, keep=[version, *self._keep]):
                 await asyncio.sleep(_POLITE_S)
-        # Last of all: who is told that nothing runs may count on it.
+        # Last of all, so that `running=False` is true of the deleted states too.
         await self._count(version, running=False)
         if done:
             note("states are up to date", users=done)
@@ -107,9 +107,11 @@ class CatchUp:
     async def _count(self, version: str, *, running: bool) -> None:
         progress = await self._users.ask(self._users.store.progress, version)
         num_users = max(progress.users - self._entities, progress.current)
-        self._show(Standing(version=version, users=num_users, current=progress.current, running=running))
+        self._show(
+            BackfillStatus(version=version, users=num_users, current=progress.current, running=running)
+        )
 
-    def _show(self, standing: Standing) -> None:
-        self.standing = standing
-        self._users.metrics.users.set(standing.users)
-        self._users.metrics.current.set(standing.current)
+    def _show(self, status: BackfillStatus) -> None:
+        self.status = status
+        self._users.metrics.users.set(status.users)
+        self._users.metrics.current.set(status.current)

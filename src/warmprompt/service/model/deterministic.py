@@ -1,16 +1,17 @@
-"""Adaptation in batches whose results do not depend on who else is in the batch, to the last bit.
+"""Adaptation in batches whose results do not depend on the other users in the batch, to the last bit.
 
-Sums over a batch are split by its shape, so a user's vector could differ in its last bits with the company
-it is computed in. Then a state could not be compared with one rebuilt from the log. Here every user's
-own share of the shapes depends on that user alone:
+Floating-point sums over a batch depend on its shape. So a user's vector could differ in its last bits between
+batches, and a stored state could not be compared with one rebuilt from the log. Here each user's shapes
+depend on that user alone:
 
-- events are padded to 0, 64 or 1024, whichever holds them;
-- texts are read one by one and padded to one length beyond the longest, or left bare where there is none;
-- users of the same widths run together, in a number of rows for which this machine has been seen to
-  give every row the bits that it gives in a batch of 4, wherever it stands and whoever stands beside it.
+- events are padded to 0, 64 or 1024, whichever is enough;
+- texts are encoded one by one and padded to one length beyond the longest; no text stays no text;
+- users of the same widths run together, in a number of rows that has passed a trial on this machine. In the
+trial
+  every row gave the same bits as in a batch of 4, at every row index and with every other user.
 
-The last is no law of linear algebra libraries but holds for them from a few rows on; `steady_sizes` tries it
-at start-up, and where it fails, users adapt one by one.
+No linear algebra library guarantees the last point, but they fulfil it from a few rows on.
+`reproducible_sizes` runs the trial at start-up; if it fails, users adapt one by one.
 
 B is users in a pass, K events, T text tokens, P prompt vectors, H hidden width, D factors.
 """
@@ -18,7 +19,7 @@ B is users in a pass, K events, T text tokens, P prompt vectors, H hidden width,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
 from warmprompt.data.episodes import EventBatch, pad_strengths
 from warmprompt.meta.predict import EncodedTexts
 from warmprompt.rng import derive
-from warmprompt.types import Floats, Support
+from warmprompt.service.model.numbers import Numbers
+from warmprompt.types import Support
 
 EVENT_WIDTHS = (0, 64, 1024)
 LEAST_ROWS = 4
@@ -39,21 +41,8 @@ _ENCODER_STEP = 16
 _PROBES = 4
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Moved:
-    """One user after adaptation.
-
-    Attributes:
-        vector_D: The user vector.
-        offsets_PH: The prompt, as an offset from the run's reference prompt.
-    """
-
-    vector_D: Floats
-    offsets_PH: Floats
-
-
-class TextShelf(TextCache):
-    """User texts as the model has read them, the least recently used leaving first; safe between threads.
+class PaddedTextCache(TextCache):
+    """Encoded user texts of one padded width, the least recently used dropped first; safe between threads.
 
     Args:
         size: Texts kept.
@@ -63,24 +52,24 @@ class TextShelf(TextCache):
         super().__init__(size)
 
     def get(self, engine: Engine, text: str) -> EncodedTexts:
-        """Return a text as the model reads it alone, padded to the width that all texts share."""
+        """Return a text, encoded alone and padded to the width that all texts share."""
         return super().get(engine, text) if text else engine.no_text
 
     def _read(self, engine: Engine, text: str) -> EncodedTexts:
-        alone = super()._read(engine, text)
-        return _padded(alone, _text_width(engine, alone))
+        encoded = super()._read(engine, text)
+        return _padded(encoded, _text_width(engine, encoded))
 
 
-def adapt_steadily(
+def adapt_reproducibly(
     engine: Engine, texts: Sequence[EncodedTexts], supports: Sequence[Support], *, sizes: Sequence[int]
-) -> list[Moved]:
+) -> list[Numbers]:
     """Adapt every user from the learned start.
 
     Args:
         engine: With a catalogue whose width never changes.
-        texts: From a `TextShelf`, one per user.
+        texts: From a `PaddedTextCache`, one per user.
         supports: The users' events, at most 1024 each.
-        sizes: Rows that a pass may have, from `steady_sizes`.
+        sizes: Rows that a pass may have, from `reproducible_sizes`.
 
     Raises:
         NotFiniteError: A loss became NaN or infinite.
@@ -89,7 +78,7 @@ def adapt_steadily(
     for user, (text, support) in enumerate(zip(texts, supports, strict=True)):
         widths = (_event_width(len(support.items_K)), text.prefix.mask_BT.shape[1])
         groups.setdefault(widths, []).append(user)
-    moved: dict[int, Moved] = {}
+    found: dict[int, Numbers] = {}
     for (width, _), users in groups.items():
         for start in range(0, len(users), max(sizes)):
             part = users[start : start + max(sizes)]
@@ -102,23 +91,23 @@ def adapt_steadily(
             )
             vectors_BD, offsets_BPH = adapted.users_BD.cpu().numpy(), adapted.offsets_BPH.cpu().numpy()
             for row, user in enumerate(part):
-                moved[user] = Moved(vector_D=vectors_BD[row].copy(), offsets_PH=offsets_BPH[row].copy())
-    return [moved[user] for user in range(len(supports))]
+                found[user] = Numbers(vector_D=vectors_BD[row].copy(), offsets_PH=offsets_BPH[row].copy())
+    return [found[user] for user in range(len(supports))]
 
 
-def steady_sizes(engine: Engine, *, largest: int) -> tuple[int, ...]:
+def reproducible_sizes(engine: Engine, *, largest: int) -> tuple[int, ...]:
     """Return the batch sizes that give the same bits on this machine, in rising order; (1,) if none do.
 
-    Made-up users with and without a text run at 4, 6, 8 ... rows, in other places and beside others; sizes
-    that change a bit of anyone are left out.
+    Synthetic users with and without a text run at 4, 6, 8 ... rows, in different rows and batches. Sizes that
+    change any bit are left out.
     """
-    shelf = TextShelf()
+    texts = PaddedTextCache()
     probes = [_probe(engine, number) for number in range(_PROBES)]
     expected: list[list[bytes]] = []
     agreed = []
     for size in range(LEAST_ROWS, max(largest, LEAST_ROWS) + 1, _ROWS_STEP):
         found = [
-            _bits(engine, shelf.get(engine, text), probes, size, shift)
+            _bits(engine, texts.get(engine, text), probes, size, shift)
             for text in ("", "I like to find out")
             for shift in range(2)
         ]
@@ -135,9 +124,9 @@ def _bits(
 ) -> list[bytes]:
     """Return the bits of each probe in a pass of `size` rows that begins with probe `shift`."""
     order = [(row + shift) % len(probes) for row in range(size)]
-    moved = adapt_steadily(engine, [text] * size, [probes[one] for one in order], sizes=(size,))
+    found = adapt_reproducibly(engine, [text] * size, [probes[one] for one in order], sizes=(size,))
     bits: list[set[bytes]] = [set() for _ in probes]
-    for probe, one in zip(order, moved, strict=True):
+    for probe, one in zip(order, found, strict=True):
         bits[probe].add(one.vector_D.tobytes() + one.offsets_PH.tobytes())
     return [b"|".join(sorted(one)) for one in bits]
 
@@ -211,10 +200,10 @@ def _events(supports: Sequence[Support], width: int) -> EventBatch:
     ratings_BK = np.full(shape, np.nan, dtype=np.float32)
     mask_BK = np.zeros(shape, dtype=np.bool_)
     for row, support in enumerate(supports):
-        told = len(support.items_K)
-        items_BK[row, :told] = support.items_K
-        ratings_BK[row, :told] = support.ratings_K
-        mask_BK[row, :told] = True
+        num_events = len(support.items_K)
+        items_BK[row, :num_events] = support.items_K
+        ratings_BK[row, :num_events] = support.ratings_K
+        mask_BK[row, :num_events] = True
     return EventBatch(
         items_BK=items_BK,
         ratings_BK=ratings_BK,

@@ -10,24 +10,24 @@ from tests.service.test_document import keeps_to_its_document
 
 from warmprompt.risk.profile import CONTEXT_NAMES, save_profiler
 from warmprompt.service.entities import load_risk
-from warmprompt.service.lives import WATCHED, context_of, entry_of, relived
+from warmprompt.service.entity_history import WATCHED, context_of, entry_of, replay
 from warmprompt.service.names import ENTITY_PREFIX, MAX_ENTITY_BYTES, name_of_entity
 from warmprompt.store.sql import SqlStore
 
 
-def test_an_entity_and_a_user_of_one_name_never_meet(watching, store, tiny_model):
+def test_entity_and_user_names_never_collide(watching, store, tiny_model):
     names = ["ada", "a/b", "x/risk", "Zoë", ENTITY_PREFIX + "ada", "b" * MAX_ENTITY_BYTES]
 
     async def talk(client):
-        told = log_of(tiny_model.personaliser.items[0])
+        body = log_of(tiny_model.personaliser.items[0])
         for name in names:
             assert (await client.post(path(name, "/events"), json={"events": [event(0)]})).status_code == 201
-        assert (await client.post("/v1/users/ada/events", json=told)).status_code == 201
+        assert (await client.post("/v1/users/ada/events", json=body)).status_code == 201
         user = quote(ENTITY_PREFIX + "ada", safe="")
         refused = [
             await client.get(f"/v1/users/{user}"),
             await client.delete(f"/v1/users/{user}"),
-            await client.post(f"/v1/users/{user}/events", json=told),
+            await client.post(f"/v1/users/{user}/events", json=body),
             await client.get(path("b" * (MAX_ENTITY_BYTES + 1), "/risk")),
         ]
         exports = [(await client.get(path(name))).json() for name in names]
@@ -44,7 +44,7 @@ def test_an_entity_and_a_user_of_one_name_never_meet(watching, store, tiny_model
     assert store.head(name_of_entity("ada")) is None
 
 
-def test_the_deleted_begin_anew(watching):
+def test_deleted_entity_starts_empty(watching):
     async def talk(client):
         headers = {"Idempotency-Key": "one"}
         await client.post(path("a", "/events"), json={"events": [event(5)]}, headers=headers)
@@ -55,8 +55,8 @@ def test_the_deleted_begin_anew(watching):
     assert (again["first_seq"], again["repeated"], again["num_events"]) == (1, False, 1)
 
 
-def test_without_a_profiler_only_deleting_is_served(service, store, watching):
-    async def tell(client):
+def test_only_deletion_works_without_profiler(service, store, watching):
+    async def scenario(client):
         await client.post(path("a", "/events"), json={"events": [event(0)]})
 
     async def ask(client):
@@ -68,7 +68,7 @@ def test_without_a_profiler_only_deleting_is_served(service, store, watching):
         ]
         return served, await client.delete(path("a"))
 
-    in_service(watching(), tell)
+    in_service(watching(), scenario)
     served, deleted = in_service(service, ask)
     assert [one.status_code for one in served] == [501] * 4
     assert "--risk" in served[0].json()["remedy"]
@@ -76,17 +76,17 @@ def test_without_a_profiler_only_deleting_is_served(service, store, watching):
     assert store.head(name_of_entity("a")) is None
 
 
-def test_catching_up_counts_users_alone_and_keeps_the_states_of_entities(watching, store, tiny_model, risk):
+def test_backfill_counts_users_and_keeps_entity_states(watching, store, tiny_model, risk):
     async def talk(client):
         await client.post(path("a", "/events"), json={"events": [event(0)]})
         await client.post("/v1/users/ada/events", json=log_of(tiny_model.personaliser.items[0]))
         for _ in range(500):
-            told = (await client.get("/readyz")).json()["readaptation"]
-            if told and told["users"] == told["current"] == 1 and not told["running"]:
-                return told
-            service.catch_up.wake()
+            status = (await client.get("/readyz")).json()["readaptation"]
+            if status and status["users"] == status["current"] == 1 and not status["running"]:
+                return status
+            service.backfill.wake()
             await asyncio.sleep(0.02)
-        return told
+        return status
 
     service = watching(readapt=True)
     assert in_service(service, talk) == {"users": 1, "current": 1, "running": False}
@@ -94,8 +94,8 @@ def test_catching_up_counts_users_alone_and_keeps_the_states_of_entities(watchin
     assert store.get_state(name_of_entity("a"), risk.version) is not None
 
 
-def test_two_processes_read_one_log_alike(watching, profiler, monkeypatch):
-    """What one of them could not know when it wrote is passed over by both, and counted."""
+def test_two_processes_replay_a_log_identically(watching, profiler, monkeypatch):
+    """Entries that do not fit after concurrent writes are skipped by both and counted."""
 
     async def talk():
         async with asking(one) as here, asking(other) as there:
@@ -122,13 +122,13 @@ def test_two_processes_read_one_log_alike(watching, profiler, monkeypatch):
     assert (here["num_events"], here["left_out"], here["seq"]) == (4, 1, 5)
 
 
-def test_a_burst_of_high_risks_raises_the_drift_flag(risk):
-    life = relived(risk.profiler, "a", ())
+def test_burst_of_high_risk_raises_drift(risk):
+    life = replay(risk.profiler, "a", ())
     assert not replace(life, watched=(0.01,) * WATCHED).drifts
     assert replace(life, watched=(0.01,) * (WATCHED // 2) + (0.9,) * (WATCHED // 2)).drifts
 
 
-def test_the_version_changes_with_the_calibration(risk, risk_folder, profiler, tmp_path):
+def test_version_changes_with_calibration(risk, risk_folder, profiler, tmp_path):
     changed = replace(profiler, calibrations={0: profiler.calibrations[0]})
     save_profiler(changed, tmp_path / "changed")
     other = load_risk(tmp_path / "changed", backbone=profiler.model.backbone)
@@ -137,12 +137,12 @@ def test_the_version_changes_with_the_calibration(risk, risk_folder, profiler, t
     assert load_risk(risk_folder, backbone=profiler.model.backbone).version == risk.version
 
 
-def test_answers_keep_to_the_document(watching):
+def test_responses_match_the_openapi_document(watching):
     def of_entities(path):
         return path.startswith("/v1/entities")
 
     assert keeps_to_its_document(watching(), of_entities, num_examples=6) >= 20
 
 
-def test_a_context_column_left_out_is_zero():
+def test_missing_context_column_is_zero():
     assert context_of({"risk_7d": 0.5}) == tuple(0.5 * (name == "risk_7d") for name in CONTEXT_NAMES)

@@ -1,8 +1,8 @@
-"""Rankings made before, answered without the framework's parsing and checking.
+"""Cached rankings, answered without the framework's parsing and validation.
 
-Most requests of an application ask for a ranking that nothing has changed since it was last asked for. Where
-the plain form of that question finds its answer in memory, it is answered here; every other request goes on
-to the framework untouched. What admits, counts and protects requests is the same for both.
+Most requests ask for a ranking that has not changed since the last request. If such a request has the plain
+form and its ranking is cached, it is answered here. Every other request goes to the framework unchanged.
+Authentication, metrics and rate limits are the same for both.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from warmprompt.service.problems import ProblemError, respond
 from warmprompt.service.service import Service
 
 _PATH = re.compile(r"/v1/users/([^/]+)/recommendations")
-# Each name once, in the plain spelling; whatever else may be right as well is the framework's to say.
+# Each name once, in the plain spelling; the framework decides about all other forms.
 _PART = re.compile(rb"(n)=([1-9][0-9]{0,2})|(explain)=(true|false)|(budget_ms)=([0-9]{1,4})")
 
 
 @dataclass(frozen=True)
 class _Route:
-    """What metrics and log call the route."""
+    """The name of the route in metrics and log."""
 
     path: str = "/v1/users/{user_id}/recommendations"
 
 
-class Quick:
-    """Wraps the application; stands behind `Edge`, which quotes the id in the path.
+class RankingCache:
+    """Wraps the application, inside `RequestMiddleware`, which quotes the id in the path.
 
     Args:
-        app: Answers the rest.
-        service: That knows the users.
+        app: Answers all other requests.
+        service: Has the cached users.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -44,20 +44,20 @@ class Quick:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request from memory, or hand it on."""
-        question = _question(scope)
-        if question is None or not await self._answered(question, scope, receive, send):
+        """Answer a request from the cache, or pass it on."""
+        query = _plain_query(scope)
+        if query is None or not await self._answered(query, scope, receive, send):
             await self._app(scope, receive, send)
 
     async def _answered(
-        self, question: tuple[str, int, bool], scope: Scope, receive: Receive, send: Send
+        self, query: tuple[str, int, bool], scope: Scope, receive: Receive, send: Send
     ) -> bool:
-        users, gate = self._service.users, self._service.gate
-        if not users.has_page(*question):
+        users, auth = self._service.users, self._service.auth
+        if not users.has_page(*query):
             return False
         try:
-            await gate.admit(Request(scope), "read")
-            page = await users.page(*question)
+            await auth.admit(Request(scope), "read")
+            page = await users.page(*query)
         except ProblemError as problem:
             scope["route"] = _Route()
             await respond(problem)(scope, receive, send)
@@ -73,23 +73,23 @@ class Quick:
         return True
 
 
-def _question(scope: Scope) -> tuple[str, int, bool] | None:
-    """Return (user, n, explain) where a request asks for a ranking in the plainest way."""
+def _plain_query(scope: Scope) -> tuple[str, int, bool] | None:
+    """Return (user, n, explain) of a request for a ranking in the plain form, else None."""
     if scope["type"] != "http" or scope["method"] != "GET":
         return None
     path = _PATH.fullmatch(scope["path"])
     if path is None:
         return None
-    told: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     for part in scope["query_string"].split(b"&") if scope["query_string"] else ():
         match = _PART.fullmatch(part)
         if match is None:
             return None
         name, value = (group for group in match.groups() if group is not None)
-        if name in told:
+        if name in values:
             return None
-        told[name] = value
+        values[name] = value
     user = unquote(path[1])
     if is_entity(user):
         return None
-    return user, int(told.get(b"n", b"10")), told.get(b"explain") == b"true"
+    return user, int(values.get(b"n", b"10")), values.get(b"explain") == b"true"

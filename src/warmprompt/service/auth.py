@@ -1,4 +1,4 @@
-"""Who comes in: a key with the right scope, or, on this machine alone and before any key, everybody."""
+"""Authentication: an API key with the required scope, or open access on loopback while no key exists."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(kw_only=True, eq=False)
-class Gate:
-    """Admits requests.
+class Authenticator:
+    """Checks the keys, scopes and rates of requests.
 
     Attributes:
         ring: The keys.
-        rate: Per key, and per address for requests without a good key.
-        is_open: No key is in force and the service listens on loopback alone: all may do all.
+        rate: Per key, and per address for requests without a valid key.
+        is_open: Every request is allowed: no key is in force, and the service listens on loopback only.
         find: Looks a key up in the store, off the event loop.
     """
 
@@ -32,22 +32,22 @@ class Gate:
     find: Callable[[str], Awaitable[ApiKey | None]]
 
     async def admit(self, request: Request, scope: str) -> None:
-        """Let a request pass or raise what it gets instead.
+        """Return if a request is allowed; raise its problem otherwise.
 
         Raises:
-            ProblemError: 401 without a good key, 403 with the wrong scope, 421 for another host's name in
-                open service (a page elsewhere that makes a browser ask here), 429 too often.
+            ProblemError: 401 without a valid key, 403 with the wrong scope, 429 over the rate limit. 421 for
+                another host's name under open access: a web page elsewhere made a browser send the request.
         """
         address = request.client.host if request.client else "-"
         if self.is_open:
             self._count(f"address {address}")
             _check_host(request)
             return
-        told = _told_key(request)
-        key = self.ring.remembered(told) if told else None
+        sent = _sent_key(request)
+        key = self.ring.cached(sent) if sent else None
         if key is None:
             self._count(f"address {address}")
-            key = await self.find(told) if told else None
+            key = await self.find(sent) if sent else None
         else:
             self._count(f"key {key.name}")
         if key is None:
@@ -69,22 +69,22 @@ class Gate:
             raise too_often(wait_s)
 
 
-def _told_key(request: Request) -> str | None:
-    scheme, _, told = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and told.strip():
-        return told.strip()
+def _sent_key(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
     return request.headers.get("x-api-key")
 
 
 def _check_host(request: Request) -> None:
-    """Refuse what a page elsewhere makes a browser ask here: under its own name, or across origins."""
+    """Refuse requests that a web page elsewhere makes a browser send, by host or origin."""
     for header in ("Host", "Origin"):
-        told = request.headers.get(header)
-        if told is None:
+        value = request.headers.get(header)
+        if value is None:
             continue
-        host = told.rpartition("//")[2]
+        host = value.rpartition("//")[2]
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if name.lower() not in LOCAL_HOSTS:
             raise ProblemError(
-                421, field=header, value=told, remedy="Ask as localhost, or make a key and send it."
+                421, field=header, value=value, remedy="Ask as localhost, or make a key and send it."
             )
