@@ -305,6 +305,6 @@ def _jacobian(backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH:
             torch.autograd.grad(
                 hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
             )[0]
-            for some_NH in along_NH.split(_CHUNK)
+            for some_NH in torch.split(along_NH, _CHUNK)
         ]
     return torch.cat(rows)[:, 0]
