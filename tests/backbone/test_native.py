@@ -17,9 +17,11 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from warmprompt.backbone.attention import TextCache
+from warmprompt.backbone.describe import describe_backbone
 from warmprompt.backbone.fast_tokenizer import FastTokenizer
-from warmprompt.backbone.load import describe_backbone, load_backbone
-from warmprompt.backbone.native import TextCache, load_native, native_config
+from warmprompt.backbone.load import load_backbone
+from warmprompt.backbone.native import load_native, native_config
 from warmprompt.errors import BadInputError
 
 PIECES = [

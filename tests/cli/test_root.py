@@ -145,6 +145,19 @@ def test_help_lists_every_command_without_importing_any():
     assert all(f" {name} " in done.stdout for name in COMMANDS)
 
 
+def test_opening_runs_imports_only_what_ranking_needs():
+    code = (
+        "import sys; import warmprompt.assembly.runs;"
+        "idle = {'transformers', 'torch._dynamo', 'sympy', 'tensorboard', 'implicit', 'matplotlib', 'optuna',"
+        " 'sklearn', 'scipy.optimize', 'peft', 'alembic', 'sqlalchemy', 'accelerate'};"
+        "print(sorted(idle & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_help_takes_under_half_a_second_of_processor_time():
     # Processor time, not the clock: help waits for nothing, and other work on the machine is not its fault.
     # About 0.2 s on one slow core; the least of three, since caches are cold at first.

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from warmprompt.backbone.attention import TextCache
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.native import Llama, TextCache
+from warmprompt.backbone.native import Llama
 from warmprompt.types import short_repr
 
 MAX_TEXT_TOKENS = 48

@@ -123,7 +123,7 @@ def load_backbone(
         FetchError, IntegrityError, StorageError: See `fetch.get_backbone`.
     """
     _check_settings(dtype=dtype, device=device, attention=attention)
-    if (native := _native(name, home=home)) is not None:
+    if (native := native_source(name, home=home)) is not None:
         return _load_native(
             name, *native, num_layers=num_layers, dtype=dtype, device=device, attention=attention
         )
@@ -173,7 +173,7 @@ def load_backbone(
     )
 
 
-def _native(name: str, *, home: Path | None) -> tuple[Path, dict[str, Any]] | None:
+def native_source(name: str, *, home: Path | None) -> tuple[Path, dict[str, Any]] | None:
     """Return folder and configuration of a backbone that `native` reads, fetching it if needed; else None.
 
     Known ones alone: of these it is proven that both ways of reading agree to the bit, tokenizer included.
@@ -213,61 +213,6 @@ def _load_native(  # noqa: PLR0913 - the settings of `load_backbone`
         attention=attention,
         weights_hash=str(read_manifest(folder)["weights_hash"]),
         trained=True,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BackboneInfo:
-    """What is known of a backbone without its weights in memory.
-
-    Attributes:
-        name: As given to `describe_backbone`.
-        num_layers: Layers that would be kept.
-        hidden_size: Width H.
-        weights_hash: As `Backbone`.
-        tokenizer: As `Backbone`.
-    """
-
-    name: str
-    num_layers: int
-    hidden_size: int
-    weights_hash: str
-    tokenizer: PreTrainedTokenizerBase
-
-    __repr__ = short_repr
-
-
-def describe_backbone(name: str, *, num_layers: int | None = None, home: Path | None = None) -> BackboneInfo:
-    """Return what `load_backbone` would say of a backbone, without reading its weights where that can be.
-
-    A backbone that `native` reads is described from its configuration and its manifest; of any other
-    only its weights tell the width, so it is loaded, and left again.
-
-    Args:
-        name: As `load_backbone`.
-        num_layers: As `load_backbone`.
-        home: As `load_backbone`.
-
-    Raises:
-        UnknownNameError, BadInputError, FetchError, IntegrityError, StorageError: As `load_backbone`.
-    """
-    native = _native(name, home=home)
-    if native is None:
-        backbone = load_backbone(name, num_layers=num_layers, home=home)
-        return BackboneInfo(
-            name=name,
-            num_layers=backbone.num_layers,
-            hidden_size=backbone.hidden_size,
-            weights_hash=backbone.weights_hash,
-            tokenizer=backbone.tokenizer,
-        )
-    folder, _ = native
-    return BackboneInfo(
-        name=name,
-        num_layers=check_depth(num_layers, KNOWN[name].num_layers, name),
-        hidden_size=KNOWN[name].hidden_size,
-        weights_hash=str(read_manifest(folder)["weights_hash"]),
-        tokenizer=cast("PreTrainedTokenizerBase", FastTokenizer(folder)),
     )
 
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from warmprompt.backbone.attention import TextCache, additive, attend, turned
 from warmprompt.errors import BadInputError
 
 Attention = Literal["sdpa", "eager"]
@@ -26,37 +27,6 @@ Attention = Literal["sdpa", "eager"]
 # What a configuration must say for the code below to be what the model is.
 _LLAMA = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
 _BERT = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
-
-
-class KeysValues(NamedTuple):
-    """What one layer keeps of the tokens before: each (B, heads, tokens, width per head)."""
-
-    keys: Tensor
-    values: Tensor
-
-
-@dataclass
-class TextCache:
-    """Keys and values of the tokens before an input, layer by layer."""
-
-    layers: list[KeysValues] = field(default_factory=list)
-
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Append to a layer's keys and values by copying, and return all of them."""
-        if layer == len(self.layers):
-            # As the library lays them out: products of another layout may differ in the last bit.
-            keys, values = keys.contiguous(), values.contiguous()
-            self.layers.append(KeysValues(keys, values))
-        else:
-            before = self.layers[layer]
-            keys, values = torch.cat([before.keys, keys], dim=-2), torch.cat([before.values, values], dim=-2)
-            self.layers[layer] = KeysValues(keys, values)
-        return keys, values
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens held."""
-        return self.layers[0].keys.shape[-2] if self.layers else 0
 
 
 @dataclass(frozen=True)
@@ -143,7 +113,7 @@ class Llama(nn.Module):
         seen = (at <= at[num_all - num_new :, None])[None, None]
         if padding_BT is not None:
             seen = seen & padding_BT[:, None, None]
-        return _additive(seen, hidden_BSH) if self._eager else seen.expand(len(hidden_BSH), -1, -1, -1)
+        return additive(seen, hidden_BSH) if self._eager else seen.expand(len(hidden_BSH), -1, -1, -1)
 
 
 class Bert(nn.Module):
@@ -191,7 +161,7 @@ class Bert(nn.Module):
         mask = None
         if attention_mask is not None and not bool((seen_BS := attention_mask.bool()).all()):
             mask = seen_BS[:, None, None].expand(-1, 1, hidden_BSH.shape[1], -1)
-            mask = _additive(mask, hidden_BSH) if self._eager else mask
+            mask = additive(mask, hidden_BSH) if self._eager else mask
         for layer in cast("nn.ModuleList", self.encoder["layer"]):
             hidden_BSH = layer(hidden_BSH, mask, eager=self._eager)
         return Output(hidden_BSH)
@@ -294,10 +264,10 @@ class _LlamaLayer(nn.Module):
         queries, keys, values = (
             parts[name](normed_BSH).view(shape).transpose(1, 2) for name in ("q_proj", "k_proj", "v_proj")
         )
-        queries, keys = _turned(queries, turns), _turned(keys, turns)
+        queries, keys = turned(queries, turns), turned(keys, turns)
         if cache is not None:
             keys, values = cache.update(keys, values, index)
-        told = _attend(queries, keys, values, mask, causal=True, eager=eager)
+        told = attend(queries, keys, values, mask, causal=True, eager=eager)
         hidden_BSH = hidden_BSH + parts["o_proj"](told.flatten(2))
         normed_BSH, parts = self.post_attention_layernorm(hidden_BSH), self.mlp
         inner = F.silu(parts["gate_proj"](normed_BSH)) * parts["up_proj"](normed_BSH)
@@ -325,7 +295,7 @@ class _BertLayer(nn.Module):
         queries, keys, values = (
             parts[name](hidden_BSH).view(shape).transpose(1, 2) for name in ("query", "key", "value")
         )
-        told = _attend(queries, keys, values, mask, causal=False, eager=eager)
+        told = attend(queries, keys, values, mask, causal=False, eager=eager)
         parts = cast("nn.ModuleDict", self.attention["output"])
         hidden_BSH = parts["LayerNorm"](parts["dense"](told.flatten(2)) + hidden_BSH)
         inner = self.output["dense"](F.gelu(self.intermediate["dense"](hidden_BSH)))
@@ -353,51 +323,3 @@ def _table(num_rows: int, width: int) -> nn.Embedding:
 
 def _dense(inner: int, width: int, eps: float) -> nn.ModuleDict:
     return nn.ModuleDict({"dense": nn.Linear(inner, width), "LayerNorm": nn.LayerNorm(width, eps=eps)})
-
-
-def _turned(rows: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    first, second = rows.chunk(2, dim=-1)
-    return rows * turns[0] + torch.cat((-second, first), dim=-1) * turns[1]
-
-
-def _additive(seen: Tensor, like: Tensor) -> Tensor:
-    return torch.where(
-        seen, torch.zeros((), dtype=like.dtype, device=like.device), torch.finfo(like.dtype).min
-    )
-
-
-def _attend(
-    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, causal: bool, eager: bool
-) -> Tensor:
-    """Return what the queries read, (B, S, heads, width per head)."""
-    (num_users, num_heads, num_new, width), scale = queries.shape, queries.shape[-1] ** -0.5
-    shared = num_heads // keys.shape[1]
-    if eager:
-        keys, values = _repeated(keys, shared), _repeated(values, shared)
-        weights = torch.matmul(queries, keys.transpose(2, 3)) * scale
-        weights = weights if mask is None else weights + mask
-        weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(queries.dtype)
-        return torch.matmul(weights, values).transpose(1, 2)
-    grouped = shared > 1 and mask is None
-    if shared > 1 and mask is not None:
-        if num_new == 1:
-            queries = queries.reshape(num_users, num_heads // shared, shared, width)
-        else:
-            keys, values = _repeated(keys, shared), _repeated(values, shared)
-    told = F.scaled_dot_product_attention(
-        queries,
-        keys,
-        values,
-        attn_mask=mask,
-        scale=scale,
-        is_causal=causal and mask is None and num_new > 1,
-        enable_gqa=grouped,
-    )
-    return told.reshape(num_users, num_heads, num_new, width).transpose(1, 2)
-
-
-def _repeated(rows: Tensor, times: int) -> Tensor:
-    """Return each head's rows several times over, (B, heads x times, tokens, width per head)."""
-    if times == 1:
-        return rows
-    return rows[:, :, None].expand(-1, -1, times, -1, -1).reshape(len(rows), -1, *rows.shape[2:])

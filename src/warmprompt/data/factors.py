@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from warmprompt.data.dataset import Dataset
@@ -75,6 +74,9 @@ def fit_ials(
 
     Source: Hu, Koren & Volinsky 2008, eq. 4 and 5.
     """
+    # Imported here: ranking fits no factors.
+    from implicit.cpu.als import AlternatingLeastSquares
+
     _check(dataset, num_factors, regularization, alpha, num_iterations)
     with threadpool_limits(limits=1):
         model = AlternatingLeastSquares(
