@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import transformers
 
 from warmprompt.backbone.catalogue import Source
 from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
@@ -21,10 +20,12 @@ from warmprompt.backbone.quiet import quiet
 
 def gguf_to_folder(gguf: Path, folder: Path) -> None:
     """Dequantise a GGUF model to float32 and write model, configuration and tokenizer to `folder`."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     with quiet():
         where, file = str(gguf.parent), gguf.name
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(where, gguf_file=file, dtype=torch.float32)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, gguf_file=file)
+        loaded = AutoModelForCausalLM.from_pretrained(where, gguf_file=file, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=file)
         # A model loaded from GGUF refuses save_pretrained; a fresh one with its weights does not.
         config = loaded.config
         if hasattr(config, "quantization_config"):

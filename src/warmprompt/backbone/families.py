@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 from warmprompt.backbone.catalogue import Kind
-from warmprompt.backbone.native import Attention
 from warmprompt.errors import BadInputError, NotFiniteError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
+
+Attention = Literal["sdpa", "eager"]
 
 _LAYER_LISTS = (
     "layers",
@@ -78,9 +78,11 @@ def shape_of(config: PreTrainedConfig, name: str, *, attention: Attention = "sdp
         BadInputError: It is neither a causal language model nor an encoder of the BERT kind, or it keeps
             no keys and values, or takes no embeddings; the remedy says which.
     """
+    from transformers import MODEL_MAPPING
+
     kind = kind_of(config, name)
     num_layers = getattr(config, "num_hidden_layers", None)
-    family = cast("type[PreTrainedModel] | None", transformers.MODEL_MAPPING.get(type(config), None))
+    family = cast("type[PreTrainedModel] | None", MODEL_MAPPING.get(type(config), None))
     if family is None or not isinstance(num_layers, int):
         raise _refused(config, name, "It is not a model of text alone.")
     if kind == "decoder" and _is_recurrent(config, family):
@@ -211,7 +213,9 @@ def _reused(model: PreTrainedModel, rows_1SE: Tensor) -> Tensor:
     text, tail = rows_1SE[:, :half], rows_1SE[:, half:]
     padded = torch.cat([text, rows_1SE[:, :2]], dim=1)
     mask = torch.tensor([[1] * half + [0, 0]], device=rows_1SE.device)
-    cache = transformers.DynamicCache(config=model.config)
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
     model(inputs_embeds=padded, attention_mask=mask, past_key_values=cache, use_cache=True)
     states: Tensor = model(
         inputs_embeds=tail,

@@ -12,15 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from warmprompt.backbone.attention import TextCache
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.native import Llama
 from warmprompt.types import short_repr
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 MAX_TEXT_TOKENS = 48
 # Every text starts with these words, also the empty one: decoders use their first token as a sink of
@@ -78,7 +79,7 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
     backbone.model(
         inputs_embeds=embeddings_BTH, attention_mask=mask_BT.long(), past_key_values=cache, use_cache=True
     )
-    pairs: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in cache.layers]
+    pairs = [cast("tuple[Tensor, Tensor]", (layer.keys, layer.values)) for layer in cache.layers]  # type: ignore[union-attr]
     return TextPrefix(
         mask_BT=mask_BT[chosen_B],
         embeddings_BTH=embeddings_BTH[chosen_B],
@@ -181,16 +182,13 @@ def _read_out_embedding(backbone: Backbone) -> Tensor:
     return backbone.embed(torch.as_tensor(ids[-1:], device=backbone.device))
 
 
-def _empty_cache(backbone: Backbone) -> Any:
-    """Return a cache of the kind that the backbone's model fills."""
-    if isinstance(backbone.model, Llama):
-        return TextCache()
+def _empty_cache(backbone: Backbone) -> DynamicCache:
     from transformers import DynamicCache
 
     return DynamicCache(config=backbone.model.config)
 
 
-def _fresh_cache(backbone: Backbone, prefix: TextPrefix) -> Any:
+def _fresh_cache(backbone: Backbone, prefix: TextPrefix) -> DynamicCache:
     """Return a cache that starts with the text; a pass appends to it by copying, so the text stays."""
     cache = _empty_cache(backbone)
     for index, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
