@@ -41,6 +41,9 @@ COMMANDS = {
         "Measure every table of the results, cell by cell, and write their pages.", is_group=True
     ),
     "recommend": Command("Rank the catalogue for one new person, or for a file of users."),
+    "describe": Command(
+        "List the experts of a run: weight, size, cost, and what ranking loses without each."
+    ),
     "similar": Command("List the items most like an item, by what the same people like."),
     "serve": Command("Serve a run over HTTP: events in, rankings adapted to them out."),
     "items": Command("Hide items of a service from its rankings, and show them again.", is_group=True),

@@ -47,6 +47,10 @@ def app(
     ] = None,
     settings_file: Annotated[Path | None, typer.Option("--settings", help="TOML file with settings.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of other settings.")] = False,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="Stop after a stage: start, meta_learning, new_items or experts."),
+    ] = None,
 ) -> None:
     """Learn where prompts start, from the histories of many users.
 
@@ -65,9 +69,12 @@ def app(
     settings = load_settings(
         file=settings_file, environment=os.environ, assignments=assignments or (), flags=flags
     )
-    from warmprompt.training.run import train_run
+    from warmprompt.training.run import train_run, train_until
 
     with watching() as watch:
+        if until is not None and not train_until(settings, out, until, watch=watch, overwrite=overwrite):
+            screen().print(f"{out}: {until} is done; the same command without --until goes on")
+            return
         trained = train_run(settings, out, watch=watch, overwrite=overwrite)
     told = trained.manifest
     validations = [loss for stage, _, _, loss in told["history"] if stage == told["history"][-1][0]]
