@@ -1,9 +1,9 @@
 """What a text's own metric makes of a gap, found from the metric of a text that differs in little.
 
 `InverseResponse` inverts a text's whole response R, one row of a Jacobian per factor. For one gap g the
-product R^-1 g is enough, and conjugate gradients find it: each round needs R p = move J (J^T move^T p), two passes
-of derivatives for all texts at once. The metric of a nearby text, which maps R to
-nearly the identity, is their preconditioner.
+product R^-1 g is enough, and conjugate gradients find it: each round needs R p = move J (J^T move^T p), two
+passes of derivatives for all texts at once. The metric of a nearby text, which maps R to nearly the
+identity, is their preconditioner.
 
     between a sentence and the same without one word    about 5 rounds to a thousandth
 
