@@ -16,7 +16,7 @@ from warmprompt.backbone.readout import (
     prompts_at,
     read_reference,
     text_features,
-    text_metrics,
+    inverse_responses,
 )
 from warmprompt.errors import BadInputError
 
@@ -174,7 +174,7 @@ def test_prompt_step_equals_the_gradient_step(backbone):
     read, _ = _fit(backbone)
     texts = ["I love slow films", "", "I love slow films"]
     prefix = read_texts(backbone, texts)
-    metrics = text_metrics(backbone, read, prefix, texts)
+    metrics = inverse_responses(backbone, read, prefix, texts)
     generator = torch.Generator().manual_seed(0)
     target_BD = torch.randn(3, 8, generator=generator)
     target_BD[1] = 0

@@ -63,8 +63,8 @@ _HASHED_AS = {"learned-target": "target", "closed-form": "ridge", "unadapted": "
 def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time) -> Personaliser:
     """Return a personaliser over an engine whose run lies on the disk."""
     trained = engine.trained
-    adapts_by = _HASHED_AS.get(engine.learner.name, "gradient")
-    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, adapts_by)
+    kind = _HASHED_AS.get(engine.learner.name, "gradient")
+    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, kind)
     return Personaliser(
         engine=engine,
         model_hash=hashlib.sha256(repr(parts).encode()).hexdigest(),

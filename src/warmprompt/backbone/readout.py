@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, row_of
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, row_of
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -121,7 +121,9 @@ class InverseResponse:
         with self._lock:
             if self._prefix is not None:
                 read = self._read
-                rows_DPH = _jacobian(self._backbone, self._prefix, read.reference_PH, read.move_DH)
+                rows_DPH = _jacobian(
+                    self._backbone, self._prefix, read.reference_PH, read.move_DH, alone=False
+                )
                 jacobian_DPH = read.unit * rows_DPH
                 flat_DX = jacobian_DPH.flatten(1).double()
                 response_DD = flat_DX @ flat_DX.T
@@ -288,23 +290,41 @@ def _components(states_NX: Tensor, num_features: int, *, standardise: bool) -> t
 def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:
     """Return J J^T at a text, (H, H) float64, J the Jacobian of the hidden state in the prompt."""
     every_HH = torch.eye(backbone.hidden_size, device=prompt_PH.device)
-    jacobian_HX = _jacobian(backbone, read_texts(backbone, [text]), prompt_PH, every_HH).flatten(1).double()
+    prefix = read_texts(backbone, [text])
+    jacobian_HX = _jacobian(backbone, prefix, prompt_PH, every_HH, alone=True).flatten(1).double()
     return jacobian_HX @ jacobian_HX.T
 
 
-def _jacobian(backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH: Tensor) -> Tensor:
+def _jacobian(
+    backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH: Tensor, *, alone: bool
+) -> Tensor:
     """Return the derivatives of the hidden state along some directions in the prompt, (N, P, H).
 
-    One pass forward for all, and one pass backward for each `_CHUNK` of directions.
+    Args:
+        backbone: The frozen model.
+        text: One row.
+        prompt_PH: Where the derivatives are taken.
+        along_NH: Directions.
+        alone: No other thread runs a model: then one pass forward serves all directions, in half the time.
+            It needs attention in plain operations, which torch can only switch for the whole process.
     """
-    at_1PH = prompt_PH[None].detach().clone().requires_grad_()
-    # Derivatives of many rows at once need attention in plain operations.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        hidden_1H = read_out(backbone, text, at_1PH)
-        rows = [
-            torch.autograd.grad(
-                hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
-            )[0]
-            for some_NH in torch.split(along_NH, _CHUNK)
-        ]
-    return torch.cat(rows)[:, 0]
+    with torch.enable_grad():
+        if alone:
+            at_1PH = prompt_PH[None].detach().clone().requires_grad_()
+            with sdpa_kernel(SDPBackend.MATH):
+                hidden_1H = read_out(backbone, text, at_1PH)
+                rows = [
+                    torch.autograd.grad(
+                        hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
+                    )[0]
+                    for some_NH in torch.split(along_NH, _CHUNK)
+                ]
+            return torch.cat(rows)[:, 0]
+        found = []
+        prefix = repeat_prefix(text, min(_CHUNK, len(along_NH)))
+        for some_NH in torch.split(along_NH, _CHUNK):
+            at_NPH = prompt_PH.repeat(prefix.num_users, 1, 1).requires_grad_()
+            hidden_NH = read_out(backbone, prefix, at_NPH)[: len(some_NH)]
+            (gradient_NPH,) = torch.autograd.grad((hidden_NH * some_NH).sum(), at_NPH)
+            found.append(gradient_NPH[: len(some_NH)])
+    return torch.cat(found)
