@@ -53,6 +53,22 @@ def write_python_files(folder: Path) -> None:
         )
 
 
+def shorten_dataset(folder: Path, *, num_users: int) -> None:
+    """Cut a data set, in place, to its first users and the items that they met."""
+    import polars as pl
+
+    from warmprompt.data.tables import Tables, read_manifest, write_tables
+
+    interactions, items, users = (
+        pl.read_parquet(folder / f"{name}.parquet") for name in ("interactions", "items", "users")
+    )
+    users = users.head(num_users)
+    interactions = interactions.join(users, on="user", how="semi", maintain_order="left")
+    items = items.join(interactions, on="item", how="semi", maintain_order="left")
+    tables = Tables(interactions=interactions, items=items, users=users)
+    write_tables(folder, tables, read_manifest(folder), overwrite=True)
+
+
 def _write_products(file: Path) -> None:
     with file.open("w", newline="") as opened:
         rows = csv.writer(opened)
