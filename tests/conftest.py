@@ -16,7 +16,7 @@ settings.load_profile("fixed")
 
 # Where the tests of the packages that pyproject.toml measures lie, below tests/; those of the tests/ folder
 # itself belong to them. The tracer would slow the other tests without a use.
-MEASURED = ("baselines", "data", "evaluation", "scoring", "store", "risk")
+MEASURED = ("baselines", "data", "evaluation", "experts", "scoring", "store", "risk")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -12,11 +12,11 @@ from warmprompt.backbone.readout import (
     ReadOutSize,
     displacement,
     fit_read_out,
+    inverse_responses,
     prompt_step,
     prompts_at,
     read_reference,
     text_features,
-    inverse_responses,
 )
 from warmprompt.errors import BadInputError
 
