@@ -70,7 +70,7 @@ def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
         folder = out / f"{data}-{preset}"
         trained = train_run(settings, folder, dataset=dataset)
         weights = dict(trained.experts.weights)
-        fitted = PromptRanker(folder=folder, settings=settings, dataset=dataset, linear=True)
+        fitted = PromptRanker(folder=folder, settings=settings, dataset=dataset, exact=False)
         ranker = fitted.fit(task.training, task.validation, seed=0)
     row: dict[str, Any] = {
         "data": data,

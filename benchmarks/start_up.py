@@ -29,7 +29,7 @@ def commands(run: Path) -> dict[str, list[str]]:
         "--help": ["-m", "warmprompt", "--help"],
         "recommend --like": [*recommend, "--like", TITLE],
         "recommend --like --about": [*recommend, "--like", TITLE, "--about", ABOUT],
-        "recommend --like --linear": [*recommend, "--like", TITLE, "--linear"],
+        "recommend --like --exact": [*recommend, "--like", TITLE, "--exact"],
     }
 
 

@@ -54,7 +54,7 @@ def expected(model, known, n, *, exact=False):
     """Return the rows that ranking one user after the other gives."""
     rows = []
     for user, one in known.items():
-        ranking = model.rank(model.adapt_many([one])[0], n) if exact else model.rank_linearly([one], n)[0]
+        ranking = model.rank(model.adapt_many([one])[0], n) if exact else model.rank_many([one], n)[0]
         rows += [{"user_id": user, **row} for row in ranking.to_dicts()]
     return pl.DataFrame(rows, schema_overrides={"rank": pl.Int32})
 
@@ -110,7 +110,7 @@ def test_a_data_set_ranks_for_its_users(model, planted_folder):
                 for item, rating in zip(events.items[rows], events.ratings[rows], strict=True)
             ]
         )
-        ranking = model.rank_linearly([one], 3)[0]
+        ranking = model.rank_many([one], 3)[0]
         own = found.filter(pl.col("user_id") == dataset.user_ids[user])
         assert own["item_id"].to_list() == list(ranking.items)
     with_texts = model.recommend(dataset, 3, attributes=True)
@@ -145,7 +145,7 @@ def test_beyond_a_thousand_events_all_items_are_left_out(model, monkeypatch):
     items = model.items[:10]
     told = Known(events=[Event(item=item, rating=5.0) for item in items])
     found = model.recommend({"x": told}, 50)
-    latest = model.rank_linearly([replace(told, events=told.events[-4:])], 60)[0]
+    latest = model.rank_many([replace(told, events=told.events[-4:])], 60)[0]
     assert found["item_id"].to_list() == [item for item in latest.items if item not in items]
     assert found["rank"].to_list() == list(range(1, 51))
 

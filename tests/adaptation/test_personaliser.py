@@ -230,7 +230,7 @@ def test_ranking_linearly_runs_no_language_model_and_ranks_much_as_moved_prompts
         Known(),
     ]
     with count_forwards(model.engine.backbone) as sizes:
-        found = model.rank_linearly(users, 60)
+        found = model.rank_many(users, 60)
     assert sizes == []
     exact = [model.rank(state, 60) for state in model.adapt_many(users)]
     for ranking, wanted, user in zip(found, exact, users, strict=True):
@@ -239,19 +239,19 @@ def test_ranking_linearly_runs_no_language_model_and_ranks_much_as_moved_prompts
         places = {item: place for place, item in enumerate(wanted.items)}
         assert np.corrcoef([places[item] for item in ranking.items], range(len(ranking)))[0, 1] > 0.9
     assert found[0].items != found[3].items[: len(found[0])]
-    alone = [model.rank_linearly([user], 5)[0].items for user in users]
+    alone = [model.rank_many([user], 5)[0].items for user in users]
     assert alone == [ranking.items[:5] for ranking in found]
-    assert model.rank_linearly([]) == []
+    assert model.rank_many([]) == []
 
 
 def test_ranking_linearly_takes_candidates_and_refuses_what_ranking_refuses(model, told):
     some = model.items[1:60:7]
-    (ranking,) = model.rank_linearly([Known(events=told)], candidates=some)
+    (ranking,) = model.rank_many([Known(events=told)], candidates=some)
     assert set(ranking.items) == set(some) - {event.item for event in told}
     with pytest.raises(BadInputError, match="whole number of items"):
-        model.rank_linearly([Known()], 0)
+        model.rank_many([Known()], 0)
     with pytest.raises(UnknownNameError, match="user 1, item of event 0"):
-        model.rank_linearly([Known(), Known(events=[Event(item="nothing")])])
+        model.rank_many([Known(), Known(events=[Event(item="nothing")])])
 
 
 def test_nothing_in_the_path_writes_to_the_frozen_weights(model, told):

@@ -30,7 +30,7 @@ def test_a_spawned_process_ranks_to_the_same_bits(opened, users):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         asked = [
             pool.submit(opened.rank, state, 20),
-            pool.submit(opened.rank_linearly, users, 20),
+            pool.submit(opened.rank_many, users, 20),
             pool.submit(opened.adapt, users[1].events, about="hm", attributes={"age": "24"}),
             pool.submit(opened.observe, state, users[0].events[3]),
         ]
@@ -38,7 +38,7 @@ def test_a_spawned_process_ranks_to_the_same_bits(opened, users):
         with pytest.raises(UnknownNameError, match=r"item: 'nothing'\.") as caught:
             pool.submit(opened.title, "nothing").result(timeout=300)
     assert ranking == opened.rank(state, 20)
-    assert linear == opened.rank_linearly(users, 20)
+    assert linear == opened.rank_many(users, 20)
     assert adapted.to_bytes() == state.to_bytes()
     assert observed.to_bytes() == opened.observe(state, users[0].events[3]).to_bytes()
     assert caught.value.field == "item"
@@ -55,7 +55,7 @@ def test_a_pickle_holds_no_frozen_weights_and_shares_those_in_use(opened):
 
 def test_what_was_derived_is_not_sent(opened):
     before = len(pickle.dumps(opened))
-    opened.rank_linearly([Known(events=[Event(item=opened.items[0], rating=5.0)])])
+    opened.rank_many([Known(events=[Event(item=opened.items[0], rating=5.0)])])
     assert len(pickle.dumps(opened)) == before
 
 

@@ -26,7 +26,7 @@ def rankings(model, state, **options):
     everybody = [Known(events=state.events)]
     return (
         model.rank(state, 60, **options).items,
-        model.rank_linearly(everybody, 60, **options)[0].items,
+        model.rank_many(everybody, 60, **options)[0].items,
         model.similar(model.items[0], 60, **options).items,
     )
 
@@ -79,7 +79,7 @@ def test_a_filter_that_leaves_nothing_gives_an_empty_ranking(model, state, genre
 def test_a_selection_that_cannot_be_is_refused_by_every_ranking(model, state, options, error, message):
     for rank in (
         lambda: model.rank(state, **options),
-        lambda: model.rank_linearly([Known()], **options),
+        lambda: model.rank_many([Known()], **options),
         lambda: model.similar(model.items[0], **options),
     ):
         with pytest.raises(error, match=message):

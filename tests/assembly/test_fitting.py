@@ -62,7 +62,7 @@ def test_a_fitted_model_is_the_run_that_the_same_settings_train(fitted, dataset,
     train_run(warmprompt.load_settings(flags=flags), tmp_path / "run", dataset=dataset)
     again = warmprompt.load(tmp_path / "run")
     known = [Known(events=[Event(item=item, rating=5.0)]) for item in again.items[:5]]
-    assert fitted[0].rank_linearly(known) == again.rank_linearly(known)
+    assert fitted[0].rank_many(known) == again.rank_many(known)
     assert fitted[0].engine.trained.manifest["data"]["name"] == "mine"
 
 

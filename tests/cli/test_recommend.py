@@ -38,7 +38,7 @@ def test_the_language_model_need_not_run(capfd, trained_folder):
     told = json.loads(capfd.readouterr().out)
     model = load(trained_folder)
     known = Known(events=[Event(item=model.find(LIKED), rating=5.0)], about="hm")
-    (ranking,) = model.rank_linearly([known], 4)
+    (ranking,) = model.rank_many([known], 4)
     assert [row["item"] for row in told["ranking"]] == list(ranking.items)
     assert told["about"] == "hm"
     assert told["adapt_ms"] is None
@@ -59,7 +59,7 @@ def test_exclusions_and_filters_are_the_models_own(capfd, trained_folder, way):
     items = [row["item"] for row in json.loads(capfd.readouterr().out)["ranking"]]
     known = Known(events=[Event(item=model.find(LIKED), rating=5.0)])
     options = {"exclude": [model.find(DISLIKED)], "filter": {"genres": genre}}
-    (expected,) = model.rank_linearly([known], 60, **options)
+    (expected,) = model.rank_many([known], 60, **options)
     assert set(items) == set(expected.items)
     assert 0 < len(items) < 59
 

@@ -15,7 +15,7 @@ from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, repeat_prefi
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import sentence_states, text_features
 from warmprompt.data.episodes import EventBatch, batch_supports
-from warmprompt.errors import BadInputError, MismatchError
+from warmprompt.errors import BadInputError
 from warmprompt.experts.mixture import Mixture
 from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.protocol import UserBatch
@@ -33,6 +33,7 @@ from warmprompt.meta.predict import (
     encode_texts,
 )
 from warmprompt.runs.format import Trained
+from warmprompt.runs.models import FrozenModels
 from warmprompt.types import Floats, Support, short_repr
 
 
@@ -42,23 +43,46 @@ class Engine:
 
     Attributes:
         trained: Learned parameters, items, manifest.
-        backbone: The frozen model that the run was trained with.
-        encoder: The frozen sentence encoder that reads user texts beside it, where the run has one.
+        models: The frozen models that the run was trained with, loaded on first need.
         learner: Names what is to be explained, and how user vectors answer.
-        no_text: The empty text as the model reads it, one row.
+        linear: Users adapt in the linear response, unless a caller asks for prompts.
         mixture: All experts, the learned ones among them.
         catalogue: What the learned parameters give all users alike.
     """
 
     trained: Trained
-    backbone: Backbone
-    encoder: Backbone | None
+    models: FrozenModels
     learner: Learner
-    no_text: EncodedTexts
+    linear: bool
     mixture: Mixture
     catalogue: Catalogue
 
     __repr__ = short_repr
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen language model, loaded when it is first asked for."""
+        return self.models.backbone
+
+    @property
+    def encoder(self) -> Backbone | None:
+        """The frozen sentence encoder that reads user texts; None where the language model does."""
+        return self.models.encoder
+
+    @property
+    def no_text(self) -> EncodedTexts:
+        """The empty text as the language model reads it, one row; measured once, most users have no text."""
+
+        def make() -> EncodedTexts:
+            trained = self.trained
+            encoded = encode_texts(
+                self.backbone, trained.read, [""], encoder=self.encoder, genres=trained.genres
+            )
+            if self.learner.objective is LearnedTarget:
+                encoded.responses[0].get()
+            return encoded
+
+        return self.models.once("no text", make)
 
     @property
     def catalogue_VD(self) -> Tensor:
@@ -77,46 +101,26 @@ class Engine:
 
 @torch.no_grad()
 def make_engine(
-    trained: Trained, backbone: Backbone, *, encoder: Backbone | None = None, learner: Learner | None = None
+    trained: Trained, *, learner: Learner | None = None, models: FrozenModels | None = None
 ) -> Engine:
-    """Put a trained model and its backbone together.
+    """Make a trained model ready; its frozen models are loaded when something needs them.
 
     Args:
-        trained: From `load_trained`, on the backbone's device.
-        backbone: As the manifest names it.
-        encoder: Likewise; None where it names none.
+        trained: From `load_trained`, on the device that its settings name.
         learner: None adapts as the run's own learner does.
+        models: None names those of the manifest.
 
     Raises:
-        MismatchError: Another backbone, another depth or another encoder than the run was trained with.
+        MismatchError: A frozen model is not the one that the run was trained with.
     """
-    told = trained.manifest["backbone"]
-    given = encoder and encoder.weights_hash
-    if trained.manifest["user_text"] != given:
-        raise MismatchError(
-            field="encoder of user texts",
-            value=given,
-            remedy=f"The run was trained with {trained.manifest['user_text']}: give that, or train again.",
-        )
-    for key, here in (("weights_hash", backbone.weights_hash), ("num_layers", backbone.num_layers)):
-        if told[key] != here:
-            raise MismatchError(
-                field=f"{key} of backbone {backbone.name}",
-                value=here,
-                remedy=f"The run was trained with {told[key]}; give the same model, or train again.",
-            )
-    learner = learner or learner_of(trained.learner)
-    no_text = encode_texts(backbone, trained.read, [""], encoder=encoder, genres=trained.genres)
-    if learner.objective is LearnedTarget:
-        # Most users say nothing of themselves: the first of them should not wait.
-        no_text.responses[0].get()
+    models = models or FrozenModels(trained.manifest)
+    models.check()
     catalogue = make_catalogue(trained.params, trained.constants)
     return Engine(
         trained=trained,
-        backbone=backbone,
-        encoder=encoder,
-        learner=learner,
-        no_text=no_text,
+        models=models,
+        learner=learner or learner_of(trained.learner),
+        linear=bool(trained.manifest.get("adaptation", {}).get("linear", False)),
         catalogue=catalogue,
         mixture=mixture_of(trained, catalogue),
     )
@@ -154,26 +158,36 @@ def adapt(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Adapted:
 def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Support]) -> Tensor:
     """Return user vectors, (B, D), as if the language model answered to prompts as it does near the start.
 
-    See `meta.predict.adapt_linearly`. Where a sentence encoder reads user texts, the language model does
-    not run at all; else it reads each text once.
+    See `meta.predict.adapt_linearly`. The language model does not run where a sentence encoder reads user
+    texts; else it reads each text once.
 
     Args:
         engine: The model.
         texts: The users' texts.
         supports: The users' events.
     """
-    trained = engine.trained
-    if engine.encoder is None or not any(texts):
-        features_BT = encode(engine, texts).features_BT
-    else:
-        states_BX = sentence_states(engine.encoder, texts, trained.read.mean_X)
-        features_BT = widen(text_features(trained.read, states_BX), texts, trained.genres)
     return adapt_linearly(
         engine.catalogue,
         engine.learner,
-        features_BT=features_BT,
+        features_BT=features_of(engine, texts),
         events=batch_supports(supports),
     )
+
+
+@torch.no_grad()
+def features_of(engine: Engine, texts: Sequence[str]) -> Tensor:
+    """Return the inputs of the text head, row by row; a text is read alone, so that company changes no bit."""
+    trained = engine.trained
+    if not engine.models.has_encoder and any(texts):
+        return encode(engine, texts).features_BT
+
+    def read(text: str) -> Tensor:
+        assert engine.encoder is not None
+        return text_features(trained.read, sentence_states(engine.encoder, [text], trained.read.mean_X))[0]
+
+    rows = [engine.models.features_of(text, read) if text else trained.no_text_T for text in texts]
+    features_BT = torch.stack(rows) if rows else trained.no_text_T.expand(0, -1)
+    return widen(features_BT, texts, trained.genres)
 
 
 def score(

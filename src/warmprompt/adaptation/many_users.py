@@ -72,23 +72,6 @@ def catalogue_of(model: Personaliser) -> Catalogue:
     )
 
 
-def rank_many(
-    model: Personaliser, users: Sequence[Known], n: int, *, exact: bool, selection: Mapping[str, Any]
-) -> list[Ranking]:
-    """Rank for many users by their prompts (`exact`), or linearly.
-
-    Args:
-        model: Does the ranking.
-        users: What is told of each.
-        n: Places for each.
-        exact: Adapt each user's prompt.
-        selection: Keywords of `Personaliser.rank`.
-    """
-    if exact:
-        return [model.rank(state, n, **selection) for state in model.adapt_many(users)]
-    return model.rank_linearly(users, n, **selection)
-
-
 @dataclass(frozen=True, kw_only=True)
 class UserToRank:
     """One user.
@@ -128,13 +111,13 @@ def recommended(
     users: Any,
     n: int,
     *,
-    exact: bool,
+    exact: bool | None,
     selection: Mapping[str, Any],
     options: UserOptions,
 ) -> pl.DataFrame:
     """Return the rankings of all users in one frame; arguments and errors as `Personaliser.recommend`."""
     check_places(n)
-    rank = partial(rank_many, model, exact=exact, selection=selection)
+    rank = partial(model.rank_many, exact=exact, **selection)
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch:
         found = users_to_rank(users, catalogue_of(model), options=options, scratch=Path(scratch))
         frames = list(ranked_frames(found, int(n), rank, items=model.items))

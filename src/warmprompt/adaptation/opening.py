@@ -14,11 +14,11 @@ from warmprompt.adaptation.titles import title_index
 from warmprompt.backbone.threads import use_threads
 from warmprompt.meta.learner import Learner
 from warmprompt.runs.format import Trained, load_trained
-from warmprompt.runs.models import open_backbone, open_encoder, settings_of
+from warmprompt.runs.models import settings_of
 
 
 def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> Personaliser:
-    """Load a trained run and its backbone.
+    """Load a trained run; its language model is loaded when something first needs it.
 
     Args:
         folder: That `train_run` wrote.
@@ -37,13 +37,13 @@ def open_run(folder: Path | str, *, clock: Callable[[], float] = time.time) -> P
 
 
 def open_trained(trained: Trained, *, clock: Callable[[], float] = time.time) -> Personaliser:
-    """Return a trained model for use, its backbone loaded; arguments and errors as `open_run`."""
+    """Return a trained model for use; arguments and errors as `open_run`."""
     use_threads(settings_of(trained).train.threads)
     return make_personaliser(open_engine(trained), clock=clock)
 
 
 def open_engine(trained: Trained, *, learner: Learner | None = None) -> Engine:
-    """Load the frozen models that a run was trained with, and put all together.
+    """Make a trained model ready to adapt and to score.
 
     Args:
         trained: From `load_trained`, on the device that its settings name.
@@ -52,8 +52,7 @@ def open_engine(trained: Trained, *, learner: Learner | None = None) -> Engine:
     Raises:
         MismatchError: A frozen model is not the one that the run was trained with.
     """
-    settings = settings_of(trained)
-    return make_engine(trained, open_backbone(settings), encoder=open_encoder(settings), learner=learner)
+    return make_engine(trained, learner=learner)
 
 
 # The words that hashes of models were made from before: states stored with them stay valid.
@@ -64,7 +63,7 @@ def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time)
     """Return a personaliser over an engine whose run lies on the disk."""
     trained = engine.trained
     kind = _HASHED_AS.get(engine.learner.name, "gradient")
-    parts = (*sorted(trained.manifest["files"].items()), engine.backbone.weights_hash, kind)
+    parts = (*sorted(trained.manifest["files"].items()), engine.models.weights_hash, kind)
     return Personaliser(
         engine=engine,
         model_hash=hashlib.sha256(repr(parts).encode()).hexdigest(),

@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from warmprompt.adaptation.describe import Description, describe
 from warmprompt.adaptation.engine import (
@@ -40,7 +41,7 @@ from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
 from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
 from warmprompt.adaptation.similar import similar_items
-from warmprompt.adaptation.state import UserState, check_own, states_of
+from warmprompt.adaptation.state import UserState, check_own, states_of, without_prompts
 from warmprompt.adaptation.text_cache import Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title
 from warmprompt.adaptation.variants import adapt_variants
@@ -111,16 +112,18 @@ class Personaliser:
         *,
         about: str | None = None,
         attributes: Mapping[str, str] | None = None,
+        exact: bool | None = None,
     ) -> UserState:
-        """Adapt the prompt to one user.
+        """Adapt to one user.
 
-        Of several events with the same item the last one counts. Without events the prompt stays at
-        its start, and the text alone decides.
+        Of several events with the same item the last one counts. Without events the text alone decides.
 
         Args:
             events: What the user did, oldest first.
             about: A sentence about the user.
             attributes: Such as {"age": "24", "occupation": "artist"}.
+            exact: True moves the prompt through the language model, False takes the model's linear response
+                without running it; None does what the run's own validation found good enough.
 
         Raises:
             UnknownNameError: An item that the model was not trained with.
@@ -128,12 +131,14 @@ class Personaliser:
             NotFiniteError: A loss became NaN or infinite.
         """
         known = self.checked(Known(events=events, about=about, attributes=attributes))
+        if self._is_linear(exact):
+            return self._linear_states([known])[0]
         return self._states([known], self.texts.get(self.engine, known.text))[0]
 
-    def adapt_many(self, users: Sequence[Known]) -> list[UserState]:
-        """Adapt to many users, up to 64 in each pass of the model; far faster than one after the other.
+    def adapt_many(self, users: Sequence[Known], *, exact: bool | None = None) -> list[UserState]:
+        """Adapt to many users, up to 64 at a time; far faster than one after the other.
 
-        Numbers may differ from those of `adapt` in the last bits, as sums over batches do.
+        Numbers may differ from those of `adapt` in the last bits, as sums over batches do. `exact` as in `adapt`.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt`; the field begins with the user's position.
@@ -142,6 +147,9 @@ class Personaliser:
         states: list[UserState] = []
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
+            if self._is_linear(exact):
+                states += self._linear_states(part)
+                continue
             states += self._states(part, encode(self.engine, [known.text for known in part]))
         return states
 
@@ -155,6 +163,8 @@ class Personaliser:
             UnknownNameError, BadInputError: As `adapt_many`.
         """
         checked = for_each_user(users, self.checked)
+        if self.engine.linear:
+            return self._linear_states(checked)
         texts = [known.text for known in checked]
         whole = self.texts.peek(texts[0]) if texts[0] else self.engine.no_text
         whole = whole or encode(self.engine, texts[:1])
@@ -169,14 +179,26 @@ class Personaliser:
         return states
 
     def observe(self, state: UserState, event: Event) -> UserState:
-        """Return the state after one event more; `state` itself still holds.
+        """Return the state after one event more, adapted as `state` was; `state` itself still holds.
 
         Raises:
             MismatchError: Another model made the state.
             UnknownNameError, BadInputError: As `adapt`.
         """
         check_own(state, self.model_hash)
-        return self.adapt([*state.events, event], about=state.about, attributes=state.attributes)
+        events = [*state.events, event]
+        return self.adapt(events, about=state.about, attributes=state.attributes, exact=state.has_prompt)
+
+    def with_prompt(self, state: UserState) -> UserState:
+        """Return the state with the user's prompt, which the linear response leaves out.
+
+        Raises:
+            MismatchError: Another model made the state.
+        """
+        check_own(state, self.model_hash)
+        if state.has_prompt:
+            return state
+        return self.adapt(state.events, about=state.about, attributes=state.attributes, exact=True)
 
     def rank(
         self,
@@ -211,7 +233,7 @@ class Personaliser:
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
         return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
 
-    def rank_linearly(
+    def rank_many(  # noqa: PLR0913 - users, places, and options by keyword
         self,
         users: Sequence[Known],
         n: int = 10,
@@ -220,12 +242,9 @@ class Personaliser:
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002
         drop: Sequence[str] = (),
+        exact: bool | None = None,
     ) -> list[Ranking]:
-        """Rank for many users as their prompts would, without moving any: no pass of the language model.
-
-        User vectors take the inner steps themselves, in the model's linear response to prompts. Rankings
-        are nearly those of `adapt` and `rank` (docs/results), several times faster; there is no state to
-        observe more events with. A model whose language model reads user texts still reads each once.
+        """Rank for many users at once: as `adapt_many` and `rank`, without states to observe more events with.
 
         Args:
             users: What is told of each.
@@ -234,6 +253,7 @@ class Personaliser:
             exclude: As in `rank`.
             filter: As in `rank`.
             drop: As in `rank`.
+            exact: As in `adapt`.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
@@ -245,8 +265,7 @@ class Personaliser:
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             supports = [self.support_of(known.events) for known in part]
-            texts = [known.text for known in part]
-            users_BD = users_linearly(self.engine, texts, supports)
+            users_BD = self._vectors(part, supports, exact=exact)
             scores_BV = score(self.engine, users_BD, supports, drop=drop)
             rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
@@ -256,7 +275,7 @@ class Personaliser:
         users: Any,
         n: int = 10,
         *,
-        exact: bool = False,
+        exact: bool | None = None,
         columns: Mapping[str, str] | None = None,
         unknown_items: UnknownItems = "refuse",
         attributes: bool = False,
@@ -273,8 +292,7 @@ class Personaliser:
             users: A `Dataset`; a frame of events, as `Dataset.from_frames` takes it; a mapping of user ids to
                 events, item ids or `Known`; or a list of those, whose users are called 0, 1, 2 ...
             n: Places for each, at least 1.
-            exact: Adapt each user's prompt, as `adapt_many` and `rank` do. Otherwise as `rank_linearly`,
-                which is several times faster and ranks nearly the same.
+            exact: As in `adapt`.
             columns: For a frame: our name to its column, such as {"user": "uid", "rating": "stars"}.
             unknown_items: `refuse` events with items that the model was not trained with, or `skip` them
                 with a warning that counts them.
@@ -383,6 +401,20 @@ class Personaliser:
         )
         check_text(self.engine, checked.text)
         return checked
+
+    def _is_linear(self, exact: bool | None) -> bool:
+        return self.engine.linear if exact is None else not exact
+
+    def _vectors(self, users: Sequence[Known], supports: Sequence[Support], *, exact: bool | None) -> Tensor:
+        texts = [known.text for known in users]
+        if self._is_linear(exact):
+            return users_linearly(self.engine, texts, supports)
+        return adapt(self.engine, encode(self.engine, texts), batch_supports(supports)).users_BD
+
+    def _linear_states(self, users: Sequence[Known]) -> list[UserState]:
+        supports = [self.support_of(known.events) for known in users]
+        vectors_BD = self._vectors(users, supports, exact=False)
+        return states_of(users, without_prompts(vectors_BD), model_hash=self.model_hash)
 
     def _states(self, users: Sequence[Known], texts: EncodedTexts) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+
 from warmprompt.adaptation.known import Known
 from warmprompt.adaptation.packing import Packing, frozen
 from warmprompt.errors import BadInputError, MismatchError
@@ -35,7 +37,8 @@ class UserState:
         about: The sentence about the user, or None.
         attributes: The user's attributes; empty when none were told.
         vector_D: The adapted user vector; read-only.
-        offsets_PH: The adapted prompt, as an offset from the run's reference prompt; read-only.
+        offsets_PH: The adapted prompt, as an offset from the run's reference prompt; read-only. Of shape
+            (0, 0) where the user was adapted in the linear response.
         model_hash: Of the run and backbone that adapted it; no other can use it.
     """
 
@@ -47,6 +50,11 @@ class UserState:
     model_hash: str
 
     __repr__ = short_repr
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether the state holds a prompt; `Personaliser.with_prompt` computes it where it does not."""
+        return bool(self.offsets_PH.size)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the bytes that `to_bytes` returns."""
@@ -100,6 +108,11 @@ def states_of(users: Sequence[Known], adapted: Adapted, *, model_hash: str) -> l
         )
         for row, known in enumerate(users)
     ]
+
+
+def without_prompts(users_BD: Tensor) -> Adapted:
+    """Return user vectors that were adapted without moving any prompt."""
+    return Adapted(users_BD=users_BD, offsets_BPH=users_BD.new_zeros(len(users_BD), 0, 0))
 
 
 def _written(event: Event) -> list[Any]:

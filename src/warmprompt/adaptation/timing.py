@@ -82,7 +82,7 @@ def time_adaptation(
         batch: Users in a batch.
         rounds: Batches of one user timed.
         linear: True takes the steps in the linear response (`meta.predict.adapt_linearly`), which
-            is what `Personaliser.rank_linearly` does.
+            is what `Personaliser.adapt` does unless it is exact.
         seed: Derives the users.
 
     Raises:

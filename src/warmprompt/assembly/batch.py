@@ -17,7 +17,6 @@ from warmprompt.adaptation.many_users import (
     UserToRank,
     catalogue_of,
     of_histories,
-    rank_many,
     ranked_frames,
 )
 from warmprompt.adaptation.personaliser import Personaliser
@@ -77,7 +76,7 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
     n: int = 10,
     *,
     columns: Mapping[str, str] | None = None,
-    exact: bool = False,
+    exact: bool | None = None,
     max_rejects: float = 0.0,
     selection: Mapping[str, Any] | None = None,
     progress: BatchProgress = lambda _done, _total: None,
@@ -90,7 +89,7 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
         out: .parquet, .csv or .jsonl; replaced where it is there.
         n: Places for each.
         columns: Our name to the file's column; columns named as frames name them need none.
-        exact: Adapt each user's prompt instead of ranking linearly.
+        exact: As in `Personaliser.adapt`.
         max_rejects: Highest share of malformed rows, 0 to 1; they are left out.
         selection: Keywords of `Personaliser.rank`.
         progress: Told after each thousand users.
@@ -103,7 +102,7 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
     """
     if not 0 <= max_rejects <= 1:
         raise BadInputError(field="--max-rejects", value=max_rejects, remedy="Give a share between 0 and 1.")
-    rank = partial(rank_many, model, exact=exact, selection=selection or {})
+    rank = partial(model.rank_many, exact=exact, **(selection or {}))
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch, new_file(out) as unfinished:
         with open_writer(unfinished, kind=out) as write:
             found, told = _read(model, users, columns, max_rejects, Path(scratch))

@@ -79,7 +79,7 @@ def evaluate_run(
             PromptRanker(
                 folder=folder, settings=settings, dataset=dataset, watch=watch, on_fit=train_s.__setitem__
             ),
-            linear=options.linear,
+            exact=options.exact,
         )
         product, *variants = own
         results = evaluate(
@@ -135,9 +135,9 @@ def _baselines_of(
     return choose_settings(names, dataset, _protocol_of(options), tuning, folder=folder, watch=watch)
 
 
-def _own_rows(ranker: PromptRanker, *, linear: bool) -> dict[str, Callable[[], Ranker]]:
-    """Return the product's rows by label: as it is, in the linear response where asked for, not adapted."""
-    variants = [replace(ranker, linear=True)] if linear else []
+def _own_rows(ranker: PromptRanker, *, exact: bool) -> dict[str, Callable[[], Ranker]]:
+    """Return the product's rows by label: as it is, by its prompts where asked for, not adapted."""
+    variants = [replace(ranker, exact=True)] if exact else []
     every = [ranker, *variants, replace(ranker, adapted=False)]
     return {one.name: partial(_same, one) for one in every}
 

@@ -39,7 +39,7 @@ class PromptRanker:
         settings: The run's, its seed among them.
         dataset: The whole data set, to tell the usual splits from other choices of users.
         adapted: False leaves every prompt at its learned start, to show what adaptation is worth.
-        linear: True takes the inner steps in the language model's linear response, without running it.
+        exact: As in `Personaliser.adapt`.
         watch: Told when training is needed, and how it goes.
         on_fit: Told the seed and the seconds that training took, then or earlier.
         engine: The fitted model; None before `fit`.
@@ -50,7 +50,7 @@ class PromptRanker:
     settings: Settings
     dataset: Dataset
     adapted: bool = True
-    linear: bool = False
+    exact: bool | None = None
     watch: ProgressCallback = ignore
     on_fit: Callable[[int, float], object] = lambda _seed, _train_s: None
     engine: Engine | None = None
@@ -60,7 +60,8 @@ class PromptRanker:
     def name(self) -> str:
         """The row label in tables."""
         name = "warmprompt" if self.adapted else "warmprompt, not adapted"
-        return f"{name}, linear" if self.linear else name
+        way = {True: ", exact", False: ", linear", None: ""}[self.exact]
+        return f"{name}{way}"
 
     @property
     def num_parameters(self) -> int:
@@ -101,7 +102,7 @@ class PromptRanker:
 
     def _score(self, engine: Engine, supports: Sequence[Support]) -> Floats:
         texts = [user_text(support.about, support.attributes) for support in supports]
-        if self.linear:
+        if engine.linear if self.exact is None else not self.exact:
             return score(engine, users_linearly(engine, texts, supports), supports)
         fresh = encode(engine, texts)
         if any(len(support.items_K) for support in supports):

@@ -57,11 +57,9 @@ def app(
     attributes: Annotated[
         bool | None, typer.Option("--attributes/--no-attributes", help="Show the tested users' attributes.")
     ] = None,
-    linear: Annotated[
+    exact: Annotated[
         bool | None,
-        typer.Option(
-            "--linear/--no-linear", help="Add a row that adapts without running the language model."
-        ),
+        typer.Option("--exact/--no-exact", help="Add a row that moves prompts through the language model."),
     ] = None,
     candidates: Annotated[
         str | None, typer.Option("--candidates", help="full, sampled100 or query-only.")
@@ -85,7 +83,7 @@ def app(
         "evaluate.tune_budget": tune_budget,
         "evaluate.metrics": names(metrics),
         "evaluate.attributes": attributes,
-        "evaluate.linear": linear,
+        "evaluate.exact": exact,
         "evaluate.candidates": candidates,
         "evaluate.reading": reading,
         "evaluate.min_rating": min_rating,

@@ -37,10 +37,6 @@ def app(
         list[str] | None,
         typer.Option("--drop", help="Leave an expert out of the score (see describe); may be repeated."),
     ] = None,
-    linear: Annotated[
-        bool,
-        typer.Option("--linear", help="Adapt in the language model's linear response, without running it."),
-    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each item is there, in sentences that are checked.")
     ] = False,
@@ -64,7 +60,8 @@ def app(
         Path | None, typer.Option("--out", help="With --users: where rankings go, .parquet, .csv or .jsonl.")
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="With --users: adapt each user's prompt; slower.")
+        bool,
+        typer.Option("--exact", help="Move the prompt through the language model; slower, ranks alike."),
     ] = False,
     max_rejects: Annotated[
         float | None, typer.Option("--max-rejects", help="With --users: highest share of malformed rows; 0.")
@@ -82,18 +79,16 @@ def app(
             "--like": like, "--dislike": dislike, "--about": about, "--attribute": attribute,
             "--explain": explain, "--generate": generate, "--json": as_json,
         },
-        many={"--users-map": users_map, "--exact": exact, "--max-rejects": max_rejects},
+        many={"--users-map": users_map, "--max-rejects": max_rejects},
     )  # fmt: skip
     if users is not None and out is not None:
-        if exact and linear:
-            raise BadInputError(field="--exact", value="--linear", remedy="Leave out one.")
         recommend_many(
             run,
             users,
             out,
             num,
             users_map=users_map,
-            exact=exact,
+            exact=exact or None,
             max_rejects=max_rejects or 0.0,
             exclude=exclude,
             filters=filters,
@@ -101,18 +96,12 @@ def app(
         )
         return
     attributes = _attributes(attribute or [])
-    if linear and (explain or generate):
-        option = "--explain" if explain else "--generate"
-        raise BadInputError(
-            field=option, value="--linear", remedy="Leave out one: words need the adapted prompt."
-        )
     if generate and (exclude or filters):
         option = "--exclude" if exclude else "--filter"
         remedy = "Leave out one: the language model names titles of the whole catalogue."
         raise BadInputError(field="--generate", value=option, remedy=remedy)
     from warmprompt.adaptation.events import checked_about
     from warmprompt.adaptation.opening import open_run
-    from warmprompt.adaptation.personaliser import Known
 
     begun_s = time.perf_counter()
     model = open_run(run)
@@ -120,14 +109,10 @@ def app(
     events = liked_events(model, like or [], dislike or [])
     selection = selection_of(model, exclude, filters)
     about = checked_about(about)
-    known = Known(events=events, about=about, attributes=attributes)
     begun_s = time.perf_counter()
-    state = None if linear else model.adapt(events, about=about, attributes=attributes)
+    state = model.adapt(events, about=about, attributes=attributes, exact=exact or None)
     adapted_s = time.perf_counter()
-    if state is None:
-        ranking = model.rank_linearly([known], num, drop=tuple(drop or ()), **selection)[0]
-    else:
-        ranking = model.rank(state, num, drop=tuple(drop or ()), **selection)
+    ranking = model.rank(state, num, drop=tuple(drop or ()), **selection)
     ranked_s = time.perf_counter()
     told = {
         "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],
@@ -135,11 +120,10 @@ def app(
         "attributes": attributes,
         "ranking": rows_of(ranking),
         "load_s": round(load_s, 3),
-        # In the linear response both are one.
-        "adapt_ms": None if state is None else round(1000 * (adapted_s - begun_s), 2),
+        "adapt_ms": round(1000 * (adapted_s - begun_s), 2),
         "rank_ms": round(1000 * (ranked_s - adapted_s), 2),
     }
-    if state is not None and (explain or generate):
+    if explain or generate:
         told |= _in_words(model, state, ranking.items, num, explain=explain, generate=generate)
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
@@ -244,10 +228,7 @@ def _show(told: dict[str, Any], *, dislikes: int) -> None:
     if not (titles or told["about"] or told["attributes"]):
         console.print("nothing is known about this person: everybody would get this ranking")
     console.print(table_of("title", told["ranking"]))
-    if told["adapt_ms"] is None:
-        done = f"ranked in {told['rank_ms']:.1f} ms without running the language model"
-    else:
-        done = f"adapted in {told['adapt_ms']:.0f} ms, ranked in {told['rank_ms']:.1f} ms"
+    done = f"adapted in {told['adapt_ms']:.1f} ms, ranked in {told['rank_ms']:.1f} ms"
     console.print(f"{done} (opened in {told['load_s']:.1f} s)")
     if "explanations" in told:
         console.print("why:")

@@ -50,7 +50,7 @@ def recommend_many(
     num: int,
     *,
     users_map: str | None,
-    exact: bool,
+    exact: bool | None,
     max_rejects: float,
     exclude: list[str] | None,
     filters: list[str] | None,

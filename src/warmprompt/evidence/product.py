@@ -86,7 +86,7 @@ class Product:
             settings=settings,
             dataset=self.dataset,
             adapted=self.adapted,
-            linear=self.linear,
+            exact=False if self.linear else None,
             engine=open_engine(placed, learner=None if self.adapted else UNADAPTED),
         )
         return replace(

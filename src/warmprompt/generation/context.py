@@ -104,7 +104,8 @@ def user_context(
     if state is None or not steered:
         prompt_PH = read.reference_PH
     else:
-        prompt_PH = prompts_at(read, torch.tensor(state.offsets_PH)[None])[0]
+        offsets_PH = model.with_prompt(state).offsets_PH
+        prompt_PH = prompts_at(read, torch.tensor(offsets_PH)[None])[0]
     likes = f" likes {'; '.join(tastes.liked)}." if tastes.liked else ""
     dislikes = f" dislikes {'; '.join(tastes.disliked)}." if tastes.disliked else ""
     return _embed(lm, [f"About this person: {text}", prompt_PH, f"{likes}{dislikes}\n{task}"])

@@ -1,8 +1,8 @@
 """A trained model as a folder, and unfinished training as one file; both are there whole or not at all.
 
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
-    model.safetensors           "params.*", "constants.*", "read.*" and "experts.NAME.*"; equal arrays are
-                                written once, and the header names their other names
+    model.safetensors           "params.*", "constants.*", "read.*", "no_text_T", "experts.NAME.*"; equal arrays
+                                are written once, and the header names their other names
     items.parquet               item (its id, type kept), title, attributes, in index order
     training/                   how far unfinished training is: stages that are done, state of the outer loop
 
@@ -17,7 +17,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +64,7 @@ class Trained:
         manifest: Settings, backbone, data, versions: JSON values only.
         weight_unit: The weight of events that counts 1, or None without weights.
         experts: What the scores hold beside user vector and popularity.
+        no_text_T: Text features of the empty text.
         genres: By which words a text about a user names a genre, or None where the text head knows none.
         attributes: Of the items, for filters; None where the run holds none.
     """
@@ -78,6 +79,7 @@ class Trained:
     manifest: Mapping[str, Any]
     weight_unit: float | None = None
     experts: Mixture = NO_EXPERTS
+    no_text_T: Tensor = field(default_factory=lambda: torch.zeros(0))
     genres: GenreWords | None = None
     attributes: ItemAttributes | None = None
 
@@ -168,6 +170,7 @@ def tensors_of(trained: Trained) -> dict[str, Tensor]:
         **{f"params.{name}": value for name, value in trained.params.items()},
         **_fields_of("constants", trained.constants),
         **_fields_of("read", trained.read),
+        "no_text_T": trained.no_text_T,
         **{f"experts.{name}": torch.as_tensor(value) for name, value in trained.experts.arrays().items()},
     }
 
@@ -190,16 +193,17 @@ def with_tensors(blank: Trained, tensors: Mapping[str, Tensor], header: Mapping[
         constants=_record(CatalogueData, "constants", tensors),
         read=_record(ReadOut, "read", tensors),
         experts=_experts_of(tensors, header["experts"]),
+        no_text_T=tensors["no_text_T"],
         genres=genres and GenreWords(words=tuple(map(tuple, genres))),
     )
 
 
 def _fields_of(prefix: str, record: CatalogueData | ReadOut) -> dict[str, Tensor]:
-    return {f"{prefix}.{field.name}": getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {f"{prefix}.{one.name}": getattr(record, one.name) for one in dataclasses.fields(record)}
 
 
 def _record(kind: type[_Record], prefix: str, tensors: Mapping[str, Tensor]) -> _Record:
-    return kind(**{field.name: tensors[f"{prefix}.{field.name}"] for field in dataclasses.fields(kind)})
+    return kind(**{one.name: tensors[f"{prefix}.{one.name}"] for one in dataclasses.fields(kind)})
 
 
 def _experts_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Mixture:

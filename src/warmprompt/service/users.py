@@ -376,3 +376,4 @@ class Users:
         for model in self.models:
             for text in texts:
                 model.texts.forget(text)
+                model.adapting_engine.models.forget(text)

@@ -202,7 +202,7 @@ class EvaluateSettings:
         reading: For cold-item, whether new items compete alone or with all.
         min_rating: Ratings below it are no query positives; without it every event is one.
         attributes: Whether the tested users' attributes are shown.
-        linear: Whether a row is added that adapts in the linear response, the language model not run.
+        exact: Whether a row is added that moves prompts through the language model.
     """
 
     protocol: Literal["random", "next", "gap10", "next10", "temporal", "cold-item"] = "random"
@@ -215,7 +215,7 @@ class EvaluateSettings:
     reading: Literal["new-only", "mixed"] = "new-only"
     min_rating: Finite | None = None
     attributes: bool = False
-    linear: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

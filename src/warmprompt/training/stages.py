@@ -5,6 +5,7 @@
     new_items       where items without events go
     experts         count-based scores and the weights of all experts
     genre_prior     what texts mean that name a genre
+    response        whether users adapt in the linear response
 
 Resuming, progress, timings and `until` follow from the list.
 """
@@ -41,6 +42,7 @@ from warmprompt.training.genre_prior import learn_named_genres
 from warmprompt.training.mixture_weights import choose_weights, fit_experts
 from warmprompt.training.new_items import place_new_items
 from warmprompt.training.progress import ProgressCallback
+from warmprompt.training.response import judge_linear_response
 from warmprompt.training.start import build_start, drawing_of, plan_of
 
 
@@ -88,11 +90,6 @@ class Draft:
     trained: Trained
     features: Mapping[str, Tensor]
     seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def no_text_T(self) -> Tensor:
-        """Text features of the empty text."""
-        return self.features[""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +146,13 @@ def _start(job: Job, draft: Draft) -> Draft:
         learner=job.learner,
         watch=job.progress,
     )
-    trained = replace(draft.trained, params=dict(start.params), constants=start.data, read=start.read)
+    trained = replace(
+        draft.trained,
+        params=dict(start.params),
+        constants=start.data,
+        read=start.read,
+        no_text_T=start.features[""],
+    )
     return replace(draft, trained=trained, features=start.features)
 
 
@@ -196,7 +199,7 @@ def _new_items(job: Job, draft: Draft) -> Draft:
         job.training,
         job.validation,
         passes=job.settings.model.new_item_passes,
-        no_text_T=draft.no_text_T,
+        no_text_T=draft.trained.no_text_T,
         seed=job.settings.train.seed,
         order=job.settings.train.order,
     )
@@ -210,7 +213,7 @@ def _experts(job: Job, draft: Draft) -> Draft:
         job.training,
         settings.experts,
         texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
-        no_text_T=draft.no_text_T,
+        no_text_T=draft.trained.no_text_T,
         seed=settings.train.seed,
         progress=job.progress,
     )
@@ -220,7 +223,7 @@ def _experts(job: Job, draft: Draft) -> Draft:
         job.training,
         job.validation,
         kappa=settings.experts.kappa,
-        no_text_T=draft.no_text_T,
+        no_text_T=draft.trained.no_text_T,
         seed=settings.train.seed,
         order=settings.train.order,
     )
@@ -233,12 +236,22 @@ def _genre_prior(job: Job, draft: Draft) -> Draft:
     return replace(draft, trained=trained)
 
 
+def _response(job: Job, draft: Draft) -> Draft:
+    train = job.settings.train
+    judged = judge_linear_response(
+        draft.trained, job.backbone, job.training, job.validation, seed=train.seed, order=train.order
+    )
+    manifest = {**draft.trained.manifest, "adaptation": judged}
+    return replace(draft, trained=replace(draft.trained, manifest=manifest))
+
+
 STAGES = (
     Stage(name="start", line=None, run=_start),
     Stage(name="meta_learning", line=None, run=_meta_learning),
     Stage(name="new_items", line="learning where new items go", run=_new_items),
     Stage(name="experts", line="weighing experts on validation users", run=_experts),
     Stage(name="genre_prior", line="learning what genres are called", run=_genre_prior),
+    Stage(name="response", line="comparing linear and exact adaptation on validation users", run=_response),
 )
 
 

@@ -7,8 +7,7 @@ depend on that user alone:
 - events are padded to 0, 64 or 1024, whichever is enough;
 - texts are encoded one by one and padded to one length beyond the longest; no text stays no text;
 - users of the same widths run together, in a number of rows that has passed a trial on this machine. In the
-trial
-  every row gave the same bits as in a batch of 4, at every row index and with every other user.
+  trial every row gave the same bits as in a batch of 4, at every row index and with every other user.
 
 No linear algebra library guarantees the last point, but they fulfil it from a few rows on.
 `reproducible_sizes` runs the trial at start-up; if it fails, users adapt one by one.
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, adapt
+from warmprompt.adaptation.engine import Engine, adapt, users_linearly
 from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
 from warmprompt.data.episodes import EventBatch, pad_strengths
@@ -93,6 +92,12 @@ def adapt_reproducibly(
             for row, user in enumerate(part):
                 found[user] = Numbers(vector_D=vectors_BD[row].copy(), offsets_PH=offsets_BPH[row].copy())
     return [found[user] for user in range(len(supports))]
+
+
+def linear_numbers(engine: Engine, text: str, support: Support) -> Numbers:
+    """Adapt one user in the linear response, alone, so that no other user changes a bit."""
+    users_1D = users_linearly(engine, [text], [support])
+    return Numbers(vector_D=users_1D[0].cpu().numpy(), offsets_PH=np.zeros((0, 0), np.float32))
 
 
 def reproducible_sizes(engine: Engine, *, largest: int) -> tuple[int, ...]:

@@ -24,7 +24,12 @@ from warmprompt.service.model.catalogue import (
     with_items,
     with_spare_capacity,
 )
-from warmprompt.service.model.deterministic import PaddedTextCache, adapt_reproducibly, reproducible_sizes
+from warmprompt.service.model.deterministic import (
+    PaddedTextCache,
+    adapt_reproducibly,
+    linear_numbers,
+    reproducible_sizes,
+)
 from warmprompt.service.model.numbers import Numbers, quantised
 from warmprompt.types import ItemId
 
@@ -100,11 +105,11 @@ def make_model(
         make_explainer: Makes the explainer of rankings, or None.
     """
     engine = with_spare_capacity(personaliser.engine, room)
-    sizes = reproducible_sizes(engine, largest=largest_batch)
+    sizes = (1,) if engine.linear else reproducible_sizes(engine, largest=largest_batch)
     texts = PaddedTextCache()
     # A single cache of texts, so that those of deleted users can be removed.
     view = replace(view_of(personaliser, engine), texts=texts)
-    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], *_machine())
+    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], engine.linear, *_machine())
     version = hashlib.sha256(repr(made_of).encode()).hexdigest()
     start = _states(engine, texts, sizes, [Known()], view)[0]
     return ServedModel(
@@ -196,12 +201,14 @@ def text_of(known: Known) -> str:
 def _states(
     engine: Engine, texts: PaddedTextCache, sizes: Sequence[int], users: Sequence[Known], view: Personaliser
 ) -> list[UserState]:
-    adapted = adapt_reproducibly(
-        engine,
-        [texts.get(engine, text_of(known)) for known in users],
-        [view.support_of(known.events) for known in users],
-        sizes=sizes,
-    )
+    supports = [view.support_of(known.events) for known in users]
+    if engine.linear:
+        adapted = [
+            linear_numbers(engine, text_of(known), one) for known, one in zip(users, supports, strict=True)
+        ]
+    else:
+        encoded = [texts.get(engine, text_of(known)) for known in users]
+        adapted = adapt_reproducibly(engine, encoded, supports, sizes=sizes)
     return [_state(view, known, one) for known, one in zip(users, adapted, strict=True)]
 
 
