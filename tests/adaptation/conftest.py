@@ -11,3 +11,11 @@ def model(trained_folder):
     from warmprompt import load
 
     return load(trained_folder, clock=lambda: NOW_S)
+
+
+@pytest.fixture(scope="session")
+def exact_model(model):
+    """Return the same run, whose users adapt through the language model."""
+    from dataclasses import replace
+
+    return replace(model, engine=replace(model.engine, linear=False))

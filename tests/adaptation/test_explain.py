@@ -119,10 +119,13 @@ def test_the_only_word_and_the_only_event_can_be_left_out(model, items):
     assert [one.text for one in found.words] == ["robots"]
 
 
-def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
+def test_all_that_is_left_out_runs_in_one_batch(exact_model, state, told, items):
+    model = exact_model
+    state = model.with_prompt(state)
     rows = 1 + len(told) + len(WHO) + len(ABOUT.split())
     backbone, steps = model.engine.backbone, 2
     model.texts.get(model.engine, user_text(ABOUT, WHO)).responses[0].get()
+    assert model.engine.no_text.responses  # measured once per model
     with count_forwards(backbone) as sizes:
         attribute(model, state, items[:1])
     # Each distinct text is read once and taken at the reference prompt once; then come the steps. In each,
@@ -137,7 +140,9 @@ def test_all_that_is_left_out_runs_in_one_batch(model, state, told, items):
     assert silent == [1] * (steps + 1) + [1 + len(told)] * (steps + 1)  # the state itself, then the batch
 
 
-def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(model, state, told, items):
+def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(exact_model, state, told, items):
+    model = exact_model
+    state = model.with_prompt(state)
     fresh = replace(model, texts=type(model.texts)())
     width = len(model.engine.trained.read.move_DH)
     counts = []

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -203,7 +205,8 @@ def test_a_title_leads_to_its_item(model):
         assert model.find(model.title(item).lower()) == item
 
 
-def test_the_frozen_model_is_read_as_rarely_as_promised(model, told):
+def test_the_frozen_model_is_read_as_rarely_as_promised(exact_model, told):
+    model = exact_model
     backbone, steps = model.engine.backbone, 2
     fresh = replace(model, texts=type(model.texts)())
     fresh.adapt(told)
@@ -230,9 +233,9 @@ def test_ranking_linearly_runs_no_language_model_and_ranks_much_as_moved_prompts
         Known(),
     ]
     with count_forwards(model.engine.backbone) as sizes:
-        found = model.rank_many(users, 60)
+        found = model.rank_many(users, 60, exact=False)
     assert sizes == []
-    exact = [model.rank(state, 60) for state in model.adapt_many(users)]
+    exact = [model.rank(state, 60) for state in model.adapt_many(users, exact=True)]
     for ranking, wanted, user in zip(found, exact, users, strict=True):
         assert len(ranking) == 60 - len(user.events)
         assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
@@ -378,3 +381,31 @@ def test_text_that_is_no_text_is_refused(model, told):
     # Bytes of a command line that are not UTF-8 arrive so.
     with pytest.raises(BadInputError, match="as text"):
         model.adapt([], **told)
+
+
+def test_linear_users_cost_no_pass_and_get_a_prompt_when_it_is_asked_for(model, told):
+    assert model.engine.linear
+    with count_forwards(model.engine.backbone) as sizes:
+        state = model.observe(model.adapt(told[:-1], about="hm"), told[-1])
+        model.rank(state, 5)
+    assert sizes == []
+    assert not state.has_prompt
+    whole = model.with_prompt(state)
+    assert whole.has_prompt
+    assert whole.to_bytes() == model.adapt(told, about="hm", exact=True).to_bytes()
+    assert model.with_prompt(whole) is whole
+    assert model.observe(whole, told[0]).has_prompt
+
+
+def test_opening_and_ranking_load_no_language_model(trained_folder):
+    code = (
+        "import sys, warmprompt; from warmprompt import Event;"
+        f"model = warmprompt.load({str(trained_folder)!r});"
+        "model.rank(model.adapt([Event(item=model.items[0], rating=5.0)]), 5);"
+        "print('backbone' in model.engine.models._made, sorted(name for name in sys.modules if name in"
+        " ('warmprompt.baselines', 'warmprompt.training', 'warmprompt.assembly')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout == "False []\n"

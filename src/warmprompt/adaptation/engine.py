@@ -130,7 +130,8 @@ def mixture_of(trained: Trained, catalogue: Catalogue) -> Mixture:
     """Return all experts of a run: those that training learned, then those that it counted."""
     return trained.experts.with_experts(
         UserVector(items_VD=catalogue.vectors_VD),
-        Popularity(scores_V=catalogue.popularity_V.cpu().numpy()),
+        # Copied: see `runs.format`, where arrays are made of tensors.
+        Popularity(scores_V=catalogue.popularity_V.cpu().numpy().copy()),
     )
 
 
@@ -176,7 +177,7 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
 
 @torch.no_grad()
 def features_of(engine: Engine, texts: Sequence[str]) -> Tensor:
-    """Return the inputs of the text head, row by row; a text is read alone, so that company changes no bit."""
+    """Return the inputs of the text head, row by row; each text is read alone, so no other changes a bit."""
     trained = engine.trained
     if not engine.models.has_encoder and any(texts):
         return encode(engine, texts).features_BT

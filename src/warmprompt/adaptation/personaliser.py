@@ -138,7 +138,7 @@ class Personaliser:
     def adapt_many(self, users: Sequence[Known], *, exact: bool | None = None) -> list[UserState]:
         """Adapt to many users, up to 64 at a time; far faster than one after the other.
 
-        Numbers may differ from those of `adapt` in the last bits, as sums over batches do. `exact` as in `adapt`.
+        Numbers may differ from those of `adapt` in the last bits, as sums over batches do; `exact` as there.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt`; the field begins with the user's position.
@@ -244,7 +244,7 @@ class Personaliser:
         drop: Sequence[str] = (),
         exact: bool | None = None,
     ) -> list[Ranking]:
-        """Rank for many users at once: as `adapt_many` and `rank`, without states to observe more events with.
+        """Rank for many users at once, as `adapt_many` and `rank` do, without states to go on from.
 
         Args:
             users: What is told of each.
@@ -402,7 +402,7 @@ class Personaliser:
         check_text(self.engine, checked.text)
         return checked
 
-    def _is_linear(self, exact: bool | None) -> bool:
+    def _is_linear(self, exact: bool | None) -> bool:  # noqa: FBT001 - passed on as it came
         return self.engine.linear if exact is None else not exact
 
     def _vectors(self, users: Sequence[Known], supports: Sequence[Support], *, exact: bool | None) -> Tensor:

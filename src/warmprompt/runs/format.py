@@ -1,7 +1,7 @@
 """A trained model as a folder, and unfinished training as one file; both are there whole or not at all.
 
     manifest.json               what was trained on what, and the SHA-256 of the files; written last
-    model.safetensors           "params.*", "constants.*", "read.*", "no_text_T", "experts.NAME.*"; equal arrays
+    model.safetensors           "params.*", "constants.*", "read.*", "no_text_T", "experts.NAME.*"; equal ones
                                 are written once, and the header names their other names
     items.parquet               item (its id, type kept), title, attributes, in index order
     training/                   how far unfinished training is: stages that are done, state of the outer loop
@@ -207,8 +207,10 @@ def _record(kind: type[_Record], prefix: str, tensors: Mapping[str, Tensor]) -> 
 
 
 def _experts_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Mixture:
+    # Copied: torch moves a tensor's memory when it sends it to another process, and a view would dangle.
+    copies: dict[int, Any] = {}
     arrays = {
-        name.removeprefix("experts."): value.cpu().numpy()
+        name.removeprefix("experts."): copies.setdefault(id(value), value.cpu().numpy().copy())
         for name, value in tensors.items()
         if name.startswith("experts.")
     }

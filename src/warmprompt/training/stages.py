@@ -91,6 +91,11 @@ class Draft:
     features: Mapping[str, Tensor]
     seconds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def no_text_T(self) -> Tensor:
+        """Text features of the empty text, as training reads it."""
+        return self.features[""]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -151,7 +156,8 @@ def _start(job: Job, draft: Draft) -> Draft:
         params=dict(start.params),
         constants=start.data,
         read=start.read,
-        no_text_T=start.features[""],
+        # An encoder's mean over the run's own texts stands for no text, and has no features.
+        no_text_T=start.features[""] * (job.settings.backbone.user_text is None),
     )
     return replace(draft, trained=trained, features=start.features)
 
@@ -199,7 +205,7 @@ def _new_items(job: Job, draft: Draft) -> Draft:
         job.training,
         job.validation,
         passes=job.settings.model.new_item_passes,
-        no_text_T=draft.trained.no_text_T,
+        no_text_T=draft.no_text_T,
         seed=job.settings.train.seed,
         order=job.settings.train.order,
     )
@@ -213,7 +219,7 @@ def _experts(job: Job, draft: Draft) -> Draft:
         job.training,
         settings.experts,
         texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
-        no_text_T=draft.trained.no_text_T,
+        no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         progress=job.progress,
     )
@@ -223,7 +229,7 @@ def _experts(job: Job, draft: Draft) -> Draft:
         job.training,
         job.validation,
         kappa=settings.experts.kappa,
-        no_text_T=draft.trained.no_text_T,
+        no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         order=settings.train.order,
     )
