@@ -188,3 +188,12 @@ def test_what_cannot_be_explained_is_refused(model, state, told, items):
             attribute(model, state, wrong)
     with pytest.raises(MismatchError):
         attribute(model, replace(state, model_hash="0" * 64), items)
+
+
+def test_parts_of_experts_sum_to_the_score(model, state, items):
+    for found in attribute(model, state, items):
+        assert [one.name for one in found.experts] != []
+        assert sum(one.part for one in found.experts) == pytest.approx(found.score, abs=CLOSE)
+        vector = next(one.part for one in found.experts if one.name == "user_vector")
+        scores_V = model.engine.catalogue_VD.numpy() @ state.vector_D
+        assert vector == pytest.approx(scores_V[model.index[found.item]] - scores_V.mean(), abs=CLOSE)

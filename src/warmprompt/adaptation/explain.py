@@ -86,6 +86,19 @@ class Neighbour:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpertPart:
+    """What one expert adds to an item's score.
+
+    Attributes:
+        name: Of the expert.
+        part: Its weighted score less its mean over the catalogue; parts sum to the item's score.
+    """
+
+    name: str
+    part: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attribution:
     """What carried one item.
 
@@ -94,6 +107,7 @@ class Attribution:
         title: Its title.
         score: Its score less the mean over the catalogue, popularity included.
         place: Its place in the user's ranking, 1 the best.
+        experts: One per expert, largest part first.
         events: One per event, largest effect first.
         words: One per attribute and word, largest effect first.
         nearest: The items that the user likes which lie nearest, nearest first.
@@ -103,6 +117,7 @@ class Attribution:
     title: str
     score: float
     place: int
+    experts: tuple[ExpertPart, ...]
     events: tuple[EventEffect, ...]
     words: tuple[WordEffect, ...]
     nearest: tuple[Neighbour, ...]
@@ -144,16 +159,19 @@ def attribute(
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
     supports = [model.support_of(one.events) for one in states]
     scores_RV = score(model.engine, vectors_RD, supports)
+    parts = model.engine.mixture.contributions(model.engine.users(vectors_RD[:1], supports[:1]))
+    centred_parts = {name: part_1V[0] - part_1V.mean(dtype=np.float64) for name, part_1V in parts.items()}
     own = np.array([model.index[event.item] for event in state.events], dtype=np.int32)
     places = [np.array([model.index[item] for item in items], dtype=np.int32)] * len(states)
     ranked = np.array(ranks(scores_RV, places, excluded=[own] * len(states)), dtype=np.int64)
     centred_RV = scores_RV.astype(np.float64) - scores_RV.mean(axis=1, keepdims=True, dtype=np.float64)
-    return [
-        _attribution(
-            model, state, item, centred_RV[:, model.index[item]], ranked[:, column], omissions, num_nearest
-        )
-        for column, item in enumerate(items)
-    ]
+    found = []
+    for column, item in enumerate(items):
+        at = model.index[item]
+        one = _attribution(model, state, item, centred_RV[:, at], ranked[:, column], omissions, num_nearest)
+        shares = [ExpertPart(name=name, part=float(part_V[at])) for name, part_V in centred_parts.items()]
+        found.append(replace(one, experts=tuple(sorted(shares, key=lambda share: -share.part))))
+    return found
 
 
 def likes(event: Event, scale: tuple[float, float] | None) -> bool:
@@ -232,6 +250,7 @@ def _attribution(  # noqa: PLR0913, PLR0917 - one column of what `attribute` com
         title=model.title(item),
         score=float(centred_R[0]),
         place=int(places_R[0]),
+        experts=(),
         events=tuple(sorted(events, key=lambda one: -one.effect)),
         words=tuple(sorted(words, key=lambda one: -one.effect)),
         nearest=_nearest(model, state, item, num_nearest),

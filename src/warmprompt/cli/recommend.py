@@ -233,7 +233,8 @@ def _show(told: dict[str, Any], *, dislikes: int) -> None:
     if "explanations" in told:
         console.print("why:")
         for one in told["explanations"]:
-            console.print(f"{one['place']:3}  {one['sentence']}")
+            parts = ", ".join(f"{each['name']} {each['part']:+.2f}" for each in one["experts"])
+            console.print(f"{one['place']:3}  {one['sentence']}\n     score {one['score']:+.2f}: {parts}")
         by_template = sum(one["how"] == "template" for one in told["explanations"])
         console.print(
             f"explained in {told['explain_ms']:.0f} ms, {by_template} by template "

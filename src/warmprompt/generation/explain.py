@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from warmprompt.adaptation.explain import Attribution, EventEffect, Neighbour, WordEffect, attribute
+from warmprompt.adaptation.explain import (
+    Attribution,
+    EventEffect,
+    ExpertPart,
+    Neighbour,
+    WordEffect,
+    attribute,
+)
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.generation.check import Claim, claims_of
@@ -37,6 +44,7 @@ class Explanation:
         title: Its title.
         score: Its score less the catalogue's mean.
         place: Its place in the user's ranking, 1 the best.
+        experts: What each expert adds to the score, largest first.
         events: What each event did for it, largest effect first; see `adaptation.explain`.
         words: What each attribute and word about the user did, likewise.
         nearest: The nearest items that the user likes.
@@ -50,6 +58,7 @@ class Explanation:
     title: str
     score: float
     place: int
+    experts: tuple[ExpertPart, ...]
     events: tuple[EventEffect, ...]
     words: tuple[WordEffect, ...]
     nearest: tuple[Neighbour, ...]

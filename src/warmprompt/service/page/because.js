@@ -1,4 +1,4 @@
-// Explanation of an item's place: the service's sentence, and the exact effects behind it.
+// Explanation of an item's place: the service's sentence, and the exact effects and the experts behind it.
 
 import { make } from "./dom.js";
 import { ratingName } from "./rating.js";
@@ -26,6 +26,8 @@ export function becauseOf(explanation, choices) {
   const shown = effects.filter((one) => Math.abs(one.effect) > LEAST).slice(0, MOST);
   const parts = [make("p", { class: "sentence" }, explanation.sentence)];
   if (shown.length) parts.push(bars(shown, explanation.place));
+  const experts = explanation.experts.map((one) => `${one.name.replaceAll("_", " ")} ${one.part > 0 ? "+" : "−"}${Math.abs(one.part).toFixed(2)}`);
+  parts.push(make("p", { class: "note" }, `Score ${explanation.score.toFixed(2)}: ${experts.join(", ")}.`));
   const near = explanation.nearest.filter((one) => one.similarity > 0.2).slice(0, 2);
   if (near.length) parts.push(make("p", { class: "note" }, `Nearest of what you liked: ${near.map((one) => one.title).join("; ")}.`));
   return parts;
