@@ -18,7 +18,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo demo-risk serve test test-core check docs bench evidence clean
+.PHONY: help demo demo-risk serve test test-core check docs dist bench evidence clean
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-core  the first hour, and every command of the documentation, with the core alone (.venv-core)"
 	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
 	@echo "make docs   build the documentation into site/"
+	@echo "make dist   build wheel and source archive into dist/, twice, and compare them byte by byte"
 	@echo "make clean  remove build output and caches, keep .venv and runs"
 
 .venv/bin/python:
@@ -106,6 +107,20 @@ check: .venv/.dev
 docs: .venv/.dev
 	$(ONE_THREAD) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open site/index.html"
+
+# Twice, each from a copy of what git tracks, with the commit's time: equal bytes or an error.
+dist: .venv/bin/python
+	$(BIN)/python -m venv build/env
+	build/env/bin/$(INSTALL) hatchling
+	rm -rf dist build/first build/second
+	set -e; for copy in first second; do \
+		mkdir -p build/$$copy/tree && git archive HEAD | tar -x -C build/$$copy/tree; \
+		(cd build/$$copy/tree && SOURCE_DATE_EPOCH=$$(git -C $(CURDIR) log -1 --format=%ct) \
+			$(CURDIR)/build/env/bin/python -m hatchling build -d ../dist); \
+	done
+	diff -r build/first/dist build/second/dist
+	mv build/first/dist dist
+	@cd dist && sha256sum *
 
 clean:
 	rm -rf site build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
