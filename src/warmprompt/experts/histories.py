@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.matrices import user_item_matrix
-from warmprompt.types import Floats, Ints, fields_only, short_repr
+from warmprompt.types import Ints, fields_only, short_repr
 
 Rows = NDArray[np.int64]
 
@@ -62,15 +62,14 @@ class Histories:
         return np.concatenate([[0], np.cumsum(self.counts_V)]), users[np.argsort(self.items, kind="stable")]
 
 
-def cells_of(offsets: Rows, rows: Rows) -> tuple[Rows, Rows]:
-    """Return the positions of some compressed rows' entries, row after row, and each row's number of them."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    before = np.cumsum(lengths) - lengths
-    cells = np.arange(lengths.sum()) + np.repeat(offsets[rows] - before, lengths)
-    return cells, lengths
+def picked(entries: Ints, offsets: Rows, rows: NDArray[np.integer]) -> tuple[Ints, Rows]:
+    """Return the entries of one compressed row or more, row after row, and the number in each row."""
+    starts, ends = offsets[rows], offsets[rows + 1]
+    parts = [entries[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return np.concatenate(parts), ends - starts
 
 
-def largest(values: Floats, num_kept: int) -> Rows:
+def largest(values: NDArray[np.floating], num_kept: int) -> Rows:
     """Return the positions of the largest values above 0, largest first; ties keep the lowest positions."""
     positive = np.flatnonzero(values > 0)
     if num_kept < len(positive):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from warmprompt.data.dataset import Dataset
-from warmprompt.experts.histories import Histories, cells_of, largest
+from warmprompt.experts.histories import Histories, largest, picked
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.types import Floats, Ints, fields_only, short_repr
@@ -117,32 +117,34 @@ class UserNeighbours:
         return damping_U
 
     def _vote(self, items_K: Ints, out_V: Floats) -> None:
+        """Write one user's votes; sums are taken in double precision, item after item."""
         offsets_V, owners = self.histories.by_item
-        shared_V = self._shared(items_K)
-        nearness_U = np.zeros(len(self._damping_U), dtype=np.float32)
-        shared = np.flatnonzero(shared_V)
-        cells, lengths = cells_of(offsets_V, shared)
-        # Unbuffered and in order: the same sums, to the bit, as one item after the other.
-        np.add.at(nearness_U, owners[cells], np.repeat(shared_V[shared] * self._rarity_V[shared], lengths))
-        nearness_U *= self._damping_U
+        shared, weights = self._shared(items_K)
+        if not len(shared):
+            return
+        near, lengths = picked(owners, offsets_V, shared)
+        weights = weights * self._rarity_V[shared]
+        nearness_U = np.bincount(near, np.repeat(weights, lengths), len(self._damping_U)) * self._damping_U
         nearest = largest(nearness_U, self.num_neighbours)
         if len(nearest):
             votes = nearness_U[nearest] / nearness_U[nearest].sum()
-            cells, lengths = cells_of(self.histories.offsets_U, nearest)
-            np.add.at(out_V, self.histories.items[cells], np.repeat(votes, lengths))
+            items, lengths = picked(self.histories.items, self.histories.offsets_U, nearest)
+            out_V[:] = np.bincount(items, np.repeat(votes, lengths), self.num_items)
 
-    def _shared(self, items_K: Ints) -> Floats:
-        """Return how much of each item the user shares with a training user who has it, (V,)."""
-        shared_V = np.zeros(self.num_items, dtype=np.float32)
-        shared_V[items_K[items_K < self.num_items]] = 1
+    def _shared(self, items_K: Ints) -> tuple[Ints, Floats]:
+        """Return items, and how much of each the user shares with a training user who has it."""
+        known_K = items_K[items_K < self.num_items]
         if self.similar is None:
-            return shared_V
+            return known_K, np.ones(len(known_K), dtype=np.float32)
+        shared_V = np.zeros(self.num_items, dtype=np.float32)
+        shared_V[known_K] = 1
         for item in items_K:
             near_V = self.similar.cosines(item)[: self.num_items]
             near_V[item : item + 1] = 0
             similar = largest(near_V, _NUM_SIMILAR)
             shared_V[similar] += np.float32(self.similar_item_weight) * near_V[similar]
-        return shared_V
+        shared = np.flatnonzero(shared_V).astype(np.int32)
+        return shared, shared_V[shared]
 
 
 def histories_of(arrays: Mapping[str, Any]) -> Histories:
