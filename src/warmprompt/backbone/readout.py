@@ -144,14 +144,12 @@ def prompt_step(metrics: Sequence[InverseResponse], gap_BD: Tensor, *, rate: Ten
         gap_BD: User vectors at the reference prompt minus targets; zero where a user has no events.
         rate: Step size, (P, H) or a scalar.
     """
-    rows_of: dict[int, list[int]] = {}
-    for row, metric in enumerate(metrics):
-        rows_of.setdefault(id(metric), []).append(row)
-    offsets_BPH = gap_BD.new_zeros(len(metrics), *metrics[0].jacobian().shape[1:])
-    for rows in rows_of.values():
-        metric = metrics[rows[0]]
-        offsets_BPH[rows] = -rate * torch.tensordot(gap_BD[rows] @ metric.get(), metric.jacobian(), dims=1)
-    return offsets_BPH
+    # Row by row: sums over a batch would depend on its size in their last bits.
+    moved = [
+        torch.tensordot(gap_D @ one.get(), one.jacobian(), dims=1)
+        for gap_D, one in zip(gap_BD, metrics, strict=True)
+    ]
+    return -rate * torch.stack(moved)
 
 
 def faint_of(metric_DD: Tensor) -> Tensor:

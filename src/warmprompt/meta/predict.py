@@ -17,6 +17,7 @@ from warmprompt.backbone.readout import (
     InverseResponse,
     ReadOut,
     inverse_responses,
+    prompt_step,
     sentence_states,
     text_features,
 )
@@ -28,6 +29,7 @@ from warmprompt.meta.model import Catalogue, to_events
 from warmprompt.meta.named_genres import widen
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.small_batches import is_small, users_at_target
+from warmprompt.meta.target import target_displacement
 from warmprompt.meta.task import TaskAt
 from warmprompt.types import short_repr
 
@@ -103,7 +105,8 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
 
     S inner steps cost S + 1 forward and S backward passes for the whole batch; users without any
     event keep the start at the cost of the last pass alone. Towards a learned target, each text's inverse
-    response is measured first where it has not been before.
+    response is measured first where it has not been before; a single step from the reference prompt then
+    needs no pass, and only the last one is left.
 
     Args:
         catalogue: What the learned parameters give all users alike.
@@ -123,6 +126,11 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
         responses=texts.responses,
         apply_inverse=apply_inverse,
     )
+    if apply_inverse is None and _is_one_step_from_reference(catalogue, learner) and events.mask_BK.any():
+        with torch.no_grad():
+            gap_BD = -target_displacement(catalogue, to_events(events, catalogue.data))
+            moved_BPH = prompt_step(texts.responses, gap_BD, rate=adapter.rates(catalogue.params)[0])
+            return Adapted(users_BD=adapter.users(catalogue, moved_BPH), offsets_BPH=moved_BPH)
     users_BD, moved_BPH = _adapted(catalogue, learner, adapter, events)
     return Adapted(users_BD=users_BD, offsets_BPH=moved_BPH)
 
@@ -145,6 +153,13 @@ def adapt_linearly(
     if learner.objective is LearnedTarget and learner.adapter is by_steps and is_small(catalogue, events):
         return torch.from_numpy(users_at_target(catalogue, features_BT.numpy(), events))
     return _adapted(catalogue, learner, LinearAdapter(features_BT=features_BT), events)[0]
+
+
+def _is_one_step_from_reference(catalogue: Catalogue, learner: Learner) -> bool:
+    """Tell whether adaptation is one step to a learned target from the prompt where texts are measured."""
+    params = catalogue.params
+    towards_target = learner.objective is LearnedTarget and learner.adapter is by_steps
+    return towards_target and len(params["inner.log_rates"]) == 1 and not bool(params["prompt.start"].any())
 
 
 @torch.no_grad()
