@@ -140,8 +140,8 @@ def hooks() -> Any:
 
 def test_the_commands_are_the_fixed_ones():
     assert {name.split()[1] for name in all_commands() if " " in name} == {
-        "data", "backbone", "train", "tune", "evaluate", "evidence", "recommend", "describe", "similar", "bench",
-        "serve", "items", "keys", "risk",
+        "data", "backbone", "train", "tune", "evaluate", "evidence", "recommend", "describe", "similar",
+        "bench", "serve", "items", "keys", "risk",
     }  # fmt: skip
 
 

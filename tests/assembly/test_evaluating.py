@@ -83,9 +83,9 @@ def test_attributes_are_read_and_events_ignored_when_not_adapted(ranker, data):
     task = task_of(data, 0, attributes=True)
     supports = [case.support for case in task.cases[5]][:4]
     plain = replace(ranker, adapted=False).fit(task.training, task.validation, seed=0)
-    # Memory recalls events whether or not prompts adapt to them; here prompts alone are meant.
-    trained = replace(plain.engine.trained, memory=None)
-    plain = replace(plain, engine=replace(plain.engine, trained=trained))
+    # Other experts score by events whether or not prompts adapt to them; here prompts alone are meant.
+    counted = plain.engine.trained.experts.experts
+    plain = replace(plain, engine=replace(plain.engine, mixture=plain.engine.mixture.without(*counted)))
     without_events = [replace(one, items_K=one.items_K[:0], ratings_K=one.ratings_K[:0]) for one in supports]
     np.testing.assert_allclose(plain.score(supports), plain.score(without_events), atol=1e-5)
     nothing = [replace(one, attributes={}) for one in without_events]
