@@ -5,6 +5,7 @@ B is users, V items, D factors, P prompt vectors, H hidden width.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ from warmprompt.meta.predict import (
     encode_texts,
 )
 from warmprompt.runs.format import Trained
-from warmprompt.types import Floats, Support, short_repr
+from warmprompt.types import Floats, Support, fields_only, short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +60,17 @@ class Engine:
     catalogue: Catalogue
 
     __repr__ = short_repr
+
+    def __getstate__(self) -> bytes:
+        """Return the fields pickled by value.
+
+        Queues of processes move tensors to shared memory, from under the experts' arrays that view them.
+        """
+        return pickle.dumps(fields_only(self))
+
+    def __setstate__(self, fields: bytes) -> None:
+        """Take the same."""
+        vars(self).update(pickle.loads(fields))
 
     @property
     def catalogue_VD(self) -> Tensor:
