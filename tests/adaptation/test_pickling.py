@@ -1,6 +1,7 @@
 """Models, states and errors cross into other processes by plain pickle, and rank there to the same bits."""
 
 import multiprocessing
+import multiprocessing.reduction
 import pickle
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -42,6 +43,15 @@ def test_a_spawned_process_ranks_to_the_same_bits(opened, users):
     assert adapted.to_bytes() == state.to_bytes()
     assert observed.to_bytes() == opened.observe(state, users[0].events[3]).to_bytes()
     assert caught.value.field == "item"
+
+
+def test_sending_moves_no_memory_that_the_sender_uses(opened):
+    """Torch moves what queues of processes send to shared memory; arrays that view it would dangle."""
+    tensors = [opened.engine.popularity_V, *opened.engine.trained.params.values()]
+    before = [tensor.data_ptr() for tensor in tensors]
+    multiprocessing.reduction.ForkingPickler.dumps(opened)
+    assert [tensor.data_ptr() for tensor in tensors] == before
+    assert not any(tensor.is_shared() for tensor in tensors)
 
 
 def test_a_pickle_holds_no_frozen_weights_and_shares_those_in_use(opened):

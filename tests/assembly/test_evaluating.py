@@ -83,9 +83,9 @@ def test_attributes_are_read_and_events_ignored_when_not_adapted(ranker, data):
     task = task_of(data, 0, attributes=True)
     supports = [case.support for case in task.cases[5]][:4]
     plain = replace(ranker, adapted=False).fit(task.training, task.validation, seed=0)
-    # Memory recalls events whether or not prompts adapt to them; here prompts alone are meant.
-    trained = replace(plain.engine.trained, memory=None)
-    plain = replace(plain, engine=replace(plain.engine, trained=trained))
+    # Other experts score by events whether or not prompts adapt to them; here prompts alone are meant.
+    counted = plain.engine.trained.experts.experts
+    plain = replace(plain, engine=replace(plain.engine, mixture=plain.engine.mixture.without(*counted)))
     without_events = [replace(one, items_K=one.items_K[:0], ratings_K=one.ratings_K[:0]) for one in supports]
     np.testing.assert_allclose(plain.score(supports), plain.score(without_events), atol=1e-5)
     nothing = [replace(one, attributes={}) for one in without_events]
@@ -147,16 +147,16 @@ def test_results_hold_both_rows_and_are_written_with_report_and_picture(run, tmp
     assert sorted(path.name for path in out.parent.iterdir()) == ["metrics.png", "report.md", "results.json"]
 
 
-def test_a_row_without_the_language_model_is_added_where_it_is_asked_for(run):
-    results = evaluate_run(run, EvaluateSettings(k=(0, 5), baselines=(), linear=True))
+def test_a_row_of_exact_prompts_is_added_where_it_is_asked_for(run):
+    results = evaluate_run(run, EvaluateSettings(k=(0, 5), baselines=(), exact=True))
     values = {(r.model, r.k): r.value for r in results.rows if r.metric == "NDCG@10" and r.seed is None}
     assert {model for model, _ in values} == {
         "warmprompt",
-        "warmprompt, linear",
+        "warmprompt, exact",
         "warmprompt, not adapted",
     }
-    assert values["warmprompt, linear", 0] == pytest.approx(values["warmprompt", 0], abs=0.02)
-    assert values["warmprompt, linear", 5] > values["warmprompt, not adapted", 5]
+    assert values["warmprompt, exact", 0] == pytest.approx(values["warmprompt", 0], abs=0.02)
+    assert values["warmprompt, exact", 5] > values["warmprompt, not adapted", 5]
     # Without baselines there is no best one, however high the product's own other rows are.
     assert not [row for row in results.differences if row.best]
 
@@ -208,7 +208,7 @@ def test_a_run_made_for_another_backbone_is_refused(run, tmp_path):
 
 def test_how_prompts_move_behind_a_text_is_measured_once_for_all_users_and_passes(ranker, data):
     task = task_of(data, 0, attributes=True)
-    fitted = ranker.fit(task.training, task.validation, seed=0)
+    fitted = replace(ranker, exact=True).fit(task.training, task.validation, seed=0)
     supports = [case.support for case in task.cases[5]] * 4  # two passes of the same texts
     texts = {tuple(sorted(support.attributes.items())) for support in supports}
     width = len(fitted.engine.trained.read.move_DH)
@@ -220,8 +220,8 @@ def test_how_prompts_move_behind_a_text_is_measured_once_for_all_users_and_passe
 
 def test_a_linear_ranker_runs_no_language_model_and_ranks_much_as_the_exact_one_does(ranker, data):
     task = task_of(data, 0, attributes=True)
-    exact = ranker.fit(task.training, task.validation, seed=0)
-    linear = replace(exact, linear=True)
+    exact = replace(ranker, exact=True).fit(task.training, task.validation, seed=0)
+    linear = replace(exact, exact=False)
     supports = [case.support for case in task.cases[5]]
     with count_forwards(exact.engine.backbone) as sizes:
         found = linear.score(supports)

@@ -147,7 +147,7 @@ def test_help_lists_every_command_without_importing_any():
 
 def test_opening_runs_imports_only_what_ranking_needs():
     code = (
-        "import sys; import warmprompt.assembly.runs;"
+        "import sys; import warmprompt.adaptation.opening;"
         "idle = {'transformers', 'torch._dynamo', 'sympy', 'tensorboard', 'implicit', 'matplotlib', 'optuna',"
         " 'sklearn', 'scipy.optimize', 'peft', 'alembic', 'sqlalchemy', 'accelerate'};"
         "print(sorted(idle & set(sys.modules)))"

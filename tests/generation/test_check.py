@@ -35,6 +35,7 @@ KNOWN = Attribution(
     title="Ran (1985)",
     score=2.0,
     place=1,
+    experts=(),
     events=(
         event(2, "Ikiru (1952)", 5.0, 1.0),
         event(3, "Fargo “Uncut” (1996)", 4.0, 0.9),

@@ -15,6 +15,7 @@ from warmprompt.generation.context import spoken, user_context
 from warmprompt.generation.lm import open_language_model
 from warmprompt.generation.search import Scoring
 from warmprompt.generation.titles import generate_titles, score_titles, spoken_titles, title_writer
+from warmprompt.runs.models import FrozenModels
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +129,23 @@ def test_years_stay_where_they_tell_two_apart():
     assert spoken_titles(names) == ["Fly, The (1958)", "Fly, The (1986)", "The Birds", ""]
 
 
+def _with_backbone(engine, **changes):
+    """Return the engine with another language model already loaded."""
+    models = FrozenModels(engine.trained.manifest)
+    backbone = replace(engine.backbone, **changes)
+    models.once("backbone", lambda: backbone)
+    return replace(engine, models=models)
+
+
 def test_mistakes_are_refused(model, lm, writer, states, tmp_path):
     with pytest.raises(BadInputError, match="n: '0'"):
         generate_titles(writer, model, states, 0)
     trained = replace(model.engine.trained, titles=("",) * len(model.items))
     with pytest.raises(BadInputError, match="no titles"):
         title_writer(replace(model, engine=replace(model.engine, trained=trained)), lm, home=tmp_path)
-    other = replace(model.engine, backbone=replace(model.engine.backbone, weights_hash="0" * 64))
+    other = _with_backbone(model.engine, weights_hash="0" * 64)
     with pytest.raises(MismatchError, match="weights of backbone tiny"):
         open_language_model(other)
-    encoder = replace(model.engine, backbone=replace(model.engine.backbone, name="tiny-encoder"))
+    encoder = _with_backbone(model.engine, name="tiny-encoder")
     with pytest.raises(BadInputError, match="encoder"):
         open_language_model(encoder)

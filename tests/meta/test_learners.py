@@ -1,99 +1,15 @@
 """Meta-gradients against closed forms, finite differences and other libraries; outer steps against AdamW."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
+from tests.meta.quadratic import EXPECTED, OFFSET, A, B, Bound, P, mean, quadratic
 
 from warmprompt.errors import NotFiniteError, UnknownNameError
-from warmprompt.meta.adapters import RidgeAdapter
-from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import RELATIVE_RATE, Learner, Outer
 from warmprompt.meta.learners import LEARNERS, learner_of
-from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.target import initial_target
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A task at some parameters, made of functions of what moves."""
-
-    params: dict
-    bind: Callable
-
-    start_name = "start"
-
-    @property
-    def start(self):
-        start = self.params["start"]
-        return start.expand(self.bind.num_users, *start.shape)
-
-    @property
-    def rates(self):
-        return self.params["inner.log_rates"].exp()[:, None] * self.params["prompt.log_rates"].exp()
-
-    def inner_loss(self, *, on_query=False):
-        if on_query:
-            return lambda prompts: self.bind.query_loss(self.params, prompts)
-        return self.bind.support_loss(self.params)
-
-    def query_loss(self, prompts):
-        return self.bind.query_loss(self.params, prompts)
-
-    def adapted(self):
-        return adapt(self.start, self.inner_loss(), rates=self.rates)
-
-    def detached(self):
-        return Bound({name: value.detach() for name, value in self.params.items()}, self.bind)
-
-
-@dataclass(frozen=True)
-class Quadratic:
-    """Two users with L(p) = (p + offset - c)^2 / 2, c being a for support and b for query events."""
-
-    a_B1: Tensor
-    b_B1: Tensor
-    num_users = 2
-
-    def at(self, params):
-        return Bound(params, self)
-
-    def support_loss(self, params):
-        return lambda prompts: ((prompts + params["offset"] - self.a_B1) ** 2 / 2).sum(1)
-
-    def query_loss(self, params, prompts):
-        return ((prompts + params["offset"] - self.b_B1) ** 2 / 2).sum(1)
-
-
-class Aimed(Quadratic):
-    """Steps lead to a learned target."""
-
-    def support_loss(self, params):
-        target_B1 = (params["aim"] * self.a_B1).detach()
-        return lambda prompts: ((prompts - target_B1) ** 2 / 2).sum(1)
-
-    def query_loss(self, params, prompts):
-        target_B1 = params["aim"] * self.a_B1
-        return super().query_loss(params, prompts + target_B1 - target_B1.detach())
-
-
-class Solved(Quadratic):
-    """Ridge around the start: minimises (p + offset - a)^2 + l (p - start)^2."""
-
-    def query_loss(self, params, prompts):
-        weight = params["ridge"].exp()
-        solved = (self.a_B1 - params["offset"] + weight * prompts) / (1 + weight)
-        return super().query_loss(params, solved)
-
-
-P, OFFSET, RATE, AIM = 0.7, -0.4, 0.3, 1.2
-A, B = (2.0, -1.0), (1.5, 0.25)
-
-
-def _column(values):
-    return torch.tensor(values, dtype=torch.float64)[:, None]
 
 
 @pytest.fixture(autouse=True)
@@ -104,80 +20,22 @@ def _float64():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture
-def name():
-    return "maml"
-
-
-@pytest.fixture
-def quadratic(name):
-    log_rate = torch.tensor([RATE], dtype=torch.float64).log()
-    params = {
-        "start": torch.tensor([P], dtype=torch.float64),
-        "offset": torch.tensor(OFFSET, dtype=torch.float64),
-        "inner.log_rates": log_rate,
-        "prompt.log_rates": torch.zeros(1, dtype=torch.float64),
-        "ridge": torch.tensor(0.0, dtype=torch.float64),
-        "aim": torch.tensor(AIM, dtype=torch.float64),
-    }
-    kind = {LearnedTarget: Aimed}.get(LEARNERS[name].objective, Quadratic)
-    kind = Solved if LEARNERS[name].adapter is RidgeAdapter else kind
-    return {key: value.requires_grad_() for key, value in params.items()}, kind(_column(A), _column(B))
-
-
-def _mean(values):
-    return sum(values) / len(values)
-
-
-def _expected(name):
-    """Return the derivatives by hand for one inner step, means over the two users."""
-    inner = [P + OFFSET - a for a in A]  # the support gradient at the start
-    landed = [P - RATE * gradient for gradient in inner]
-    outer = [end + OFFSET - b for end, b in zip(landed, B, strict=True)]  # the query gradient there
-    rate = _mean([-RATE * first * second for first, second in zip(inner, outer, strict=True)])
-    if name == "maml":
-        slope = 1 - RATE
-        return {"start": _mean(outer) * slope, "offset": _mean(outer) * slope, "inner.log_rates": rate}
-    if name == "fomaml":
-        return {"start": _mean(outer), "offset": _mean(outer)}
-    if name == "meta-sgd":
-        both = {"inner.log_rates": rate, "prompt.log_rates": rate}
-        return {"start": _mean(outer), "offset": _mean(outer), **both}
-    if name == "reptile":
-        # Two minibatches: the support events, then one more step on the query events.
-        ends = [end - RATE * gradient for end, gradient in zip(landed, outer, strict=True)]
-        return {"start": _mean([P - end for end in ends]), "offset": _mean(outer)}
-    if name == "learned-target":
-        landed = [P - RATE * (P - AIM * a) for a in A]
-        outer = [end + OFFSET - b for end, b in zip(landed, B, strict=True)]
-        aim = _mean([slope * a for slope, a in zip(outer, A, strict=True)])
-        return {"start": _mean(outer), "offset": _mean(outer), "aim": aim}
-    if name == "multitask":
-        plain = _mean([P + OFFSET - b for b in B])
-        return {"start": plain, "offset": plain}
-    # Closed form with weight 1: solved = (a - offset + start) / 2.
-    outer = [(a - OFFSET + P) / 2 + OFFSET - b for a, b in zip(A, B, strict=True)]
-    slope = [(P - (a - OFFSET)) / 4 for a in A]  # d solved / d log weight at weight 1
-    ridge = _mean([one * other for one, other in zip(outer, slope, strict=True)])
-    return {"start": _mean(outer) / 2, "offset": _mean(outer) / 2, "ridge": ridge}
-
-
 @pytest.mark.parametrize("name", LEARNERS)
-def test_meta_gradients_on_a_quadratic_are_the_closed_forms(quadratic, name):
-    params, task = quadratic
+def test_meta_gradients_on_a_quadratic_are_the_closed_forms(name):
+    params, task = quadratic(LEARNERS[name])
     found = {key: value.item() for key, value in LEARNERS[name].gradient(params, task).gradients.items()}
-    assert {key: value for key, value in found.items() if value} == pytest.approx(_expected(name), abs=1e-12)
+    assert {key: value for key, value in found.items() if value} == pytest.approx(EXPECTED[name], abs=1e-12)
 
 
-def test_several_steps_of_maml_scale_the_slope_by_each(quadratic):
-    params, task = quadratic
+def test_several_steps_of_maml_scale_the_slope_by_each():
+    params, task = quadratic(LEARNERS["maml"])
     rates = [0.3, 0.5, 0.9]
     params["inner.log_rates"] = torch.tensor(rates, dtype=torch.float64).log().requires_grad_()
     left = (1 - 0.3) * (1 - 0.5) * (1 - 0.9)
     # p + offset - a shrinks by `left`; then the query gradient is a - b plus what is left.
     outer = [a - b + (P + OFFSET - a) * left for a, b in zip(A, B, strict=True)]
     found = LEARNERS["maml"].gradient(params, task).gradients["start"].item()
-    assert found == pytest.approx(_mean(outer) * left, abs=1e-12)
+    assert found == pytest.approx(mean(outer) * left, abs=1e-12)
 
 
 def _adapted_loss(params, task):

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 from tests.assembly.small import small_settings
 
-from warmprompt.assembly import budget
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.meta.learners import learner_of
 from warmprompt.runs.format import load_trained
+from warmprompt.training import budget
 from warmprompt.training.budget import Budget, Spent, budget_of
 from warmprompt.training.run import train_run
 

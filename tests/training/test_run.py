@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("text_home")
 def brief(tiny_settings):
     """Return settings of a few seconds less, which save often."""
     train = replace(tiny_settings.train, tangent_epochs=2, prompt_epochs=1, save_every=1)
-    # One pass for new items: how many are best is found in tests/assembly/test_newcomers.py.
+    # One pass for new items: how many are best is found in tests/training/test_new_items.py.
     return replace(tiny_settings, train=train, model=replace(tiny_settings.model, new_item_passes=1))
 
 

@@ -230,8 +230,9 @@ def check_text(engine: Engine, text: str) -> None:
     """
     if not text:
         return
-    tokens = engine.backbone.tokenizer([LEAD_TEXT, LEAD_TEXT + text], add_special_tokens=False)["input_ids"]
-    lead, whole = (len(ids) for ids in tokens)
+    # Not verbose: the refusal below says it, and the tokenizer need not warn as well.
+    read = engine.backbone.tokenizer([LEAD_TEXT, LEAD_TEXT + text], add_special_tokens=False, verbose=False)
+    lead, whole = (len(ids) for ids in read["input_ids"])
     if whole > MAX_TEXT_TOKENS:
         raise BadInputError(
             field="text about the user",

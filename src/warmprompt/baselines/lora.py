@@ -11,8 +11,7 @@ its attention (by PEFT) are trained on all training users, and nothing is adapte
 and is read at the ends of its lines. The model looks to the left only, so the state at the end of the k-th
 title is the read-out of a support of k events: one pass trains every support size up to the longest.
 
-B is users, T tokens (padded on the right), K events (padded), V items, D factors, H the model's width, X any
-rows.
+B is users, T tokens (padded on the right), K events (padded), V items, D factors, H hidden width, X rows.
 """
 
 from __future__ import annotations
