@@ -5,6 +5,7 @@ B is users, V items, D factors, P prompt vectors, H hidden width.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ from warmprompt.meta.predict import (
 )
 from warmprompt.runs.format import Trained
 from warmprompt.runs.models import FrozenModels
-from warmprompt.types import Floats, Support, short_repr
+from warmprompt.types import Floats, Support, fields_only, short_repr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +59,14 @@ class Engine:
     catalogue: Catalogue
 
     __repr__ = short_repr
+
+    def __getstate__(self) -> bytes:
+        """Return the fields pickled by value: queues of processes move tensors to shared memory otherwise."""
+        return pickle.dumps(fields_only(self))
+
+    def __setstate__(self, state: bytes) -> None:
+        """Take the same."""
+        vars(self).update(pickle.loads(state))
 
     @property
     def backbone(self) -> Backbone:
