@@ -15,7 +15,7 @@ _IMPORT_ALL = """
 import importlib, pkgutil, warmprompt
 for module in pkgutil.walk_packages(warmprompt.__path__, "warmprompt."):
     parts = module.name.split(".")[1:]
-    of_risk = any(part.startswith("risk") for part in parts) or parts[1:] in (["lives"], ["entities"])
+    of_risk = any(part.startswith("risk") for part in parts) or parts[1:] in (["entity_history"], ["entities"])
     of_others = parts[0] == "integrations" and len(parts) > 1
     if not of_risk and not of_others and parts[-1] not in ("__main__", "env"):
         importlib.import_module(module.name)
