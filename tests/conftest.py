@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import pickle
+import shutil
 import socket
 from pathlib import Path
 
@@ -68,11 +70,27 @@ def made_once(tmp_path_factory):
         with (root / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
-                make(part := root / f"{name}.part")
+                part = root / f"{name}.part"
+                shutil.rmtree(part, ignore_errors=True)
+                make(part)
                 part.rename(folder)
         return folder
 
     return made_once
+
+
+@pytest.fixture(scope="session")
+def computed_once(made_once):
+    """Return a function from (name, compute) to a value that one test process computes for all."""
+
+    def computed_once(name, compute):
+        def make(folder):
+            folder.mkdir()
+            (folder / "value.pickle").write_bytes(pickle.dumps(compute()))
+
+        return pickle.loads((made_once(name, make) / "value.pickle").read_bytes())
+
+    return computed_once
 
 
 @pytest.fixture(scope="session")

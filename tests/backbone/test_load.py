@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from warmprompt.backbone.families import kind_of
-from warmprompt.backbone.hashing import hash_folder, hash_weights
+from warmprompt.backbone.hashing import hash_folder, hash_tensors, hash_weights
 from warmprompt.backbone.load import load_backbone, load_causal, weights_hash_of
 from warmprompt.backbone.tiny import build_tiny, byte_tokenizer
 from warmprompt.errors import BadInputError, FetchError, UnknownNameError
@@ -119,6 +119,14 @@ def test_the_weights_hash_notices_one_changed_bit():
         bits = model.layers[1].mlp.up_proj.weight.view(torch.int32)
         bits[0, 0] ^= 1
     assert hash_weights(model) != before
+
+
+def test_how_a_tensor_lies_in_memory_leaves_its_hash_alone():
+    # Slices and expanded tensors of one element have strides that are not 1.
+    numbers = torch.arange(6, dtype=torch.int32)
+    expected = hash_tensors([("one", numbers[2:3].clone()), ("two", numbers[::2].clone())])
+    assert hash_tensors([("one", numbers[2].expand(1)), ("two", numbers[::2])]) == expected
+    assert hash_tensors([("one", numbers[2:3]), ("two", numbers[::2])]) == expected
 
 
 def test_the_weights_hash_ignores_cutting_and_casting(any_model):

@@ -228,7 +228,7 @@ def made_up():
 
 
 @pytest.fixture(scope="session")
-def profiler(made_up):
+def profiler(made_up, computed_once):
     torch.set_num_threads(1)
     context, entities = counterparty_context(made_up), np.unique(made_up.entity_N)
 
@@ -247,14 +247,18 @@ def profiler(made_up):
         batch=64,
         boosting=BoostingSettings(num_trees=5, num_leaves=4, min_leaf=20),
     )
-    model = train_profile(
-        episodes(entities[:50]),
-        episodes(entities[50:60]),
-        load_backbone("tiny", num_layers=1),
-        settings=settings,
-        label_delay_s=7 * 86_400,
-        seed=0,
-    )
+
+    def train():
+        return train_profile(
+            episodes(entities[:50]),
+            episodes(entities[50:60]),
+            load_backbone("tiny", num_layers=1),
+            settings=settings,
+            label_delay_s=7 * 86_400,
+            seed=0,
+        )
+
+    model = computed_once("smaller-risk-model", train)
     return make_profiler(model, {k: episodes(entities[60:], ks=(k,)) for k in (0, 20)})
 
 

@@ -13,16 +13,13 @@ SMALL = ["--backbone=tiny", "--layers=1", "--tangent-epochs=0", "--prompt-steps=
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("train")
-    command = [
-        "risk",
-        "train",
-        f"--out={folder / 'profiler'}",
-        f"--save-payments={folder / 'payments.parquet'}",
-    ]
-    assert run([*command, *SMALL, "--customers=160", "--seed=1"]) == 0
-    return folder
+def trained(made_once):
+    def train(folder):
+        folder.mkdir()
+        out = [f"--out={folder / 'profiler'}", f"--save-payments={folder / 'payments.parquet'}"]
+        assert run(["risk", "train", *out, *SMALL, "--customers=160", "--seed=1"]) == 0
+
+    return made_once("trained-profiler", train)
 
 
 def test_what_was_trained_profiles_the_customers_it_was_made_of(capfd, trained):

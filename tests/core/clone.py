@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 _MANNERS = (
     'curl() { command curl --silent --show-error --fail-with-body --retry 3 --retry-connrefused "$@"; }\n'
 )
+_PRELOADED = Path(__file__).with_name("preloaded.py")
 _PATIENCE_S = 600
 
 
@@ -29,20 +31,24 @@ class Clone:
     Attributes:
         folder: Working directory of the commands.
         variables: Environment of the commands.
+        preloaded: Address of the process that runs `warmprompt` and `python` with what it has imported.
         server: What serves now.
         lock: Held while it has the port that pages name.
     """
 
     folder: Path
     variables: dict[str, str]
+    preloaded: Path
     server: subprocess.Popen[str] | None = None
     lock: IO[str] | None = None
 
-    def run(self, command: str, *, code: int = 0) -> str:
+    def run(self, command: str, *, code: int = 0, in_new_process: bool = False) -> str:
         """Run a command as bash reads it and return what it printed; its exit code must be this one."""
+        forked = "" if in_new_process else _forked(self.folder / ".venv", self.preloaded)
         done = subprocess.run(
-            ["bash", "-c", _MANNERS + command], cwd=self.folder, env=self.variables, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_PATIENCE_S, check=False,
+            ["bash", "-c", _MANNERS + forked + command], cwd=self.folder, env=self.variables,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=_PATIENCE_S, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"$ {command}\nexit code {done.returncode}\n{done.stdout[-4000:]}"
         return done.stdout
@@ -82,6 +88,30 @@ def _port_8000() -> IO[str]:
     lock = (Path(tempfile.gettempdir()) / "warmprompt-port-8000.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+@contextmanager
+def preloaded(environment: Path, address: Path, variables: dict[str, str]) -> Iterator[None]:
+    """Have a process that runs commands with what it has imported, and end it with all that it runs."""
+    command = [environment / "bin" / "python", "-P", _PRELOADED, "serve", address]
+    process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + _PATIENCE_S
+        while not address.exists():
+            assert process.poll() is None, "the preloaded process ended"
+            assert time.monotonic() < until, "the preloaded process is not ready"
+            time.sleep(0.05)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=_PATIENCE_S)
+
+
+def _forked(environment: Path, address: Path) -> str:
+    """Return functions of bash that have programs run by the preloaded process; `exec` starts a new one."""
+    ask = f"{environment}/bin/python -IS {_PRELOADED} run {address}"
+    programs = {"warmprompt": "warmprompt", ".venv/bin/warmprompt": "warmprompt", "python": "python"}
+    return "".join(f'{name}() {{ {ask} {program} "$@"; }}\n' for name, program in programs.items())
 
 
 def link_clone(folder: Path, environment: Path) -> Path:

@@ -44,6 +44,12 @@ def rule_of(command: str) -> Rule | None:
     return next((rule for rule in RULES if re.match(rule.command, command)), None)
 
 
+def kind_of(command: str) -> str | None:
+    """Return what `warmprompt` is told to do, or None for another program."""
+    found = re.match(rf"{_WARMPROMPT} (\w+)", command)
+    return found and found[1]
+
+
 def is_server(command: str) -> bool:
     """Tell whether a command goes on until it is interrupted."""
     return re.match(rf"make serve\b|{_WARMPROMPT} serve ", command) is not None

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.core.clone import Clone, link_clone, reader_variables
+from tests.core.clone import Clone, link_clone, preloaded, reader_variables
 from tests.core.files import shorten_dataset, write_reader_files
 
 ENVIRONMENT = os.environ.get("WARMPROMPT_CORE")
@@ -51,32 +51,52 @@ def variables(environment, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def new_clone(environment, variables, tmp_path_factory):
+def forking(environment, variables, tmp_path_factory):
+    """Yield the address of a process that runs commands with what it has imported."""
+    address = tmp_path_factory.mktemp("preloaded") / "socket"
+    with preloaded(environment, address, variables):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def new_clone(environment, variables, forking, tmp_path_factory):
     """Return a function that makes a clone; `cheap` trains the smallest model."""
 
     def make(*, cheap: bool = True) -> Clone:
         folder = link_clone(tmp_path_factory.mktemp("clone") / "warmprompt", environment)
-        return Clone(folder=folder, variables=variables | (CHEAP if cheap else {}))
+        return Clone(folder=folder, variables=variables | (CHEAP if cheap else {}), preloaded=forking)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def demo_run(new_clone) -> Path:
+def demo_run(new_clone, variables, made_once) -> Path:
     """Return a run in the place of the demo's: its data set, fetched and shortened, the smallest model."""
-    clone = new_clone()
-    clone.run("warmprompt data get ml-100k")
-    shorten_dataset(Path(clone.variables["WARMPROMPT_HOME"]) / "data" / "ml-100k", num_users=NUM_DEMO_USERS)
-    clone.run("warmprompt train --data ml-100k --out runs/demo")
-    return clone.folder / "runs" / "demo"
+    dataset = Path(variables["WARMPROMPT_HOME"]) / "data" / "ml-100k"
+
+    def make(folder):
+        clone = new_clone()
+        clone.run("warmprompt data get ml-100k")
+        shorten_dataset(dataset, num_users=NUM_DEMO_USERS)
+        clone.run("warmprompt train --data ml-100k --out runs/demo")
+        shutil.copytree(clone.folder / "runs" / "demo", folder / "run")
+        shutil.copytree(dataset, folder / "ml-100k")
+
+    made = made_once("demo", make)
+    if not dataset.exists():
+        shutil.copytree(made / "ml-100k", dataset)
+    return made / "run"
 
 
 @pytest.fixture(scope="session")
-def reader_files(tmp_path_factory) -> Path:
+def reader_files(made_once) -> Path:
     """Return a folder with the files that readers bring."""
-    folder = tmp_path_factory.mktemp("reader")
-    write_reader_files(folder)
-    return folder
+
+    def make(folder):
+        folder.mkdir()
+        write_reader_files(folder)
+
+    return made_once("reader", make)
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_a_service_takes_events_and_new_items(shop):
     ],
 )
 def test_what_needs_an_extra_is_refused_at_once(shop, command):
-    (line,) = shop.run(command, code=2).splitlines()
+    (line,) = shop.run(command, code=2, in_new_process=True).splitlines()
     assert line.startswith("error: this needs 'lxml', which is not installed. Install it: ")
     assert "river" in line or "[risk]" in line
     assert not (shop.folder / "none.db").exists()

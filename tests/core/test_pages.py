@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.core.commands import RULES, is_server, rule_of
+from tests.core.commands import RULES, is_server, kind_of, rule_of
 from tests.core.conftest import CHEAP
 from tests.core.files import write_python_files
 from tests.core.pages import ROOT, Step, pages, steps
@@ -18,11 +18,25 @@ IN_FULL = {"docs/howto/first-hour.md"}
 OWN_FILES = {"docs/howto/python.md": write_python_files}
 # Pages whose Python reads files that its commands read with other columns.
 WITHOUT_PYTHON = {"README.md"}
+# The page whose Python starts a process as readers do; that of the others is forked.
+PYTHON_IN_NEW_PROCESS = "docs/howto/python.md"
 
 
 def commands() -> Iterator[str]:
     for page in PAGES.values():
         yield from (step.text for step in steps(page.read_text()) if not step.is_python)
+
+
+def first_of_each_kind() -> set[str]:
+    """Return the first command that is run of each kind: these start a process as readers do."""
+    first = {}
+    for command in commands():
+        if rule_of(command) is None:
+            first.setdefault(kind_of(command), command)
+    return set(first.values())
+
+
+IN_NEW_PROCESS = first_of_each_kind()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -83,7 +97,7 @@ def _type(clone, step: Step) -> None:
         name, _, value = command.removeprefix("export ").partition("=")
         clone.variables[name] = value
     else:
-        clone.run(command)
+        clone.run(command, in_new_process=command in IN_NEW_PROCESS)
 
 
 def _options_only(command: str) -> list[str]:
@@ -99,4 +113,4 @@ def _run_python(clone, page: str, blocks: list[Step]) -> None:
     if program:
         file = clone.folder / f"{page.replace('/', '_')}.py"
         file.write_text(program)
-        clone.run(f"python {file.name}")
+        clone.run(f"python {file.name}", in_new_process=page == PYTHON_IN_NEW_PROCESS)

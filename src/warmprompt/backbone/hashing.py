@@ -50,6 +50,7 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}:".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        # A tensor of one element is contiguous with any stride; bytes are seen with stride 1 alone.
+        flat = tensor.detach().cpu().contiguous().as_strided((tensor.numel(),), (1,))
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -95,17 +95,20 @@ def entities(world):
 
 
 @pytest.fixture(scope="session")
-def model(episodes_of, entities):
+def model(episodes_of, entities, computed_once):
     torch.set_num_threads(1)
-    backbone = load_backbone("tiny", num_layers=1)
-    return train_profile(
-        episodes_of(entities[:80], per_entity=2),
-        episodes_of(entities[80:100]),
-        backbone,
-        settings=SETTINGS,
-        label_delay_s=7 * 86_400,
-        seed=0,
-    )
+
+    def train():
+        return train_profile(
+            episodes_of(entities[:80], per_entity=2),
+            episodes_of(entities[80:100]),
+            load_backbone("tiny", num_layers=1),
+            settings=SETTINGS,
+            label_delay_s=7 * 86_400,
+            seed=0,
+        )
+
+    return computed_once("risk-model", train)
 
 
 @pytest.fixture(scope="session")

@@ -35,10 +35,10 @@ def study_of(kind, measure, **changes):
 
 
 @pytest.fixture(scope="session")
-def outage_study():
-    return run_study(study_of("outage", "credit"), seed=5)
+def outage_study(computed_once):
+    return computed_once("outage-study", lambda: run_study(study_of("outage", "credit"), seed=5))
 
 
 @pytest.fixture(scope="session")
-def stress_study():
-    return run_study(study_of("stress", "cut"), seed=5)
+def stress_study(computed_once):
+    return computed_once("stress-study", lambda: run_study(study_of("stress", "cut"), seed=5))
