@@ -40,7 +40,7 @@ _PLACE = re.compile(r"^user (\d+), ")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Catalogue:
+class EventContext:
     """What is needed of a model to read users' events.
 
     Attributes:
@@ -65,9 +65,9 @@ class UserOptions:
     attributes: bool = False
 
 
-def catalogue_of(model: Personaliser) -> Catalogue:
+def catalogue_of(model: Personaliser) -> EventContext:
     """Return what reading users' events needs of a model."""
-    return Catalogue(
+    return EventContext(
         items=model.items, index=model.index, rating_scale=model.rating_scale, now_s=int(model.clock())
     )
 
@@ -125,7 +125,7 @@ def recommended(
 
 
 def users_to_rank(
-    users: Any, catalogue: Catalogue, *, options: UserOptions, scratch: Path
+    users: Any, catalogue: EventContext, *, options: UserOptions, scratch: Path
 ) -> Iterator[UserToRank]:
     """Return users one by one from whatever tells of them; errors as `Personaliser.recommend`.
 
@@ -153,7 +153,7 @@ def users_to_rank(
         found = _of_dataset(users, attributes=options.attributes)
     else:
         told = users.items() if isinstance(users, Mapping) else enumerate(users)
-        found = (latest(plain(user), _as_known(one, user)) for user, one in told)
+        found = (latest(plain_value(user), _as_known(one, user)) for user, one in told)
     return found if options.unknown_items == "refuse" else _known_alone(found, catalogue)
 
 
@@ -181,12 +181,14 @@ def of_histories(histories: Iterable[History], items: Sequence[ItemId]) -> Itera
         yield latest(one.user, Known(events=events))
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return what a NumPy scalar holds, any other value as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _of_frame(users: Any, catalogue: Catalogue, options: UserOptions, scratch: Path) -> Iterator[UserToRank]:
+def _of_frame(
+    users: Any, catalogue: EventContext, options: UserOptions, scratch: Path
+) -> Iterator[UserToRank]:
     frame_options = FrameOptions(rating_scale=catalogue.rating_scale)
     source = frames_source(users, columns=options.columns, options=frame_options)
     found = read_histories(source, catalogue.items, now_s=catalogue.now_s, scratch=scratch)
@@ -232,7 +234,7 @@ def _as_known(told: Any, user: object) -> Known:
         raise BadInputError(
             field=f"user {user!r}", value=told, remedy="Give a Known, or a list of events or of item ids."
         )
-    return Known(events=[one if isinstance(one, Event) else Event(item=plain(one)) for one in told])
+    return Known(events=[one if isinstance(one, Event) else Event(item=plain_value(one)) for one in told])
 
 
 def latest(user: UserId, known: Known) -> UserToRank:
@@ -243,7 +245,7 @@ def latest(user: UserId, known: Known) -> UserToRank:
     return UserToRank(user=user, known=replace(known, events=known.events[-MAX_EVENTS:]), older=older)
 
 
-def _known_alone(users: Iterable[UserToRank], catalogue: Catalogue) -> Iterator[UserToRank]:
+def _known_alone(users: Iterable[UserToRank], catalogue: EventContext) -> Iterator[UserToRank]:
     """Yield users without the events whose items the model does not know, and tell of those at the end."""
     num_unknown, some = 0, dict[str, None]()
     for one in users:

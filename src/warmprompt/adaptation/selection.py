@@ -53,11 +53,11 @@ class Selection:
         mask: Mask | None = None
         if self.candidates is not None:
             mask = np.zeros(len(index), dtype=np.bool_)
-            mask[places_of(self.candidates, index, field="candidate")] = True
+            mask[positions_of(self.candidates, index, field="candidate")] = True
         if self.filter is not None:
             passing = filter_mask(self.filter, attributes)
             mask = passing.copy() if mask is None else mask & passing
-        left_out = [] if self.exclude is None else places_of(self.exclude, index, field="excluded item")
+        left_out = [] if self.exclude is None else positions_of(self.exclude, index, field="excluded item")
         left_out += [index[item] for item in hidden]
         if left_out:
             mask = np.ones(len(index), dtype=np.bool_) if mask is None else mask
@@ -65,7 +65,7 @@ class Selection:
         return mask
 
 
-def ranked(
+def top_items(
     trained: Trained, scores_BV: Floats, supports: Sequence[Support], n: int, mask: Mask | None
 ) -> list[Ranking]:
     """Return each user's best items less those of the user's own events.
@@ -107,7 +107,7 @@ def filter_mask(wanted: Filter, attributes: ItemAttributes | None) -> Mask:
     return attributes.mask(wanted)
 
 
-def places_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field: str) -> list[int]:
+def positions_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field: str) -> list[int]:
     """Return the positions of items.
 
     Raises:

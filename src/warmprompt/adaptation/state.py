@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from warmprompt.adaptation.known import Known
-from warmprompt.adaptation.packing import Packing, frozen
+from warmprompt.adaptation.packing import Packing, read_only_copy
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.predict import Adapted
 from warmprompt.types import Event, Floats, short_repr
@@ -102,8 +102,8 @@ def states_of(users: Sequence[Known], adapted: Adapted, *, model_hash: str) -> l
             events=tuple(known.events),
             about=known.about,
             attributes=known.attributes or {},
-            vector_D=frozen(vectors_BD[row]),
-            offsets_PH=frozen(offsets_BPH[row]),
+            vector_D=read_only_copy(vectors_BD[row]),
+            offsets_PH=read_only_copy(offsets_BPH[row]),
             model_hash=model_hash,
         )
         for row, known in enumerate(users)

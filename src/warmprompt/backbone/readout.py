@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, row_of
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, text_row
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -163,7 +163,7 @@ def inverse_responses(
 ) -> tuple[InverseResponse, ...]:
     """Return the metric of each read text, row by row; equal texts share one, so it is measured once."""
     rows = {text: row for row, text in enumerate(texts)}
-    metrics = {text: InverseResponse(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
+    metrics = {text: InverseResponse(backbone, read, text_row(prefix, row)) for text, row in rows.items()}
     return tuple(metrics[text] for text in texts)
 
 

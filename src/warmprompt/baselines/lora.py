@@ -38,7 +38,7 @@ from warmprompt.baselines.common import (
     popularity_share,
 )
 from warmprompt.baselines.features import people_of
-from warmprompt.baselines.neural import MASKED, Epochs, adamw, log_share, seeded, train, user_batches
+from warmprompt.baselines.neural import MASKED, Epochs, adamw, log_share, seeded, train_net, user_batches
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import fit_item_factors
 from warmprompt.data.matrices import user_item_matrix
@@ -151,7 +151,7 @@ class LoRA:
                 users_BKD = net(*_tensors(lines))
                 return _prefix_loss(net, users_BKD, arrival_BV, wanted_BV, counts_B)
 
-            train(
+            train_net(
                 net,
                 adamw(net, rate=self.rate, slow=net.slow(), slow_rate=self.vector_rate),
                 user_batches(prefixes.users, _BATCH, seed=seed, name="lora"),

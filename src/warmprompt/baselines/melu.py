@@ -33,7 +33,7 @@ from warmprompt.baselines.neural import (
     log_share,
     padded,
     seeded,
-    train,
+    train_net,
     user_batches,
 )
 from warmprompt.data.dataset import Dataset, popularity
@@ -127,7 +127,7 @@ class MeLU:
                 losses = vmap(_event_loss, in_dims=(0, 0, 0, None, 0))
                 return losses(layers, user_BD, net.items()[query[0]], net.items()[wrong_M], query[1]).mean()
 
-            train(
+            train_net(
                 net,
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="melu"),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warmprompt.cli.screen import screen
-from warmprompt.cli.selecting import Exclude, Filter, found, rows_of, selection_of, table_of
+from warmprompt.cli.console import results_console
+from warmprompt.cli.selecting import Exclude, Filter, found, ranking_rows, selection_options, table_of
 from warmprompt.errors import BadInputError, WarmpromptError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def app(
     model = open_run(run)
     load_s = time.perf_counter() - begun_s
     events = liked_events(model, like or [], dislike or [])
-    selection = selection_of(model, exclude, filters)
+    selection = selection_options(model, exclude, filters)
     about = checked_about(about)
     begun_s = time.perf_counter()
     state = model.adapt(events, about=about, attributes=attributes, exact=exact or None)
@@ -118,7 +118,7 @@ def app(
         "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],
         "about": about,
         "attributes": attributes,
-        "ranking": rows_of(ranking),
+        "ranking": ranking_rows(ranking),
         "load_s": round(load_s, 3),
         "adapt_ms": round(1000 * (adapted_s - begun_s), 2),
         "rank_ms": round(1000 * (ranked_s - adapted_s), 2),
@@ -198,7 +198,7 @@ def _generated(model: Personaliser, state: UserState, num: int, writer: Language
     begun_s = time.perf_counter()
     (named,) = generate_titles(titles, model, [state], num)
     return {
-        "generated": rows_of(named),
+        "generated": ranking_rows(named),
         "generate_ms": round(1000 * (time.perf_counter() - begun_s), 2),
     }
 
@@ -214,7 +214,7 @@ def _attributes(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _show(told: dict[str, Any], *, dislikes: int) -> None:
-    console = screen()
+    console = results_console()
     titles = [event["title"] or str(event["item"]) for event in told["events"]]
     likes = len(titles) - dislikes
     for word, shown in (

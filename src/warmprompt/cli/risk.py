@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from warmprompt.cli.console import results_console
 from warmprompt.cli.risk_profile import profile_command
 from warmprompt.cli.risk_screen import Duplicates, Layout, print_pairs, print_written, require_suffix
 from warmprompt.cli.risk_train import train_command
-from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
 from warmprompt.files import write_atomic
 
@@ -186,9 +186,11 @@ def clear_command(
         return
     print_pairs(f"{file}, {cleared.solver}", {name: _number(value) for name, value in figures.items()})
     if defaulted:
-        screen().print(f"in default: {', '.join(defaulted[:20])}{' ...' if len(defaulted) > 20 else ''}")
+        results_console().print(
+            f"in default: {', '.join(defaulted[:20])}{' ...' if len(defaulted) > 20 else ''}"
+        )
     elif plot is not None:
-        screen().print(f"nobody defaults: {plot} was not drawn")
+        results_console().print(f"nobody defaults: {plot} was not drawn")
     print_written(out, drawn)
 
 
@@ -213,10 +215,10 @@ def simulate_command(
     require_suffix("--out", out, ".csv")
     from warmprompt.cli.risk_files import day_csv, read_outage
     from warmprompt.risk.settlement import Rules, banks_table, simulate_day
-    from warmprompt.risk.study import WorldSettings, draw_day, make_world
+    from warmprompt.risk.study import BankWorldSettings, draw_day, make_bank_world
 
-    settings = WorldSettings(num_banks=banks, payments_per_day=payments, liquidity=liquidity)
-    world = make_world(settings, seed=seed)
+    settings = BankWorldSettings(num_banks=banks, payments_per_day=payments, liquidity=liquidity)
+    world = make_bank_world(settings, seed=seed)
     actions = () if outage is None else read_outage(outage, world.nodes)
     rules = Rules(close_s=settings.day_s, bypass=True, offsetting=offsetting.value, sample_s=None)
     day = draw_day(world, seed=seed)
@@ -265,19 +267,19 @@ def study_command(
 ) -> None:
     """Measure what earlier detection of a troubled bank is worth."""
     from warmprompt.risk.study import (
+        BankWorldSettings,
         IncidentSettings,
         ResponseSettings,
         StudySettings,
-        WorldSettings,
         run_study,
         study_json,
         study_report,
-        summarise,
+        summarise_study,
     )
 
     usual = "credit" if incident is _Incident.outage else "cut"
     settings = StudySettings(
-        world=WorldSettings(num_banks=banks, payments_per_day=payments),
+        world=BankWorldSettings(num_banks=banks, payments_per_day=payments),
         incident=IncidentSettings(kind=incident.value, drawn_by=drawn_by.value),
         response=ResponseSettings(measure=measure.value if measure else usual),  # type: ignore[arg-type]
         num_scenarios=scenarios,
@@ -286,7 +288,7 @@ def study_command(
         decision_s=decision,
     )
     study = run_study(settings, seed=seed)
-    summary = summarise(study)
+    summary = summarise_study(study)
     told, page = study_json(study, summary), study_report(study, summary)
     if out is not None:
         from warmprompt.risk.plots import plot_losses

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.importing import read_source
 from warmprompt.data.readers.source import Source
-from warmprompt.data.tables import content_hash, dataset_of
+from warmprompt.data.tables import content_hash, dataset_from_tables
 from warmprompt.data.understood import facts
 
 
@@ -43,7 +43,7 @@ def dataset_of_source(
         for each in manifest.rejects:
             rows = ", ".join(map(str, each.first_lines))
             progress(f"left out: {each.count:,} x {each.reason} ({each.table}, row {rows})")
-    return dataset_of(
+    return dataset_from_tables(
         tables,
         name=name,
         hashed=content_hash(tables),

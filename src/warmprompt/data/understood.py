@@ -83,7 +83,7 @@ def day(seconds: int) -> str:
     return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)).strftime("%Y-%m-%d")
 
 
-def from_json(entries: Mapping[str, Any] | None) -> Understood | None:
+def understood_from_json(entries: Mapping[str, Any] | None) -> Understood | None:
     """Return what a manifest holds; None where an earlier version wrote it.
 
     Raises:

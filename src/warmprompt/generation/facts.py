@@ -88,7 +88,7 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
     Raises:
         MismatchError: The data set holds other items than the run was trained with.
     """
-    constants = model.engine.trained.constants
+    constants = model.engine.trained.data
     counts_V = constants.log_popularity_V.cpu().numpy()
     warm_V = constants.warm_V.cpu().numpy() > 0
     least = np.quantile(counts_V[warm_V], POPULAR_SHARE) if warm_V.any() else np.inf

@@ -26,7 +26,7 @@ from warmprompt.data.verbalise import item_texts
 from warmprompt.experts.registry import EXPERTS
 from warmprompt.meta.initial import initial_items, initial_prior, initial_prompt_params
 from warmprompt.meta.learner import Learner
-from warmprompt.meta.tasks import VALIDATION_KS, Material, training_task
+from warmprompt.meta.tasks import VALIDATION_KS, TrainingInputs, training_task
 from warmprompt.meta.texts import TextPool, write_texts
 from warmprompt.runs.models import open_backbone
 from warmprompt.scoring.ranking import ranks
@@ -186,7 +186,7 @@ def _fitting(
     params |= learner.objective.initial_params(
         start.num_factors, max_support=settings.train.max_support, kappa=1.0, seed=0
     )
-    material = Material(
+    material = TrainingInputs(
         training=training,
         validation=validation,
         texts=TextPool(texts=((),) * training.num_users),

@@ -128,7 +128,7 @@ def _fitting(values: list[Any]) -> type[pl.Int64 | pl.Int128]:
     return pl.Int64 if all(value is None or -(2**63) <= value < 2**63 for value in values) else pl.Int128
 
 
-def text_of(value: Any) -> str | None:
+def scalar_text(value: Any) -> str | None:
     """Return a scalar as text with its white space collapsed, None where there is nothing.
 
     Numbers are written as Python writes them, so that a later cast decides what is a number;

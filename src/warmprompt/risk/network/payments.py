@@ -51,7 +51,7 @@ class Agent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Payment:
+class CreditTransfer:
     """One credit transfer between banks.
 
     Attributes:
@@ -116,7 +116,7 @@ class PaymentReturn:
 
 
 def network_from_payments(
-    payments: Iterable[Payment | PaymentReturn],
+    payments: Iterable[CreditTransfer | PaymentReturn],
     *,
     currency: str,
     parties: Parties = "settling",
@@ -158,7 +158,7 @@ def network_from_payments(
     return network_from_edges(payers, payees, amounts, nodes=nodes, duplicates="sum", currency=currency)
 
 
-def _parties(payment: Payment, parties: Parties) -> tuple[str, str]:
+def _parties(payment: CreditTransfer, parties: Parties) -> tuple[str, str]:
     if parties == "settling":
         payer, payee = payment.instructing, payment.instructed
     else:
@@ -180,9 +180,9 @@ class _Ledger:
     payees: list[str] = field(default_factory=list)
     amounts: list[int] = field(default_factory=list)
     by_uetr: dict[str, int] = field(default_factory=dict)
-    by_end_to_end: dict[str, list[tuple[Payment, int]]] = field(default_factory=dict)
+    by_end_to_end: dict[str, list[tuple[CreditTransfer, int]]] = field(default_factory=dict)
 
-    def add(self, payment: Payment, payer: str, payee: str) -> None:
+    def add(self, payment: CreditTransfer, payer: str, payee: str) -> None:
         self._check_currency(payment.currency, f"payment {payment.end_to_end_id}")
         row = len(self.amounts)
         if payment.uetr is not None:

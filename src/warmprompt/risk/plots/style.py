@@ -23,7 +23,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     """Keep the two axes that carry numbers, and lines across to read heights by."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#BBBBBB")

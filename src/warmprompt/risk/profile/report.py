@@ -49,7 +49,7 @@ _SHOWN = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Summary:
+class ProfileSummary:
     """Everything that the report says.
 
     Attributes:
@@ -71,14 +71,14 @@ class Summary:
     timing: Mapping[str, float] | None = None
 
 
-def summarise(
+def summarise_models(
     runs: Sequence[Run],
     *,
     ks: Sequence[int],
     product: str,
     rng: np.random.Generator,
     label_delay_s: int = LABEL_DELAY_S,
-) -> Summary:
+) -> ProfileSummary:
     """Judge every model of every seed, calibrated weekly on labels of other entities that are due."""
     values: dict[tuple[str, int], dict[str, float]] = {}
     differences: dict[int, dict[str, tuple[float, float, float]]] = {}
@@ -110,7 +110,7 @@ def summarise(
         reliability[k] = _reliability(
             np.concatenate([one.p_R for one, _, _ in told]), np.concatenate([fraud for _, fraud, _ in told])
         )
-    return Summary(
+    return ProfileSummary(
         product=product,
         values=values,
         differences=differences,
@@ -158,9 +158,9 @@ def _covered(told: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tu
     return found
 
 
-def write_report(found: Summary, out: Path) -> None:
+def write_report(found: ProfileSummary, out: Path) -> None:
     """Write OUT.md, OUT.json and OUT.png."""
-    write_atomic(out.with_suffix(".md"), render(found, picture=out.with_suffix(".png").name).encode())
+    write_atomic(out.with_suffix(".md"), render_page(found, picture=out.with_suffix(".png").name).encode())
     table = {
         "product": found.product,
         "values": [{"model": model, "k": k, **row} for (model, k), row in found.values.items()],
@@ -185,7 +185,7 @@ def write_report(found: Summary, out: Path) -> None:
     write_atomic(out.with_suffix(".png"), image.getvalue())
 
 
-def render(found: Summary, *, picture: str) -> str:
+def render_page(found: ProfileSummary, *, picture: str) -> str:
     """Return the page."""
     ks = sorted(found.differences)
     models = list(dict.fromkeys(model for model, _ in found.values))
@@ -250,7 +250,7 @@ def render(found: Summary, *, picture: str) -> str:
     return "\n".join([*lines, f"Machine of the report: {machine}. Commit of the seeds: {commits}.", ""])
 
 
-def draw(found: Summary) -> Figure:
+def draw(found: ProfileSummary) -> Figure:
     """Return average precision over K beside the product's reliability diagram."""
     figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -260,7 +260,7 @@ def draw(found: Summary) -> Figure:
     return figure
 
 
-def _draw_precision(axes: Axes, found: Summary) -> None:
+def _draw_precision(axes: Axes, found: ProfileSummary) -> None:
     ks = sorted(found.differences)
     for place, model in enumerate(one for one in _SHOWN if (one, ks[0]) in found.values):
         axes.plot(
@@ -279,7 +279,7 @@ def _draw_precision(axes: Axes, found: Summary) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_reliability(axes: Axes, found: Summary) -> None:
+def _draw_reliability(axes: Axes, found: ProfileSummary) -> None:
     axes.plot([1e-4, 1], [1e-4, 1], color="#999999", linewidth=1, linestyle=":")
     for place, (k, rows) in enumerate(sorted(found.reliability.items())):
         p, share, _ = (np.array(column) for column in zip(*rows, strict=True))

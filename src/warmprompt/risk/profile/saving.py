@@ -51,7 +51,7 @@ def save_profiler(
     arrays = {f"params/{name}": value.numpy() for name, value in model.params.items()}
     parts = {
         "scaling": model.scaling,
-        "read": model.read,
+        "read": model.readout,
         "boosting": model.population.boosting,
         "forest": model.population.forest,
     }
@@ -113,7 +113,7 @@ def load_profiler(folder: Path, *, backbone: Backbone | None = None) -> Profiler
             forest=Trees(**_plain(_part(numbers, "forest"))),
             weight=manifest["forest_weight"],
         ),
-        read=ReadOut(**_tensors(numbers, "read")),
+        readout=ReadOut(**_tensors(numbers, "read")),
         backbone=backbone,
         settings=ProfileSettings(
             **settings

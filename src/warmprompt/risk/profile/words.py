@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from warmprompt.risk.profile.features import FEATURE_NAMES, History
+from warmprompt.risk.profile.features import FEATURE_NAMES, PaymentHistories
 from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs, Side
 
 _AMOUNTS = np.array([2, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000])
@@ -51,7 +51,7 @@ def sentence_places(features: Doubles, told: Longs | None = None) -> Longs:
     return np.asarray(_sentence(_level(column["amount"]), weekend, part, label), dtype=np.int64)
 
 
-def describe_entities(history: History, *, side: Side) -> list[str]:
+def describe_entities(history: PaymentHistories, *, side: Side) -> list[str]:
     """Return each entity's visible history in words, one text per row."""
     return [
         _describe(

@@ -67,7 +67,7 @@ class Alarm:
     until_s: float
 
 
-def respond(
+def alarm_actions(
     settings: ResponseSettings, alarm: Alarm, before: DayResult, opening_minor: Longs
 ) -> list[Action]:
     """Return the actions that an alarm leads to.

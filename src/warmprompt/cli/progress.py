@@ -15,14 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from warmprompt.meta.trainer import Progress as Training
+    from warmprompt.meta.trainer import TrainingProgress
 
 _PLAIN_EVERY_S = 15.0
 _TITLES = {"tangent": "head and items", "prompt": "prompts"}
 
 
 @contextmanager
-def watching(*, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str | Training], None]]:
+def shown_progress(
+    *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[str | TrainingProgress], None]]:
     """Yield what `train_run` and `evaluate_run` tell their progress to."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if console.is_terminal:
@@ -84,7 +86,7 @@ class _Bars:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, told: str | Training) -> None:
+    def __call__(self, told: str | TrainingProgress) -> None:
         if isinstance(told, str):
             self._bars.console.print(told)
             return
@@ -111,7 +113,7 @@ class _Lines:
         self._begun = self._last = clock()
         self._stage: tuple[str, float, int] | None = None
 
-    def __call__(self, told: str | Training) -> None:
+    def __call__(self, told: str | TrainingProgress) -> None:
         if isinstance(told, str):
             self._print(told)
         elif told.validation is not None:
@@ -119,7 +121,7 @@ class _Lines:
         else:
             self._step(told)
 
-    def _step(self, told: Training) -> None:
+    def _step(self, told: TrainingProgress) -> None:
         done, total = told.epoch * told.batches + told.batch, told.epochs * told.batches
         now = self._clock()
         if self._stage is None or self._stage[0] != told.stage or done <= self._stage[2]:
@@ -137,7 +139,7 @@ class _Lines:
         sys.stderr.flush()
 
 
-def _validated(told: Training) -> str:
+def _validated(told: TrainingProgress) -> str:
     mark = " (best so far)" if told.validation == told.best else ""
     title = _TITLES[told.stage]
     return f"{title}, epoch {told.epoch} of {told.epochs}: validation loss {told.validation:.4f}{mark}"
