@@ -81,8 +81,8 @@ def demo(
 
         settings = load_settings(flags={"data.name": DATA, "backbone.name": BACKBONE})
         trained = train_run(settings, out, progress=progress, overwrite=overwrite)
-    told = trained.manifest
-    console.print(f"trained in {told['train_s']:.0f} s, {told['peak_memory_mb']:,.0f} MiB at most")
+    facts = trained.manifest
+    console.print(f"trained in {facts['train_s']:.0f} s, {facts['peak_memory_mb']:,.0f} MiB at most")
     with _step(console, "4 of 5. Rank for the 20 % of users never seen, given K of their events"):
         from warmprompt.assembly.evaluating import evaluate_run
 

@@ -51,9 +51,9 @@ class Packing:
     def pack(self, header: Mapping[str, Any], vector_D: Floats, offsets_PH: Floats) -> bytes:
         """Return a state as bytes; equal parts give equal bytes."""
         whole = {**header, "shapes": [list(vector_D.shape), list(offsets_PH.shape)]}
-        told = json.dumps(whole, sort_keys=True, allow_nan=False).encode()
+        head = json.dumps(whole, sort_keys=True, allow_nan=False).encode()
         arrays = b"".join(np.asarray(one, dtype="<f4").tobytes() for one in (vector_D, offsets_PH))
-        body = _HEAD.pack(self.magic, self.version, len(told)) + told + arrays
+        body = _HEAD.pack(self.magic, self.version, len(head)) + head + arrays
         return body + hashlib.sha256(body).digest()
 
     def unpack(self, data: bytes, build: Callable[[Any, Floats, Floats], _State]) -> _State:

@@ -4,8 +4,8 @@
     observe(state, event) -> state           the same as adapting to all events at once, bit for bit
     rank(state) -> ranking
 
-Every adaptation begins at the learned start, so a state depends on what was told and not on how it
-was told in parts. B is users, V items, D factors.
+Every adaptation begins at the learned start, so a state depends on the inputs and not on how they
+came in parts. B is users, V items, D factors.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Personaliser:
         return states
 
     def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
-        """Adapt to one user, the first, and to variants of what is told of that user, 64 in each pass.
+        """Adapt to one user, the first, and to variants of that user's inputs, 64 in each pass.
 
         States are those of `adapt_many`, texts that differ from the first one's to a thousandth of their
         move; how the model answers behind a text is measured for the first alone (`adaptation.variants`).
@@ -247,7 +247,7 @@ class Personaliser:
         """Rank for many users at once, as `adapt_many` and `rank` do, without states to go on from.
 
         Args:
-            users: What is told of each.
+            users: Inputs of each.
             n: Places for each, at least 1.
             candidates: As in `rank`.
             exclude: As in `rank`.
@@ -387,7 +387,7 @@ class Personaliser:
         return support_of(events, index=self.index, weight_unit=self.weight_unit)
 
     def checked(self, known: Known) -> Known:
-        """Return what is told of a user as it counts; errors as `adapt`."""
+        """Return a user's inputs as they count; errors as `adapt`."""
         checked = Known(
             events=checked_events(
                 known.events,

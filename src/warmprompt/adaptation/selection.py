@@ -125,15 +125,15 @@ def positions_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field:
     return places
 
 
-def known_item(told: object, index: Mapping[ItemId, int]) -> ItemId | None:
-    """Return the item that is meant where numbers and texts cannot be told apart, or None.
+def known_item(given: object, index: Mapping[ItemId, int]) -> ItemId | None:
+    """Return the item that is meant where numbers and texts cannot be distinguished, or None.
 
     The id as it is comes first; then the number that a text writes, or the text that a number is written as.
     """
-    if isinstance(told, bool) or not isinstance(told, str | int):
+    if isinstance(given, bool) or not isinstance(given, str | int):
         return None
-    other = written_number(told) if isinstance(told, str) else str(told)
-    return next((item for item in (told, other) if item is not None and item in index), None)
+    other = written_number(given) if isinstance(given, str) else str(given)
+    return next((item for item in (given, other) if item is not None and item in index), None)
 
 
 def written_number(text: str) -> int | None:

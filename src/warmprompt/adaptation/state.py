@@ -33,9 +33,9 @@ class UserState:
     """One user after adaptation; make it with `Personaliser.adapt`, never by hand.
 
     Attributes:
-        events: What the user did, in the order told.
+        events: What the user did, in the order given.
         about: The sentence about the user, or None.
-        attributes: The user's attributes; empty when none were told.
+        attributes: The user's attributes; empty when none were given.
         vector_D: The adapted user vector; read-only.
         offsets_PH: The adapted prompt, as an offset from the run's reference prompt; read-only. Of shape
             (0, 0) where the user was adapted in the linear response.
@@ -117,8 +117,8 @@ def without_prompts(users_BD: Tensor) -> Adapted:
 
 def _written(event: Event) -> list[Any]:
     """Return an event as a list; without a weight it is the one that earlier versions wrote."""
-    told = [event.item, event.rating, event.time_s]
-    return told if event.weight is None else [*told, event.weight]
+    values = [event.item, event.rating, event.time_s]
+    return values if event.weight is None else [*values, event.weight]
 
 
 def _read(header: Any, vector_D: Floats, offsets_PH: Floats) -> UserState:

@@ -1,10 +1,10 @@
-"""Adaptation to variants of one user, as explanations need them: all that was told but one thing.
+"""Adaptation to variants of one user, as explanations need them: all inputs but one.
 
 Each distinct text is read once. How the model answers behind a text (`InverseResponse`) is measured for the
 whole text alone; it serves as it is where the text is the same, and finds the answer of texts with a word
-less where it is not (`backbone.nearby`). So a variant's state is that of a user who never told the thing.
+less where it is not (`backbone.nearby`). So a variant's state is that of a user without that input.
 
-R is the user as told and its variants, D factors.
+R is the whole user and its variants, D factors.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def evaluate_run(
         out: Where the rows go as JSON; `report.md` and `metrics.png` are written beside it.
         trec: New folder for TREC run and qrels files.
         dataset: Instead of the one that the run's settings name.
-        progress: Told what begins, and how far it is.
+        progress: Receives what begins, and how far it is.
 
     Raises:
         UnknownNameError: No such run, protocol or baseline.
@@ -183,10 +183,11 @@ def _writable(out: Path) -> Path:
     return out
 
 
-def _check_data(dataset: Dataset, told: dict[str, object]) -> None:
-    if dataset.content_hash != told["content_hash"]:
+def _check_data(dataset: Dataset, recorded: dict[str, object]) -> None:
+    if dataset.content_hash != recorded["content_hash"]:
         raise MismatchError(
             field="data set",
             value=f"{dataset.name} {dataset.content_hash[:12]}",
-            remedy=f"The run was trained on {told['name']} {str(told['content_hash'])[:12]}; train again.",
+            remedy=f"The run was trained on {recorded['name']} {str(recorded['content_hash'])[:12]}; "
+            "train again.",
         )

@@ -44,7 +44,7 @@ def fit(  # noqa: PLR0913 - what most callers set, by keyword
         seed: Of the split and of everything drawn.
         settings: Any other setting by dotted name, such as {"train.tangent_epochs": 20}. Environment
             variables count as on the command line.
-        progress: Told what begins, each step and each validation; `print` will do.
+        progress: Receives what begins, each step and each validation; `print` will do.
         overwrite: Replace a run of other settings in `out`.
 
     Raises:

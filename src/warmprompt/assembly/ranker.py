@@ -40,8 +40,8 @@ class PromptRanker:
         dataset: The whole data set, to tell the usual splits from other choices of users.
         adapted: False leaves every prompt at its learned start, to show what adaptation is worth.
         exact: As in `Personaliser.adapt`.
-        progress: Told when training is needed, and how it goes.
-        on_fit: Told the seed and the seconds that training took, then or earlier.
+        progress: Receives when training is needed, and how it goes.
+        on_fit: Receives the seed and the seconds that training took, then or earlier.
         engine: The fitted model; None before `fit`.
         responses: What was measured behind users' texts so far, by text.
     """
@@ -130,8 +130,8 @@ def _load(folder: Path, settings: Settings, users: str) -> Trained | None:
         trained = load_trained(folder, device=settings.backbone.device)
     except UnknownNameError:
         return None
-    told = trained.manifest.get("identity")
-    if not isinstance(told, dict):
+    recorded = trained.manifest.get("identity")
+    if not isinstance(recorded, dict):
         raise IntegrityError(field="manifest", value=folder, remedy="It names no identity; train again.")
-    fits = told.get("users") == users and told.get("settings") == settings_that_matter(settings)
+    fits = recorded.get("users") == users and recorded.get("settings") == settings_that_matter(settings)
     return trained if fits else None

@@ -4,7 +4,7 @@ Searched is what the presets for dense and sparse data differ in: how wide the i
 factors are fitted that they start from, how fast and in what batches the first stage learns, and from how
 many events on memory is trusted. Everything else keeps the value that it has.
 
-Each proposal comes from a sampler of its own, seeded by how many trials there are and told of all of them, so
+Each proposal comes from a sampler of its own, seeded by how many trials there are and given all of them, so
 a search that was killed goes on as if it had not been.
 """
 
@@ -122,7 +122,7 @@ def tune_settings(
         num_trials: Trials in all, those of earlier calls counted.
         budget_s: Begin no trial after so many processor seconds, earlier calls counted.
         dataset: Instead of the one that the settings name.
-        progress: Told each trial.
+        progress: Receives each trial.
 
     Raises:
         BadInputError: A protocol with training users of its own, no validation user with events enough, a
@@ -342,7 +342,7 @@ def _spent(study: Study) -> float:
 
 
 def _tried(number: int, trial: FrozenTrial) -> Tried:
-    told = trial.user_attrs
+    attributes = trial.user_attrs
     value = trial.value
     assert value is not None  # of `_complete`
-    return Tried(number=number, changes=told["changes"], value=value, cpu_s=told["cpu_s"])
+    return Tried(number=number, changes=attributes["changes"], value=value, cpu_s=attributes["cpu_s"])

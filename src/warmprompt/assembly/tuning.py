@@ -96,7 +96,7 @@ def choose_settings(
         protocol: What is measured afterwards; the search is on its episodes, of validation users.
         tuning: Budget, seed of the split, and the K that are measured; 0 is left out where there are others.
         folder: Keeps the trials; None keeps nothing.
-        progress: Told each trial that is better than those before.
+        progress: Receives each trial that is better than those before.
 
     Raises:
         NotFiniteError, IntegrityError, MismatchError: As `tune_within`.

@@ -257,7 +257,7 @@ class _Prefixes:
     ) -> tuple[str, NDArray[np.int64]]:
         """Return what is said about a user and the events left to read and to find, in random order.
 
-        Tastes are told from half of the history, which is then neither read nor to be found.
+        Tastes are described from half of the history, which is then neither read nor to be found.
         """
         drawn, half = rng.random(), len(mixed) // 2
         if drawn < _P_ATTRIBUTES:
@@ -280,8 +280,8 @@ class _Net(nn.Module):
         width = start_VD.shape[1]
         known = start_VD.abs().sum(1) > 0
         start_VD = start_VD / start_VD[known].square().mean().sqrt()
-        told = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=list(_ADAPTED))
-        self._held: tuple[Any, ...] = (inject_adapter_in_model(told, backbone.model),)
+        config = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=list(_ADAPTED))
+        self._held: tuple[Any, ...] = (inject_adapter_in_model(config, backbone.model),)
         self.additions = nn.ParameterList(
             one for name, one in self._held[0].named_parameters() if "lora_" in name
         )

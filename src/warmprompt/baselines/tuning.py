@@ -3,7 +3,7 @@
 The search knows no model, no data and no protocol: it takes a grid, a factory and a function that
 evaluates what the factory makes. Whoever calls it evaluates on validation users only.
 
-Each trial proposes by a sampler of its own, seeded by the trial's number and told of all earlier
+Each trial proposes by a sampler of its own, seeded by the trial's number and given all earlier
 trials. A search that was killed and resumed therefore finds what an uninterrupted one finds.
 """
 

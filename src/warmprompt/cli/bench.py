@@ -51,14 +51,14 @@ def adapt_command(
     backbone = engine.trained.manifest["backbone"]
     if as_json:
         rows = [asdict(timing) for timing in timings]
-        told = {
+        figures = {
             "run": str(run),
             "backbone": backbone,
             "adapt": rows,
             "floor": asdict(floor),
             "machine": machine,
         }
-        typer.echo(json.dumps(told, indent=1))
+        typer.echo(json.dumps(figures, indent=1))
         return
     console = results_console()
     console.print(

@@ -192,8 +192,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def _report(manifest: Manifest, folder: Path) -> None:
     """Say what was understood, in at most ten lines."""
     rejects = sum(each.count for each in manifest.rejects)
-    told = manifest.understood
-    idle = told.num_idle_users if told else 0
+    summary = manifest.understood
+    idle = summary.num_idle_users if summary else 0
     typer.echo(
         f"{manifest.name}: {manifest.num_users:,} users, {manifest.num_items:,} items, "
         f"{manifest.num_events:,} events; "
@@ -207,9 +207,9 @@ def _report(manifest: Manifest, folder: Path) -> None:
             for each in manifest.rejects
         )
         typer.echo(f"  rejects: {'; '.join(bad)}")
-    if told is not None:
+    if summary is not None:
         lines = facts(
-            told,
+            summary,
             source_format=manifest.source_format,
             scale=manifest.rating_scale,
             weight_unit=manifest.weight_unit,

@@ -32,10 +32,10 @@ def refuse_together(
             if value is not None and value is not False:
                 raise BadInputError(field=name, value=value, remedy="Name a file of users with --users.")
         return
-    told = next((name for name, value in alone.items() if value), None)
-    if told is not None:
+    named = next((name for name, value in alone.items() if value), None)
+    if named is not None:
         raise BadInputError(
-            field=told, value=alone[told], remedy="Leave it out: --users tells of the people."
+            field=named, value=alone[named], remedy="Leave it out: --users tells of the people."
         )
     if out is None:
         raise BadInputError(

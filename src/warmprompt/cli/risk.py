@@ -289,15 +289,15 @@ def study_command(
     )
     study = run_study(settings, seed=seed)
     summary = summarise_study(study)
-    told, page = study_json(study, summary), study_report(study, summary)
+    results, page = study_json(study, summary), study_report(study, summary)
     if out is not None:
         from warmprompt.risk.plots import plot_losses
 
         write_atomic(out / "report.md", (page + "\n![Loss over delay](losses.png)\n").encode())
-        write_atomic(out / "results.json", told.encode())
+        write_atomic(out / "results.json", results.encode())
         plot_losses({f"Incident: {incident.value}": summary}, out / "losses.png")
     if as_json:
-        typer.echo(told, nl=False)
+        typer.echo(results, nl=False)
         return
     typer.echo(page, nl=False)
     if out is not None:
@@ -361,6 +361,6 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".")
 
 
-def _print_json(told: dict[str, Any]) -> None:
-    finite = {name: None if value != value else value for name, value in told.items()}  # noqa: PLR0124  NaN
+def _print_json(results: dict[str, Any]) -> None:
+    finite = {name: None if value != value else value for name, value in results.items()}  # noqa: PLR0124  NaN
     typer.echo(json.dumps(finite, indent=1))

@@ -160,8 +160,10 @@ def _show(
             {"time_s": one.payment.time_s, "amount_minor": one.payment.amount_minor} | asdict(one.estimate)
             for one in scored
         ]
-        told = {"entity": entity, "used_in_training": used, "payments": shown}
-        typer.echo(json.dumps(told | {"drift": {name: asdict(one) for name, one in drift.items()}}, indent=1))
+        result = {"entity": entity, "used_in_training": used, "payments": shown}
+        typer.echo(
+            json.dumps(result | {"drift": {name: asdict(one) for name, one in drift.items()}}, indent=1)
+        )
         return
     head = ("time, UTC", "amount, minor units", "known", "p_risk", "from", "to", "set says")
     shown_table = Table(*head, title=f"customer {entity}", title_justify="left", show_edge=False)

@@ -98,9 +98,9 @@ def train_command(
             )
         save_profiler(profiler, out, overwrite=overwrite, marks=report.marks)
     if as_json:
-        told = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
-        del told["marks"]
-        typer.echo(json.dumps(told, indent=1))
+        result = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
+        del result["marks"]
+        typer.echo(json.dumps(result, indent=1))
         return
     _print(report, "made-up payments" if transactions is None else str(transactions))
     table, entity = transactions or save_payments, int(payments.entity_N[-1])

@@ -30,8 +30,8 @@ def app(
     item = found(model, title, "title")
     similar = ranking_rows(model.similar(item, num, **selection_options(model, exclude, filters)))
     if as_json:
-        told = {"item": item, "title": model.title(item), "similar": similar}
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        result = {"item": item, "title": model.title(item), "similar": similar}
+        typer.echo(json.dumps(result, ensure_ascii=False, indent=1))
         return
     console = results_console()
     console.print(f"like {model.title(item) or item}:")

@@ -78,12 +78,12 @@ def app(
             results_console().print(f"{out}: {until} is done; the same command without --until goes on")
             return
         trained = train_run(settings, out, progress=progress, overwrite=overwrite)
-    told = trained.manifest
-    validations = [loss for stage, _, _, loss in told["history"] if stage == told["history"][-1][0]]
+    record = trained.manifest
+    validations = [loss for stage, _, _, loss in record["history"] if stage == record["history"][-1][0]]
     learned = f", validation loss {min(validations):.4f}" if validations else ""
     results_console().print(
-        f"{out}: {trained.learner} on {told['data']['name']}, {_taken(told)}, "
-        f"{told['peak_memory_mb']:,.0f} MiB at most{learned}\n"
+        f"{out}: {trained.learner} on {record['data']['name']}, {_taken(record)}, "
+        f"{record['peak_memory_mb']:,.0f} MiB at most{learned}\n"
         f"next: warmprompt evaluate {out}"
     )
 

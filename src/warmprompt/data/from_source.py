@@ -25,20 +25,20 @@ def dataset_of_source(
         source: What a reader returned.
         name: How the data set is called.
         max_rejects: Highest share of malformed rows in each table, 0 to 1.
-        progress: Told how the source was understood, and what was left out.
+        progress: Receives how the source was understood, and what was left out.
 
     Raises:
         BadInputError, RejectsError: As `importing.read_source`.
     """
     tables, manifest = read_source(source, name=name, now_s=int(time.time()), max_rejects=max_rejects)
     if progress is not None and manifest.understood is not None:
-        told = facts(
+        lines = facts(
             manifest.understood,
             source_format=manifest.source_format,
             scale=manifest.rating_scale,
             weight_unit=manifest.weight_unit,
         )
-        for label, text in told:
+        for label, text in lines:
             progress(f"{label}: {text}")
         for each in manifest.rejects:
             rows = ", ".join(map(str, each.first_lines))

@@ -74,7 +74,7 @@ class Reasons:
     attributes: tuple[WordEffect, ...]
 
     def __bool__(self) -> bool:
-        """Whether anything told raised the item."""
+        """Whether anything that was given raised the item."""
         return bool(self.events or self.words or self.attributes)
 
 

@@ -304,9 +304,9 @@ def _known(
     counts = model.rating_scale is not None if ratings else model.weight_unit is not None
     rows = _events(dataset, ratings=ratings).filter(pl.col(Columns.User).is_in(user_ids.tolist()))
     events: dict[int, list[Event]] = {}
-    for user, item, told in rows.select(Columns.User, Columns.Item, value).iter_rows():
+    for user, item, amount in rows.select(Columns.User, Columns.Item, value).iter_rows():
         if ids[item] in model.index:
-            event = Event(item=ids[item], **{value: told if counts else None})
+            event = Event(item=ids[item], **{value: amount if counts else None})
             events.setdefault(user, []).append(event)
     features = feature_texts(dataset.user_features, field="user features")
     return [

@@ -51,7 +51,7 @@ def train_run(
     Args:
         settings: The whole tree.
         out: The run's folder.
-        progress: Told what begins, each step and each validation.
+        progress: Receives what begins, each step and each validation.
         dataset: Instead of the one that `settings.data.name` names.
         overwrite: Replace a run of other settings.
 

@@ -136,9 +136,9 @@ def build_start(
         rate=settings.inner.rate,
     )
     features = dict(zip(texts, text_features(read, states_NX), strict=True))
-    told = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
-    if told:
-        prior |= read_prior({**items, **prior}, data, training, told)
+    given = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
+    if given:
+        prior |= read_prior({**items, **prior}, data, training, given)
     params = {**items, **prior, **initial_prompt_params(read)}
     params |= learner.objective.initial_params(
         settings.model.num_factors,
@@ -244,10 +244,10 @@ def _item_vectors(settings: Settings, dataset: Dataset, progress: ProgressCallba
 
 def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:
     """Return sentence embeddings; the empty text's is the mean of the others, so its features are zeros."""
-    # Where nobody is told anything of, any word tells the width.
-    told = [text for text in texts if text] or ["nothing"]
-    embedded_MX = torch.from_numpy(embed_texts(told, backbone_name=encoder))
-    vector_of = dict(zip(told, embedded_MX, strict=True)) | {"": embedded_MX.mean(0)}
+    # Where no user has a text, any word gives the width.
+    given = [text for text in texts if text] or ["nothing"]
+    embedded_MX = torch.from_numpy(embed_texts(given, backbone_name=encoder))
+    vector_of = dict(zip(given, embedded_MX, strict=True)) | {"": embedded_MX.mean(0)}
     return torch.stack([vector_of[text] for text in texts])
 
 

@@ -1,6 +1,6 @@
 """Amazon Reviews of 2014, 2018 and 2023: review and metadata JSON lines, plain or gzip.
 
-The releases differ in field names; which one a file belongs to is told by its first object.
+The releases differ in field names; a file's first object shows which it is.
 Metadata of 2014 is written as Python literals. Sources: the field lists of the three releases,
 https://jmcauley.ucsd.edu/data/amazon/, https://nijianmo.github.io/amazon/ and
 https://amazon-reviews-2023.github.io/.

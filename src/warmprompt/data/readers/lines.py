@@ -83,7 +83,7 @@ def numbered_lines(
     given encoding or hold NUL bytes go to the log.
 
     Args:
-        path: A text file, plain or gzip (told by its first two bytes).
+        path: A text file, plain or gzip (recognised by its first two bytes).
         log: Where undecodable lines are counted.
         encoding: A Python codec.
         chunk_bytes: Size of the pieces; a line longer than that is kept whole.

@@ -135,8 +135,8 @@ class PublishedFigure:
 @cache
 def fedwire_2004() -> FedwireModel:
     """Return the model whose networks are held against the published figures."""
-    told = _config()["model"]
-    return FedwireModel(**told | {"core_within": tuple(told["core_within"])})
+    fields = _config()["model"]
+    return FedwireModel(**fields | {"core_within": tuple(fields["core_within"])})
 
 
 @cache

@@ -202,10 +202,10 @@ def _id_of(bank: Any, where: str, path: tuple[str, ...], scheme: tuple[str, ...]
 
 def _check_whole(header: _Header, num_payments: int, total: Decimal, instructed_total: Decimal) -> None:
     """Refuse a message that lost or gained transactions on its way; numbers are compared as numbers."""
-    told = header.num_payments
-    if not _COUNT.fullmatch(told) or int(told) != num_payments:
+    announced = header.num_payments
+    if not _COUNT.fullmatch(announced) or int(announced) != num_payments:
         remedy = f"Send the message again; it holds {num_payments}."
-        raise MismatchError(field=f"NbOfTxs of {header.where}", value=told, remedy=remedy)
+        raise MismatchError(field=f"NbOfTxs of {header.where}", value=announced, remedy=remedy)
     if header.total is not None and clean_amount(header.total, header.where) != total:
         remedy = f"Send the message again; its transactions sum to {total}."
         field = f"{_TOTALS[header.kind]} of {header.where}"

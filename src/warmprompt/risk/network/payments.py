@@ -100,7 +100,7 @@ class PaymentReturn:
         namespace: Of the message it came in, which names family and version.
         message_id: Id of that message.
         original_uetr: UETR of the payment, where it has one.
-        original_message_id: Id of the message that the payment came in, where it is told.
+        original_message_id: Id of the message that the payment came in, where it is given.
         original_end_to_end_id: End-to-end id of the payment; there where no UETR is.
         amount: What is returned, in major units; above zero.
         currency: ISO 4217 code.
@@ -206,7 +206,7 @@ class _Ledger:
     def _returned(self, one: PaymentReturn) -> tuple[int, str]:
         """Return the row of the payment that is returned, and its name.
 
-        The UETR decides where both have one; else the end-to-end id, within the message where it is told.
+        The UETR decides where both have one; else the end-to-end id, within the message where it is given.
         """
         name = one.original_uetr or one.original_end_to_end_id or ""
         rows = [self.by_uetr[name]] if one.original_uetr in self.by_uetr else []

@@ -80,7 +80,7 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         most_entities: At most so many, drawn at random; None takes all. What counterparties say comes from
             everybody's payments either way.
         level: Coverage of the sets within each class.
-        progress: Told what begins and what came of it.
+        progress: Receives what begins and what came of it.
 
     Raises:
         BadInputError: The table is too short, or a part has too few entities or frauds.
@@ -100,7 +100,7 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
     _require_frauds("calibration", held[0], int(np.ceil(level / (1 - level) - 1e-9)))
     stages: list[StageReport] = []
 
-    def told(stage: StageReport) -> None:
+    def report_stage(stage: StageReport) -> None:
         stages.append(stage)
         progress(f"{stage.stage} stage: validation loss {stage.before:.5f} before, {stage.best:.5f} kept")
 
@@ -113,7 +113,7 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         side=payments.side,
         label_delay_s=payments.label_delay_s,
         seed=seed,
-        progress=told,
+        progress=report_stage,
     )
     progress(f"calibrating on {len(calibration):,} other entities")
     scores = {k: score_episodes(model, episodes) for k, episodes in held.items()}

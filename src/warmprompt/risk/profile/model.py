@@ -130,12 +130,12 @@ def standardise_features(scaling: Scaling, features: Doubles) -> Tensor:
 
 
 def pooled_sentences(scaling: Scaling, features_BKF: Doubles, history: PaymentHistories) -> Tensor:
-    """Return the mean features of each support's sentences, known labels told, (B, X); 0 without any."""
+    """Return the mean features of each support's sentences, known labels included, (B, X); 0 without any."""
     num = scaling.sentences_SX.shape[1]
     if not num:
         return torch.zeros(len(features_BKF), 0)
-    told_BK = np.where(history.known_RK, 1 + history.fraud_RK.astype(np.int64), 0)
-    places_BK = torch.from_numpy(sentence_places(features_BKF, told_BK))
+    label_code_BK = np.where(history.known_RK, 1 + history.fraud_RK.astype(np.int64), 0)
+    places_BK = torch.from_numpy(sentence_places(features_BKF, label_code_BK))
     mask_BK = torch.from_numpy(history.mask_RK).float()
     summed_BX = (scaling.sentences_SX[places_BK] * mask_BK[..., None]).sum(1)
     return summed_BX / mask_BK.sum(1, keepdim=True).clamp(min=1)
@@ -158,8 +158,8 @@ def initial_params(  # noqa: PLR0913 - sizes by keyword
         return torch.from_numpy(rng.standard_normal(shape) * scale).float()
 
     num_features, num_event = len(FEATURE_NAMES), len(EVENT_COLUMNS)
-    told = derive(seed, "risk", "sentences").standard_normal((num_sentence, num_hidden))
-    of_sentences = torch.from_numpy(told * num_features**-0.5).float()
+    normal_TH = derive(seed, "risk", "sentences").standard_normal((num_sentence, num_hidden))
+    of_sentences = torch.from_numpy(normal_TH * num_features**-0.5).float()
     return {
         "phi.hidden": torch.cat([draw(num_features, num_hidden, scale=num_features**-0.5), of_sentences]),
         "phi.hidden_bias": torch.zeros(num_hidden),
@@ -204,9 +204,9 @@ def support_loss(params: Params, scaling: Scaling, support: PaymentBatch, users_
     logits_BK = _base(params, support) + _own(params, support, users_BD)
     label_BK = F.binary_cross_entropy_with_logits(logits_BK, support.fraud_BK, reduction="none")
     usual_BK = -typicality(params, scaling, support, users_BD)
-    told_B = (label_BK * support.known_BK).sum(1) * params["support.log_label"].exp()
+    labelled_B = (label_BK * support.known_BK).sum(1) * params["support.log_label"].exp()
     done_B = (usual_BK * support.mask_BK).sum(1) * params["support.log_typical"].exp()
-    return (told_B + done_B) / (support.mask_BK.sum(1) + params["support.log_kappa"].exp())
+    return (labelled_B + done_B) / (support.mask_BK.sum(1) + params["support.log_kappa"].exp())
 
 
 def query_loss(params: Params, scaling: Scaling, query: PaymentBatch, users_BD: Tensor) -> Tensor:

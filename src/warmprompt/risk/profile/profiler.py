@@ -5,7 +5,7 @@
     report(state, payment id, fraud) -> state    a label, not before it can be known
     score(state, payment) -> estimate            the payment is only looked at
 
-Every adaptation begins at the learned start, so a state depends on what was told, not on how it was told
+Every adaptation begins at the learned start, so a state depends on the payments, not on how they came
 in parts. K is the payments kept, D factors, F features.
 """
 
@@ -100,7 +100,7 @@ class Profiler:
         Labels count as they would in `report`: one of a payment not among the last `MAX_SUPPORT` is unknown.
 
         Raises:
-            BadInputError: A payment that cannot be, out of order, or told twice.
+            BadInputError: A payment that cannot be, out of order, or given twice.
             UnknownNameError: A label of a payment that is not kept.
         """
         _check_entity(entity)
@@ -110,18 +110,18 @@ class Profiler:
                 raise _out_of_order(payment, payments[place - 1])
         kept = tuple(payments[-MAX_SUPPORT:])
         _refuse_twice(kept)
-        told = dict(labels or {})
-        unknown = set(told) - {one.id for one in kept}
+        given = dict(labels or {})
+        unknown = set(given) - {one.id for one in kept}
         if unknown:
             raise _unknown_payment(sorted(unknown, key=str)[0])
-        return self._state(entity, kept, tuple(told.get(one.id) for one in kept), num_seen=len(payments))
+        return self._state(entity, kept, tuple(given.get(one.id) for one in kept), num_seen=len(payments))
 
     def observe(self, state: EntityState, payment: Payment) -> EntityState:
         """Return the state after one payment more; `state` itself still holds.
 
         Raises:
             MismatchError: Another model made the state.
-            BadInputError: The payment cannot be, is earlier than the last one, or was told before.
+            BadInputError: The payment cannot be, is earlier than the last one, or was given before.
         """
         self._check_own(state)
         check_payment(payment)
@@ -343,7 +343,7 @@ def _refuse_twice(payments: Sequence[Payment]) -> None:
     ids = [one.id for one in payments]
     if len(set(ids)) < len(ids):
         twice = next(one for place, one in enumerate(ids) if one in ids[:place])
-        raise BadInputError(field="payment id", value=twice, remedy="It was told before; ids are unique.")
+        raise BadInputError(field="payment id", value=twice, remedy="It was given before; ids are unique.")
 
 
 def _out_of_order(payment: Payment, last: Payment) -> BadInputError:

@@ -86,7 +86,7 @@ def summarise_models(
     reliability: dict[int, list[tuple[float, float, int]]] = {}
     entities = np.unique(np.concatenate([run["entity"] for run in runs]))
     for k in ks:
-        functions, found, told = [], [], []
+        functions, found, verdict_rows = [], [], []
         for run in runs:
             fraud = run[f"test/{k}/fraud"]
             entity = np.searchsorted(entities, run["entity"])
@@ -97,7 +97,7 @@ def summarise_models(
                 judged[model] = judge(scores, fraud, run["time"], run["entity"], verdicts)
                 of_seed[model] = weighted_average_precision(scores, fraud, entity)
                 if model == product and verdicts is not None:
-                    told.append((verdicts, fraud, entity))
+                    verdict_rows.append((verdicts, fraud, entity))
             functions.append(of_seed)
             found.append(judged)
         for model in found[0]:
@@ -105,10 +105,11 @@ def summarise_models(
         differences[k] = paired_intervals(functions, len(entities), product, rng=rng)
         coverage |= {
             (what, k): coverage_interval(rows, len(entities), rng=rng)
-            for what, rows in _covered(told).items()
+            for what, rows in _covered(verdict_rows).items()
         }
         reliability[k] = _reliability(
-            np.concatenate([one.p_R for one, _, _ in told]), np.concatenate([fraud for _, fraud, _ in told])
+            np.concatenate([one.p_R for one, _, _ in verdict_rows]),
+            np.concatenate([fraud for _, fraud, _ in verdict_rows]),
         )
     return ProfileSummary(
         product=product,
@@ -148,10 +149,10 @@ def _verdicts(run: Run, k: int, model: str, label_delay_s: int) -> Verdicts | No
     return Verdicts(p_R=p_R, says_fraud_R=says_fraud_R, says_genuine_R=says_genuine_R)
 
 
-def _covered(told: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tuple[Bools, Longs]]]:
+def _covered(verdict_rows: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tuple[Bools, Longs]]]:
     """Return per seed which payments' sets hold their label, and whose they are."""
     found: dict[str, list[tuple[Bools, Longs]]] = {"all payments": [], "frauds": [], "genuine payments": []}
-    for verdicts, fraud, entity in told:
+    for verdicts, fraud, entity in verdict_rows:
         held = np.where(fraud, verdicts.says_fraud_R, verdicts.says_genuine_R)
         for what, rows in zip(found, (fraud | ~fraud, fraud, ~fraud), strict=True):
             found[what].append((held[rows], entity[rows]))

@@ -19,7 +19,7 @@ _NOTE = (
 
 def study_json(study: Study, summary: StudySummary) -> str:
     """Return settings, summary and every run as JSON; what is infinite is null."""
-    told = {
+    content = {
         "note": _NOTE,
         "seed": study.seed,
         "settings": asdict(study.settings),
@@ -31,7 +31,7 @@ def study_json(study: Study, summary: StudySummary) -> str:
         "runs": [{**asdict(run), "loss": run.loss.as_row()} for run in study.runs],
         "seen": [asdict(row) for row in study.seen],
     }
-    return json.dumps(finite(told), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
 
 
 def study_report(

@@ -201,7 +201,7 @@ class Seeing:
 
 
 def set_to_work(trained: TrainedWatchers, world: BankWorld) -> Watching:
-    """Return the watchers in a world that they have never seen, its past days told."""
+    """Return the watchers in a world that they have never seen, its past days known."""
     return Watching(
         trained=trained,
         world=world,
