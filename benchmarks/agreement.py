@@ -34,7 +34,7 @@ from warmprompt.baselines.tuned import TUNED
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.evaluation.metrics import METRICS, user_metrics
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.report import markdown_table
 from warmprompt.evaluation.significance import bootstrap_intervals
 from warmprompt.files import write_atomic
@@ -120,13 +120,13 @@ MODELS = {
 """Baseline to its settings; these are compared score by score."""
 
 
-def fit_and_score(name: str, settings: dict[str, float], task: Task) -> Floats:
+def fit_and_score(name: str, settings: dict[str, float], task: EvaluationTask) -> Floats:
     """Return our scores of the test users, (B, V)."""
     ranker = baseline(name, **settings)().fit(task.training, task.validation, seed=task.seed)
     return ranker.score([case.support for case in task.cases[K]])
 
 
-def transposed_ease(task: Task) -> Floats:
+def transposed_ease(task: EvaluationTask) -> Floats:
     """Return the scores of the test users by the transposed map, as RecTools applies it, (B, V)."""
     fitted = baseline("ease", l2=L2)().fit(task.training, task.validation, seed=task.seed)
     map_VV = np.zeros((len(task.candidates_V), len(task.candidates_V)), dtype=np.float32)
@@ -146,7 +146,9 @@ def ask_rectools(
         return found, json.loads((Path(folder) / "versions.json").read_text())
 
 
-def given(task: Task, in_time: Sequence[Task], scores_BV: Floats) -> dict[str, NDArray[np.generic]]:
+def given(
+    task: EvaluationTask, in_time: Sequence[EvaluationTask], scores_BV: Floats
+) -> dict[str, NDArray[np.generic]]:
     """Return what the other side needs: events as (user, item) in time order, and one of our rankings.
 
     Test users are numbered by place, training users behind the longer of them and the validation episodes,
@@ -189,7 +191,7 @@ def pairs(items: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
     return np.column_stack([places, np.concatenate(items)]).astype(np.int64)
 
 
-def order_of(scores_V: Floats, support: NDArray[np.int32], task: Task) -> NDArray[np.int64]:
+def order_of(scores_V: Floats, support: NDArray[np.int32], task: EvaluationTask) -> NDArray[np.int64]:
     """Return one user's candidates, best first."""
     open_V = task.candidates_V.copy()
     open_V[support] = False
@@ -197,7 +199,7 @@ def order_of(scores_V: Floats, support: NDArray[np.int32], task: Task) -> NDArra
     return candidates[np.argsort(-scores_V[candidates], kind="stable")]
 
 
-def metric_rows(task: Task, scores_BV: Floats, told: dict[str, NDArray[np.float64]]) -> list[Row]:
+def metric_rows(task: EvaluationTask, scores_BV: Floats, told: dict[str, NDArray[np.float64]]) -> list[Row]:
     """Compare each user's metrics of one ranking: ours by counting ranks, theirs from a sorted list."""
     values_BM = judge(task, scores_BV)
     rows = []
@@ -216,7 +218,9 @@ def metric_rows(task: Task, scores_BV: Floats, told: dict[str, NDArray[np.float6
     return rows
 
 
-def score_rows(task: Task, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]) -> list[Row]:
+def score_rows(
+    task: EvaluationTask, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]
+) -> list[Row]:
     """Compare scores of all candidates, and what each side says of its own ranking."""
     reasons = {
         "toppop": ("counts of users", 0.0, "whole numbers"),
@@ -276,7 +280,7 @@ def sasrec_row(ours: Sequence[NDArray[np.float64]], theirs: Sequence[NDArray[np.
     )
 
 
-def judge(task: Task, scores_BV: Floats) -> NDArray[np.float64]:
+def judge(task: EvaluationTask, scores_BV: Floats) -> NDArray[np.float64]:
     """Return our metrics per user, (B, 3)."""
     cases = task.cases[K]
     found = ranks(
@@ -294,7 +298,7 @@ def versions_here() -> dict[str, str]:
 
 
 def remarks(
-    task: Task, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]
+    task: EvaluationTask, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]
 ) -> dict[str, str | float]:
     """Return what the remarks name: settings, NDCG by RecTools' default, what turning EASE's map changes."""
     own, other = scores["ease"], scores["ease, map transposed"]

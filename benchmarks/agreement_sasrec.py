@@ -25,7 +25,7 @@ from warmprompt.baselines import baseline
 from warmprompt.baselines.sasrec import SASRec
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.types import Floats
 
 TOLERANCE = 1e-5
@@ -54,7 +54,7 @@ def main() -> int:
     return int(row.difference > row.tolerance)
 
 
-def given(ranker: SASRec, task: Task) -> dict[str, NDArray[np.generic]]:
+def given(ranker: SASRec, task: EvaluationTask) -> dict[str, NDArray[np.generic]]:
     """Return what the other side needs: the weights by their names, the shape, supports and candidates."""
     layers = ranker.net.layers.layers
     shape = {

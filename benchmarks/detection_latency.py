@@ -25,7 +25,7 @@ from warmprompt.risk.study import (
     run_study,
     study_json,
     study_report,
-    summarise,
+    summarise_study,
 )
 
 KINDS = {"outage": "credit", "stress": "cut"}
@@ -48,7 +48,7 @@ def main() -> None:
             num_scenarios=chosen.scenarios,
         )
         study = run_study(settings, seed=chosen.seed, tell=lambda done: print(done, end=" ", flush=True))
-        summaries[TITLES[kind]] = summarise(study)
+        summaries[TITLES[kind]] = summarise_study(study)
         told[kind] = json.loads(study_json(study, summaries[TITLES[kind]]))
         pages.append(study_report(study, summaries[TITLES[kind]], title=TITLES[kind]))
         print(kind, f"{time.monotonic() - begun_s:.0f} s")

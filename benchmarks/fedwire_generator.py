@@ -22,7 +22,7 @@ from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
 from warmprompt.risk.network.fedwire import (
     FedwireModel,
-    Target,
+    PublishedFigure,
     fedwire_2004,
     fedwire_2004_source,
     fedwire_2004_targets,
@@ -224,7 +224,7 @@ def page(runs: Sequence[Drawn]) -> str:
     )
 
 
-def row(target: Target, values: Sequence[float], note: str = "") -> str:
+def row(target: PublishedFigure, values: Sequence[float], note: str = "") -> str:
     """Return one line of the table of targets."""
     inside = [abs(value - target.value) <= target.tolerance for value in values]
     name = f"`{target.statistic}` {note}".strip()

@@ -27,7 +27,7 @@ from warmprompt.baselines.registry import baseline
 from warmprompt.evaluation.cases import Case
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.evaluation.metrics import METRICS, user_metrics
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.significance import bootstrap_intervals
 from warmprompt.files import write_atomic
 from warmprompt.generation.lm import open_language_model
@@ -128,7 +128,7 @@ def write(chosen: argparse.Namespace, model: Personaliser, found: dict[tuple[str
     write_atomic(chosen.out.with_suffix(".json"), json.dumps(rows).encode())
 
 
-def sampled(task: Task, ks: Sequence[int], num: int) -> set[object]:
+def sampled(task: EvaluationTask, ks: Sequence[int], num: int) -> set[object]:
     """Return a seeded sample of the test users that have a case at every K."""
     everywhere = sorted(
         set.intersection(*({case.support.user for case in task.cases[k]} for k in ks)), key=str
@@ -189,14 +189,16 @@ def exact(
     ]
 
 
-def from_scores(task: Task, cases: Sequence[Case], scores_BV: np.ndarray, seconds: float) -> Found:
+def from_scores(task: EvaluationTask, cases: Sequence[Case], scores_BV: np.ndarray, seconds: float) -> Found:
     """Rank the candidates by score."""
     own = [case.support.items_K for case in cases]
     best = top_n(scores_BV, len(task.candidates_V), excluded=own, candidates=task.candidates_V)
     return from_lists(task, cases, [[int(item) for item in row if item >= 0] for row in best], seconds)
 
 
-def from_lists(task: Task, cases: Sequence[Case], lists: Sequence[Sequence[int]], seconds: float) -> Found:
+def from_lists(
+    task: EvaluationTask, cases: Sequence[Case], lists: Sequence[Sequence[int]], seconds: float
+) -> Found:
     """Measure lists; an item that is not listed is a miss, also for MRR."""
     allowed = [[item for item in one if task.candidates_V[item]] for one in lists]
     ranks = [

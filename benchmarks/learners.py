@@ -67,9 +67,9 @@ def evaluated(
     flags = {"data.name": data, "train.seed": seeds[0], "train.threads": 1}
     if learner != DEFAULT:
         flags |= {"learner.name": learner, **NO_EXPERTS}
-    train_run(load_settings(flags=flags), folder, watch=tell)
+    train_run(load_settings(flags=flags), folder, progress=tell)
     options = EvaluateSettings(k=KS, seeds=seeds, baselines=BASELINES if with_baselines else ("toppop",))
-    return evaluate_run(folder, options, out=file, watch=tell)
+    return evaluate_run(folder, options, out=file, progress=tell)
 
 
 def report(found: dict[str, Results], runs: Path) -> str:

@@ -23,7 +23,7 @@ from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.baselines import baseline
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.settings import PRESETS, load_settings, preset_for
 from warmprompt.training.presets import density_of, settled
@@ -84,7 +84,7 @@ def measure(data: str, preset: str, out: Path) -> dict[str, Any]:
     return row | {"ndcg": _ndcg(ranker, task), "users": {k: len(cases) for k, cases in task.cases.items()}}
 
 
-def _ndcg(ranker: Ranker, task: Task) -> dict[int, float]:
+def _ndcg(ranker: Ranker, task: EvaluationTask) -> dict[int, float]:
     """Return NDCG@10 per K, mean over validation users."""
     found = {}
     for k, cases in task.cases.items():

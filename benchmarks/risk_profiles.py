@@ -26,13 +26,13 @@ from timing import stopwatch
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.files import write_atomic
-from warmprompt.risk.profile.baselines import BASELINES, tune
+from warmprompt.risk.profile.baselines import BASELINES, fit_best
 from warmprompt.risk.profile.episodes import Episodes, build_episodes, draw_cuts
-from warmprompt.risk.profile.payments import DAY_S, counterparty_context, read_payments
+from warmprompt.risk.profile.payments import DAY_S, counterparty_context, read_payment_table
 from warmprompt.risk.profile.population import WEIGHTS, log_odds_of, mixed
 from warmprompt.risk.profile.profiler import make_profiler
 from warmprompt.risk.profile.reading import fit_reading
-from warmprompt.risk.profile.report import summarise, write_report
+from warmprompt.risk.profile.report import summarise_models, write_report
 from warmprompt.risk.profile.state import Payment
 from warmprompt.risk.profile.trained import ProfileSettings
 from warmprompt.risk.profile.training import score_episodes, train_profile
@@ -71,7 +71,7 @@ def main() -> None:
         run_seeds(chosen)
     files = [chosen.work / f"seed-{seed}.npz" for seed in chosen.seeds]
     runs = [read_run(file) for file in files if file.is_file()]
-    found = summarise(runs, ks=KS, product="prompt", rng=derive(0, "risk-profiles"))
+    found = summarise_models(runs, ks=KS, product="prompt", rng=derive(0, "risk-profiles"))
     if timed.is_file():
         found = replace(found, timing=json.loads(timed.read_text()))
     write_report(found, chosen.out)
@@ -80,7 +80,7 @@ def main() -> None:
 def run_seeds(chosen: argparse.Namespace) -> None:
     """Score every model on every seed that is not kept yet."""
     say = stopwatch()
-    payments = read_payments(chosen.data)
+    payments = read_payment_table(chosen.data)
     context = counterparty_context(payments)
     backbone = load_backbone("smollm2-135m", num_layers=LAYERS)
     first_s = int(payments.time_N[0]) // DAY_S * DAY_S
@@ -122,10 +122,10 @@ def run_seeds(chosen: argparse.Namespace) -> None:
             label_delay_s=payments.label_delay_s,
             seed=seed,
             readout=read,
-            watch=partial(say, "seed", seed),
+            progress=partial(say, "seed", seed),
         )
         tuned = [
-            tune(
+            fit_best(
                 one, (train_e.features_RF, train_e.fraud_R), (valid_e.features_RF, valid_e.fraud_R), seed=seed
             )
             for one in BASELINES

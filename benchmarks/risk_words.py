@@ -21,7 +21,7 @@ from timing import stopwatch
 from warmprompt.backbone.load import load_backbone
 from warmprompt.risk.profile.episodes import build_episodes, draw_cuts
 from warmprompt.risk.profile.metrics import paired_intervals, weighted_average_precision
-from warmprompt.risk.profile.payments import DAY_S, counterparty_context, read_payments
+from warmprompt.risk.profile.payments import DAY_S, counterparty_context, read_payment_table
 from warmprompt.risk.profile.reading import fit_reading
 from warmprompt.risk.profile.trained import ProfileSettings
 from warmprompt.risk.profile.training import score_episodes, train_profile
@@ -43,7 +43,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     say = stopwatch()
-    payments = read_payments(chosen.data)
+    payments = read_payment_table(chosen.data)
     context = counterparty_context(payments)
     backbone = load_backbone("smollm2-135m", num_layers=LAYERS)
     first_s = int(payments.time_N[0]) // DAY_S * DAY_S
@@ -85,7 +85,7 @@ def main() -> None:
                 label_delay_s=payments.label_delay_s,
                 seed=seed,
                 readout=read,
-                watch=partial(say, "seed", seed, name),
+                progress=partial(say, "seed", seed, name),
             )
         cuts = draw(test, days=TEST_DAYS, per_entity=1, ks=(0,))
         for k in KS:

@@ -26,7 +26,7 @@ from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
 from warmprompt.risk.settlement import (
     Banks,
-    Payments,
+    DayPayments,
     Rules,
     banks_table,
     block,
@@ -142,13 +142,13 @@ def scale_free(num_banks: int, num_links: int, seed: int) -> coo_array:
     return coo_array((size[sender] * size[receiver], (sender, receiver)), shape=(num_banks, num_banks))
 
 
-def funded(payments: Payments, share: float) -> Banks:
+def funded(payments: DayPayments, share: float) -> Banks:
     """Return banks with this share of the way from the lower to the upper bound of liquidity."""
     lower, upper = liquidity_bounds(payments)
     return banks_table(opening_minor=lower + (share * (upper - lower)).astype(np.int64))
 
 
-def disturbance(payments: Payments) -> list[Any]:
+def disturbance(payments: DayPayments) -> list[Any]:
     """Return a 4 h outage of the largest sender at half of the day, and a stop towards it an hour later."""
     largest = int(np.bincount(payments.sender, payments.amount_minor.astype(float)).argmax())
     noon = 39_600.0

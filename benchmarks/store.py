@@ -39,7 +39,7 @@ from timing import quantiles, timed
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.files import write_atomic
 from warmprompt.scoring.ranking import top_n
-from warmprompt.service.model.numbers import Numbers, pack, unpack
+from warmprompt.service.model.numbers import Numbers, pack_numbers, unpack_numbers
 from warmprompt.store.contract import Entry, Store, StoredState
 from warmprompt.store.opening import open_store
 
@@ -107,23 +107,23 @@ def fill(store: Store, num_users: int, *, encode: Callable[[Numbers], bytes]) ->
 
 def single_precision(numbers: Numbers) -> bytes:
     """Return as many bytes as if the prompt's offsets were kept whole."""
-    return pack(numbers) + numbers.offsets_PH.astype("<f2").tobytes()
+    return pack_numbers(numbers) + numbers.offsets_PH.astype("<f2").tobytes()
 
 
 def without_offsets(numbers: Numbers) -> bytes:
     """Return as many bytes as without the prompt's offsets."""
-    return pack(numbers)[: -2 * numbers.offsets_PH.size]
+    return pack_numbers(numbers)[: -2 * numbers.offsets_PH.size]
 
 
 def measure_size(work: Path, *, num_users: int = 100) -> Iterator[dict[str, Any]]:
     """Yield bytes per user, of the state alone and of everything on the disk; PostgreSQL comes second."""
     found: dict[str, Any] = {"num_users": num_users, "sqlite": {}, "postgresql": {}}
     forms = {
-        "half precision, as the service does": pack,
+        "half precision, as the service does": pack_numbers,
         "single precision": single_precision,
         "nothing": without_offsets,
     }
-    sample = [pack(some_user(random.Random(seed))[1]) for seed in range(200)]
+    sample = [pack_numbers(some_user(random.Random(seed))[1]) for seed in range(200)]
     found["deflated_share"] = sum(len(zlib.compress(one)) for one in sample) / sum(map(len, sample))
     for form, encode in forms.items():
         file = work / f"{form.partition(' ')[0]}.db"
@@ -257,7 +257,7 @@ def read_times(stores: dict[int, Store], *, num_reads: int) -> dict[int, dict[st
             assert head is not None
             assert state is not None
             assert state.evidence_hash == head.evidence_hash
-            top_n(unpack(state.data).vector_D[None] @ vectors_VD.T, 10)
+            top_n(unpack_numbers(state.data).vector_D[None] @ vectors_VD.T, 10)
             marks.append(time.perf_counter())
             used = time.thread_time() - began
             if turn >= 200:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from store_page import ITEMS
 
-from warmprompt.service.model.numbers import Numbers, pack, quantised
+from warmprompt.service.model.numbers import Numbers, pack_numbers, quantised
 from warmprompt.store.contract import Entry
 from warmprompt.store.opening import open_store
 
@@ -64,7 +64,9 @@ def many_users(file: Path, num_users: int) -> None:
                 for entry, own in zip(log, hashes, strict=True)
             ]
             held.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
-            held.execute("INSERT INTO one VALUES (?, ?, ?, ?)", (pattern, len(log), hashes[-1], pack(state)))
+            held.execute(
+                "INSERT INTO one VALUES (?, ?, ?, ?)", (pattern, len(log), hashes[-1], pack_numbers(state))
+            )
         held.execute("CREATE INDEX log_of ON log (pattern, seq)")
         step = 20_000
         for first in range(1, num_users + 1, step):

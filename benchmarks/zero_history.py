@@ -22,10 +22,10 @@ from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.baselines.registry import baseline
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import describe_attributes, describe_tastes, favourite_genres, genre_table
-from warmprompt.evaluation.cases import Case, attributes_of
+from warmprompt.evaluation.cases import Case, attribute_texts
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.evaluation.metrics import METRICS
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.evaluation.significance import average_within_user, bootstrap_intervals
 from warmprompt.files import write_atomic
@@ -62,7 +62,7 @@ def main() -> None:
     write_atomic(chosen.out.with_suffix(".md"), page(dataset.name, seeds, per_text).encode())
 
 
-def kinds(dataset: Dataset, task: Task) -> dict[str, list[Case]]:
+def kinds(dataset: Dataset, task: EvaluationTask) -> dict[str, list[Case]]:
     """Return the cases at K = 0 with each kind of text."""
     cases = list(task.cases[0])
     table = genre_table(dataset)
@@ -82,7 +82,7 @@ def kinds(dataset: Dataset, task: Task) -> dict[str, list[Case]]:
     def attributes(frames: str) -> list[str]:
         return [
             describe_attributes(
-                attributes_of(dataset, place[case.support.user]),
+                attribute_texts(dataset, place[case.support.user]),
                 rng=derive(task.seed, "who", frames, str(case.support.user)),
                 frames=frames,  # type: ignore[arg-type]
             )
@@ -107,7 +107,7 @@ def kinds(dataset: Dataset, task: Task) -> dict[str, list[Case]]:
     }
 
 
-def scored(ranker: Ranker, task: Task, cases: list[Case]) -> dict[UserId, np.ndarray]:
+def scored(ranker: Ranker, task: EvaluationTask, cases: list[Case]) -> dict[UserId, np.ndarray]:
     """Return each user's metrics."""
     return score_cases(ranker, task, cases, label=ranker.name, batch=64)
 

@@ -18,12 +18,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from warmprompt.cli.console import results_console
 from warmprompt.cli.errors import run_guarded
 from warmprompt.cli.evaluate import metric_table
-from warmprompt.cli.lists import whole_numbers
+from warmprompt.cli.parsing import whole_numbers
+from warmprompt.cli.progress import shown_progress
 from warmprompt.cli.recommend import liked_events
-from warmprompt.cli.screen import screen
-from warmprompt.cli.watching import watching
 from warmprompt.settings import EvaluateSettings, load_settings
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def demo(
 ) -> None:
     """Train on MovieLens-100K with SmolLM2-135M, evaluate, and recommend to two new people."""
     options = EvaluateSettings(k=KS, seeds=whole_numbers("--seeds", seeds) or (), baselines=BASELINES)
-    console = screen()
+    console = results_console()
     begun_s = time.monotonic()
     with _step(console, f"1 of 5. Fetch the data set {DATA}"):
         from warmprompt.data.fetch import ensure_dataset
@@ -73,18 +73,21 @@ def demo(
         for name in (BACKBONE, ITEM_TEXT):
             if not is_cached(name):
                 get_backbone(name)
-    with _step(console, "3 of 5. Learn, from 70 % of the users, where prompts start"), watching() as watch:
+    with (
+        _step(console, "3 of 5. Learn, from 70 % of the users, where prompts start"),
+        shown_progress() as progress,
+    ):
         from warmprompt.training.run import train_run
 
         settings = load_settings(flags={"data.name": DATA, "backbone.name": BACKBONE})
-        trained = train_run(settings, out, watch=watch, overwrite=overwrite)
-    told = trained.manifest
-    console.print(f"trained in {told['train_s']:.0f} s, {told['peak_memory_mb']:,.0f} MiB at most")
+        trained = train_run(settings, out, progress=progress, overwrite=overwrite)
+    facts = trained.manifest
+    console.print(f"trained in {facts['train_s']:.0f} s, {facts['peak_memory_mb']:,.0f} MiB at most")
     with _step(console, "4 of 5. Rank for the 20 % of users never seen, given K of their events"):
         from warmprompt.assembly.evaluating import evaluate_run
 
-        with watching() as watch:
-            results = evaluate_run(out, options, out=out / "results.json", watch=watch)
+        with shown_progress() as progress:
+            results = evaluate_run(out, options, out=out / "results.json", progress=progress)
     console.print(metric_table(results))
     with _step(console, "5 of 5. Recommend to two new people"):
         from warmprompt.adaptation.opening import open_run

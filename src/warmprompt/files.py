@@ -185,9 +185,9 @@ def writing_to(path: Path) -> Iterator[None]:
         raise meant from error
 
 
-def refuse_full_disk(told: str, place: Path) -> None:
-    """Raise StorageError where a program that was to write to `place` told that the disk is full."""
-    if os.strerror(errno.ENOSPC) in told:
+def refuse_full_disk(message: str, place: Path) -> None:
+    """Raise StorageError where the message of a program that was to write to `place` names a full disk."""
+    if os.strerror(errno.ENOSPC) in message:
         remedy = "The disk, or the one for temporary files, is full; free some space or name another place."
         raise StorageError(field="cannot write", value=place, remedy=remedy)
 
@@ -249,11 +249,11 @@ def _lock(lock: Path) -> int | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same_file(descriptor, lock):
-                told = {"pid": os.getpid(), "host": socket.gethostname(), "since_s": int(time.time())}
+                holder = {"pid": os.getpid(), "host": socket.gethostname(), "since_s": int(time.time())}
                 # On a full disk it is held all the same, and names nobody.
                 with suppress(OSError):
                     os.ftruncate(descriptor, 0)
-                    os.write(descriptor, json.dumps(told).encode())
+                    os.write(descriptor, json.dumps(holder).encode())
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -275,9 +275,9 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
 def _holder(lock: Path) -> str:
     """Return who holds a lock, in words."""
     try:
-        told = json.loads(lock.read_bytes())
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(told["since_s"]))
-        return f"Process {told['pid']} on {told['host']}, since {since},"
+        holder = json.loads(lock.read_bytes())
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(holder["since_s"]))
+        return f"Process {holder['pid']} on {holder['host']}, since {since},"
     except (OSError, ValueError, KeyError, TypeError):
         return "Another process"  # it has just begun, or just ended
 

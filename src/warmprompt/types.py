@@ -78,10 +78,10 @@ class Event:
 
     def __post_init__(self) -> None:
         """Replace NumPy scalars by what they hold, so that they are compared, kept and sent like others."""
-        told = vars(self)
-        if _PLAIN.issuperset(map(type, told.values())):
+        fields_now = vars(self)
+        if _PLAIN.issuperset(map(type, fields_now.values())):
             return
-        for name, value in told.items():
+        for name, value in fields_now.items():
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
 

@@ -39,7 +39,7 @@ def scores_of(model, state):
     """Recompute the scores from the learned parameters, in float64."""
     trained = model.engine.trained
     params = {name: value.double().numpy() for name, value in trained.params.items()}
-    constants = trained.constants
+    constants = trained.data
     warm_V = constants.warm_V.double().numpy()
     items_VD = params["items.learned"] * warm_V[:, None]
     items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
@@ -144,7 +144,7 @@ def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(exact_
     model = exact_model
     state = model.with_prompt(state)
     fresh = replace(model, texts=type(model.texts)())
-    width = len(model.engine.trained.read.move_DH)
+    width = len(model.engine.trained.readout.move_DH)
     counts = []
     for one in (model, fresh):
         with count_forwards(model.engine.backbone) as sizes:

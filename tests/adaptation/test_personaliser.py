@@ -31,7 +31,7 @@ def scores_of(model, state, *, popularity=True):
     """Recompute the scores from the learned parameters, in float64."""
     trained = model.engine.trained
     params = {name: value.double().numpy() for name, value in trained.params.items()}
-    constants = trained.constants
+    constants = trained.data
     warm_V = constants.warm_V.double().numpy()
     items_VD = params["items.learned"] * warm_V[:, None]
     items_VD = items_VD + constants.item_text_VX.double().numpy() @ params["items.text_map"]
@@ -211,7 +211,7 @@ def test_the_frozen_model_is_read_as_rarely_as_promised(exact_model, told):
     fresh = replace(model, texts=type(model.texts)())
     fresh.adapt(told)
     # Two passes read a new text, one of a row per factor measures how prompts move behind it; once each.
-    width = len(model.engine.trained.read.move_DH)
+    width = len(model.engine.trained.readout.move_DH)
     for text, before in ((None, []), ("a new sentence", [1, 1, width]), ("a new sentence", [])):
         with count_forwards(backbone) as sizes:
             fresh.adapt(told, about=text)

@@ -125,7 +125,7 @@ def test_only_items_of_the_catalogue_are_hidden(model):
 
 
 def test_similar_items_are_those_with_the_highest_cosine(model):
-    params, constants = model.engine.trained.params, model.engine.trained.constants
+    params, constants = model.engine.trained.params, model.engine.trained.data
     vectors_VD = params["items.learned"].double() * constants.warm_V[:, None].double()
     vectors_VD = (vectors_VD + constants.item_text_VX.double() @ params["items.text_map"].double()).numpy()
     assert bool((constants.warm_V > 0).all())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.packing import read_only_copy
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, WarmpromptError
 from warmprompt.types import Event
@@ -19,8 +19,8 @@ def state(**changes):
         "events": (Event(item="a", rating=4.5, time_s=7), Event(item="b")),
         "about": "likes “tea”",
         "attributes": {"age": "24"},
-        "vector_D": frozen(np.array([1.5, -0.0, 3e-40], dtype=np.float32)),
-        "offsets_PH": frozen(np.arange(6, dtype=np.float32).reshape(2, 3)),
+        "vector_D": read_only_copy(np.array([1.5, -0.0, 3e-40], dtype=np.float32)),
+        "offsets_PH": read_only_copy(np.arange(6, dtype=np.float32).reshape(2, 3)),
         "model_hash": "ab" * 32,
     }
     return UserState(**(values | changes))
@@ -44,7 +44,7 @@ events = st.builds(
     vector=st.lists(floats, min_size=1, max_size=5),
 )
 def test_a_state_comes_back_bit_for_bit(told, about, attributes, vector):
-    one = state(events=told, about=about, attributes=attributes, vector_D=frozen(np.array(vector)))
+    one = state(events=told, about=about, attributes=attributes, vector_D=read_only_copy(np.array(vector)))
     back = UserState.from_bytes(one.to_bytes())
     assert (back.events, back.about, dict(back.attributes), back.model_hash) == (
         told, about, attributes, one.model_hash

@@ -119,13 +119,13 @@ def test_another_seed_is_trained_on_its_own_users_and_kept(data, brief):
 def test_a_protocol_with_other_training_events_gets_a_model_of_its_own(data, brief):
     task = task_of(data, 0, protocol="cold-item")
     told = []
-    fitted = replace(brief, watch=told.append).fit(task.training, task.validation, seed=0)
+    fitted = replace(brief, progress=told.append).fit(task.training, task.validation, seed=0)
     wanted = users_hash(task.training, task.validation)
     assert fitted.engine.trained.manifest["identity"]["users"] == wanted
     assert (brief.folder / f"seed-0-{wanted[:12]}" / "manifest.json").is_file()
     assert "no model has been trained on these users" in told[0]
     # The new items are cold to it: they have no learned part.
-    assert float(fitted.engine.trained.constants.warm_V.sum()) == 60 - task.counts.num_new_items
+    assert float(fitted.engine.trained.data.warm_V.sum()) == 60 - task.counts.num_new_items
 
 
 def test_results_hold_both_rows_and_are_written_with_report_and_picture(run, tmp_path):
@@ -186,7 +186,7 @@ def test_a_run_on_other_users_of_the_same_data_is_refused(run, data, ranker):
 def test_wrong_options_are_refused_before_anything_is_opened(run, options, error):
     told = []
     with pytest.raises(error):
-        evaluate_run(run, EvaluateSettings(**options), watch=told.append)
+        evaluate_run(run, EvaluateSettings(**options), progress=told.append)
     assert told == []
 
 
@@ -211,7 +211,7 @@ def test_how_prompts_move_behind_a_text_is_measured_once_for_all_users_and_passe
     fitted = replace(ranker, exact=True).fit(task.training, task.validation, seed=0)
     supports = [case.support for case in task.cases[5]] * 4  # two passes of the same texts
     texts = {tuple(sorted(support.attributes.items())) for support in supports}
-    width = len(fitted.engine.trained.read.move_DH)
+    width = len(fitted.engine.trained.readout.move_DH)
     with count_forwards(fitted.engine.backbone) as sizes:
         fitted.score(supports)
         fitted.score(supports[:3])

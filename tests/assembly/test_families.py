@@ -68,7 +68,7 @@ def test_a_run_of_a_relative_model_folder_opens_from_anywhere(planted_folder, tm
     assert load(tmp_path / "run").rank(load(tmp_path / "run").adapt([]), n=3).items
     monkeypatch.chdir(tmp_path)
     told = []
-    train_run(settings, tmp_path / "run", watch=told.append)
+    train_run(settings, tmp_path / "run", progress=told.append)
     assert any("holds this run already" in str(line) for line in told)
 
 

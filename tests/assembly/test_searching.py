@@ -39,7 +39,7 @@ def judged(monkeypatch):
     """Judge by a formula in place of training, and keep what was asked for."""
     asked = []
 
-    def judge(dataset, task, folder, watch, settings):
+    def judge(dataset, task, folder, progress, settings):
         asked.append(settings)
         return 1 / (1 + abs(np.log(settings.train.tangent_lr / 0.003)) + settings.experts.kappa)
 
@@ -134,7 +134,7 @@ def test_settings_that_cannot_be_trained_are_kept_as_failed_and_the_first_are_an
 
     monkeypatch.setattr(searching, "_judge", judge)
     wrong, told = {2}, []
-    found = tune_settings(settings, tmp_path / "out", num_trials=3, dataset=data, watch=told.append)
+    found = tune_settings(settings, tmp_path / "out", num_trials=3, dataset=data, progress=told.append)
     assert (len(found.trials), found.num_failed) == (2, 1)
     assert [line for line in told if "cannot be trained: model.num_factors: '128'. Too many." in line]
     calls.clear()

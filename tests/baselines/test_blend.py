@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from warmprompt.baselines import baseline
-from warmprompt.baselines.blend import Blend, standardise
+from warmprompt.baselines.blend import Blend, standardised_scores
 from warmprompt.data.dataset import take_users
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
@@ -100,7 +100,7 @@ def test_one_seed_finds_the_same_weights(views):
 
 def test_a_constant_row_is_standardised_to_zero():
     scores = np.array([[2.0, 2.0, 2.0, 9.0], [1.0, 3.0, 5.0, 9.0]], dtype=np.float32)
-    found = standardise(scores, np.array([True, True, True, False]))
+    found = standardised_scores(scores, np.array([True, True, True, False]))
     assert found[0].tolist() == [0, 0, 0, 0]
     assert found[1, :3] == pytest.approx(np.array([-1, 0, 1]) * np.sqrt(1.5), abs=1e-6)
 
@@ -129,6 +129,6 @@ def test_scores_that_differ_by_rounding_alone_weigh_nothing():
     scores = np.ones((2, 6), dtype=np.float32)
     scores[0, 2] += np.finfo(np.float32).eps
     scores[1, 2] = 2.0
-    flat, told = standardise(scores, np.ones(6, dtype=np.bool_))
+    flat, told = standardised_scores(scores, np.ones(6, dtype=np.bool_))
     assert (flat == 0).all()
     assert told.std() == pytest.approx(1.0)

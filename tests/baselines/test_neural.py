@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from warmprompt.baselines import baseline
-from warmprompt.baselines.neural import Epochs, adamw, padded, seeded, train
+from warmprompt.baselines.neural import Epochs, adamw, padded, seeded, train_net
 from warmprompt.data.dataset import take_users
 from warmprompt.errors import BadInputError, NotFiniteError
 from warmprompt.scoring.validation import draw_validation_episodes, mean_ndcg
@@ -174,7 +174,7 @@ def test_training_keeps_the_best_weights_and_stops_when_patience_ends():
 
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     plan = Epochs(num_epochs=50, patience=2, look_every=1, decay=0.0)
-    train(net, optimizer, lambda _: [np.arange(1)], lambda *_: net.weight.sum(), value, plan)
+    train_net(net, optimizer, lambda _: [np.arange(1)], lambda *_: net.weight.sum(), value, plan)
     assert len(seen) == 5
     assert net.weight.item() == seen[2]
     assert not net.training
@@ -191,7 +191,9 @@ def test_what_is_looked_at_is_the_running_average_of_the_weights():
 
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     plan = Epochs(num_epochs=4, look_every=1, decay=0.3)
-    train(net, optimizer, lambda _: [np.arange(1)], loss, lambda: seen.append(net.weight.item()) or 0.0, plan)
+    train_net(
+        net, optimizer, lambda _: [np.arange(1)], loss, lambda: seen.append(net.weight.item()) or 0.0, plan
+    )
     mean = 8.0
     for step, weight in enumerate(weights[1:], start=1):  # the weight that the next step starts from
         decay = min(0.3, step / (step + 9))
@@ -203,7 +205,7 @@ def test_what_is_looked_at_is_the_running_average_of_the_weights():
 def test_a_loss_that_is_not_finite_names_its_epoch():
     net = torch.nn.Linear(1, 1, bias=False)
     with pytest.raises(NotFiniteError, match="epoch 0"):
-        train(
+        train_net(
             net,
             adamw(net, rate=0.1),
             lambda _: [np.arange(1)],

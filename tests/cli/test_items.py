@@ -6,7 +6,7 @@ import pytest
 
 from warmprompt import load
 from warmprompt.cli import run
-from warmprompt.service.items import row_of
+from warmprompt.service.items import stored_item
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.store.opening import open_store
 
@@ -58,7 +58,10 @@ def test_items_are_hidden_listed_and_shown_in_a_services_store(capfd, trained_fo
     model = load(trained_folder)
     with open_store(store) as opened:
         opened.put_items(
-            [row_of(NewItem(id="new-1", title="The Lighthouse")), row_of(NewItem(id="n2", title=""))]
+            [
+                stored_item(NewItem(id="new-1", title="The Lighthouse")),
+                stored_item(NewItem(id="n2", title="")),
+            ]
         )
     at = [str(trained_folder), "--store", store]
     assert run(["items", "hide", *at, TITLE, "lighthouse", "n2"]) == 0

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from warmprompt.cli import run
-from warmprompt.risk.profile import load_profiler, read_payments
+from warmprompt.risk.profile import load_profiler, read_payment_table
 
 SMALL = ["--backbone=tiny", "--layers=1", "--tangent-epochs=0", "--prompt-steps=0"]
 
@@ -23,7 +23,7 @@ def trained(made_once):
 
 
 def test_what_was_trained_profiles_the_customers_it_was_made_of(capfd, trained):
-    payments = read_payments(trained / "payments.parquet")
+    payments = read_payment_table(trained / "payments.parquet")
     assert len(np.unique(payments.entity_N)) <= 160
     assert sorted(load_profiler(trained / "profiler").calibrations) == [0, 1, 5, 20]
     entity = int(payments.entity_N[-1])
@@ -62,7 +62,7 @@ def test_a_file_trains_what_the_same_made_up_payments_train(capfd, trained, tmp_
     told = json.loads(capfd.readouterr().out)
     assert told["model_hash"] == load_profiler(trained / "profiler").model_hash
     # 60, 15 and 25 %; nobody is in two parts.
-    assert sum(told["entities"]) == len(np.unique(read_payments(table).entity_N))
+    assert sum(told["entities"]) == len(np.unique(read_payment_table(table).entity_N))
     assert told["entities"][0] == pytest.approx(0.6 * sum(told["entities"]), abs=1)
     # Calibration customers are new to the model; a random ranking would have the share of frauds.
     assert told["average_precision"]["0"] > 3 * told["frauds"][2] / told["payments"][2]

@@ -14,7 +14,7 @@ def judged(monkeypatch):
     """Judge by the batch size in place of training, and keep what was asked for."""
     asked = []
 
-    def judge(dataset, task, folder, watch, settings):
+    def judge(dataset, task, folder, progress, settings):
         asked.append(settings)
         return settings.train.batch_size / 1000
 

@@ -57,7 +57,7 @@ def shorten_dataset(folder: Path, *, num_users: int) -> None:
     """Cut a data set, in place, to its first users and the items that they met."""
     import polars as pl
 
-    from warmprompt.data.tables import Tables, read_manifest, write_tables
+    from warmprompt.data.tables import Tables, read_data_manifest, write_tables
 
     interactions, items, users = (
         pl.read_parquet(folder / f"{name}.parquet") for name in ("interactions", "items", "users")
@@ -66,7 +66,7 @@ def shorten_dataset(folder: Path, *, num_users: int) -> None:
     interactions = interactions.join(users, on="user", how="semi", maintain_order="left")
     items = items.join(interactions, on="item", how="semi", maintain_order="left")
     tables = Tables(interactions=interactions, items=items, users=users)
-    write_tables(folder, tables, read_manifest(folder), overwrite=True)
+    write_tables(folder, tables, read_data_manifest(folder), overwrite=True)
 
 
 def _write_products(file: Path) -> None:

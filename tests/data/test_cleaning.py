@@ -107,7 +107,7 @@ def test_entities_are_decoded_in_texts_and_counted(source_of, kind):
     log = RejectLog("items")
     titles = [title for frame in source.items(log) for title in frame["title"]]
     assert titles == [DECODED, "plain"]
-    assert log.told == {"HTML entities decoded in texts": 1}
+    assert log.notes == {"HTML entities decoded in texts": 1}
     # Ids are names, not texts.
     users = [user for frame in source.events(RejectLog("events")) for user in frame["user"]]
     assert users == ["a&amp;b", "bob"]

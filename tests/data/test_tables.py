@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from warmprompt.data.describe import describe_folder, render
+from warmprompt.data.describe import describe_folder, render_description
 from warmprompt.data.importing import import_source
 from warmprompt.data.readers import read_folder
 from warmprompt.data.synthetic import planted_world
@@ -25,7 +25,7 @@ from warmprompt.data.tables import (
     Tables,
     content_hash,
     open_dataset,
-    read_manifest,
+    read_data_manifest,
     write_tables,
 )
 from warmprompt.errors import BadInputError, IntegrityError, StorageError
@@ -34,7 +34,7 @@ from warmprompt.errors import BadInputError, IntegrityError, StorageError
 def render_text(description):
     """Return a description as a terminal of 200 columns shows it."""
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render(description))
+    console.print(render_description(description))
     return console.export_text()
 
 
@@ -98,7 +98,7 @@ def test_round_trip(stored):
 
 
 def test_manifest_round_trip(stored):
-    manifest = read_manifest(stored)
+    manifest = read_data_manifest(stored)
     assert (manifest.num_users, manifest.num_items, manifest.num_events) == (3, 3, 3)
     assert manifest.content_hash == content_hash(small_tables()) == open_dataset(stored).content_hash
     assert (
@@ -168,7 +168,7 @@ def test_a_data_set_of_version_0_1_is_still_read(stored):
     entries = json.loads((stored / MANIFEST).read_text())
     older = {key: value for key, value in entries.items() if key not in ("weight_unit", "understood")}
     (stored / MANIFEST).write_text(json.dumps(older | {"format_version": 1}))
-    manifest = read_manifest(stored)
+    manifest = read_data_manifest(stored)
     assert (manifest.format_version, manifest.understood, manifest.weight_unit) == (1, None, None)
     assert open_dataset(stored).interactions.weights is None
     assert "rating scale" in str(render_text(describe_folder(stored)))

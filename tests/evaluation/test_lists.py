@@ -24,13 +24,13 @@ from warmprompt.evaluation.lists import (
 )
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.report import render_markdown
-from warmprompt.evaluation.runner import Plan, evaluate
+from warmprompt.evaluation.runner import EvaluationPlan, evaluate
 from warmprompt.evaluation.trec import TrecFiles, trec_id
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ranks, top_n
 from warmprompt.types import Support
 
-QUICK = Plan(num_resamples=50, num_timed=1, batch=7)
+QUICK = EvaluationPlan(num_resamples=50, num_timed=1, batch=7)
 SETTINGS = ProtocolSettings(ks=(0, 3))
 
 

@@ -13,8 +13,8 @@ from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.evaluation.plot import plot_metrics
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evaluation.report import render_markdown
-from warmprompt.evaluation.results import from_json, load_results, save_results, to_json
-from warmprompt.evaluation.runner import Plan, evaluate
+from warmprompt.evaluation.results import load_results, results_from_json, save_results, to_json
+from warmprompt.evaluation.runner import EvaluationPlan, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def results(worlds):
         {"itemknn": baseline("itemknn"), "toppop": baseline("toppop")},
         worlds.two_tastes(0),
         ProtocolSettings(ks=(0, 5)),
-        Plan(seeds=(0, 1), product="itemknn", num_resamples=100, num_timed=2),
+        EvaluationPlan(seeds=(0, 1), product="itemknn", num_resamples=100, num_timed=2),
     )
     return replace(found, commit="abc1234")
 
@@ -46,7 +46,7 @@ def test_json_rows_have_the_promised_fields(results):
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not json", '{"schema": 1}', '{"schema": 1, "rows": 3}'])
 def test_damaged_json_is_refused(text):
     with pytest.raises(BadInputError):
-        from_json(text)
+        results_from_json(text)
 
 
 def test_a_missing_or_binary_file_is_refused(tmp_path):
@@ -58,7 +58,7 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
 
 def test_another_schema_is_refused(results):
     with pytest.raises(MismatchError, match="schema"):
-        from_json(to_json(results).replace('"schema": 1', '"schema": 99'))
+        results_from_json(to_json(results).replace('"schema": 1', '"schema": 99'))
 
 
 def test_the_markdown_holds_every_value_and_what_it_was_made_with(results):
@@ -78,7 +78,7 @@ def test_a_file_from_before_rows_of_the_product_were_marked_still_opens(results)
     text = to_json(results)
     before = text.replace(', "is_product": false', "").replace(', "is_product": true', "")
     assert before != text
-    assert [row.value for row in from_json(before).rows] == [row.value for row in results.rows]
+    assert [row.value for row in results_from_json(before).rows] == [row.value for row in results.rows]
 
 
 def test_every_table_line_has_its_heads_number_of_cells(results):
@@ -100,7 +100,7 @@ def test_candidates_made_for_comparison_are_labelled(worlds):
         {"toppop": baseline("toppop")},
         worlds.random_dataset(0),
         ProtocolSettings(ks=(0,), candidates="sampled100"),
-        Plan(num_resamples=10, num_timed=1),
+        EvaluationPlan(num_resamples=10, num_timed=1),
     )
     assert {row.protocol for row in found.rows} == {"random (sampled100)"}
     text = render_markdown(found)

@@ -13,10 +13,10 @@ from warmprompt.baselines import baseline
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, MismatchError, NotFiniteError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
-from warmprompt.evaluation.runner import Plan, evaluate, score_cases
+from warmprompt.evaluation.runner import EvaluationPlan, evaluate, score_cases
 from warmprompt.rng import derive
 
-QUICK = Plan(num_resamples=200, num_timed=2)
+QUICK = EvaluationPlan(num_resamples=200, num_timed=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ def test_differences_are_paired_and_corrected_over_the_table(worlds):
     data = worlds.two_tastes(1)
     found = evaluate(
         {"itemknn": baseline("itemknn"), "constant": lambda: Fixed(_constant), "toppop": baseline("toppop")},
-        data, ProtocolSettings(ks=(0, 5)), Plan(product="itemknn", num_resamples=500, num_timed=1),
+        data, ProtocolSettings(ks=(0, 5)), EvaluationPlan(product="itemknn", num_resamples=500, num_timed=1),
     )  # fmt: skip
     cells = {(row.baseline, row.k, row.metric): row for row in found.differences}
     assert len(cells) == 2 * 2 * 3
@@ -194,7 +194,7 @@ def test_the_product_in_another_form_is_never_the_best_baseline(worlds):
     found = evaluate(
         {"itemknn": baseline("itemknn"), "ease": baseline("ease", l2=50.0), "toppop": baseline("toppop")},
         worlds.two_tastes(1), ProtocolSettings(ks=(5,)),
-        Plan(product="itemknn", variants=("ease",), num_resamples=50, num_timed=1),
+        EvaluationPlan(product="itemknn", variants=("ease",), num_resamples=50, num_timed=1),
     )  # fmt: skip
     assert _value(found, "ease", 5) > _value(found, "toppop", 5)
     assert {row.baseline for row in found.differences if row.best} == {"toppop"}
@@ -207,7 +207,7 @@ def test_every_batch_of_tested_users_is_handed_on_with_its_scores(worlds):
     handed = []
     evaluate(
         {"chance": lambda: Fixed(_chance)}, worlds.random_dataset(0), ProtocolSettings(ks=(0, 3)),
-        Plan(product="chance", num_resamples=10, num_timed=1, batch=5),
+        EvaluationPlan(product="chance", num_resamples=10, num_timed=1, batch=5),
         on_scores=lambda label, task, cases, scores_BV: handed.append((label, task.seed, cases, scores_BV)),
     )  # fmt: skip
     task = build_task(worlds.random_dataset(0), ProtocolSettings(ks=(0, 3)), seed=0)
@@ -223,7 +223,7 @@ def test_every_batch_of_tested_users_is_handed_on_with_its_scores(worlds):
 def test_costs_count_parameters_and_time_at_ten_events_or_fewer(worlds):
     found = evaluate(
         {"ease": baseline("ease")}, worlds.random_dataset(0), ProtocolSettings(ks=(0, 3)),
-        Plan(num_resamples=10, num_timed=4),
+        EvaluationPlan(num_resamples=10, num_timed=4),
     )  # fmt: skip
     (cost,) = found.costs
     known = found.counts[0].catalogue_size
@@ -289,13 +289,13 @@ def test_bad_scores_name_model_seed_and_k(worlds, scores, error):
 )
 def test_wrong_plans_are_refused(wrong):
     with pytest.raises(BadInputError):
-        Plan(**wrong)
+        EvaluationPlan(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"product": "chanc"}, {"product": "chance", "variants": ("chanc",)}])
 def test_an_unknown_product_is_refused(worlds, wrong):
     with pytest.raises(UnknownNameError, match="product: 'chanc'"):
-        _evaluate(worlds.random_dataset(0), {"chance": _chance}, plan=Plan(**wrong))
+        _evaluate(worlds.random_dataset(0), {"chance": _chance}, plan=EvaluationPlan(**wrong))
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,17 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import IntegrityError, MismatchError
 from warmprompt.evaluation.protocols import ProtocolSettings
-from warmprompt.evaluation.runner import Plan, evaluate
+from warmprompt.evaluation.runner import EvaluationPlan, evaluate
 from warmprompt.evidence.cells import is_there, load_cell
 from warmprompt.evidence.jobs import (
-    Job,
+    EvaluationJob,
     expected_s,
     job_from_json,
     job_to_json,
     measured_times,
     missing_jobs,
     read_only,
-    view_of,
+    training_view,
     wanted_cells,
 )
 from warmprompt.evidence.models import controlled
@@ -62,7 +62,7 @@ def build(tmp_path):
         steps = []
         jobs = missing_jobs(plan, tmp_path / "cells", read_only(only))
         outcome = run_jobs(
-            jobs, tmp_path, pace, start=lambda job, log: Here(job, log, tmp_path), watch=steps.append
+            jobs, tmp_path, pace, start=lambda job, log: Here(job, log, tmp_path), progress=steps.append
         )
         return outcome, steps
 
@@ -88,7 +88,7 @@ def test_cells_equal_a_single_evaluation(plan, build, tmp_path, data_name):
         {"ease": baseline("ease"), "itemknn": baseline("itemknn")},
         data,
         ProtocolSettings(ks=(0, 2, 5)),
-        Plan(seeds=(0, 1), num_resamples=10, num_timed=1),
+        EvaluationPlan(seeds=(0, 1), num_resamples=10, num_timed=1),
     )
     for _, spec, wanted in wanted_cells(plan, read_only(["model=ease,itemknn"])):
         cell = load_cell(tmp_path / "cells", wanted)
@@ -128,7 +128,7 @@ def test_equal_training_data_shares_a_fit(raw, tmp_path):
     ]
     jobs = missing_jobs(read_plan(raw), tmp_path, read_only(["seed=0", "model=ease"]))
     assert [(job.view, len(job.cells)) for job in jobs] == [("users", 2), ("temporal", 1), ("cold-item", 2)]
-    assert view_of(ProtocolSettings(max_training_users=7)) == "users-7"
+    assert training_view(ProtocolSettings(max_training_users=7)) == "users-7"
 
 
 def test_a_cell_of_two_tables_is_measured_once(raw, tmp_path):
@@ -151,7 +151,7 @@ def test_a_process_of_its_own_does_a_job(plan, tmp_path):
         tmp_path,
         PACE,
         start=lambda job, log: start_process(job, log, root=tmp_path, threads=1),
-        watch=lambda _: None,
+        progress=lambda _: None,
     )
     assert (outcome.done, outcome.failed) == (1, ())
     assert load_cell(tmp_path / "cells", jobs[0].cells[0]).threads == 1
@@ -159,7 +159,7 @@ def test_a_process_of_its_own_does_a_job(plan, tmp_path):
 
 def test_failed_jobs_are_reported_others_continue(plan, tmp_path):
     good, bad = missing_jobs(plan, tmp_path / "cells", read_only(["seed=0", "model=toppop,itemknn"]))
-    broken = Job(
+    broken = EvaluationJob(
         spec=bad.spec, view=bad.view, cells=tuple(replace(one, content_hash="x") for one in bad.cells)
     )
 
@@ -168,7 +168,7 @@ def test_failed_jobs_are_reported_others_continue(plan, tmp_path):
             return Here(job, log, tmp_path)
         return start_process(job, log, root=tmp_path, threads=1)
 
-    outcome = run_jobs([broken, good], tmp_path, PACE, start=start, watch=lambda _: None)
+    outcome = run_jobs([broken, good], tmp_path, PACE, start=start, progress=lambda _: None)
     assert (outcome.done, outcome.left) == (1, 1)
     ((name, why, log),) = outcome.failed
     assert name == "planted, seed 0, itemknn"
@@ -211,11 +211,11 @@ def test_no_job_starts_late_or_shares_a_fit(raw, tmp_path):
         tmp_path,
         pace,
         start=lambda job, _: Slow(job),
-        watch=lambda step: most.append(len(step.running)),
+        progress=lambda step: most.append(len(step.running)),
     )
     assert max(most) == 2
     pace = Pace(jobs=1, limit_minutes=0.0, times={})
-    outcome = run_jobs(jobs, tmp_path, pace, start=lambda job, _: Slow(job), watch=lambda _: None)
+    outcome = run_jobs(jobs, tmp_path, pace, start=lambda job, _: Slow(job), progress=lambda _: None)
     assert (outcome.done, outcome.left) == (0, 3)
 
 

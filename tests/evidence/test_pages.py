@@ -23,9 +23,9 @@ from warmprompt.evidence.plots import plot_metrics_over_k
 from warmprompt.evidence.statistics import (
     Gain,
     _corrected,
-    candidates,
+    baseline_candidates,
     chosen_at,
-    further,
+    further_gains,
     headline_gains,
     is_blend,
     mean_gains,
@@ -97,14 +97,14 @@ def test_validation_users_choose_the_best_baseline(plan, measured):
 
 def test_product_rows_are_never_the_baseline(plan, measured):
     """The row compared, and any row without a baseline's name: the product adapted, linear or not adapted."""
-    assert "ease" not in candidates(plan, measured)
-    assert "itemknn" in candidates(plan, measured)
+    assert "ease" not in baseline_candidates(plan, measured)
+    assert "itemknn" in baseline_candidates(plan, measured)
     linear = [
         replace(spec, baseline=None, linear=True) if spec.name == "itemknn" else spec
         for spec in measured.table.models
     ]
     table = replace(measured.table, models=tuple(linear))
-    assert "itemknn" not in candidates(plan, replace(measured, table=table))
+    assert "itemknn" not in baseline_candidates(plan, replace(measured, table=table))
 
 
 def test_gains_are_differences_of_means(plan, measured):
@@ -148,7 +148,7 @@ def test_smaller_k_chooses_without_validation_users(plan, measured):
 
 
 def test_comparisons_use_the_common_seeds(plan, measured):
-    gains = further(plan, measured, num_resamples=200)
+    gains = further_gains(plan, measured, num_resamples=200)
     assert {(one.other, one.seeds) for one in gains} == {("shuffled", (0,))}
     at_five = {one.metric: one for one in gains if one.k == 5}
     # Planted tastes: another user's events mislead.
@@ -170,12 +170,14 @@ def test_repeated_baselines_count_once_as_tuned(plan, measured):
     again = ModelSpec(name="itemknn, searched", baseline="itemknn", settings={"shrinkage": 1.0})
     cells = measured.cells | {("itemknn, searched", seed): measured.cells["itemknn", seed] for seed in (0, 1)}
     table = replace(measured.table, models=(*measured.table.models, again))
-    assert candidates(plan, replace(measured, table=table, cells=cells)) == candidates(plan, measured)
+    assert baseline_candidates(plan, replace(measured, table=table, cells=cells)) == baseline_candidates(
+        plan, measured
+    )
     assert "among toppop, itemknn, userknn" in _choice_text(plan, measured)
     bare = replace(measured.table, models=tuple(s for s in measured.table.models if s.name == "ease-ials"))
     assert _choice_text(plan, replace(measured, table=bare)) == ""
     alone = replace(table, models=tuple(spec for spec in table.models if spec.name != "itemknn"))
-    found = candidates(plan, replace(measured, table=alone, cells=cells))
+    found = baseline_candidates(plan, replace(measured, table=alone, cells=cells))
     assert "itemknn, searched" in found
 
 

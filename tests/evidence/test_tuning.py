@@ -33,13 +33,13 @@ def test_objective_is_mean_validation_ndcg(data_name):
 
 def test_searches_resume_from_their_trials(data_name, tmp_path):
     lines = []
-    best = tune_baseline(data_name, "ease", tmp_path, watch=lines.append)
+    best = tune_baseline(data_name, "ease", tmp_path, progress=lines.append)
     file = tmp_path / "planted" / "ease.jsonl"
     trials = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(trials) == len(lines) == 20
     assert best.values[-1] == max(trial["values"][-1] for trial in trials)
     lines.clear()
-    assert tune_baseline(data_name, "ease", tmp_path, watch=lines.append) == best
+    assert tune_baseline(data_name, "ease", tmp_path, progress=lines.append) == best
     assert lines == []
     page = tuning_page(tmp_path)
     assert f"| planted | ease | 20 | 26 | l2 {best.settings['l2']:g} |" in page

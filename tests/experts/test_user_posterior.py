@@ -8,7 +8,7 @@ import pytest
 from tests.experts.worlds import context_of, small_world
 
 from warmprompt.experts import user_posterior
-from warmprompt.experts.histories import Histories
+from warmprompt.experts.histories import UserItems
 from warmprompt.experts.user_posterior import UserPosterior
 
 HISTORIES = ((0, 1, 2), (2, 3), (1, 3, 4, 0))
@@ -31,7 +31,7 @@ def posterior():
 
 
 def _histories(own, num_items):
-    return Histories(
+    return UserItems(
         num_items=num_items,
         offsets_U=np.concatenate([[0], np.cumsum([len(items) for items in own])]),
         items=np.concatenate(own).astype(np.int32),

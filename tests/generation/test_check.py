@@ -110,7 +110,7 @@ def test_a_lie_is_not(lie):
         "Great film!",
         "“Heat (1995)” is suggested because you liked “Ikiru (1952)”.",
         "“Ran (1985)” won because you liked “Ikiru (1952)”.",
-        "“Ran (1985)” comes up although nothing you told speaks for it.",
+        "“Ran (1985)” comes up although nothing you gave speaks for it.",
     ],
 )
 def test_nor_is_a_sentence_about_something_else(sentence):
@@ -119,7 +119,7 @@ def test_nor_is_a_sentence_about_something_else(sentence):
 
 def test_popularity_and_silence_are_claims_too():
     silent = replace(KNOWN, events=KNOWN.events[4:], words=KNOWN.words[4:])
-    assert is_true("“Ran (1985)” comes up although nothing you told speaks for it.", silent)
+    assert is_true("“Ran (1985)” comes up although nothing you gave speaks for it.", silent)
     assert is_true("“Ran (1985)” comes up because it is popular.", silent)
     unknown = replace(FACTS, popular=frozenset())
     assert not is_true("“Ran (1985)” comes up because it is popular.", silent, unknown)

@@ -61,7 +61,7 @@ def position_of(context_TH, prompt_PH):
 
 def test_the_users_own_prompt_stands_behind_the_words_about_them(lm, model):
     state = model.adapt([Event(item=model.items[3], rating=5.0)], about="robots please")
-    read = model.engine.trained.read
+    read = model.engine.trained.readout
     offsets_PH = model.with_prompt(state).offsets_PH
     own_PH = read.reference_PH + read.unit * torch.tensor(offsets_PH)
     before = len(lm.ids("About this person: robots please"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from warmprompt.errors import BadInputError
 from warmprompt.generation.likelihood import node_log_p
-from warmprompt.generation.lm import grow, read_contexts, repeat
+from warmprompt.generation.lm import grow, read_contexts, repeat_context
 from warmprompt.generation.search import Scoring, beam_search
 from warmprompt.generation.trie import make_trie
 
@@ -127,7 +127,7 @@ def test_rows_with_tries_of_their_own_do_not_disturb_one_another(lm, contexts, t
 
 
 def test_one_context_serves_many_rows(lm, contexts, trie):
-    tree = repeat(read_contexts(lm, contexts[:1]), 3)
+    tree = repeat_context(read_contexts(lm, contexts[:1]), 3)
     found = beam_search(lm, tree, [trie] * 3, width=4, scoring=Scoring())
     assert found[0] == found[1] == found[2]
 

@@ -19,7 +19,7 @@ from rectools.models import PopularModel, model_from_config
 from warmprompt import Event
 from warmprompt.data.synthetic import planted_world
 from warmprompt.errors import BadInputError
-from warmprompt.integrations.rectools import WarmpromptModel, dataset_of
+from warmprompt.integrations.rectools import WarmpromptModel, dataset_from_rectools
 
 pytestmark = pytest.mark.usefixtures("text_home")
 
@@ -232,15 +232,15 @@ def test_features_become_attributes_and_weights_say_something_only_where_they_di
         [(item, "year", 1990 + item % 9) for item in range(3)], columns=["id", "feature", "value"]
     )
     more["id"] = list(world.dataset.item_ids[:3])
-    data = dataset_of(constructed(interactions, pd.concat([items, more]), users))
+    data = dataset_from_rectools(constructed(interactions, pd.concat([items, more]), users))
     assert data.rating_scale is None
     assert data.weight_unit is None
     place = data.item_ids.index(world.dataset.item_ids[1])
     assert data.items["year"][place] == "1991"
     assert [data.items["genres"][place]] == world.dataset.items["genres"][1].to_list()
     rated, items, users = frames(world, weight=None)
-    assert dataset_of(constructed(rated, items, users), ratings=True).rating_scale == (1.0, 5.0)
-    counted = dataset_of(constructed(rated, items, users))
+    assert dataset_from_rectools(constructed(rated, items, users), ratings=True).rating_scale == (1.0, 5.0)
+    counted = dataset_from_rectools(constructed(rated, items, users))
     assert counted.rating_scale is None
     assert counted.weight_unit is not None
 

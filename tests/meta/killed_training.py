@@ -14,10 +14,10 @@ import torch
 
 from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.tasks import Drawing, stages_of
-from warmprompt.meta.trainer import Plan, StagePlan, start_training, train
+from warmprompt.meta.trainer import StagePlan, TrainingPlan, start_training, train
 from warmprompt.runs.training_state import load_state, save_state
 
-PLAN = Plan(
+PLAN = TrainingPlan(
     tangent=StagePlan(epochs=3, rate=0.05, validate_every=2),
     prompt=StagePlan(epochs=2, rate=0.01, max_validation_users=8),
     save_every=2,
@@ -43,7 +43,7 @@ def run(path, tell):
         stages_of(learner, ready.material, Drawing(seed=0, max_support=8, batch_size=16), PLAN),
         PLAN,
         save=save,
-        watch=lambda _: tell(b"t"),
+        progress=lambda _: tell(b"t"),
     )
 
 

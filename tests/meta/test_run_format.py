@@ -36,8 +36,8 @@ def trained(worlds):
     params = {name: value.float() for name, value in worlds.random_params(0).items()}
     return Trained(
         params=params,
-        constants=worlds.random_data(0),
-        read=worlds.some_read_out(),
+        data=worlds.random_data(0),
+        readout=worlds.some_read_out(),
         learner="fomaml",
         item_ids=(3, 1, 4, 15, 9, 26, 5),
         titles=("Heat (1995)", "", "8½", "Amélie", "七人の侍", 'a "b"', "x\ny"),
@@ -69,7 +69,7 @@ def test_a_run_comes_back_bit_for_bit(tmp_path, trained, ids, scale):
     back = load_trained(tmp_path)
     assert list(back.params) == list(written.params)
     assert all(_same(back.params[name], value) for name, value in written.params.items())
-    for record in ("constants", "read"):
+    for record in ("data", "readout"):
         for field in fields(getattr(written, record)):
             one, other = (getattr(getattr(which, record), field.name) for which in (back, written))
             assert _same(one, other), field.name

@@ -27,7 +27,7 @@ from warmprompt.meta.tasks import (
     validation_loss,
     validation_tasks,
 )
-from warmprompt.meta.trainer import Plan, StagePlan, start_training
+from warmprompt.meta.trainer import StagePlan, TrainingPlan, start_training
 from warmprompt.rng import derive
 from warmprompt.runs.training_state import load_state
 from warmprompt.scoring.ranking import ranks
@@ -103,7 +103,7 @@ def _share_loved(scores_BV, cases):
 @pytest.mark.parametrize("name", LEARNERS)
 def test_adapted_users_are_ranked_far_better_than_by_popularity_and_than_unadapted_ones(world, name):
     learner = LEARNERS[name]
-    plan = Plan(
+    plan = TrainingPlan(
         tangent=StagePlan(epochs=4, rate=0.02, validate_every=2), prompt=StagePlan(epochs=1, rate=5e-3)
     )
     params = train(learner, start_training(learner, world.params), world.material, DRAWING, plan).best
@@ -126,7 +126,7 @@ def test_the_plant_is_found_from_item_vectors_that_know_nothing(world, name):
     learner = LEARNERS[name]
     generator = torch.Generator().manual_seed(0)
     noise = {"items.learned": 0.3 * torch.randn(60, 8, generator=generator)}
-    plan = Plan(
+    plan = TrainingPlan(
         tangent=StagePlan(epochs=20, rate=0.5, validate_every=5), prompt=StagePlan(epochs=1, rate=5e-3)
     )
     begun = start_training(learner, {**world.params, **noise})
@@ -142,7 +142,7 @@ def test_the_plant_is_found_from_item_vectors_that_know_nothing(world, name):
 
 def test_training_leaves_every_weight_of_the_backbone(world):
     before = hash_weights(world.material.backbone.model)
-    plan = Plan(tangent=StagePlan(epochs=1, rate=0.1), prompt=StagePlan(epochs=1, rate=0.1))
+    plan = TrainingPlan(tangent=StagePlan(epochs=1, rate=0.1), prompt=StagePlan(epochs=1, rate=0.1))
     train(LEARNERS["maml"], start_training(LEARNERS["maml"], world.params), world.material, DRAWING, plan)
     assert hash_weights(world.material.backbone.model) == before
 
@@ -171,7 +171,9 @@ def test_killed_training_that_is_gone_on_with_ends_in_the_same_bits(worlds, tmp_
 
 def _short(tangent, prompt=0, **settings):
     stages = {"rate": 0.02, "validate_every": 1, "patience": 3, **settings}
-    return Plan(tangent=StagePlan(epochs=tangent, **stages), prompt=StagePlan(epochs=prompt, **stages))
+    return TrainingPlan(
+        tangent=StagePlan(epochs=tangent, **stages), prompt=StagePlan(epochs=prompt, **stages)
+    )
 
 
 def _run(world, plan, *, learner="fomaml", params=None, **callbacks):
@@ -230,7 +232,7 @@ def test_the_parameters_kept_are_those_of_the_best_validation(world):
 def test_the_rate_rises_over_a_twentieth_and_falls_as_a_cosine_to_a_tenth(world):
     rates = []
     epochs = 7
-    _run(world, _short(epochs, 0, patience=9), watch=lambda p: rates.append(p.rate) if p.report else None)
+    _run(world, _short(epochs, 0, patience=9), progress=lambda p: rates.append(p.rate) if p.report else None)
     num_batches = len(epoch_batches(world.material, DRAWING, stage="tangent", epoch=0))
     total = epochs * num_batches
     rise = total // 20

@@ -20,7 +20,7 @@ from warmprompt.meta.model import CatalogueData, Events
 from warmprompt.meta.objectives import CatalogueLikelihood
 from warmprompt.meta.target import initial_target
 from warmprompt.meta.task import Task
-from warmprompt.meta.tasks import Material
+from warmprompt.meta.tasks import TrainingInputs
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import TrainState
 
@@ -97,7 +97,7 @@ class World:
 
     planted: object
     split: object
-    material: Material
+    material: TrainingInputs
     params: dict
 
 
@@ -119,7 +119,7 @@ def ready_world(*, num_users=240, num_items=60, kind="tiny", seed=0, num_steps=2
     return World(
         planted=planted,
         split=split,
-        material=Material(
+        material=TrainingInputs(
             training=training,
             validation=validation,
             texts=texts,

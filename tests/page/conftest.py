@@ -8,7 +8,7 @@ from tests.service.talking import listening
 
 from warmprompt.service.explaining import explainer_factory
 from warmprompt.service.model.served_model import make_model
-from warmprompt.service.service import Service, Source
+from warmprompt.service.service import ModelSource, Service
 from warmprompt.service.serving import PAGE
 from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 from warmprompt.store.opening import open_store
@@ -52,7 +52,7 @@ def site(page_model, tmp_path_factory):
             limits=RequestLimits(per_s=0),
             readapt=False,
         )
-        source = Source(name="tiny", open=lambda: page_model.personaliser)
+        source = ModelSource(name="tiny", open=lambda: page_model.personaliser)
         service = Service(store, source, page_model, settings=settings, keys_needed=False)
         with listening(service, page=PAGE) as address:
             yield address, service

@@ -16,7 +16,7 @@ from tests.service.talking import make_service
 from warmprompt.risk.profile import save_profiler
 from warmprompt.service.entities import load_risk
 from warmprompt.service.model.served_model import make_model
-from warmprompt.service.service import Service, Source
+from warmprompt.service.service import ModelSource, Service
 from warmprompt.service.settings import BatchLimits, RequestLimits, ServiceSettings
 from warmprompt.store.opening import open_store
 
@@ -83,7 +83,7 @@ def watching(store, tiny_model, settings, risk):
     """Return a function that makes a service of entities over the same store, as after a restart."""
 
     def make(**changes):
-        source = Source(name="tiny", open=lambda: tiny_model.personaliser)
+        source = ModelSource(name="tiny", open=lambda: tiny_model.personaliser)
         changed = replace(settings, **changes)
         return Service(store, source, tiny_model, settings=changed, keys_needed=False, risk=risk)
 

@@ -12,11 +12,11 @@ import uvicorn
 
 from warmprompt import Event
 from warmprompt.service.app import create_app
-from warmprompt.service.service import Service, Source
+from warmprompt.service.service import ModelSource, Service
 
 
 def make_service(store, model, settings, *, keys_needed=False, source=None):
-    source = source or Source(name="tiny", open=lambda: model.personaliser)
+    source = source or ModelSource(name="tiny", open=lambda: model.personaliser)
     return Service(store, source, model, settings=settings, keys_needed=keys_needed)
 
 

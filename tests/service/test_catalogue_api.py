@@ -8,9 +8,9 @@ from tests.service.talking import asking, in_service, items_of, log_of, make_ser
 
 from warmprompt import Event
 from warmprompt.adaptation.titles import title_index
-from warmprompt.service.items import item_of, row_of
+from warmprompt.service.items import item_of, stored_item
 from warmprompt.service.model.catalogue import NewItem
-from warmprompt.service.service import Source, load_model
+from warmprompt.service.service import ModelSource, load_model
 
 NEW = {"items": [{"id": "new-1", "title": "The Lighthouse Keeper (2026)", "text": "Drama"}]}
 
@@ -79,7 +79,7 @@ def test_new_item_survives_a_restart(service, store, tiny_model, settings, perso
     assert "new-1" not in items_of(after)
     assert after.json()["events"]["used"] == 1
 
-    source = Source(name="tiny", open=lambda: personaliser)
+    source = ModelSource(name="tiny", open=lambda: personaliser)
     from dataclasses import replace
 
     model = load_model(source, store, replace(settings, room=8))
@@ -132,8 +132,8 @@ def test_item_of_another_process_is_accepted(store, tiny_model, settings):
 
 def test_item_survives_the_store_round_trip():
     for item in (NewItem(id="7", title="é", text='"x"\n'), NewItem(id=7, title="t")):
-        assert item_of(row_of(item)) == item
-    assert row_of(NewItem(id="7", title="t")).id != row_of(NewItem(id=7, title="t")).id
+        assert item_of(stored_item(item)) == item
+    assert stored_item(NewItem(id="7", title="t")).id != stored_item(NewItem(id=7, title="t")).id
 
 
 def test_ranking_of_inputs_stores_nothing(service, personaliser):

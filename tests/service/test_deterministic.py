@@ -63,7 +63,7 @@ def test_batch_sizes_start_at_four_or_one(tiny_model):
 def test_irreproducible_machine_adapts_one_by_one(personaliser, monkeypatch):
     from warmprompt.service.model import deterministic
 
-    adapt, count = deterministic.adapt, itertools.count()
+    adapt, count = deterministic.adapt_batch, itertools.count()
 
     def irreproducible(engine, texts, events):
         found = adapt(engine, texts, events)
@@ -90,7 +90,7 @@ def test_new_item_scores_like_a_cold_item(tiny_model, personaliser):
     larger = extended(tiny_model, [NewItem(id="new", title="Star Kitchen (2026)")], items_version=1)
     place = larger.personaliser.index["new"]
     params = personaliser.engine.trained.params
-    text_X = larger.personaliser.engine.trained.constants.item_text_VX[place]
+    text_X = larger.personaliser.engine.trained.data.item_text_VX[place]
     assert float(text_X.norm()) == pytest.approx(1.0, abs=1e-6)
     # Ranked where the map for new items puts it; as an event it pulls along the text map of training.
     engine = larger.personaliser.engine
@@ -99,7 +99,7 @@ def test_new_item_scores_like_a_cold_item(tiny_model, personaliser):
     popular = float(text_X @ params["items.new_popularity"] + params["items.new_level"])
     assert float(engine.popularity_V[place]) == pytest.approx(popular, abs=1e-5)
     pull = (text_X.double() @ params["items.text_map"].double()).numpy()
-    vectors = support_vectors(engine.trained.params, engine.trained.constants)
+    vectors = support_vectors(engine.trained.params, engine.trained.data)
     np.testing.assert_allclose(vectors[place].numpy(), pull, atol=1e-5)
     state = adapt_all(larger, [Known(events=[Event(item="new", rating=5.0)])])[0]
     assert bits(state) != bits(larger.start)
@@ -130,7 +130,7 @@ def test_new_item_is_scored_by_its_words(personaliser):
     words = Mixture(experts={"tfidf": TfIdf.of_texts(trained.titles)}, weights={"tfidf": 2.0})
     engine = with_spare_capacity(replace(personaliser.engine, trained=replace(trained, experts=words)), 4)
     new = NewItem(id="new", title=trained.titles[3])
-    text_1X = trained.constants.item_text_VX[3:4].numpy()
+    text_1X = trained.data.item_text_VX[3:4].numpy()
     larger = with_items(engine, [new], text_1X, first=num_items)
     assert engine.mixture.experts["tfidf"].num_items == num_items
     support = Support(user="u", items_K=np.array([3], np.int32), ratings_K=np.array([np.nan], np.float32))

@@ -8,7 +8,7 @@ from tests.service.talking import asking, in_service, items_of, log_of, make_ser
 
 from warmprompt import Event
 from warmprompt.service.keys import new_key
-from warmprompt.service.service import Source, load_model
+from warmprompt.service.service import ModelSource, load_model
 from warmprompt.store.opening import open_store
 
 
@@ -219,7 +219,7 @@ def test_hidden_items_survive_restart_and_reload(service, store, tiny_model, set
 
     whole = set(personaliser.items) - {item}
     assert set(items_of(in_service(service, talk))) == whole
-    model = load_model(Source(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
+    model = load_model(ModelSource(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
     assert model.version == tiny_model.version
     restarted = make_service(store, model, settings)
     assert set(items_of(asked(restarted, path("eve", "/recommendations"), n=100))) == whole
@@ -311,7 +311,7 @@ def test_new_item_is_filtered_by_attributes(service, store, settings, personalis
     assert set(of_genre) == {item for item, one in genres.items() if one == genre} | {"new-1"}
     assert set(nautical) == {"new-1", "new-2"}
 
-    model = load_model(Source(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
+    model = load_model(ModelSource(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
     later = asked(
         make_service(store, model, settings), path("eve", "/recommendations"), filter="genres=NAUTICAL"
     )
@@ -335,9 +335,9 @@ def test_unknown_attributes_are_refused(service, attributes, field, remedy):
 
 
 def test_stored_item_with_unknown_attributes_is_kept(store, settings, personaliser):
-    from warmprompt.service.items import row_of
+    from warmprompt.service.items import stored_item
     from warmprompt.service.model.catalogue import NewItem
 
-    store.put_items([row_of(NewItem(id="old", title="Old", attributes={"colour": "red"}))])
-    model = load_model(Source(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
+    store.put_items([stored_item(NewItem(id="old", title="Old", attributes={"colour": "red"}))])
+    model = load_model(ModelSource(name="tiny", open=lambda: personaliser), store, replace(settings, room=8))
     assert "old" in model.personaliser.items

@@ -130,11 +130,11 @@ def test_open_access_requires_a_local_host(service):
 
 
 def in_service_again(service, headers):
-    from warmprompt.service.service import Service, Source
+    from warmprompt.service.service import ModelSource, Service
 
     restarted = Service(
         service.store,
-        Source(name="tiny", open=lambda: service.users.model.personaliser),
+        ModelSource(name="tiny", open=lambda: service.users.model.personaliser),
         service.users.model,
         settings=service.settings,
         keys_needed=False,

@@ -8,13 +8,14 @@ import pytest
 
 from warmprompt import Event
 from warmprompt.service.user_history import UserHistory, apply_entries, entry_of, model_inputs
-from warmprompt.store.contract import Recorded
+from warmprompt.store.contract import StoredEntry
 
 
 def history_of(*events):
     written = [entry_of(event) for event in events]
     return apply_entries(UserHistory(), [
-        Recorded(seq=seq, evidence_hash="", time_s=0, **vars(one)) for seq, one in enumerate(written, start=1)
+        StoredEntry(seq=seq, evidence_hash="", time_s=0, **vars(one))
+        for seq, one in enumerate(written, start=1)
     ])  # fmt: skip
 
 

@@ -241,9 +241,9 @@ def test_new_model_version_backfills_states(store, personaliser, settings, tiny_
 
 
 def test_reload_drops_no_request(store, personaliser, settings, tiny_model):
-    from warmprompt.service.service import Source
+    from warmprompt.service.service import ModelSource
 
-    source = Source(name="tiny", open=lambda: personaliser)
+    source = ModelSource(name="tiny", open=lambda: personaliser)
     service = make_service(store, tiny_model, replace(settings, room=4), source=source)
 
     async def talk(client):
@@ -263,12 +263,12 @@ def test_reload_drops_no_request(store, personaliser, settings, tiny_model):
 
 def test_failed_reload_keeps_the_model(store, settings, tiny_model):
     from warmprompt.errors import MismatchError
-    from warmprompt.service.service import Source
+    from warmprompt.service.service import ModelSource
 
     def broken():
         raise MismatchError(field="backbone", value="x", remedy="Give the same model.")
 
-    service = make_service(store, tiny_model, settings, source=Source(name="tiny", open=broken))
+    service = make_service(store, tiny_model, settings, source=ModelSource(name="tiny", open=broken))
 
     async def talk(client):
         return await client.post("/v1/admin/reload"), await client.get(path("ada", "/recommendations"))

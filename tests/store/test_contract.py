@@ -12,8 +12,8 @@ from warmprompt.store.contract import (
     Deleted,
     Entry,
     Head,
-    Progress,
     Put,
+    StatesProgress,
     StoredState,
 )
 
@@ -272,7 +272,7 @@ def test_users_behind_are_listed(store):
         store.put_state(name, state(store.entries(name), model=model))
     store.append("behind", entries(2))
     assert [head.user for head in store.behind(MODEL).users] == ["none", "behind", "of another model"]
-    assert store.progress(MODEL) == Progress(users=4, current=1)
+    assert store.progress(MODEL) == StatesProgress(users=4, current=1)
     first = store.behind(MODEL, limit=2)
     assert [head.user for head in store.behind(MODEL, after=first.next).users] == ["of another model"]
 

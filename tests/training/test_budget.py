@@ -53,7 +53,7 @@ def test_the_announced_bound_is_the_sum_with_its_margin():
 
 def test_a_run_keeps_what_was_announced_beside_what_it_took(world, tmp_path):
     said = []
-    train_run(small_settings(), tmp_path / "run", dataset=world, watch=said.append)
+    train_run(small_settings(), tmp_path / "run", dataset=world, progress=said.append)
     manifest = load_trained(tmp_path / "run").manifest
     (line,) = [one for one in said if isinstance(one, str) and one.startswith("budget:")]
     assert f"{budget.minutes(manifest['budget']['total']['wall_s'])} on this machine" in line

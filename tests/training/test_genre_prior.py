@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.assembly.small import small_settings
 
-from warmprompt.adaptation.engine import adapt, encode, score, users_linearly
+from warmprompt.adaptation.engine import adapt_batch, encode, score, users_linearly
 from warmprompt.adaptation.opening import open_engine
 from warmprompt.data.episodes import batch_supports
 from warmprompt.data.synthetic import planted_world
@@ -34,7 +34,7 @@ def engine(world, tmp_path_factory):
 
 
 def _scores(engine, text):
-    users_BD = adapt(engine, encode(engine, [text]), batch_supports([NOBODY])).users_BD
+    users_BD = adapt_batch(engine, encode(engine, [text]), batch_supports([NOBODY])).users_BD
     np.testing.assert_allclose(users_linearly(engine, [text], [NOBODY]), users_BD, atol=1e-4)
     return score(engine, users_BD, [NOBODY])[0]
 
@@ -42,7 +42,7 @@ def _scores(engine, text):
 def test_whoever_names_a_genre_is_shown_more_of_it(world, engine):
     table = genre_table(world)
     assert engine.trained.genres is not None
-    assert len(engine.trained.params[HEAD]) == 2 * len(engine.trained.read.text_TX) + len(table.names)
+    assert len(engine.trained.params[HEAD]) == 2 * len(engine.trained.readout.text_TX) + len(table.names)
     nothing_V = _scores(engine, "")
     for place, genre in enumerate(table.names):
         gained_V = _scores(engine, f"Quite fond of {genre.upper()}, thanks.") - nothing_V
@@ -55,7 +55,7 @@ def test_a_run_without_genres_has_no_dictionary(world, tmp_path):
     train_run(small_settings(), tmp_path / "run", dataset=bare)
     trained = load_trained(tmp_path / "run")
     assert trained.genres is None
-    assert len(trained.params[HEAD]) == len(trained.read.text_TX)
+    assert len(trained.params[HEAD]) == len(trained.readout.text_TX)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_gain_is_what_ranks_best_for_validation_users_or_there_is_no_diction
     monkeypatch.setattr(naming, "_ndcg", told)
     trained = train_run(small_settings(), tmp_path / "run", dataset=world)
     plain_XD, once_XD = heads[:2]
-    width = len(trained.read.text_TX)
+    width = len(trained.readout.text_TX)
     if gain is None:
         assert trained.genres is None
         assert torch.equal(trained.params[HEAD], plain_XD[:width])
@@ -93,6 +93,6 @@ def test_what_judges_prefers_genres_that_lead_to_their_items(world, tmp_path, mo
     monkeypatch.setattr(naming, "_ndcg", watched)
     train_run(small_settings(), tmp_path / "run", dataset=world)
     trained, head_XD, judged = seen[1]
-    width = len(trained.read.text_TX)
+    width = len(trained.readout.text_TX)
     turned_XD = torch.cat([head_XD[: 2 * width], -head_XD[2 * width :]])
     assert 0 < judge(trained, turned_XD, judged) < judge(trained, head_XD, judged) <= 1

@@ -50,7 +50,7 @@ def test_a_run_keeps_its_map_and_none_where_it_is_switched_off_or_there_are_no_t
     world, trained, tmp_path
 ):
     assert set(trained.params) >= NEW
-    assert trained.params[NEW_MAP].shape == (trained.constants.item_text_VX.shape[1], 4)
+    assert trained.params[NEW_MAP].shape == (trained.data.item_text_VX.shape[1], 4)
     for name, setting in (("off", "model.new_item_passes=0"), ("bare", "backbone.item_text=")):
         train_run(small_settings(TEXTS, setting), tmp_path / name, dataset=world)
         assert not set(load_trained(tmp_path / name).params) & NEW
@@ -98,13 +98,13 @@ def _after(world, trained, passes):
     bare = {name: value for name, value in trained.params.items() if name not in NEW}
     episodes = draw_adapted_episodes(
         bare,
-        trained.constants,
+        trained.data,
         take_users(world, split.train),
         features_T=torch.zeros(len(trained.params["prior.text_head"])),
         learner=learner_of(trained.learner),
         seed=0,
     )
-    return next(islice(fit_new_items(bare, trained.constants, episodes, seed=0), passes, None))
+    return next(islice(fit_new_items(bare, trained.data, episodes, seed=0), passes, None))
 
 
 def _place(world, trained, *, passes):

@@ -17,7 +17,7 @@ from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, MismatchError, StorageError, UnknownNameError
-from warmprompt.meta.trainer import Progress
+from warmprompt.meta.trainer import TrainingProgress
 from warmprompt.runs.format import load_trained
 from warmprompt.settings import from_mapping, to_toml
 from warmprompt.training.run import train_run, train_until
@@ -48,18 +48,18 @@ class Stop(Exception):
 
 
 def stopping(stage, step):
-    def watch(told):
-        if isinstance(told, Progress) and (told.stage, told.step) == (stage, step):
+    def progress(told):
+        if isinstance(told, TrainingProgress) and (told.stage, told.step) == (stage, step):
             raise Stop
 
-    return watch
+    return progress
 
 
 @pytest.mark.parametrize(("stage", "step"), [("tangent", 5), ("prompt", 2)])
 def test_interrupted_training_goes_on_to_the_same_bits(brief, whole, tmp_path, stage, step):
     parts = tmp_path / "parts"
     with pytest.raises(Stop):
-        train_run(brief, parts, watch=stopping(stage, step))
+        train_run(brief, parts, progress=stopping(stage, step))
     with pytest.raises(UnknownNameError):
         load_trained(parts)
     trained = train_run(brief, parts)
@@ -74,10 +74,10 @@ def test_training_until_a_stage_goes_on_to_the_same_bits(brief, whole, tmp_path,
     with pytest.raises(UnknownNameError, match="has not finished"):
         load_trained(tmp_path / "run")
     lines = []
-    trained = train_run(brief, tmp_path / "run", watch=lines.append)
+    trained = train_run(brief, tmp_path / "run", progress=lines.append)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert [stage.name for stage in STAGES] == list(trained.manifest["stages"])
-    begun = {"start": "measuring", "meta_learning": "Progress(", "experts": "weighing"}
+    begun = {"start": "measuring", "meta_learning": "TrainingProgress(", "experts": "weighing"}
     done = [name for name in begun if [*begun].index(name) <= [*begun].index(stage)]
     assert not any(str(line).startswith(begun[name]) for name in done for line in lines)
 
@@ -88,15 +88,15 @@ def test_a_stage_that_there_is_not_is_named(brief, tmp_path):
 
 
 def test_a_killed_stage_after_the_outer_loop_repeats_that_stage_alone(brief, whole, tmp_path):
-    def watch(told):
+    def progress(told):
         if str(told).startswith("weighing"):
             raise Stop
 
     with pytest.raises(Stop):
-        train_run(brief, tmp_path / "run", watch=watch)
+        train_run(brief, tmp_path / "run", progress=progress)
     lines = []
-    train_run(brief, tmp_path / "run", watch=lines.append)
-    assert not any(isinstance(line, Progress) for line in lines)
+    train_run(brief, tmp_path / "run", progress=lines.append)
+    assert not any(isinstance(line, TrainingProgress) for line in lines)
     assert "learning where new items go" not in lines
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
@@ -134,13 +134,13 @@ def test_training_says_when_sentences_will_say_nothing(brief, planted_folder, tm
     data = data if has_genres else replace(data, items=data.items.select("title"))
     told = []
 
-    def watch(what):
+    def progress(what):
         told.append(what)
         if str(what).startswith("measuring"):
             raise Stop
 
     with pytest.raises(Stop):
-        train_run(brief, tmp_path / "run", watch=watch, dataset=data)
+        train_run(brief, tmp_path / "run", progress=progress, dataset=data)
     assert ("sentences will say nothing: name a category column" in told) == (not has_genres)
 
 
@@ -148,7 +148,7 @@ def test_a_finished_run_of_the_same_settings_is_returned_as_it_is(trained_folder
     before = (trained_folder / "manifest.json").stat().st_mtime_ns
     told = []
     again = replace(tiny_settings, evaluate=replace(tiny_settings.evaluate, k=(7,)))
-    train_run(again, trained_folder, watch=told.append)
+    train_run(again, trained_folder, progress=told.append)
     assert (trained_folder / "manifest.json").stat().st_mtime_ns == before
     assert "nothing to train" in told[-1]
 
@@ -168,7 +168,7 @@ def test_a_finished_run_of_other_settings_is_replaced_only_when_told_so(brief, w
 
 def test_unfinished_training_of_other_settings_is_told_by_name(brief, tmp_path):
     with pytest.raises(Stop):
-        train_run(brief, tmp_path, watch=stopping("tangent", 2))
+        train_run(brief, tmp_path, progress=stopping("tangent", 2))
     other = replace(brief, train=replace(brief.train, dropout=0.1))
     with pytest.raises(MismatchError, match="settings.train.dropout"):
         train_run(other, tmp_path)
@@ -258,10 +258,10 @@ def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same_bits(brief, whol
     code = f"""
 import os, pathlib, signal
 from warmprompt import load_settings, train_run
-def watch(told):
+def progress(told):
     if getattr(told, "stage", "") == "prompt" and told.batch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "parts")!r}, watch=watch)
+train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "parts")!r}, progress=progress)
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=120, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
@@ -275,11 +275,11 @@ train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "
 TRAIN = """
 import pathlib, sys
 from warmprompt import load_settings, train_run
-def watch(told):
+def progress(told):
     if getattr(told, "stage", "") == "tangent" and told.batch == 1:
         print("training", flush=True)
         sys.stdin.readline()
-train_run(load_settings(file=pathlib.Path(sys.argv[1])), sys.argv[2], watch=watch)
+train_run(load_settings(file=pathlib.Path(sys.argv[1])), sys.argv[2], progress=progress)
 """
 
 

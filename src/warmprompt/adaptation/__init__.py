@@ -1,1 +1,1 @@
-"""One user's state and how it moves: adapt to what is told, take in one event more, rank the catalogue."""
+"""One user's state and how it moves: adapt to inputs, add an event, rank the catalogue."""

@@ -19,7 +19,7 @@ _NUM_EVENTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class ModelDescription:
     """A model as a list that everybody can read.
 
     Attributes:
@@ -87,10 +87,10 @@ class Description:
         )
 
 
-def describe(engine: Engine, name: str) -> Description:
+def model_description(engine: Engine, name: str) -> ModelDescription:
     """Describe a model; times are processor time on this machine, for made-up users of ten events."""
     trained = engine.trained
-    warm = np.flatnonzero(trained.constants.warm_V.cpu().numpy() > 0)
+    warm = np.flatnonzero(trained.data.warm_V.cpu().numpy() > 0)
     rng = derive(0, "describe")
     supports = [
         Support(
@@ -103,7 +103,7 @@ def describe(engine: Engine, name: str) -> Description:
     vectors_BD = torch.from_numpy(
         rng.standard_normal((_NUM_USERS, engine.catalogue_VD.shape[1])).astype(np.float32)
     )
-    return Description(
+    return ModelDescription(
         name=name,
         experts=engine.mixture.describe(engine.users(vectors_BD, supports)),
         validation=trained.manifest.get("validation", {}),

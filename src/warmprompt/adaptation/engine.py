@@ -85,7 +85,7 @@ class Engine:
         def make() -> EncodedTexts:
             trained = self.trained
             encoded = encode_texts(
-                self.backbone, trained.read, [""], encoder=self.encoder, genres=trained.genres
+                self.backbone, trained.readout, [""], encoder=self.encoder, genres=trained.genres
             )
             if self.learner.objective is LearnedTarget:
                 encoded.responses[0].get()
@@ -124,7 +124,7 @@ def make_engine(
     """
     models = models or FrozenModels(trained.manifest)
     models.check()
-    catalogue = make_catalogue(trained.params, trained.constants)
+    catalogue = make_catalogue(trained.params, trained.data)
     return Engine(
         trained=trained,
         models=models,
@@ -147,19 +147,19 @@ def mixture_of(trained: Trained, catalogue: Catalogue) -> Mixture:
 def encode(engine: Engine, texts: Sequence[str]) -> EncodedTexts:
     """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
     if not any(texts):
-        return repeat(engine.no_text, len(texts))
+        return repeat_text(engine.no_text, len(texts))
     return encode_texts(
-        engine.backbone, engine.trained.read, texts, encoder=engine.encoder, genres=engine.trained.genres
+        engine.backbone, engine.trained.readout, texts, encoder=engine.encoder, genres=engine.trained.genres
     )
 
 
-def adapt(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Adapted:
+def adapt_batch(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Adapted:
     """Adapt every user of a batch from the learned start."""
     return adapt_users(
         engine.catalogue,
         engine.learner,
         engine.backbone,
-        engine.trained.read,
+        engine.trained.readout,
         texts=texts,
         events=events,
     )
@@ -179,13 +179,13 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
     return adapt_linearly(
         engine.catalogue,
         engine.learner,
-        features_BT=features_of(engine, texts),
+        features_BT=head_inputs(engine, texts),
         events=batch_supports(supports),
     )
 
 
 @torch.no_grad()
-def features_of(engine: Engine, texts: Sequence[str]) -> Tensor:
+def head_inputs(engine: Engine, texts: Sequence[str]) -> Tensor:
     """Return the inputs of the text head, row by row; each text is read alone, so no other changes a bit."""
     trained = engine.trained
     if not engine.models.has_encoder and any(texts):
@@ -193,7 +193,9 @@ def features_of(engine: Engine, texts: Sequence[str]) -> Tensor:
 
     def read(text: str) -> Tensor:
         assert engine.encoder is not None
-        return text_features(trained.read, sentence_states(engine.encoder, [text], trained.read.mean_X))[0]
+        return text_features(
+            trained.readout, sentence_states(engine.encoder, [text], trained.readout.mean_X)
+        )[0]
 
     rows = [engine.models.features_of(text, read) if text else trained.no_text_T for text in texts]
     features_BT = torch.stack(rows) if rows else trained.no_text_T.expand(0, -1)
@@ -217,7 +219,7 @@ def score(
     return engine.mixture.score(engine.users(users_BD, supports), drop=drop)
 
 
-def repeat(texts: EncodedTexts, num_users: int) -> EncodedTexts:
+def repeat_text(texts: EncodedTexts, num_users: int) -> EncodedTexts:
     """Return one user's read text for many users, without copying it."""
 
     def widen(one: Tensor) -> Tensor:

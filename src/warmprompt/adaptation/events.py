@@ -1,4 +1,4 @@
-"""Checks on what callers tell of a user; everything wrong is refused by name, nothing is dropped."""
+"""Checks on a user's inputs; everything wrong is refused by name, nothing is dropped."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def checked_events(
     weighted: bool,
     now_s: float,
 ) -> tuple[Event, ...]:
-    """Return the events as they count: of several with the same item, the last one told.
+    """Return the events as they count: of several with the same item, the last one given.
 
     Args:
-        events: In the order told.
+        events: in the order given.
         index: Item id to position.
         scale: (lowest, highest) rating, or None where the model was trained without ratings.
         weighted: Whether the model was trained with weights.
@@ -84,8 +84,8 @@ def checked_attributes(attributes: Mapping[str, str] | None) -> Mapping[str, str
         raise BadInputError(
             field="attributes", value=attributes, remedy='Give a mapping such as {"occupation": "artist"}.'
         )
-    told: list[tuple[object, object]] = list(attributes.items())
-    for key, value in told:
+    given: list[tuple[object, object]] = list(attributes.items())
+    for key, value in given:
         if not (isinstance(key, str) and isinstance(value, str) and key.strip() and _is_text(key + value)):
             raise BadInputError(
                 field="attributes", value=f"{key}: {value!r}", remedy="Write names and values as text."
@@ -101,8 +101,8 @@ def checked_about(about: str | None) -> str | None:
     """
     if about is None:
         return None
-    told: object = about
-    if not isinstance(told, str) or not _is_text(told):
+    given: object = about
+    if not isinstance(given, str) or not _is_text(given):
         raise BadInputError(field="about", value=about, remedy="Give a sentence about the user as text.")
     return " ".join(about.split()) or None
 

@@ -1,15 +1,15 @@
-"""What carried an item up a user's ranking: the exact effect of leaving each thing out that was told.
+"""What carried an item up a user's ranking: the exact effect of leaving out each input.
 
 The user is adapted again without each event, each attribute and each word of the sentence, all of them in
 one batch (`variants`); one batch serves any number of items. Only differences between scores of one user
 mean something, so a score is measured from the mean over the whole catalogue:
 
-    effect of x on item i  =  (s_i - mean s) with everything told  -  (s_i - mean s) without x
+    effect of x on item i  =  (s_i - mean s) with every input  -  (s_i - mean s) without x
 
 What is popular with everybody is the same on both sides and drops out. A positive effect has raised the
 item over the average one. Effects are those of one omission each: they need not add up to the score.
 
-R is the user as told and all omissions, V items, D factors.
+R is the whole user and all omissions, V items, D factors.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class EventEffect:
     """What one event did for an item.
 
     Attributes:
-        event: As told.
+        event: As given.
         title: Of the event's item.
         effect: Score that the item loses without it, measured from the catalogue's mean.
         place_without: The item's place in the ranking without it, 1 the best.

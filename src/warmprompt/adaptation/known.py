@@ -1,4 +1,4 @@
-"""What is told of one user."""
+"""Inputs of one user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warmprompt.types import Event, short_repr
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is told of one user, for `Personaliser.adapt_many`.
+    """Inputs of one user, for `Personaliser.adapt_many`.
 
     Attributes:
         events: What the user did.
@@ -27,5 +27,5 @@ class Known:
 
     @property
     def text(self) -> str:
-        """What the model reads about the user, "" where nothing is told."""
+        """What the model reads about the user, "" where nothing is given."""
         return user_text(self.about, self.attributes or {})

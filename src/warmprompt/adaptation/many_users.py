@@ -40,7 +40,7 @@ _PLACE = re.compile(r"^user (\d+), ")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Catalogue:
+class EventContext:
     """What is needed of a model to read users' events.
 
     Attributes:
@@ -58,16 +58,16 @@ class Catalogue:
 
 @dataclass(frozen=True, kw_only=True)
 class UserOptions:
-    """How users are told of; see `Personaliser.recommend`."""
+    """How users are given; see `Personaliser.recommend`."""
 
     columns: Mapping[str, str] | None = None
     unknown_items: UnknownItems = "refuse"
     attributes: bool = False
 
 
-def catalogue_of(model: Personaliser) -> Catalogue:
+def catalogue_of(model: Personaliser) -> EventContext:
     """Return what reading users' events needs of a model."""
-    return Catalogue(
+    return EventContext(
         items=model.items, index=model.index, rating_scale=model.rating_scale, now_s=int(model.clock())
     )
 
@@ -78,7 +78,7 @@ class UserToRank:
 
     Attributes:
         user: The user's id.
-        known: What is told of the user; at most the latest `MAX_EVENTS` events.
+        known: Inputs of the user; at most the latest `MAX_EVENTS` events.
         older: Items of earlier events; they are left out of the ranking as the others are.
     """
 
@@ -125,14 +125,14 @@ def recommended(
 
 
 def users_to_rank(
-    users: Any, catalogue: Catalogue, *, options: UserOptions, scratch: Path
+    users: Any, catalogue: EventContext, *, options: UserOptions, scratch: Path
 ) -> Iterator[UserToRank]:
     """Return users one by one from whatever tells of them; errors as `Personaliser.recommend`.
 
     Args:
         users: A data set, a frame, a mapping or a list.
         catalogue: Of the model.
-        options: How they are told of.
+        options: How they are given.
         scratch: An empty folder, there as long as users are taken.
     """
     if options.unknown_items not in ("refuse", "skip"):
@@ -152,8 +152,8 @@ def users_to_rank(
     if isinstance(users, Dataset):
         found = _of_dataset(users, attributes=options.attributes)
     else:
-        told = users.items() if isinstance(users, Mapping) else enumerate(users)
-        found = (latest(plain(user), _as_known(one, user)) for user, one in told)
+        given = users.items() if isinstance(users, Mapping) else enumerate(users)
+        found = (latest(plain_value(user), _as_known(one, user)) for user, one in given)
     return found if options.unknown_items == "refuse" else _known_alone(found, catalogue)
 
 
@@ -181,12 +181,14 @@ def of_histories(histories: Iterable[History], items: Sequence[ItemId]) -> Itera
         yield latest(one.user, Known(events=events))
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return what a NumPy scalar holds, any other value as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _of_frame(users: Any, catalogue: Catalogue, options: UserOptions, scratch: Path) -> Iterator[UserToRank]:
+def _of_frame(
+    users: Any, catalogue: EventContext, options: UserOptions, scratch: Path
+) -> Iterator[UserToRank]:
     frame_options = FrameOptions(rating_scale=catalogue.rating_scale)
     source = frames_source(users, columns=options.columns, options=frame_options)
     found = read_histories(source, catalogue.items, now_s=catalogue.now_s, scratch=scratch)
@@ -212,8 +214,8 @@ def _of_dataset(dataset: Dataset, *, attributes: bool) -> Iterator[UserToRank]:
                 events.items[rows].tolist(), ratings, times, weights, strict=True
             )
         ]
-        told = dataset.users.row(user, named=True) if attributes and dataset.users.width else {}
-        known = Known(events=own, attributes={name: text for name, text in told.items() if text is not None})
+        given = dataset.users.row(user, named=True) if attributes and dataset.users.width else {}
+        known = Known(events=own, attributes={name: text for name, text in given.items() if text is not None})
         yield latest(user_id, known)
 
 
@@ -224,15 +226,15 @@ def _given(values: Floats | None, num: int) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 - NaN
 
 
-def _as_known(told: Any, user: object) -> Known:
+def _as_known(given: Any, user: object) -> Known:
     """Return what a mapping or a list tells of one user: a `Known`, or events or ids of items."""
-    if isinstance(told, Known):
-        return told
-    if isinstance(told, str | bytes | Mapping | Event) or not hasattr(told, "__iter__"):
+    if isinstance(given, Known):
+        return given
+    if isinstance(given, str | bytes | Mapping | Event) or not hasattr(given, "__iter__"):
         raise BadInputError(
-            field=f"user {user!r}", value=told, remedy="Give a Known, or a list of events or of item ids."
+            field=f"user {user!r}", value=given, remedy="Give a Known, or a list of events or of item ids."
         )
-    return Known(events=[one if isinstance(one, Event) else Event(item=plain(one)) for one in told])
+    return Known(events=[one if isinstance(one, Event) else Event(item=plain_value(one)) for one in given])
 
 
 def latest(user: UserId, known: Known) -> UserToRank:
@@ -243,7 +245,7 @@ def latest(user: UserId, known: Known) -> UserToRank:
     return UserToRank(user=user, known=replace(known, events=known.events[-MAX_EVENTS:]), older=older)
 
 
-def _known_alone(users: Iterable[UserToRank], catalogue: Catalogue) -> Iterator[UserToRank]:
+def _known_alone(users: Iterable[UserToRank], catalogue: EventContext) -> Iterator[UserToRank]:
     """Yield users without the events whose items the model does not know, and tell of those at the end."""
     num_unknown, some = 0, dict[str, None]()
     for one in users:

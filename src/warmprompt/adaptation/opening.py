@@ -68,7 +68,7 @@ def make_personaliser(engine: Engine, *, clock: Callable[[], float] = time.time)
         engine=engine,
         model_hash=hashlib.sha256(repr(parts).encode()).hexdigest(),
         index={item: index for index, item in enumerate(trained.item_ids)},
-        lookup=title_index(trained.titles, trained.constants.log_popularity_V.cpu().numpy()),
+        lookup=title_index(trained.titles, trained.data.log_popularity_V.cpu().numpy()),
         texts=TextCache(),
         clock=clock,
     )

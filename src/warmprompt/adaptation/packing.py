@@ -51,9 +51,9 @@ class Packing:
     def pack(self, header: Mapping[str, Any], vector_D: Floats, offsets_PH: Floats) -> bytes:
         """Return a state as bytes; equal parts give equal bytes."""
         whole = {**header, "shapes": [list(vector_D.shape), list(offsets_PH.shape)]}
-        told = json.dumps(whole, sort_keys=True, allow_nan=False).encode()
+        head = json.dumps(whole, sort_keys=True, allow_nan=False).encode()
         arrays = b"".join(np.asarray(one, dtype="<f4").tobytes() for one in (vector_D, offsets_PH))
-        body = _HEAD.pack(self.magic, self.version, len(told)) + told + arrays
+        body = _HEAD.pack(self.magic, self.version, len(head)) + head + arrays
         return body + hashlib.sha256(body).digest()
 
     def unpack(self, data: bytes, build: Callable[[Any, Floats, Floats], _State]) -> _State:
@@ -82,7 +82,7 @@ class Packing:
             numbers = np.frombuffer(data[_HEAD.size + length : -32], dtype="<f4")
             width = int(np.prod(shape_D))
             vector_D, offsets_PH = numbers[:width].reshape(shape_D), numbers[width:].reshape(shape_PH)
-            return build(header, frozen(vector_D), frozen(offsets_PH))
+            return build(header, read_only_copy(vector_D), read_only_copy(offsets_PH))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._damaged(str(error)) from error
 
@@ -92,7 +92,7 @@ class Packing:
         )
 
 
-def frozen(array: Floats) -> Floats:
+def read_only_copy(array: Floats) -> Floats:
     """Return a copy that cannot be written to."""
     copied: Floats = np.array(array, dtype=np.float32)
     copied.setflags(write=False)

@@ -4,8 +4,8 @@
     observe(state, event) -> state           the same as adapting to all events at once, bit for bit
     rank(state) -> ranking
 
-Every adaptation begins at the learned start, so a state depends on what was told and not on how it
-was told in parts. B is users, V items, D factors.
+Every adaptation begins at the learned start, so a state depends on the inputs and not on how they
+came in parts. B is users, V items, D factors.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.describe import Description, describe
+from warmprompt.adaptation.describe import ModelDescription, model_description
 from warmprompt.adaptation.engine import (
     Engine,
-    adapt,
+    adapt_batch,
     check_text,
     encode,
     score,
@@ -39,8 +39,8 @@ from warmprompt.adaptation.known import Known
 from warmprompt.adaptation.many_users import UnknownItems, UserOptions, for_each_user, recommended
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
-from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, places_of, ranked
-from warmprompt.adaptation.similar import similar_items
+from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, positions_of, top_items
+from warmprompt.adaptation.similar import similar_cosines
 from warmprompt.adaptation.state import UserState, check_own, states_of, without_prompts
 from warmprompt.adaptation.text_cache import Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title
@@ -87,9 +87,9 @@ class Personaliser:
         vars(self).update(state)
         use_threads(self.engine.trained.manifest["settings"]["train"]["threads"])
 
-    def describe(self) -> Description:
+    def describe(self) -> ModelDescription:
         """Return what scores are made of: experts, weights, sizes and costs; print it for a table."""
-        return describe(self.engine, in_a_line(self.engine.trained))
+        return model_description(self.engine, in_a_line(self.engine.trained))
 
     @property
     def weight_unit(self) -> float | None:
@@ -154,7 +154,7 @@ class Personaliser:
         return states
 
     def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
-        """Adapt to one user, the first, and to variants of what is told of that user, 64 in each pass.
+        """Adapt to one user, the first, and to variants of that user's inputs, 64 in each pass.
 
         States are those of `adapt_many`, texts that differ from the first one's to a thousandth of their
         move; how the model answers behind a text is measured for the first alone (`adaptation.variants`).
@@ -231,7 +231,7 @@ class Personaliser:
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = self.support_of(state.events)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
-        return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
+        return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def rank_many(  # noqa: PLR0913 - users, places, and options by keyword
         self,
@@ -247,7 +247,7 @@ class Personaliser:
         """Rank for many users at once, as `adapt_many` and `rank` do, without states to go on from.
 
         Args:
-            users: What is told of each.
+            users: Inputs of each.
             n: Places for each, at least 1.
             candidates: As in `rank`.
             exclude: As in `rank`.
@@ -267,7 +267,7 @@ class Personaliser:
             supports = [self.support_of(known.events) for known in part]
             users_BD = self._vectors(part, supports, exact=exact)
             scores_BV = score(self.engine, users_BD, supports, drop=drop)
-            rankings += ranked(self.engine.trained, scores_BV, supports, n, mask)
+            rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
 
     def recommend(  # noqa: PLR0913 - users, places, and options by keyword
@@ -328,10 +328,10 @@ class Personaliser:
             BadInputError: As `rank`.
         """
         check_places(n)
-        (place,) = places_of([item], self.index, field="item")
+        (place,) = positions_of([item], self.index, field="item")
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        scores_1V, support, mask = similar_items(self.engine.catalogue_VD, place, item, mask)
-        return ranked(self.engine.trained, scores_1V, [support], n, mask)[0]
+        scores_1V, support, mask = similar_cosines(self.engine.catalogue_VD, place, item, mask)
+        return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def hide(self, items: Sequence[ItemId]) -> Personaliser:
         """Return this model with items in no ranking, not even as candidates; users may have them in events.
@@ -339,12 +339,12 @@ class Personaliser:
         Raises:
             UnknownNameError: An item that the model was not trained with.
         """
-        places = places_of(items, self.index, field="item to hide")
+        places = positions_of(items, self.index, field="item to hide")
         return replace(self, hidden=self.hidden | {self.items[place] for place in places})
 
     def show(self, items: Sequence[ItemId]) -> Personaliser:
         """Return this model with items no longer hidden; as `hide`."""
-        places = places_of(items, self.index, field="item to show")
+        places = positions_of(items, self.index, field="item to show")
         return replace(self, hidden=self.hidden - {self.items[place] for place in places})
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
@@ -387,7 +387,7 @@ class Personaliser:
         return support_of(events, index=self.index, weight_unit=self.weight_unit)
 
     def checked(self, known: Known) -> Known:
-        """Return what is told of a user as it counts; errors as `adapt`."""
+        """Return a user's inputs as they count; errors as `adapt`."""
         checked = Known(
             events=checked_events(
                 known.events,
@@ -409,7 +409,7 @@ class Personaliser:
         texts = [known.text for known in users]
         if self._is_linear(exact):
             return users_linearly(self.engine, texts, supports)
-        return adapt(self.engine, encode(self.engine, texts), batch_supports(supports)).users_BD
+        return adapt_batch(self.engine, encode(self.engine, texts), batch_supports(supports)).users_BD
 
     def _linear_states(self, users: Sequence[Known]) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]
@@ -418,7 +418,7 @@ class Personaliser:
 
     def _states(self, users: Sequence[Known], texts: EncodedTexts) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]
-        adapted = adapt(self.engine, texts, batch_supports(supports))
+        adapted = adapt_batch(self.engine, texts, batch_supports(supports))
         return states_of(users, adapted, model_hash=self.model_hash)
 
     def _mask(self, selection: Selection) -> Mask | None:

@@ -21,7 +21,7 @@ def save_model(folder: Path, trained: Trained, *, overwrite: bool) -> None:
 
 def in_a_line(trained: Trained) -> str:
     """Return what was trained on what, and how much can be ranked."""
-    told, scale = trained.manifest, trained.rating_scale
+    record, scale = trained.manifest, trained.rating_scale
     rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
-    data, backbone = (str(told[part]["name"])[-60:] for part in ("data", "backbone"))
+    data, backbone = (str(record[part]["name"])[-60:] for part in ("data", "backbone"))
     return f"{trained.learner} on {data!r}, {len(trained.item_ids):,} items, {rated}, backbone {backbone!r}"

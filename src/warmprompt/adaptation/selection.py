@@ -53,11 +53,11 @@ class Selection:
         mask: Mask | None = None
         if self.candidates is not None:
             mask = np.zeros(len(index), dtype=np.bool_)
-            mask[places_of(self.candidates, index, field="candidate")] = True
+            mask[positions_of(self.candidates, index, field="candidate")] = True
         if self.filter is not None:
             passing = filter_mask(self.filter, attributes)
             mask = passing.copy() if mask is None else mask & passing
-        left_out = [] if self.exclude is None else places_of(self.exclude, index, field="excluded item")
+        left_out = [] if self.exclude is None else positions_of(self.exclude, index, field="excluded item")
         left_out += [index[item] for item in hidden]
         if left_out:
             mask = np.ones(len(index), dtype=np.bool_) if mask is None else mask
@@ -65,7 +65,7 @@ class Selection:
         return mask
 
 
-def ranked(
+def top_items(
     trained: Trained, scores_BV: Floats, supports: Sequence[Support], n: int, mask: Mask | None
 ) -> list[Ranking]:
     """Return each user's best items less those of the user's own events.
@@ -107,7 +107,7 @@ def filter_mask(wanted: Filter, attributes: ItemAttributes | None) -> Mask:
     return attributes.mask(wanted)
 
 
-def places_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field: str) -> list[int]:
+def positions_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field: str) -> list[int]:
     """Return the positions of items.
 
     Raises:
@@ -125,15 +125,15 @@ def places_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field: st
     return places
 
 
-def known_item(told: object, index: Mapping[ItemId, int]) -> ItemId | None:
-    """Return the item that is meant where numbers and texts cannot be told apart, or None.
+def known_item(given: object, index: Mapping[ItemId, int]) -> ItemId | None:
+    """Return the item that is meant where numbers and texts cannot be distinguished, or None.
 
     The id as it is comes first; then the number that a text writes, or the text that a number is written as.
     """
-    if isinstance(told, bool) or not isinstance(told, str | int):
+    if isinstance(given, bool) or not isinstance(given, str | int):
         return None
-    other = written_number(told) if isinstance(told, str) else str(told)
-    return next((item for item in (told, other) if item is not None and item in index), None)
+    other = written_number(given) if isinstance(given, str) else str(given)
+    return next((item for item in (given, other) if item is not None and item in index), None)
 
 
 def written_number(text: str) -> int | None:

@@ -20,7 +20,7 @@ _SHORTEST = 1e-12
 
 
 @torch.no_grad()
-def similar_items(
+def similar_cosines(
     vectors_VD: Tensor, place: int, item: ItemId, mask: Mask | None
 ) -> tuple[Floats, Support, Mask]:
     """Return cosines with an item, (1, V), the item as what is left out, and which items can be compared.

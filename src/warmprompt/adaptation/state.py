@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from warmprompt.adaptation.known import Known
-from warmprompt.adaptation.packing import Packing, frozen
+from warmprompt.adaptation.packing import Packing, read_only_copy
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.predict import Adapted
 from warmprompt.types import Event, Floats, short_repr
@@ -33,9 +33,9 @@ class UserState:
     """One user after adaptation; make it with `Personaliser.adapt`, never by hand.
 
     Attributes:
-        events: What the user did, in the order told.
+        events: What the user did, in the order given.
         about: The sentence about the user, or None.
-        attributes: The user's attributes; empty when none were told.
+        attributes: The user's attributes; empty when none were given.
         vector_D: The adapted user vector; read-only.
         offsets_PH: The adapted prompt, as an offset from the run's reference prompt; read-only. Of shape
             (0, 0) where the user was adapted in the linear response.
@@ -102,8 +102,8 @@ def states_of(users: Sequence[Known], adapted: Adapted, *, model_hash: str) -> l
             events=tuple(known.events),
             about=known.about,
             attributes=known.attributes or {},
-            vector_D=frozen(vectors_BD[row]),
-            offsets_PH=frozen(offsets_BPH[row]),
+            vector_D=read_only_copy(vectors_BD[row]),
+            offsets_PH=read_only_copy(offsets_BPH[row]),
             model_hash=model_hash,
         )
         for row, known in enumerate(users)
@@ -117,8 +117,8 @@ def without_prompts(users_BD: Tensor) -> Adapted:
 
 def _written(event: Event) -> list[Any]:
     """Return an event as a list; without a weight it is the one that earlier versions wrote."""
-    told = [event.item, event.rating, event.time_s]
-    return told if event.weight is None else [*told, event.weight]
+    values = [event.item, event.rating, event.time_s]
+    return values if event.weight is None else [*values, event.weight]
 
 
 def _read(header: Any, vector_D: Floats, offsets_PH: Floats) -> UserState:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, adapt, encode
+from warmprompt.adaptation.engine import Engine, adapt_batch, encode
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.load import Backbone
 from warmprompt.data.episodes import EventBatch
@@ -88,7 +88,7 @@ def time_adaptation(
     Raises:
         BadInputError: K, batch or rounds out of range.
     """
-    warm = np.flatnonzero(engine.trained.constants.warm_V.cpu().numpy() > 0)
+    warm = np.flatnonzero(engine.trained.data.warm_V.cpu().numpy() > 0)
     for field, value, low, high in (
         ("--k", k, 0, len(warm)),
         ("--batch", batch, 1, 4096),
@@ -125,7 +125,7 @@ def time_adaptation(
 
 
 def _exactly(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Tensor:
-    return adapt(engine, texts, events).users_BD
+    return adapt_batch(engine, texts, events).users_BD
 
 
 def _linearly(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Tensor:

@@ -62,7 +62,7 @@ def find_title(index: TitleIndex, wanted: object) -> int:
 
     In turn: the title itself in upper or lower case; the same words ("matrix, the" is "The Matrix") with
     the same year where one is given; a title that differs by a slip of the pen while no other is as near.
-    Items that share the very same title are told apart by popularity.
+    Items that share the very same title are ordered by popularity.
 
     Raises:
         BadInputError: No text.

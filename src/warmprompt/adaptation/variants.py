@@ -1,10 +1,10 @@
-"""Adaptation to variants of one user, as explanations need them: all that was told but one thing.
+"""Adaptation to variants of one user, as explanations need them: all inputs but one.
 
 Each distinct text is read once. How the model answers behind a text (`InverseResponse`) is measured for the
 whole text alone; it serves as it is where the text is the same, and finds the answer of texts with a word
-less where it is not (`backbone.nearby`). So a variant's state is that of a user who never told the thing.
+less where it is not (`backbone.nearby`). So a variant's state is that of a user without that input.
 
-R is the user as told and its variants, D factors.
+R is the whole user and its variants, D factors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from warmprompt.adaptation.engine import Engine, encode
-from warmprompt.backbone.forward import TextPrefix, rows_of
+from warmprompt.backbone.forward import TextPrefix, text_rows
 from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.readout import InverseResponse
 from warmprompt.data.episodes import batch_supports
@@ -48,7 +48,7 @@ def adapt_variants(
         engine.catalogue,
         engine.learner,
         engine.backbone,
-        engine.trained.read,
+        engine.trained.readout,
         texts=_rows(once, at_R),
         events=batch_supports(supports),
         apply_inverse=_turn(
@@ -81,9 +81,9 @@ def _turn(
                 rows_R = at_R == texts.index(text)
                 turned_RD[rows_R] = gap_RD[rows_R] @ response.get()
         if searched:
-            own = rows_of(prefix, at_R[searched])
+            own = text_rows(prefix, at_R[searched])
             turned_RD[searched] = turn_nearby(
-                engine.backbone, engine.trained.read, own, gap_RD[searched], metric_DD=nearby.get()
+                engine.backbone, engine.trained.readout, own, gap_RD[searched], metric_DD=nearby.get()
             )
         return turned_RD
 
@@ -92,7 +92,7 @@ def _turn(
 
 def _rows(texts: EncodedTexts, at_R: Tensor) -> EncodedTexts:
     return EncodedTexts(
-        prefix=rows_of(texts.prefix, at_R),
+        prefix=text_rows(texts.prefix, at_R),
         reference_BH=texts.reference_BH[at_R],
         features_BT=texts.features_BT[at_R],
         responses=tuple(texts.responses[place] for place in at_R.tolist()),

@@ -35,7 +35,7 @@ from warmprompt.files import new_file
 _OBJECTS = (".jsonl", ".ndjson", ".json")
 
 BatchProgress = Callable[[int, int], None]
-"""Told how many users are ranked, and how many there are."""
+"""Receives how many users are ranked, and how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
         exact: As in `Personaliser.adapt`.
         max_rejects: Highest share of malformed rows, 0 to 1; they are left out.
         selection: Keywords of `Personaliser.rank`.
-        progress: Told after each thousand users.
+        progress: Receives after each thousand users.
 
     Raises:
         BadInputError: A file cannot be read or is of an unknown kind, a column is missing, or less than half
@@ -105,9 +105,11 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
     rank = partial(model.rank_many, exact=exact, **(selection or {}))
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch, new_file(out) as unfinished:
         with open_writer(unfinished, kind=out) as write:
-            found, told = _read(model, users, columns, max_rejects, Path(scratch))
+            found, listed = _read(model, users, columns, max_rejects, Path(scratch))
             num_done = num_rows = 0
-            for frame in ranked_frames(_counted(told, progress, found.num_users), n, rank, items=model.items):
+            for frame in ranked_frames(
+                _counted(listed, progress, found.num_users), n, rank, items=model.items
+            ):
                 write(frame)
                 num_rows += frame.height
         num_done = found.num_users

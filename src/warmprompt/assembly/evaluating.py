@@ -18,16 +18,16 @@ from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.evaluation.cases import Case
 from warmprompt.evaluation.lists import FurtherMetrics, metric_names
 from warmprompt.evaluation.plot import plot_metrics
-from warmprompt.evaluation.protocols import ProtocolSettings, Task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings
 from warmprompt.evaluation.report import render_markdown
 from warmprompt.evaluation.results import Results, Tuning, save_results
-from warmprompt.evaluation.runner import OnScores, Plan, Progress, evaluate
+from warmprompt.evaluation.runner import EvaluationPlan, EvaluationProgress, OnScores, evaluate
 from warmprompt.evaluation.trec import TrecFiles
 from warmprompt.files import new_folder, write_atomic
 from warmprompt.runs.format import Trained, load_trained
 from warmprompt.runs.models import settings_of
 from warmprompt.settings import EvaluateSettings
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import open_data
 from warmprompt.types import Floats, Ranker
 
@@ -39,7 +39,7 @@ def evaluate_run(
     out: Path | str | None = None,
     trec: Path | str | None = None,
     dataset: Dataset | None = None,
-    watch: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
 ) -> Results:
     """Rank for cold users with a run, adapted and not, and with baselines.
 
@@ -52,7 +52,7 @@ def evaluate_run(
         out: Where the rows go as JSON; `report.md` and `metrics.png` are written beside it.
         trec: New folder for TREC run and qrels files.
         dataset: Instead of the one that the run's settings name.
-        watch: Told what begins, and how far it is.
+        progress: Receives what begins, and how far it is.
 
     Raises:
         UnknownNameError: No such run, protocol or baseline.
@@ -64,20 +64,24 @@ def evaluate_run(
     settings = settings_of(trained)
     options = options or settings.evaluate
     protocol = _protocol_of(options)
-    plan = Plan(seeds=options.seeds or (settings.train.seed,))
+    plan = EvaluationPlan(seeds=options.seeds or (settings.train.seed,))
     for name in options.baselines or ():
         baseline(name)  # refuses an unknown one before anything else
     further = FurtherMetrics(metric_names(options.metrics), candidates=options.candidates)
     out = None if out is None else _writable(Path(out))
     train_s: dict[int, float] = {}
     with _trec_files(trec, options.candidates) as ranked:
-        dataset = dataset or open_data(settings, watch=watch)
+        dataset = dataset or open_data(settings, progress=progress)
         _check_data(dataset, trained.manifest["data"])
         use_threads(settings.train.threads)
-        chosen = _baselines_of(trained, options, dataset, folder / "tuning", watch)
+        chosen = _baselines_of(trained, options, dataset, folder / "tuning", progress)
         own = _own_rows(
             PromptRanker(
-                folder=folder, settings=settings, dataset=dataset, watch=watch, on_fit=train_s.__setitem__
+                folder=folder,
+                settings=settings,
+                dataset=dataset,
+                progress=progress,
+                on_fit=train_s.__setitem__,
             ),
             exact=options.exact,
         )
@@ -88,7 +92,7 @@ def evaluate_run(
             protocol,
             replace(plan, product=product, variants=tuple(variants)),
             on_scores=_each(further, *ranked),
-            progress=lambda progress: watch(_line(progress)),
+            progress=lambda done: progress(_line(done)),
         )
     # What was loaded took training all the same.
     costs = [replace(cost, fit_s=train_s[cost.seed]) if cost.model in own else cost for cost in results.costs]
@@ -119,20 +123,20 @@ def _protocol_of(options: EvaluateSettings) -> ProtocolSettings:
 
 
 def _baselines_of(
-    trained: Trained, options: EvaluateSettings, dataset: Dataset, folder: Path, watch: ProgressCallback
+    trained: Trained, options: EvaluateSettings, dataset: Dataset, folder: Path, progress: ProgressCallback
 ) -> Chosen:
     """Return what the run is compared with, its settings searched where there is a budget for that."""
     names = options.baselines
     if names is None:
         names = fair_baselines(dataset.num_items)
         if left_out := [name for name in FAIR if name not in names]:
-            watch(f"left out, as the fit would take too much memory: {', '.join(left_out)}")
+            progress(f"left out, as the fit would take too much memory: {', '.join(left_out)}")
     budget_s = options.tune_budget
     if budget_s is None:
         budget_s = default_budget_s(dataset, trained.manifest)
     seed = settings_of(trained).train.seed
     tuning = Tuning(budget_s=budget_s, seed=seed, ks=options.k, num_users=0)
-    return choose_settings(names, dataset, _protocol_of(options), tuning, folder=folder, watch=watch)
+    return choose_settings(names, dataset, _protocol_of(options), tuning, folder=folder, progress=progress)
 
 
 def _own_rows(ranker: PromptRanker, *, exact: bool) -> dict[str, Callable[[], Ranker]]:
@@ -153,7 +157,7 @@ def _trec_files(folder: Path | str | None, candidates: str) -> Iterator[tuple[Tr
 
 
 def _each(*observers: OnScores) -> OnScores:
-    def tell(label: str, task: Task, cases: Sequence[Case], scores_BV: Floats) -> None:
+    def tell(label: str, task: EvaluationTask, cases: Sequence[Case], scores_BV: Floats) -> None:
         for observer in observers:
             observer(label, task, cases, scores_BV)
 
@@ -164,7 +168,7 @@ def _same(ranker: Ranker) -> Ranker:
     return ranker
 
 
-def _line(progress: Progress) -> str:
+def _line(progress: EvaluationProgress) -> str:
     return f"[{progress.done}/{progress.total}] {progress.what}"
 
 
@@ -179,10 +183,11 @@ def _writable(out: Path) -> Path:
     return out
 
 
-def _check_data(dataset: Dataset, told: dict[str, object]) -> None:
-    if dataset.content_hash != told["content_hash"]:
+def _check_data(dataset: Dataset, recorded: dict[str, object]) -> None:
+    if dataset.content_hash != recorded["content_hash"]:
         raise MismatchError(
             field="data set",
             value=f"{dataset.name} {dataset.content_hash[:12]}",
-            remedy=f"The run was trained on {told['name']} {str(told['content_hash'])[:12]}; train again.",
+            remedy=f"The run was trained on {recorded['name']} {str(recorded['content_hash'])[:12]}; "
+            "train again.",
         )

@@ -16,7 +16,7 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError
 from warmprompt.settings import load_settings
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import train_run
 
 
@@ -29,7 +29,7 @@ def fit(  # noqa: PLR0913 - what most callers set, by keyword
     backbone: str | None = None,
     seed: int = 0,
     settings: Mapping[str, object] | None = None,
-    progress: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
     overwrite: bool = False,
 ) -> Personaliser:
     """Train a model and return it, ready to rank.
@@ -44,7 +44,7 @@ def fit(  # noqa: PLR0913 - what most callers set, by keyword
         seed: Of the split and of everything drawn.
         settings: Any other setting by dotted name, such as {"train.tangent_epochs": 20}. Environment
             variables count as on the command line.
-        progress: Told what begins, each step and each validation; `print` will do.
+        progress: Receives what begins, each step and each validation; `print` will do.
         overwrite: Replace a run of other settings in `out`.
 
     Raises:
@@ -77,4 +77,4 @@ def fit(  # noqa: PLR0913 - what most callers set, by keyword
     tree = load_settings(environment=os.environ, flags=plain)
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch:
         folder = Path(scratch, "run") if out is None else Path(out)
-        return open_trained(train_run(tree, folder, watch=progress, dataset=dataset, overwrite=overwrite))
+        return open_trained(train_run(tree, folder, progress=progress, dataset=dataset, overwrite=overwrite))

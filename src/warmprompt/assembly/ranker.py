@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from warmprompt.adaptation.engine import Engine, adapt, encode, score, users_linearly
+from warmprompt.adaptation.engine import Engine, adapt_batch, encode, score, users_linearly
 from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.opening import open_engine
 from warmprompt.backbone.readout import InverseResponse
@@ -22,7 +22,7 @@ from warmprompt.errors import BadInputError, IntegrityError, MismatchError, Unkn
 from warmprompt.meta.learners import UNADAPTED
 from warmprompt.runs.format import Trained, load_trained
 from warmprompt.settings import Settings
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import fit_run
 from warmprompt.training.start import settings_that_matter, users_hash
 from warmprompt.types import Floats, Support
@@ -40,8 +40,8 @@ class PromptRanker:
         dataset: The whole data set, to tell the usual splits from other choices of users.
         adapted: False leaves every prompt at its learned start, to show what adaptation is worth.
         exact: As in `Personaliser.adapt`.
-        watch: Told when training is needed, and how it goes.
-        on_fit: Told the seed and the seconds that training took, then or earlier.
+        progress: Receives when training is needed, and how it goes.
+        on_fit: Receives the seed and the seconds that training took, then or earlier.
         engine: The fitted model; None before `fit`.
         responses: What was measured behind users' texts so far, by text.
     """
@@ -51,7 +51,7 @@ class PromptRanker:
     dataset: Dataset
     adapted: bool = True
     exact: bool | None = None
-    watch: ProgressCallback = ignore
+    progress: ProgressCallback = no_progress
     on_fit: Callable[[int, float], object] = lambda _seed, _train_s: None
     engine: Engine | None = None
     responses: dict[str, InverseResponse] = field(default_factory=dict)
@@ -85,8 +85,8 @@ class PromptRanker:
                 remedy="It was trained on other users than the data set now has; train again.",
             )
         if trained is None:
-            self.watch(f"no model has been trained on these users: training one into {folder}")
-            trained = fit_run(settings, training, validation, folder, watch=self.watch)
+            self.progress(f"no model has been trained on these users: training one into {folder}")
+            trained = fit_run(settings, training, validation, folder, progress=self.progress)
         self.on_fit(seed, float(trained.manifest["train_s"]))
         learner = None if self.adapted else UNADAPTED
         return replace(self, engine=open_engine(trained, learner=learner), responses={})
@@ -107,7 +107,7 @@ class PromptRanker:
         fresh = encode(engine, texts)
         if any(len(support.items_K) for support in supports):
             fresh = replace(fresh, responses=tuple(map(self.responses.setdefault, texts, fresh.responses)))
-        adapted = adapt(engine, fresh, batch_supports(supports))
+        adapted = adapt_batch(engine, fresh, batch_supports(supports))
         return score(engine, adapted.users_BD, supports)
 
     def _folder_for(self, seed: int, wanted: str) -> Path:
@@ -130,8 +130,8 @@ def _load(folder: Path, settings: Settings, users: str) -> Trained | None:
         trained = load_trained(folder, device=settings.backbone.device)
     except UnknownNameError:
         return None
-    told = trained.manifest.get("identity")
-    if not isinstance(told, dict):
+    recorded = trained.manifest.get("identity")
+    if not isinstance(recorded, dict):
         raise IntegrityError(field="manifest", value=folder, remedy="It names no identity; train again.")
-    fits = told.get("users") == users and told.get("settings") == settings_that_matter(settings)
+    fits = recorded.get("users") == users and recorded.get("settings") == settings_that_matter(settings)
     return trained if fits else None

@@ -4,7 +4,7 @@ Searched is what the presets for dense and sparse data differ in: how wide the i
 factors are fitted that they start from, how fast and in what batches the first stage learns, and from how
 many events on memory is trusted. Everything else keeps the value that it has.
 
-Each proposal comes from a sampler of its own, seeded by how many trials there are and told of all of them, so
+Each proposal comes from a sampler of its own, seeded by how many trials there are and given all of them, so
 a search that was killed goes on as if it had not been.
 """
 
@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UserError
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.files import locked_place, write_atomic, writing_to
 from warmprompt.rng import derive_seed
 from warmprompt.settings import Settings, from_mapping, to_mapping, to_toml
 from warmprompt.training.presets import settled
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import open_data, train_run
 from warmprompt.training.start import settings_that_matter, users_hash
 
@@ -79,7 +79,7 @@ class Tried:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -108,8 +108,8 @@ def tune_settings(
     num_trials: int = NUM_TRIALS,
     budget_s: float | None = None,
     dataset: Dataset | None = None,
-    watch: ProgressCallback = ignore,
-) -> Found:
+    progress: ProgressCallback = no_progress,
+) -> SearchResult:
     """Return the best of some settings, each trained on training users and judged on validation users.
 
     Episodes are those of `settings.evaluate.protocol`, K as far as the data set carries 1, 3, 5 and 10. The
@@ -122,7 +122,7 @@ def tune_settings(
         num_trials: Trials in all, those of earlier calls counted.
         budget_s: Begin no trial after so many processor seconds, earlier calls counted.
         dataset: Instead of the one that the settings name.
-        watch: Told each trial.
+        progress: Receives each trial.
 
     Raises:
         BadInputError: A protocol with training users of its own, no validation user with events enough, a
@@ -133,7 +133,7 @@ def tune_settings(
     """
     out = Path(out)
     _check(settings, out, num_trials, budget_s)
-    dataset = dataset or open_data(settings, watch=watch)
+    dataset = dataset or open_data(settings, progress=progress)
     settings = settled(settings, dataset)
     task = _task(settings, dataset)
     with locked_place(out, field="output folder", doing="is searching in it"):
@@ -142,14 +142,16 @@ def tune_settings(
         study = _open_study(out / _STUDY, _about(settings, task))
         space = _space(settings)
         while len(_ended(study)) < num_trials and (budget_s is None or _spent(study) < budget_s):
-            _try_one(study, settings, space, partial(_judge, dataset, task, out / "trial", watch), watch)
+            _try_one(
+                study, settings, space, partial(_judge, dataset, task, out / "trial", progress), progress
+            )
     trials = tuple(_tried(number, trial) for number, trial in enumerate(_complete(study)))
     if not trials:
         raise BadInputError(field="--budget", value=budget_s, remedy="Allow one trial at least.")
     best = max(trials, key=lambda one: (one.value, -one.number))
     chosen = _changed(settings, best.changes)
     write_atomic(out / _BEST, to_toml(chosen).encode())
-    return Found(
+    return SearchResult(
         trials=trials,
         best=best,
         settings=chosen,
@@ -179,7 +181,7 @@ def _check(settings: Settings, out: Path, num_trials: int, budget_s: float | Non
         )
 
 
-def _task(settings: Settings, dataset: Dataset) -> Task:
+def _task(settings: Settings, dataset: Dataset) -> EvaluationTask:
     protocol = ProtocolSettings(protocol=settings.evaluate.protocol, users="validation", ks=KS)
     task = build_task(dataset, protocol, seed=settings.train.seed)
     if not any(task.cases.values()):
@@ -191,7 +193,7 @@ def _task(settings: Settings, dataset: Dataset) -> Task:
     return task
 
 
-def _about(settings: Settings, task: Task) -> dict[str, Any]:
+def _about(settings: Settings, task: EvaluationTask) -> dict[str, Any]:
     """Return what the calls of one search must share."""
     return {
         "settings": settings_that_matter(settings),
@@ -262,7 +264,7 @@ def _try_one(
     settings: Settings,
     space: dict[str, BaseDistribution],
     judge: Callable[[Settings], float],
-    watch: ProgressCallback,
+    progress: ProgressCallback,
 ) -> None:
     """Propose, train, judge, and tell the study; settings that cannot be trained are kept as failed."""
     import optuna
@@ -278,7 +280,7 @@ def _try_one(
     )
     trial.set_user_attr("changes", changes)
     shown = ", ".join(f"{name} {value:g}" for name, value in changes.items())
-    watch(f"trial {number + 1}: {shown}")
+    progress(f"trial {number + 1}: {shown}")
     begun_s = time.process_time()
     try:
         value = judge(_changed(settings, changes))
@@ -289,17 +291,19 @@ def _try_one(
         trial.set_user_attr("error", error.line())
         trial.set_user_attr("cpu_s", time.process_time() - begun_s)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        watch(f"trial {number + 1} cannot be trained: {error.line()}")
+        progress(f"trial {number + 1} cannot be trained: {error.line()}")
         return
     trial.set_user_attr("cpu_s", time.process_time() - begun_s)
     study.tell(trial, value)
-    watch(f"trial {number + 1}: NDCG@10 {value:.4f}, best so far {study.best_value:.4f}")
+    progress(f"trial {number + 1}: NDCG@10 {value:.4f}, best so far {study.best_value:.4f}")
 
 
-def _judge(dataset: Dataset, task: Task, folder: Path, watch: ProgressCallback, settings: Settings) -> float:
+def _judge(
+    dataset: Dataset, task: EvaluationTask, folder: Path, progress: ProgressCallback, settings: Settings
+) -> float:
     """Train a run into a folder that is removed afterwards, and return its mean NDCG@10."""
     try:
-        train_run(settings, folder, dataset=dataset, watch=watch, overwrite=True)
+        train_run(settings, folder, dataset=dataset, progress=progress, overwrite=True)
         ranker = PromptRanker(folder=folder, settings=settings, dataset=dataset)
         return mean_ndcg_on(lambda: ranker, task)
     finally:
@@ -338,7 +342,7 @@ def _spent(study: Study) -> float:
 
 
 def _tried(number: int, trial: FrozenTrial) -> Tried:
-    told = trial.user_attrs
+    attributes = trial.user_attrs
     value = trial.value
     assert value is not None  # of `_complete`
-    return Tried(number=number, changes=told["changes"], value=value, cpu_s=told["cpu_s"])
+    return Tried(number=number, changes=attributes["changes"], value=value, cpu_s=attributes["cpu_s"])

@@ -23,11 +23,11 @@ from warmprompt.baselines.tuning import Trial, best_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import StorageError
-from warmprompt.evaluation.protocols import VERSION, ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import VERSION, EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.results import BaselineSettings, Tuning
 from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.files import write_atomic
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.start import users_hash
 
 FAIR = ("toppop", "itemknn", "userknn", "ease", "ials", "blend")
@@ -86,7 +86,7 @@ def choose_settings(
     tuning: Tuning,
     *,
     folder: Path | None = None,
-    watch: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
 ) -> Chosen:
     """Return the settings of each baseline, after a search where `tuning` allows one.
 
@@ -96,7 +96,7 @@ def choose_settings(
         protocol: What is measured afterwards; the search is on its episodes, of validation users.
         tuning: Budget, seed of the split, and the K that are measured; 0 is left out where there are others.
         folder: Keeps the trials; None keeps nothing.
-        watch: Told each trial that is better than those before.
+        progress: Receives each trial that is better than those before.
 
     Raises:
         NotFiniteError, IntegrityError, MismatchError: As `tune_within`.
@@ -111,9 +111,9 @@ def choose_settings(
         ks = tuple(k for k, cases in task.cases.items() if cases)
         tuning = replace(tuning, ks=ks, num_users=max(map(len, task.cases.values()), default=0))
         if ks:
-            trials = _search(able, task, tuning, vectors, _kept(folder, dataset, task, watch), watch)
+            trials = _search(able, task, tuning, vectors, _kept(folder, dataset, task, progress), progress)
         else:
-            watch("no validation user has enough events: the baselines keep their defaults")
+            progress("no validation user has enough events: the baselines keep their defaults")
     found = {name: _found(dataset.name, name, trials.get(name, ())) for name in able}
 
     def settings_of(name: str) -> dict[str, Any]:
@@ -130,13 +130,13 @@ def choose_settings(
 
 def _search(
     names: Sequence[str],
-    task: Task,
+    task: EvaluationTask,
     tuning: Tuning,
     vectors: Any,
     folder: Path | None,
-    watch: ProgressCallback,
+    progress: ProgressCallback,
 ) -> dict[str, tuple[Trial, ...]]:
-    watch(
+    progress(
         f"tuning {', '.join(names)} on {tuning.num_users} validation users, "
         f"within {tuning.budget_s:.0f} s of processor time"
     )
@@ -152,7 +152,7 @@ def _search(
             return
         best[name] = trial.values[-1]
         shown = ", ".join(f"{key} {value:g}" for key, value in trial.settings.items())
-        watch(f"tuning {name}, trial {trial.number + 1}: {shown}: NDCG@10 {trial.values[-1]:.4f}")
+        progress(f"tuning {name}, trial {trial.number + 1}: {shown}: NDCG@10 {trial.values[-1]:.4f}")
 
     return tune_within(tuning.budget_s, names, evaluate, folder=folder, progress=tell)
 
@@ -176,7 +176,9 @@ def _found(data: str, name: str, trials: Sequence[Trial]) -> BaselineSettings:
     )
 
 
-def _kept(folder: Path | None, dataset: Dataset, task: Task, watch: ProgressCallback) -> Path | None:
+def _kept(
+    folder: Path | None, dataset: Dataset, task: EvaluationTask, progress: ProgressCallback
+) -> Path | None:
     """Return the folder for the trials of exactly this search, None where nothing can be written."""
     if folder is None:
         return None
@@ -193,6 +195,6 @@ def _kept(folder: Path | None, dataset: Dataset, task: Task, watch: ProgressCall
     try:
         write_atomic(place / "about.json", text.encode())
     except StorageError as error:
-        watch(f"the trials of this search are not kept: {error.line()}")
+        progress(f"the trials of this search are not kept: {error.line()}")
         return None
     return place

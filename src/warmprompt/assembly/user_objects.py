@@ -52,9 +52,9 @@ class UserObjects:
 
     def __iter__(self) -> Iterator[UserToRank]:
         """Yield the users of the lines that hold one."""
-        for _, told in _objects(self.text, RejectLog("users")):
+        for _, given in _objects(self.text, RejectLog("users")):
             try:
-                one, _, _ = _checked(told, self.model)
+                one, _, _ = _checked(given, self.model)
             except UserError:
                 continue
             yield one if self.whole_ids else replace(one, user=str(one.user))
@@ -65,15 +65,15 @@ def read_objects(path: Path, model: Personaliser) -> UserObjects:
 
     Args:
         path: Plain or gzip.
-        model: Knows the items, and what can be told of a user.
+        model: Knows the items, and the attributes of a user.
 
     Raises:
         BadInputError: The file cannot be read, or holds no user.
     """
     found = UserObjects(text=open_text(path), model=model)
-    for line, told in _objects(found.text, found.log):
+    for line, given in _objects(found.text, found.log):
         try:
-            one, num_events, unknown = _checked(told, model)
+            one, num_events, unknown = _checked(given, model)
         except UserError as error:
             # Counted by what is wrong, wherever in the object it is.
             what = re.sub(r"event \d+", "event", f"{error.field}: {error.remedy}").rstrip(".")
@@ -96,13 +96,13 @@ def _objects(text: TextFile, log: RejectLog) -> Iterator[tuple[int, Mapping[str,
         yield from some
 
 
-def _checked(told: Mapping[str, Any], model: Personaliser) -> tuple[UserToRank, int, list[str]]:
-    """Return a user, how many events were told, and the items among them that the model does not know."""
-    _refuse_others(told, _KEYS, field="object")
-    user = told.get("user")
+def _checked(given: Mapping[str, Any], model: Personaliser) -> tuple[UserToRank, int, list[str]]:
+    """Return a user, how many events were given, and the items among them that the model does not know."""
+    _refuse_others(given, _KEYS, field="object")
+    user = given.get("user")
     if isinstance(user, bool) or not isinstance(user, str | int) or user == "":
         raise BadInputError(field="user id", value=user, remedy="Give text or a whole number.")
-    rows = told.get("events") or []
+    rows = given.get("events") or []
     if not isinstance(rows, list):
         raise BadInputError(field="events", value=rows, remedy="Give a list of events or item ids.")
     events, unknown = [], []
@@ -114,17 +114,17 @@ def _checked(told: Mapping[str, Any], model: Personaliser) -> tuple[UserToRank, 
             unknown.append(str(values.get("item")))
         else:
             events.append(Event(**{**values, "item": item}))
-    known = Known(events=events, about=told.get("about"), attributes=told.get("attributes"))
+    known = Known(events=events, about=given.get("about"), attributes=given.get("attributes"))
     one = latest(user, known)
     model.checked(one.known)
     return one, len(rows), unknown
 
 
-def _refuse_others(told: Mapping[str, Any], keys: set[str], *, field: str) -> None:
-    others = sorted(set(told) - keys)
+def _refuse_others(given: Mapping[str, Any], keys: set[str], *, field: str) -> None:
+    others = sorted(set(given) - keys)
     if others:
         raise BadInputError(
             field=f"{field}, {others[0]}",
-            value=told[others[0]],
+            value=given[others[0]],
             remedy=f"Known are {', '.join(sorted(keys))}.",
         )

@@ -33,7 +33,7 @@ class Wheel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class BackboneSource:
     """A backbone known by name.
 
     Attributes:
@@ -82,10 +82,10 @@ _GEMMA_PART_SHA256 = (
     "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
 )
 
-KNOWN: dict[str, Source] = {
+KNOWN: dict[str, BackboneSource] = {
     source.name: source
     for source in (
-        Source(
+        BackboneSource(
             name="smollm2-135m",
             kind="decoder",
             form="gguf",
@@ -102,7 +102,7 @@ KNOWN: dict[str, Source] = {
             licence="Apache-2.0",
             summary="SmolLM2-135M-Instruct (Q4_1), the default decoder",
         ),
-        Source(
+        BackboneSource(
             name="minilm-l6",
             kind="encoder",
             form="safetensors",
@@ -119,7 +119,7 @@ KNOWN: dict[str, Source] = {
             licence="Apache-2.0",
             summary="all-MiniLM-L6-v2, the default sentence encoder",
         ),
-        Source(
+        BackboneSource(
             name="gemma-3-270m",
             kind="decoder",
             form="gguf",
@@ -137,7 +137,7 @@ KNOWN: dict[str, Source] = {
             licence="Gemma Terms of Use",
             summary="Gemma 3 270M (Q4_K_M); naming it accepts Google's Gemma terms",
         ),
-        Source(
+        BackboneSource(
             name="tiny",
             kind="decoder",
             form="random",
@@ -146,7 +146,7 @@ KNOWN: dict[str, Source] = {
             licence="Apache-2.0",
             summary="random small decoder for tests, untrained",
         ),
-        Source(
+        BackboneSource(
             name="tiny-encoder",
             kind="encoder",
             form="random",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from warmprompt.backbone.catalogue import Source
+from warmprompt.backbone.catalogue import BackboneSource
 from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.backbone.hashing import hash_folder
 from warmprompt.backbone.quiet import quiet
@@ -37,7 +37,7 @@ def gguf_to_folder(gguf: Path, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def write_manifest(source: Source, folder: Path) -> None:
+def write_manifest(source: BackboneSource, folder: Path) -> None:
     """Write the manifest last: source, hashes of every file and of the weights, library versions."""
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     manifest = {

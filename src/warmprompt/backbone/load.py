@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from warmprompt.backbone.catalogue import KNOWN, Kind
 from warmprompt.backbone.families import Attention, check_depth, cut_layers, prove, shape_of, shorten_config
-from warmprompt.backbone.fetch import config_folder, read_manifest, resolve_folder
+from warmprompt.backbone.fetch import config_folder, read_backbone_manifest, resolve_folder
 from warmprompt.backbone.hashed_files import MANIFEST
 from warmprompt.backbone.hashing import hash_folder, hash_weights
 from warmprompt.backbone.quiet import quiet
@@ -259,7 +259,7 @@ def weights_hash_of(name: str, *, home: Path | None = None) -> str:
         return hash_weights(build_tiny(KNOWN[name].kind)[0])
     folder = resolve_folder(name, home=home)
     if (folder / MANIFEST).is_file() and name in KNOWN:
-        return str(read_manifest(folder)["weights_hash"])
+        return str(read_backbone_manifest(folder)["weights_hash"])
     return hash_folder(folder)
 
 

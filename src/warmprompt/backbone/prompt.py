@@ -37,7 +37,7 @@ def init_prompt(backbone: Backbone, *, length: int, init: PromptInit, text: str 
     """
     if length < 1:
         raise BadInputError(field="prompt.length", value=length, remedy="Give at least 1.")
-    check_room(length, backbone.max_tokens, backbone.name)
+    check_context_length(length, backbone.max_tokens, backbone.name)
     rng = derive(seed, "prompt")
     if init == "text":
         return backbone.embed(_text_ids(backbone, text, length)).float().clone()
@@ -52,7 +52,7 @@ def init_prompt(backbone: Backbone, *, length: int, init: PromptInit, text: str 
     return rows.mean(0) + rows.std(0) * noise.to(rows.device)
 
 
-def check_room(length: int, max_tokens: int | None, name: str) -> None:
+def check_context_length(length: int, max_tokens: int | None, name: str) -> None:
     """Refuse a prompt that does not fit beside the longest text into what a model can read at once.
 
     Args:

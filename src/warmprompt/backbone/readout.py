@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, row_of
+from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, text_row
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -163,7 +163,7 @@ def inverse_responses(
 ) -> tuple[InverseResponse, ...]:
     """Return the metric of each read text, row by row; equal texts share one, so it is measured once."""
     rows = {text: row for row, text in enumerate(texts)}
-    metrics = {text: InverseResponse(backbone, read, row_of(prefix, row)) for text, row in rows.items()}
+    metrics = {text: InverseResponse(backbone, read, text_row(prefix, row)) for text, row in rows.items()}
     return tuple(metrics[text] for text in texts)
 
 
@@ -206,9 +206,9 @@ def fit_read_out(
         )
     rng = derive(seed, "read-out")
     sampled = [texts[int(index)] for index in rng.integers(0, len(texts), size=NUM_JACOBIANS)]
-    told_HH = torch.stack([_response(backbone, prompt_PH, text) for text in sampled]).mean(0)
+    text_HH = torch.stack([_response(backbone, prompt_PH, text) for text in sampled]).mean(0)
     empty_HH = _response(backbone, prompt_PH, "")
-    covariance_HH = (empty_HH + told_HH) / 2
+    covariance_HH = (empty_HH + text_HH) / 2
     if not torch.isfinite(covariance_HH).all():
         raise NotFiniteError(
             field="read-out", value=backbone.name, remedy="Choose float32, or another read-out depth."
@@ -236,10 +236,10 @@ def text_features(read: ReadOut, states_BX: Tensor) -> Tensor:
 def sentence_states(encoder: Backbone, texts: Sequence[str], nothing_X: Tensor) -> Tensor:
     """Return texts' sentence embeddings, (B, X), each of length 1; an empty text's is `nothing_X`."""
     states_BX = nothing_X.expand(len(texts), -1).clone()
-    told = [index for index, text in enumerate(texts) if text]
-    if told:
-        embedded = pool_texts([texts[index] for index in told], encoder)
-        states_BX[told] = torch.from_numpy(embedded).to(nothing_X)
+    filled = [index for index, text in enumerate(texts) if text]
+    if filled:
+        embedded = pool_texts([texts[index] for index in filled], encoder)
+        states_BX[filled] = torch.from_numpy(embedded).to(nothing_X)
     return states_BX
 
 

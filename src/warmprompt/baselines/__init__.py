@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from warmprompt.baselines.registry import BASELINES, SEARCH_SPACES, at_budget, baseline
 from warmprompt.baselines.tuned import TUNED, tuned_settings
-from warmprompt.baselines.tuning import Search, Trial, best_of, tune
+from warmprompt.baselines.tuning import Search, Trial, best_of, search_settings
 
 __all__ = [
     "BASELINES",
@@ -15,6 +15,6 @@ __all__ = [
     "at_budget",
     "baseline",
     "best_of",
-    "tune",
+    "search_settings",
     "tuned_settings",
 ]

@@ -99,7 +99,9 @@ class Blend:
         scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)
         for member, ranker in enumerate(rankers if supports else ()):
             if weights_BM[:, member].any():
-                scores_BV += weights_BM[:, member, None] * standardise(ranker.score(supports), candidates_V)
+                scores_BV += weights_BM[:, member, None] * standardised_scores(
+                    ranker.score(supports), candidates_V
+                )
         return break_ties(scores_BV, share_V)
 
     def _check(self) -> None:
@@ -115,7 +117,7 @@ class Blend:
             raise BadInputError(field="weights", value={}, remedy="Give weights for at least one K.")
 
 
-def standardise(scores_BV: Floats, candidates_V: NDArray[np.bool_]) -> Floats:
+def standardised_scores(scores_BV: Floats, candidates_V: NDArray[np.bool_]) -> Floats:
     """Return the scores with mean 0 and deviation 1 over each user's candidates.
 
     A row that is constant but for rounding becomes 0: stretched to deviation 1 it would be noise.
@@ -174,7 +176,7 @@ def _search(
 def _shortlist(rankers: Sequence[Ranker], episodes: ValidationEpisodes, k: int) -> _Shortlist:
     supports, queries = episodes.supports[k], episodes.queries[k]
     excluded = [support.items_K for support in supports]
-    every = [standardise(ranker.score(supports), episodes.candidates_V) for ranker in rankers]
+    every = [standardised_scores(ranker.score(supports), episodes.candidates_V) for ranker in rankers]
     best = [top_n(one, _SHORTLIST, excluded=excluded, candidates=episodes.candidates_V) for one in every]
     known = [query[episodes.candidates_V[query]] for query in queries]
     lists = [

@@ -56,7 +56,7 @@ def tune_within(
         names: Baselines with a search space.
         evaluate: The objective of a baseline's settings; larger is better.
         folder: Keeps a file of trials per baseline; None keeps nothing.
-        progress: Told the baseline and each new trial.
+        progress: Receives the baseline and each new trial.
 
     Raises:
         NotFiniteError: The objective of a trial is NaN or infinite.

@@ -81,7 +81,7 @@ def distinct(support: Support, *, ordered: bool = False) -> Support:
     Args:
         support: Never written to.
         ordered: Keep the order of the events kept, for models of sequences; otherwise sort by item, so
-            that models of sets add in the same order whatever the order they are told in.
+            that models of sets add in the same order whatever their order.
     """
     items_K = np.asarray(support.items_K)
     _, from_end = np.unique(items_K[::-1], return_index=True)

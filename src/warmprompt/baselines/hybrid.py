@@ -33,7 +33,7 @@ from warmprompt.baselines.neural import (
     in_batches,
     log_share,
     seeded,
-    train,
+    train_net,
     user_batches,
 )
 from warmprompt.data.dataset import Dataset
@@ -104,7 +104,7 @@ class Hybrid:
             nn.init.zeros_(own.weight)
             both = nn.ModuleList([net, own])
             unfinished = replace(self, net=net, features=features, share_V=popularity_share(training))
-            train(
+            train_net(
                 both,
                 adamw(both, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="lightfm"),

@@ -37,7 +37,7 @@ from warmprompt.baselines.common import (
     popularity_share,
 )
 from warmprompt.baselines.features import people_of
-from warmprompt.baselines.neural import MASKED, Epochs, adamw, log_share, seeded, train, user_batches
+from warmprompt.baselines.neural import MASKED, Epochs, adamw, log_share, seeded, train_net, user_batches
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.data.factors import fit_item_factors
 from warmprompt.data.matrices import user_item_matrix
@@ -150,7 +150,7 @@ class LoRA:
                 users_BKD = net(*_tensors(lines))
                 return _prefix_loss(net, users_BKD, arrival_BV, wanted_BV, counts_B)
 
-            train(
+            train_net(
                 net,
                 adamw(net, rate=self.rate, slow=net.slow(), slow_rate=self.vector_rate),
                 user_batches(prefixes.users, _BATCH, seed=seed, name="lora"),
@@ -256,7 +256,7 @@ class _Prefixes:
     ) -> tuple[str, NDArray[np.int64]]:
         """Return what is said about a user and the events left to read and to find, in random order.
 
-        Tastes are told from half of the history, which is then neither read nor to be found.
+        Tastes are described from half of the history, which is then neither read nor to be found.
         """
         drawn, half = rng.random(), len(mixed) // 2
         if drawn < _P_ATTRIBUTES:
@@ -279,8 +279,8 @@ class _Net(nn.Module):
         width = start_VD.shape[1]
         known = start_VD.abs().sum(1) > 0
         start_VD = start_VD / start_VD[known].square().mean().sqrt()
-        told = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=list(_ADAPTED))
-        self._held: tuple[Any, ...] = (inject_adapter_in_model(told, backbone.model),)
+        config = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=list(_ADAPTED))
+        self._held: tuple[Any, ...] = (inject_adapter_in_model(config, backbone.model),)
         self.additions = nn.ParameterList(
             one for name, one in self._held[0].named_parameters() if "lora_" in name
         )

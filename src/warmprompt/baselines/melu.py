@@ -33,7 +33,7 @@ from warmprompt.baselines.neural import (
     log_share,
     padded,
     seeded,
-    train,
+    train_net,
     user_batches,
 )
 from warmprompt.data.dataset import Dataset, popularity
@@ -56,7 +56,7 @@ class MeLU:
 
     The inner loop moves the decision layers alone, by gradient steps on the support; the outer loop
     moves everything by the query's loss at the adapted layers, to first order. The original regresses
-    ratings; here an event is to be told from items drawn evenly by a softmax, which is what ranking a
+    ratings; here a softmax separates an event from items drawn evenly, which is what ranking a
     whole catalogue asks for, and an item's vector carries a bias that starts at its log popularity.
     Without events and known attributes the score is popularity.
 
@@ -127,7 +127,7 @@ class MeLU:
                 losses = vmap(_event_loss, in_dims=(0, 0, 0, None, 0))
                 return losses(layers, user_BD, net.items()[query[0]], net.items()[wrong_M], query[1]).mean()
 
-            train(
+            train_net(
                 net,
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="melu"),
@@ -207,8 +207,8 @@ class _Net(nn.Module):
 def _decide(layers: Mapping[str, Tensor], user_D: Tensor, items_VD: Tensor) -> Tensor:
     """Return one user's score of each item, (V,)."""
     width = len(user_D)
-    told_W = layers["first"][:, :width] @ user_D + layers["first_bias"]
-    one_VW = functional.relu(items_VD[:, :-1] @ layers["first"][:, width:].T + told_W)
+    user_W = layers["first"][:, :width] @ user_D + layers["first_bias"]
+    one_VW = functional.relu(items_VD[:, :-1] @ layers["first"][:, width:].T + user_W)
     two_VW = functional.relu(one_VW @ layers["second"].T + layers["second_bias"])
     scores_V: Tensor = (two_VW @ layers["last"].T)[:, 0] + items_VD[:, -1]
     return scores_V

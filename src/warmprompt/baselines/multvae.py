@@ -24,7 +24,7 @@ from warmprompt.baselines.common import (
     popularity_share,
     support_matrix,
 )
-from warmprompt.baselines.neural import Epochs, adamw, in_batches, seeded, train, user_batches
+from warmprompt.baselines.neural import Epochs, adamw, in_batches, seeded, train_net, user_batches
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError
@@ -92,7 +92,7 @@ class MultVAE:
         episodes = draw_validation_episodes(training, validation, seed=seed)
         with seeded(seed, "multvae"):
             net = _Net(training.num_items, self.num_hidden, self.num_latent, self.dropout)
-            train(
+            train_net(
                 net,
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="multvae"),

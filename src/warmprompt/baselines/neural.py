@@ -56,7 +56,7 @@ class Epochs:
     decay: float = 0.98
 
 
-def train(
+def train_net(
     net: nn.Module,
     optimizer: Optimizer,
     batches: Callable[[int], Sequence[NDArray[np.int64]]],

@@ -193,8 +193,10 @@ class TopPopDemographic:
         cuts, shared = self.cuts or {}, self.shared or {}
         found = []
         for support in supports:
-            told = {(column, self._cell(cuts, column, text)) for column, text in support.attributes.items()}
-            values = frozenset(told & set(self.lifts or {}))
+            cells_of_user = {
+                (column, self._cell(cuts, column, text)) for column, text in support.attributes.items()
+            }
+            values = frozenset(cells_of_user & set(self.lifts or {}))
             found.append(shared[values] if values in shared else self._by_value(values))
         return np.stack(found) if found else np.empty((0, len(fitted(self.base_V, self.name))), np.float32)
 

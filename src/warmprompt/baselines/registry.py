@@ -38,13 +38,13 @@ MEMBERS = {
 
 def _blend(label: str, members: Mapping[str, Settings] | None = None, num_draws: int = 60) -> Blend:
     """Build a blend; `members` gives settings to members by name, the others keep their defaults."""
-    told = members or {}
-    for name in told:
+    given = members or {}
+    for name in given:
         if name not in MEMBERS[label]:
             raise UnknownNameError(
                 field=f"{label} member", value=name, remedy=f"Choose one of {', '.join(MEMBERS[label])}."
             )
-    built = tuple(baseline(name, **told.get(name, {})) for name in MEMBERS[label])
+    built = tuple(baseline(name, **given.get(name, {})) for name in MEMBERS[label])
     return Blend(members=built, label=label, num_draws=num_draws)
 
 

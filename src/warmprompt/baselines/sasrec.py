@@ -23,7 +23,7 @@ from warmprompt.baselines.common import (
     popular_where,
     popularity_share,
 )
-from warmprompt.baselines.neural import MASKED, Epochs, adamw, in_batches, seeded, train, user_batches
+from warmprompt.baselines.neural import MASKED, Epochs, adamw, in_batches, seeded, train_net, user_batches
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
@@ -104,7 +104,7 @@ class SASRec:
                 negatives = rng.choice(catalogue, size=self.num_negatives)
                 return _loss(net, _left_padded(windows, _LENGTH + 1), torch.from_numpy(negatives))
 
-            train(
+            train_net(
                 net,
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="sasrec"),

@@ -28,7 +28,7 @@ from warmprompt.baselines.neural import (
     log_share,
     padded,
     seeded,
-    train,
+    train_net,
     user_batches,
 )
 from warmprompt.data.dataset import Dataset, popularity
@@ -143,7 +143,7 @@ def _fit_one(settings: SetEncoder, training: Dataset, validation: Dataset, *, se
             logits_BV = net(items_BK, _levels(settings, ratings_BK), mask_BK)
             return functional.cross_entropy(logits_BV.masked_fill(shut_BV, MASKED), rest_BV)
 
-        train(
+        train_net(
             net,
             adamw(net, rate=settings.rate, slow=net.slow(), slow_rate=settings.vector_rate),
             user_batches(episodes.users, _BATCH, seed=seed, name=name),

@@ -3,7 +3,7 @@
 The search knows no model, no data and no protocol: it takes a grid, a factory and a function that
 evaluates what the factory makes. Whoever calls it evaluates on validation users only.
 
-Each trial proposes by a sampler of its own, seeded by the trial's number and told of all earlier
+Each trial proposes by a sampler of its own, seeded by the trial's number and given all earlier
 trials. A search that was killed and resumed therefore finds what an uninterrupted one finds.
 """
 
@@ -82,7 +82,7 @@ class Search:
             raise BadInputError(field="reduction", value=self.reduction, remedy="Give a number above 1.")
 
 
-def tune(
+def search_settings(
     space: Space,
     factory: Callable[[Chosen, float], Model],
     evaluate: Callable[[Model], float],
@@ -135,7 +135,7 @@ def next_trial(
     evaluate: Callable[[Model], float],
     search: Search,
 ) -> Trial:
-    """Propose settings that were not tried yet, try them, and return the trial; arguments as `tune`.
+    """Propose settings not tried yet, try them, and return the trial; arguments as `search_settings`.
 
     Raises:
         NotFiniteError: The objective is NaN or infinite.

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
 
 app = typer.Typer(help="Frozen language models: fetch, list, describe.", no_args_is_help=True)
 
@@ -45,7 +45,7 @@ def list_command() -> None:
         here = "built in" if not source.trained else "yes" if is_cached(source.name) else "no"
         sizes = (str(source.num_layers), str(source.hidden_size))
         table.add_row(source.name, source.kind, *sizes, source.licence, here, source.summary)
-    screen().print(table)
+    results_console().print(table)
 
 
 @app.command("describe")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from warmprompt.cli.lists import whole_numbers
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
+from warmprompt.cli.parsing import whole_numbers
 
 if TYPE_CHECKING:
     from warmprompt.adaptation.timing import AdaptTiming, Floor
@@ -51,16 +51,16 @@ def adapt_command(
     backbone = engine.trained.manifest["backbone"]
     if as_json:
         rows = [asdict(timing) for timing in timings]
-        told = {
+        figures = {
             "run": str(run),
             "backbone": backbone,
             "adapt": rows,
             "floor": asdict(floor),
             "machine": machine,
         }
-        typer.echo(json.dumps(told, indent=1))
+        typer.echo(json.dumps(figures, indent=1))
         return
-    console = screen()
+    console = results_console()
     console.print(
         f"{run}: {engine.trained.learner}, {backbone['name']} ({backbone['num_layers']} of "
         f"{backbone['total_layers']} layers, {backbone['dtype']}), K = {k}, no user text"

@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from warmprompt.data.describe import describe_folder, render
+from warmprompt.data.describe import describe_folder, render_description
 from warmprompt.data.fetch import PUBLISHED
-from warmprompt.data.fetch import get as fetch
+from warmprompt.data.fetch import get_dataset as fetch
 from warmprompt.data.home import data_home, dataset_folder, find_dataset, imported_names
 from warmprompt.data.importing import DEFAULT_MAX_REJECTS, import_source
 from warmprompt.data.readers import FORMATS, ReadOptions, TextOptions, open_source
 from warmprompt.data.readers.cleaning import NULL_VALUES
 from warmprompt.data.readers.source import EVENT_COLUMNS, FeedbackOptions, Repeats, Source, TimeUnit
-from warmprompt.data.tables import Manifest, read_manifest
+from warmprompt.data.tables import Manifest, read_data_manifest
 from warmprompt.data.understood import facts
 from warmprompt.errors import BadInputError
 
@@ -48,7 +48,7 @@ _MAP_HELP = "Which column is what, as NAME=COLUMN,..."
 
 
 @app.command("get")
-def get(
+def fetch_command(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(PUBLISHED)}.", show_default=False)],
     from_file: Annotated[
         Path | None, typer.Option("--from", help="The archive, where it was already downloaded.")
@@ -158,13 +158,13 @@ def describe(
     if as_json:
         typer.echo(json.dumps(description.as_json(), indent=2))
     else:
-        Console().print(render(description))
+        Console().print(render_description(description))
 
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show the data sets in the data home, and those that can be fetched."""
-    here = {name: read_manifest(data_home() / name) for name in imported_names()}
+    here = {name: read_data_manifest(data_home() / name) for name in imported_names()}
     names = [*here, *(name for name in PUBLISHED if name not in here)]
     if as_json:
         rows = [
@@ -192,8 +192,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def _report(manifest: Manifest, folder: Path) -> None:
     """Say what was understood, in at most ten lines."""
     rejects = sum(each.count for each in manifest.rejects)
-    told = manifest.understood
-    idle = told.num_idle_users if told else 0
+    summary = manifest.understood
+    idle = summary.num_idle_users if summary else 0
     typer.echo(
         f"{manifest.name}: {manifest.num_users:,} users, {manifest.num_items:,} items, "
         f"{manifest.num_events:,} events; "
@@ -207,9 +207,9 @@ def _report(manifest: Manifest, folder: Path) -> None:
             for each in manifest.rejects
         )
         typer.echo(f"  rejects: {'; '.join(bad)}")
-    if told is not None:
+    if summary is not None:
         lines = facts(
-            told,
+            summary,
             source_format=manifest.source_format,
             scale=manifest.rating_scale,
             weight_unit=manifest.weight_unit,

@@ -25,7 +25,7 @@ _DISK = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used
 
 
 def run_guarded(make_app: Callable[[], typer.Typer], arguments: Sequence[str]) -> int:
-    """Run a command line and return the exit code; whatever goes wrong is told in one line on stderr.
+    """Run a command line and return the exit code; whatever goes wrong is one line on stderr.
 
     Importing the command, which is what `make_app` does, is guarded as well.
 

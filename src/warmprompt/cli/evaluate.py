@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from warmprompt.cli.lists import names, whole_numbers
-from warmprompt.cli.screen import screen
-from warmprompt.cli.watching import watching
+from warmprompt.cli.console import results_console
+from warmprompt.cli.parsing import names, whole_numbers
+from warmprompt.cli.progress import shown_progress
 from warmprompt.settings import load_settings
 
 if TYPE_CHECKING:
@@ -91,13 +91,13 @@ def app(
     options = load_settings(file=settings_file, environment=os.environ, flags=flags).evaluate
     from warmprompt.assembly.evaluating import evaluate_run
 
-    with watching() as watch:
-        results = evaluate_run(run, options, out=out, trec=trec, watch=watch)
+    with shown_progress() as progress:
+        results = evaluate_run(run, options, out=out, trec=trec, progress=progress)
     from warmprompt.evaluation.report import against_best_lines, compared_text
 
-    console = screen()
+    console = results_console()
     console.print(compared_text(results))
-    for metric in (_METRIC, *further(results)):
+    for metric in (_METRIC, *further_metrics(results)):
         console.print(metric_table(results, metric))
     for line in (*against_best_lines(results, _METRIC), baselines_text(results)):
         console.print(line)
@@ -111,7 +111,7 @@ def app(
     console.print(f'next: warmprompt recommend {run} --like "A TITLE"')
 
 
-def further(results: Results) -> list[str]:
+def further_metrics(results: Results) -> list[str]:
     """Return the metrics of a table beside the main three."""
     from warmprompt.evaluation.metrics import METRICS
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
 
 if TYPE_CHECKING:
     from warmprompt.evidence.scheduler import Step
@@ -70,13 +70,13 @@ def build(
     plan, absent = filter_plan(load_plan(plan_file), chosen)
     missing = missing_jobs(plan, root / "cells", chosen)
     pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
-    with _ending_when_asked(), _watching() as watch:
+    with _ending_when_asked(), _shown_progress() as progress:
         outcome = run_jobs(
-            missing, root, pace, start=partial(start_process, root=root, threads=threads), watch=watch
+            missing, root, pace, start=partial(start_process, root=root, threads=threads), progress=progress
         )
-    screen().print(f"{outcome.done} cells measured, {outcome.left} still missing")
+    results_console().print(f"{outcome.done} cells measured, {outcome.left} still missing")
     for name, why, log in outcome.failed:
-        screen().print(f"failed: {name}: {why} (log: {log})")
+        results_console().print(f"failed: {name}: {why} (log: {log})")
     _print_absent(absent)
     if outcome.failed:
         raise typer.Exit(1)
@@ -111,11 +111,11 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
             missing[page.name][spec.name] = (*missing[page.name].get(spec.name, ()), wanted.seed)
     for name, models in missing.items():
         table.add_row(name, str(there.get(name, 0)), _by_seeds(models))
-    screen().print(table)
+    results_console().print(table)
     times = measured_times(plan, root / "cells")
     expected = [expected_s(job, times) for job in missing_jobs(plan, root / "cells", chosen)]
     known = [seconds for seconds in expected if seconds is not None]
-    screen().print(
+    results_console().print(
         f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes "
         f"of processor time, and {len(expected) - len(known)} are of models not yet timed on their data set"
     )
@@ -145,9 +145,9 @@ def report(
     whole = load_plan(plan_file)
     plan, absent = filter_plan(whole, read_only(only or ()))
     for line in write_pages(plan, root, out, searches=searches, whole=whole, replace_fuller=replace_fuller):
-        screen().print(line)
+        results_console().print(line)
     for line in write_summaries(templates, out):
-        screen().print(line)
+        results_console().print(line)
     _print_absent(absent)
 
 
@@ -168,9 +168,9 @@ def tune(
     check_tunable(names)
     for name in names:
         best = tune_baseline(
-            dataset, name, searches, num_trials=trials, halving=halving, watch=screen().print
+            dataset, name, searches, num_trials=trials, halving=halving, progress=results_console().print
         )
-        screen().print(
+        results_console().print(
             f"{dataset} {name}: {best.settings} NDCG@10 {best.values[-1]:.4f} (trial {best.number})"
         )
 
@@ -178,7 +178,7 @@ def tune(
 def _print_absent(datasets: Sequence[str]) -> None:
     """Say which data sets' tables were left out."""
     if datasets:
-        screen().print(
+        results_console().print(
             f"left out, not in the data home: {', '.join(datasets)}. "
             "Get them with `warmprompt data get` or `warmprompt data import`."
         )
@@ -206,7 +206,7 @@ def _ending_when_asked() -> Iterator[None]:
 
 
 @contextmanager
-def _watching() -> Iterator[Callable[[Step], None]]:
+def _shown_progress() -> Iterator[Callable[[Step], None]]:
     """Yield a callback for the steps: bars in a terminal, plain lines elsewhere, on stderr."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:

@@ -68,10 +68,10 @@ def _without_marker(requirement: Requirement) -> str:
 
 def _clone_of(ours: Distribution) -> Path | None:
     """Return the source folder of an editable installation, from what pip recorded (PEP 610)."""
-    told = json.loads(ours.read_text("direct_url.json") or "{}")
-    if not told.get("dir_info", {}).get("editable"):
+    record = json.loads(ours.read_text("direct_url.json") or "{}")
+    if not record.get("dir_info", {}).get("editable"):
         return None
-    return Path(unquote(urlsplit(told["url"]).path))
+    return Path(unquote(urlsplit(record["url"]).path))
 
 
 def _near(path: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from warmprompt.cli.console import results_console
 from warmprompt.cli.keys import STORE, Store
-from warmprompt.cli.screen import screen
 
 app = typer.Typer(
     help="Hide items of a service from its rankings, and show them again.", no_args_is_help=True
@@ -45,7 +45,7 @@ def hidden(run: _RUN, store: Store = STORE) -> None:
     table = Table("item", "title", show_edge=False)
     for item, title in catalogue.hidden():
         table.add_row(str(item), title)
-    screen().print(table)
+    results_console().print(table)
 
 
 def _change(run: Path, titles: list[str], store: str, *, hidden: bool) -> None:

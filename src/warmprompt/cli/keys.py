@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
 
 app = typer.Typer(help="Make, list and revoke the keys that the service asks for.", no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def create(
 
 
 @app.command("list")
-def show(store: Store = STORE) -> None:
+def list_keys(store: Store = STORE) -> None:
     """List the keys by name, with what they may do."""
     from warmprompt.store.opening import open_store
 
@@ -52,7 +52,7 @@ def show(store: Store = STORE) -> None:
     for key in keys:
         revoked = "" if key.revoked_s is None else _day(key.revoked_s)
         table.add_row(key.name, ", ".join(sorted(key.scopes)), _day(key.created_s), revoked)
-    screen().print(table)
+    results_console().print(table)
 
 
 @app.command()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from warmprompt.cli.screen import screen
-from warmprompt.cli.selecting import Exclude, Filter, found, rows_of, selection_of, table_of
+from warmprompt.cli.console import results_console
+from warmprompt.cli.selecting import Exclude, Filter, found, ranking_rows, selection_options, table_of
 from warmprompt.errors import BadInputError, WarmpromptError
 
 if TYPE_CHECKING:
@@ -107,28 +107,28 @@ def app(
     model = open_run(run)
     load_s = time.perf_counter() - begun_s
     events = liked_events(model, like or [], dislike or [])
-    selection = selection_of(model, exclude, filters)
+    selection = selection_options(model, exclude, filters)
     about = checked_about(about)
     begun_s = time.perf_counter()
     state = model.adapt(events, about=about, attributes=attributes, exact=exact or None)
     adapted_s = time.perf_counter()
     ranking = model.rank(state, num, drop=tuple(drop or ()), **selection)
     ranked_s = time.perf_counter()
-    told = {
+    result = {
         "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],
         "about": about,
         "attributes": attributes,
-        "ranking": rows_of(ranking),
+        "ranking": ranking_rows(ranking),
         "load_s": round(load_s, 3),
         "adapt_ms": round(1000 * (adapted_s - begun_s), 2),
         "rank_ms": round(1000 * (ranked_s - adapted_s), 2),
     }
     if explain or generate:
-        told |= _in_words(model, state, ranking.items, num, explain=explain, generate=generate)
+        result |= _in_words(model, state, ranking.items, num, explain=explain, generate=generate)
     if as_json:
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        typer.echo(json.dumps(result, ensure_ascii=False, indent=1))
     else:
-        _show(told, dislikes=len(dislike or []))
+        _show(result, dislikes=len(dislike or []))
 
 
 def liked_events(model: Personaliser, like: Sequence[str], dislike: Sequence[str]) -> list[Event]:
@@ -163,8 +163,8 @@ def _in_words(
     from warmprompt.generation.lm import open_language_model
 
     writer = open_language_model(model.engine)
-    told = _explanations(model, state, items, writer) if explain else {}
-    return told | (_generated(model, state, num, writer) if generate else {})
+    result = _explanations(model, state, items, writer) if explain else {}
+    return result | (_generated(model, state, num, writer) if generate else {})
 
 
 def _explanations(
@@ -198,7 +198,7 @@ def _generated(model: Personaliser, state: UserState, num: int, writer: Language
     begun_s = time.perf_counter()
     (named,) = generate_titles(titles, model, [state], num)
     return {
-        "generated": rows_of(named),
+        "generated": ranking_rows(named),
         "generate_ms": round(1000 * (time.perf_counter() - begun_s), 2),
     }
 
@@ -213,33 +213,33 @@ def _attributes(texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _show(told: dict[str, Any], *, dislikes: int) -> None:
-    console = screen()
-    titles = [event["title"] or str(event["item"]) for event in told["events"]]
+def _show(result: dict[str, Any], *, dislikes: int) -> None:
+    console = results_console()
+    titles = [event["title"] or str(event["item"]) for event in result["events"]]
     likes = len(titles) - dislikes
     for word, shown in (
         ("likes", "; ".join(titles[:likes])),
         ("dislikes", "; ".join(titles[likes:])),
-        ("about", told["about"] or ""),
-        ("attributes", ", ".join(f"{key} {value}" for key, value in told["attributes"].items())),
+        ("about", result["about"] or ""),
+        ("attributes", ", ".join(f"{key} {value}" for key, value in result["attributes"].items())),
     ):
         if shown:
             console.print(f"{word}: {shown}")
-    if not (titles or told["about"] or told["attributes"]):
+    if not (titles or result["about"] or result["attributes"]):
         console.print("nothing is known about this person: everybody would get this ranking")
-    console.print(table_of("title", told["ranking"]))
-    done = f"adapted in {told['adapt_ms']:.1f} ms, ranked in {told['rank_ms']:.1f} ms"
-    console.print(f"{done} (opened in {told['load_s']:.1f} s)")
-    if "explanations" in told:
+    console.print(table_of("title", result["ranking"]))
+    done = f"adapted in {result['adapt_ms']:.1f} ms, ranked in {result['rank_ms']:.1f} ms"
+    console.print(f"{done} (opened in {result['load_s']:.1f} s)")
+    if "explanations" in result:
         console.print("why:")
-        for one in told["explanations"]:
+        for one in result["explanations"]:
             parts = ", ".join(f"{each['name']} {each['part']:+.2f}" for each in one["experts"])
             console.print(f"{one['place']:3}  {one['sentence']}\n     score {one['score']:+.2f}: {parts}")
-        by_template = sum(one["how"] == "template" for one in told["explanations"])
+        by_template = sum(one["how"] == "template" for one in result["explanations"])
         console.print(
-            f"explained in {told['explain_ms']:.0f} ms, {by_template} by template "
-            f"(genres: {told['genres_from']})"
+            f"explained in {result['explain_ms']:.0f} ms, {by_template} by template "
+            f"(genres: {result['genres_from']})"
         )
-    if "generated" in told:
-        console.print(table_of("named by the language model", told["generated"]))
-        console.print(f"named in {told['generate_ms']:.0f} ms")
+    if "generated" in result:
+        console.print(table_of("named by the language model", result["generated"]))
+        console.print(f"named in {result['generate_ms']:.0f} ms")

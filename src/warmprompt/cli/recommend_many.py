@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warmprompt.cli.screen import screen
-from warmprompt.cli.selecting import selection_of
-from warmprompt.cli.watching import counting
+from warmprompt.cli.console import results_console
+from warmprompt.cli.progress import counting
+from warmprompt.cli.selecting import selection_options
 from warmprompt.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def refuse_together(
             if value is not None and value is not False:
                 raise BadInputError(field=name, value=value, remedy="Name a file of users with --users.")
         return
-    told = next((name for name, value in alone.items() if value), None)
-    if told is not None:
+    named = next((name for name, value in alone.items() if value), None)
+    if named is not None:
         raise BadInputError(
-            field=told, value=alone[told], remedy="Leave it out: --users tells of the people."
+            field=named, value=alone[named], remedy="Leave it out: --users tells of the people."
         )
     if out is None:
         raise BadInputError(
@@ -72,14 +72,14 @@ def recommend_many(
             columns=None if users_map is None else mapping_of("--users-map", users_map),
             exact=exact,
             max_rejects=max_rejects,
-            selection={**selection_of(model, exclude, filters), "drop": drop},
+            selection={**selection_options(model, exclude, filters), "drop": drop},
             progress=progress,
         )
     _report(report, out, wall_s=time.monotonic() - begun_s, cpu_s=time.process_time() - cpu_s)
 
 
 def _report(report: BatchReport, out: Path, *, wall_s: float, cpu_s: float) -> None:
-    console = screen()
+    console = results_console()
     console.print(
         f"{out}: {report.num_rows:,} rows for {report.num_users:,} users in {wall_s:.1f} s "
         f"({report.num_users / max(cpu_s, 1e-9):,.0f} users a processor second, reading and writing included)"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from warmprompt.cli.console import results_console
 from warmprompt.cli.risk_profile import profile_command
 from warmprompt.cli.risk_screen import Duplicates, Layout, print_pairs, print_written, require_suffix
 from warmprompt.cli.risk_train import train_command
-from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError
 from warmprompt.files import write_atomic
 
@@ -186,9 +186,11 @@ def clear_command(
         return
     print_pairs(f"{file}, {cleared.solver}", {name: _number(value) for name, value in figures.items()})
     if defaulted:
-        screen().print(f"in default: {', '.join(defaulted[:20])}{' ...' if len(defaulted) > 20 else ''}")
+        results_console().print(
+            f"in default: {', '.join(defaulted[:20])}{' ...' if len(defaulted) > 20 else ''}"
+        )
     elif plot is not None:
-        screen().print(f"nobody defaults: {plot} was not drawn")
+        results_console().print(f"nobody defaults: {plot} was not drawn")
     print_written(out, drawn)
 
 
@@ -213,10 +215,10 @@ def simulate_command(
     require_suffix("--out", out, ".csv")
     from warmprompt.cli.risk_files import day_csv, read_outage
     from warmprompt.risk.settlement import Rules, banks_table, simulate_day
-    from warmprompt.risk.study import WorldSettings, draw_day, make_world
+    from warmprompt.risk.study import BankWorldSettings, draw_day, make_bank_world
 
-    settings = WorldSettings(num_banks=banks, payments_per_day=payments, liquidity=liquidity)
-    world = make_world(settings, seed=seed)
+    settings = BankWorldSettings(num_banks=banks, payments_per_day=payments, liquidity=liquidity)
+    world = make_bank_world(settings, seed=seed)
     actions = () if outage is None else read_outage(outage, world.nodes)
     rules = Rules(close_s=settings.day_s, bypass=True, offsetting=offsetting.value, sample_s=None)
     day = draw_day(world, seed=seed)
@@ -265,19 +267,19 @@ def study_command(
 ) -> None:
     """Measure what earlier detection of a troubled bank is worth."""
     from warmprompt.risk.study import (
+        BankWorldSettings,
         IncidentSettings,
         ResponseSettings,
         StudySettings,
-        WorldSettings,
         run_study,
         study_json,
         study_report,
-        summarise,
+        summarise_study,
     )
 
     usual = "credit" if incident is _Incident.outage else "cut"
     settings = StudySettings(
-        world=WorldSettings(num_banks=banks, payments_per_day=payments),
+        world=BankWorldSettings(num_banks=banks, payments_per_day=payments),
         incident=IncidentSettings(kind=incident.value, drawn_by=drawn_by.value),
         response=ResponseSettings(measure=measure.value if measure else usual),  # type: ignore[arg-type]
         num_scenarios=scenarios,
@@ -286,16 +288,16 @@ def study_command(
         decision_s=decision,
     )
     study = run_study(settings, seed=seed)
-    summary = summarise(study)
-    told, page = study_json(study, summary), study_report(study, summary)
+    summary = summarise_study(study)
+    results, page = study_json(study, summary), study_report(study, summary)
     if out is not None:
         from warmprompt.risk.plots import plot_losses
 
         write_atomic(out / "report.md", (page + "\n![Loss over delay](losses.png)\n").encode())
-        write_atomic(out / "results.json", told.encode())
+        write_atomic(out / "results.json", results.encode())
         plot_losses({f"Incident: {incident.value}": summary}, out / "losses.png")
     if as_json:
-        typer.echo(told, nl=False)
+        typer.echo(results, nl=False)
         return
     typer.echo(page, nl=False)
     if out is not None:
@@ -359,6 +361,6 @@ def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".")
 
 
-def _print_json(told: dict[str, Any]) -> None:
-    finite = {name: None if value != value else value for name, value in told.items()}  # noqa: PLR0124  NaN
+def _print_json(results: dict[str, Any]) -> None:
+    finite = {name: None if value != value else value for name, value in results.items()}  # noqa: PLR0124  NaN
     typer.echo(json.dumps(finite, indent=1))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from warmprompt.cli.console import results_console
 from warmprompt.cli.risk_screen import print_pairs, print_written, require_suffix
 from warmprompt.cli.risk_train import made_up_payments
-from warmprompt.cli.screen import screen
 from warmprompt.errors import BadInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -66,11 +66,13 @@ def profile_command(
     for name, value in (("--last", last), ("--customers", customers)):
         if value < 1:
             raise BadInputError(field=name, value=value, remedy="Give at least 1.")
-    from warmprompt.risk.profile import audit_profiler, load_profiler, read_marks, read_payments
+    from warmprompt.risk.profile import audit_profiler, load_profiler, read_marks, read_payment_table
 
     loaded, marks = load_profiler(profiler), read_marks(profiler)
     delay_s = loaded.model.label_delay_s
-    table = made_up_payments(customers, seed) if file is None else read_payments(file, label_delay_s=delay_s)
+    table = (
+        made_up_payments(customers, seed) if file is None else read_payment_table(file, label_delay_s=delay_s)
+    )
     source = f"made-up payments, seed {seed}" if file is None else str(file)
     if entity is not None:
         _show(loaded, table, marks, entity, last, plot, as_json=as_json)
@@ -158,8 +160,10 @@ def _show(
             {"time_s": one.payment.time_s, "amount_minor": one.payment.amount_minor} | asdict(one.estimate)
             for one in scored
         ]
-        told = {"entity": entity, "used_in_training": used, "payments": shown}
-        typer.echo(json.dumps(told | {"drift": {name: asdict(one) for name, one in drift.items()}}, indent=1))
+        result = {"entity": entity, "used_in_training": used, "payments": shown}
+        typer.echo(
+            json.dumps(result | {"drift": {name: asdict(one) for name, one in drift.items()}}, indent=1)
+        )
         return
     head = ("time, UTC", "amount, minor units", "known", "p_risk", "from", "to", "set says")
     shown_table = Table(*head, title=f"customer {entity}", title_justify="left", show_edge=False)
@@ -174,11 +178,11 @@ def _show(
             *(f"{value:.4f}" for value in (each.p_risk, each.p_low, each.p_high)),
             each.decision,
         )
-    screen().print(shown_table)
+    results_console().print(shown_table)
     for name, line in _drift_lines(drift).items():
-        screen().print(f"{name}, of all payments of the customer: {line}")
+        results_console().print(f"{name}, of all payments of the customer: {line}")
     if used:
-        screen().print("note: the profiler was fitted to this customer too")
+        results_console().print("note: the profiler was fitted to this customer too")
     print_written(plot)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
 from warmprompt.errors import BadInputError
 
 
@@ -42,11 +42,11 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     table.columns[1].justify = "right"
     for name, value in pairs.items():
         table.add_row(name, value)
-    screen().print(table)
+    results_console().print(table)
 
 
 def print_written(*paths: Path | None) -> None:
     """Print which files were written."""
     written = [str(path) for path in paths if path is not None]
     if written:
-        screen().print(f"wrote {', '.join(written)}")
+        results_console().print(f"wrote {', '.join(written)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
 from warmprompt.errors import BadInputError
 from warmprompt.files import locked_place
 
@@ -69,22 +69,22 @@ def train_command(
     from dataclasses import asdict
 
     from warmprompt.backbone.load import load_backbone
-    from warmprompt.cli.watching import watching
+    from warmprompt.cli.progress import shown_progress
     from warmprompt.risk.profile import (
         ProfileSettings,
         fit_profiler,
-        read_payments,
+        read_payment_table,
         save_profiler,
         write_payments,
     )
 
     with locked_place(out, field="--out", doing="is training into it"):
         payments = (
-            read_payments(transactions) if transactions else made_up_payments(customers or MADE_UP, seed)
+            read_payment_table(transactions) if transactions else made_up_payments(customers or MADE_UP, seed)
         )
         if save_payments is not None:
             write_payments(payments, save_payments)
-        with watching() as watch:
+        with shown_progress() as progress:
             profiler, report = fit_profiler(
                 payments,
                 load_backbone(backbone, num_layers=layers),
@@ -94,20 +94,20 @@ def train_command(
                 seed=seed,
                 most_entities=(customers or _MOST) if transactions else None,
                 level=level,
-                watch=watch,
+                progress=progress,
             )
         save_profiler(profiler, out, overwrite=overwrite, marks=report.marks)
     if as_json:
-        told = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
-        del told["marks"]
-        typer.echo(json.dumps(told, indent=1))
+        result = asdict(report) | {"folder": str(out), "model_hash": profiler.model_hash, "seed": seed}
+        del result["marks"]
+        typer.echo(json.dumps(result, indent=1))
         return
     _print(report, "made-up payments" if transactions is None else str(transactions))
     table, entity = transactions or save_payments, int(payments.entity_N[-1])
     lines = [f"wrote {out}", f"next: warmprompt risk profile {out}"]
     if table is not None:
         lines.append(f"or:   warmprompt risk profile {out} {table} --entity {entity} --last 5")
-    screen().print("\n".join(lines))
+    results_console().print("\n".join(lines))
 
 
 def _check(
@@ -172,9 +172,9 @@ def _print(report: FitReport, source: str) -> None:
         parts.add_row(name, *(f"{number:,}" for number in numbers))
     for column in parts.columns[1:]:
         column.justify = "right"
-    screen().print(parts)
+    results_console().print(parts)
     base = report.frauds[2] / report.payments[2]
     found = ", ".join(f"{value:.3f} with {k}" for k, value in report.average_precision.items())
-    screen().print(
+    results_console().print(
         f"average precision on calibration customers, by known payments: {found}; share of frauds {base:.3f}"
     )

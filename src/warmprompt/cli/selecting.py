@@ -28,7 +28,7 @@ Filter = Annotated[
 ]
 
 
-def selection_of(
+def selection_options(
     model: Personaliser, exclude: Sequence[str] | None, filters: Sequence[str] | None
 ) -> dict[str, Any]:
     """Return the keyword arguments of a ranking that the options mean.
@@ -55,7 +55,7 @@ def found(model: Personaliser, title: str, option: str) -> ItemId:
         raise UnknownNameError(field=option, value=error.value, remedy=error.remedy) from None
 
 
-def rows_of(ranking: Ranking | Generated) -> list[dict[str, Any]]:
+def ranking_rows(ranking: Ranking | Generated) -> list[dict[str, Any]]:
     """Return the places of a ranking as JSON values."""
     return [
         {"place": place, "item": item, "title": title, "score": score}

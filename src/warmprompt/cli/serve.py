@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from warmprompt.cli.screen import screen
+from warmprompt.cli.console import results_console
 
 
 class Sentences(StrEnum):
@@ -106,7 +106,7 @@ def app(
         settings=settings,
         risk=risk,
         make_explainer=explainer_of_run(writes=sentences is Sentences.MODEL) if explain else None,
-        ready=lambda address: screen().print(f"serving at {address}"),
+        ready=lambda address: results_console().print(f"serving at {address}"),
     )
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from warmprompt.cli.screen import screen
-from warmprompt.cli.selecting import Exclude, Filter, found, rows_of, selection_of, table_of
+from warmprompt.cli.console import results_console
+from warmprompt.cli.selecting import Exclude, Filter, found, ranking_rows, selection_options, table_of
 from warmprompt.errors import BadInputError
 
 
@@ -28,11 +28,11 @@ def app(
 
     model = open_run(run)
     item = found(model, title, "title")
-    similar = rows_of(model.similar(item, num, **selection_of(model, exclude, filters)))
+    similar = ranking_rows(model.similar(item, num, **selection_options(model, exclude, filters)))
     if as_json:
-        told = {"item": item, "title": model.title(item), "similar": similar}
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+        result = {"item": item, "title": model.title(item), "similar": similar}
+        typer.echo(json.dumps(result, ensure_ascii=False, indent=1))
         return
-    console = screen()
+    console = results_console()
     console.print(f"like {model.title(item) or item}:")
     console.print(table_of("title", similar))

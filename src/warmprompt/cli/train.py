@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from warmprompt.cli.screen import screen
-from warmprompt.cli.watching import watching
+from warmprompt.cli.console import results_console
+from warmprompt.cli.progress import shown_progress
 from warmprompt.settings import load_settings
 
 
@@ -71,17 +71,19 @@ def app(
     )
     from warmprompt.training.run import train_run, train_until
 
-    with watching() as watch:
-        if until is not None and not train_until(settings, out, until, watch=watch, overwrite=overwrite):
-            screen().print(f"{out}: {until} is done; the same command without --until goes on")
+    with shown_progress() as progress:
+        if until is not None and not train_until(
+            settings, out, until, progress=progress, overwrite=overwrite
+        ):
+            results_console().print(f"{out}: {until} is done; the same command without --until goes on")
             return
-        trained = train_run(settings, out, watch=watch, overwrite=overwrite)
-    told = trained.manifest
-    validations = [loss for stage, _, _, loss in told["history"] if stage == told["history"][-1][0]]
+        trained = train_run(settings, out, progress=progress, overwrite=overwrite)
+    record = trained.manifest
+    validations = [loss for stage, _, _, loss in record["history"] if stage == record["history"][-1][0]]
     learned = f", validation loss {min(validations):.4f}" if validations else ""
-    screen().print(
-        f"{out}: {trained.learner} on {told['data']['name']}, {_taken(told)}, "
-        f"{told['peak_memory_mb']:,.0f} MiB at most{learned}\n"
+    results_console().print(
+        f"{out}: {trained.learner} on {record['data']['name']}, {_taken(record)}, "
+        f"{record['peak_memory_mb']:,.0f} MiB at most{learned}\n"
         f"next: warmprompt evaluate {out}"
     )
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from warmprompt.cli.screen import screen
-from warmprompt.cli.watching import watching
+from warmprompt.cli.console import results_console
+from warmprompt.cli.progress import shown_progress
 from warmprompt.errors import BadInputError
 from warmprompt.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from warmprompt.assembly.searching import Found
+    from warmprompt.assembly.searching import SearchResult
 
 _SHOWN = 5
 
@@ -51,9 +51,9 @@ def app(
     settings = _settings(target, protocol, assignments or [], settings_file)
     from warmprompt.assembly.searching import tune_settings
 
-    with watching() as watch:
-        found = tune_settings(settings, out, num_trials=trials, budget_s=budget, watch=watch)
-    console = screen()
+    with shown_progress() as progress:
+        found = tune_settings(settings, out, num_trials=trials, budget_s=budget, progress=progress)
+    console = results_console()
     console.print(trial_table(found))
     first = found.trials[0]
     console.print(
@@ -68,7 +68,7 @@ def app(
     console.print(f"next: warmprompt train --settings {found.file} --out RUN")
 
 
-def trial_table(found: Found) -> Table:
+def trial_table(found: SearchResult) -> Table:
     """Return the best trials and the first, best first."""
     ranked = sorted(found.trials, key=lambda one: (-one.value, one.number))
     shown = [one for place, one in enumerate(ranked) if place < _SHOWN or one.number == 0]

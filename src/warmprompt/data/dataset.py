@@ -120,7 +120,7 @@ class Dataset:
             repeats: Of several events of a user with an item, `last` keeps the latest, `count` how many.
             time_unit: `s`, `ms`, `us`, `ns` or `iso`; found out when left out. Dates need none.
             max_rejects: Highest share of malformed rows in each frame; they are left out.
-            progress: Told in a few lines how the frames were understood.
+            progress: Receives in a few lines how the frames were understood.
 
         Raises:
             BadInputError: Something is no frame, a column is missing or cannot be what it is said to be,

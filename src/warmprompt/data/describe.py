@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.tables import Manifest, open_dataset, read_manifest
+from warmprompt.data.tables import Manifest, open_dataset, read_data_manifest
 from warmprompt.data.understood import day
 from warmprompt.data.understood import facts as understood
 
@@ -32,7 +32,7 @@ class Bin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class DatasetDescription:
     """Figures of one data set.
 
     Attributes:
@@ -65,22 +65,22 @@ class Description:
         return dataclasses.asdict(self)
 
 
-def describe_folder(folder: Path) -> Description:
+def describe_folder(folder: Path) -> DatasetDescription:
     """Describe the data set in `folder`.
 
     Raises:
         BadInputError, IntegrityError: As `open_dataset`.
     """
-    return describe(open_dataset(folder), read_manifest(folder))
+    return describe_dataset(open_dataset(folder), read_data_manifest(folder))
 
 
-def describe(dataset: Dataset, manifest: Manifest) -> Description:
+def describe_dataset(dataset: Dataset, manifest: Manifest) -> DatasetDescription:
     """Describe an open data set."""
     events = dataset.interactions
     counts = np.diff(events.offsets)
     num_rated = len(np.unique(events.items))
     times = events.times_s if events.times_s is not None and len(events) else None
-    return Description(
+    return DatasetDescription(
         manifest=manifest,
         num_rated_items=num_rated,
         density=len(events) / max(1, dataset.num_users * num_rated),
@@ -95,7 +95,7 @@ def describe(dataset: Dataset, manifest: Manifest) -> Description:
     )
 
 
-def render(description: Description) -> RenderableType:
+def render_description(description: DatasetDescription) -> RenderableType:
     """Return the description for a terminal."""
     manifest = description.manifest
     facts = Table(title=manifest.name, show_header=False, title_justify="left")
@@ -117,7 +117,7 @@ def render(description: Description) -> RenderableType:
     return Group(facts, bars, *([rejects] if manifest.rejects else []))
 
 
-def _facts(description: Description) -> list[tuple[str, str]]:
+def _facts(description: DatasetDescription) -> list[tuple[str, str]]:
     manifest = description.manifest
     facts = [
         ("users", f"{manifest.num_users:,}"),
@@ -150,7 +150,7 @@ def _facts(description: Description) -> list[tuple[str, str]]:
     return facts
 
 
-def _facts_of_earlier_versions(description: Description) -> list[tuple[str, str]]:
+def _facts_of_earlier_versions(description: DatasetDescription) -> list[tuple[str, str]]:
     """Return what a manifest of version 1 says of how the source was read."""
     facts = [("format", description.manifest.source_format)]
     if description.first_s is not None and description.last_s is not None:

@@ -212,8 +212,8 @@ def _refuse_no_scale(values: list[float], sizes: list[int]) -> None:
         f"if they are a scale, add --rating-scale {low:g},{high:g}",
     ]
     # Among many values gaps mean nothing; a heap does.
-    if told := _heaps(values, sizes, least_share=_HEAP_SHARE):
-        remedies.append(told[0])
+    if heaps := _heaps(values, sizes, least_share=_HEAP_SHARE):
+        remedies.append(heaps[0])
     raise BadInputError(field="ratings", value=why, remedy="; ".join(remedies) + ".")
 
 

@@ -83,7 +83,7 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
-def get(
+def get_dataset(
     name: str,
     *,
     destination: Path | None = None,
@@ -141,12 +141,12 @@ def ensure_dataset(name_or_folder: str | Path) -> Path:
 
     Raises:
         UnknownNameError: Neither imported nor published.
-        FetchError, IntegrityError, StorageError: As `get`.
+        FetchError, IntegrityError, StorageError: As `get_dataset`.
     """
     name = str(name_or_folder)
     if name in PUBLISHED and name not in imported_names() and not is_dataset_folder(name):
         try:
-            get(name)
+            get_dataset(name)
         except BadInputError:
             # Another process may have fetched it meanwhile.
             if name not in imported_names():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.importing import read_source
 from warmprompt.data.readers.source import Source
-from warmprompt.data.tables import content_hash, dataset_of
+from warmprompt.data.tables import content_hash, dataset_from_tables
 from warmprompt.data.understood import facts
 
 
@@ -25,25 +25,25 @@ def dataset_of_source(
         source: What a reader returned.
         name: How the data set is called.
         max_rejects: Highest share of malformed rows in each table, 0 to 1.
-        progress: Told how the source was understood, and what was left out.
+        progress: Receives how the source was understood, and what was left out.
 
     Raises:
         BadInputError, RejectsError: As `importing.read_source`.
     """
     tables, manifest = read_source(source, name=name, now_s=int(time.time()), max_rejects=max_rejects)
     if progress is not None and manifest.understood is not None:
-        told = facts(
+        lines = facts(
             manifest.understood,
             source_format=manifest.source_format,
             scale=manifest.rating_scale,
             weight_unit=manifest.weight_unit,
         )
-        for label, text in told:
+        for label, text in lines:
             progress(f"{label}: {text}")
         for each in manifest.rejects:
             rows = ", ".join(map(str, each.first_lines))
             progress(f"left out: {each.count:,} x {each.reason} ({each.table}, row {rows})")
-    return dataset_of(
+    return dataset_from_tables(
         tables,
         name=name,
         hashed=content_hash(tables),

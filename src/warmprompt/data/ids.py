@@ -23,7 +23,7 @@ class IdIndex:
 
     Args:
         name: "user" or "item".
-        typed: Whether text and integers are told apart by the source; otherwise text ids become
+        typed: Whether the source distinguishes text and integers; otherwise text ids become
             integers when every one of them is written as one.
     """
 

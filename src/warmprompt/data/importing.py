@@ -149,7 +149,7 @@ def read_source(
                 *notes,
                 *_notes_of_times(events, rows),
                 *_notes_of_unused(source),
-                *(f"{count:,} x {what}" for log in logs for what, count in log.told.items()),
+                *(f"{count:,} x {what}" for log in logs for what, count in log.notes.items()),
             ),
             **_figures(tables, events, feedback, sides[0]),
         ),
@@ -161,17 +161,17 @@ def _check_options(source: Source, max_rejects: float) -> None:
     for option, share in (("--max-rejects", max_rejects), ("--min-joined", source.min_joined)):
         if not 0 <= share <= 1:
             raise BadInputError(field=option, value=share, remedy="Give a share between 0 and 1.")
-    told = source.feedback
-    if told.not_rated and not source.has_rating:
+    given = source.feedback
+    if given.not_rated and not source.has_rating:
         raise BadInputError(
             field="--not-rated",
-            value=",".join(told.not_rated),
+            value=",".join(given.not_rated),
             remedy="There is no rating column; leave it out.",
         )
-    if told.event_weights is not None and not source.has_event:
+    if given.event_weights is not None and not source.has_event:
         raise BadInputError(
             field="--event-weights",
-            value=", ".join(told.event_weights),
+            value=", ".join(given.event_weights),
             remedy="Say which column holds the types of events: --map event=COLUMN.",
         )
 
@@ -181,7 +181,7 @@ def check_rejects(log: RejectLog, max_rejects: float) -> None:
     if log.num_rejects <= max_rejects * log.num_rows:
         return
     reasons = sorted(log.counts.items(), key=lambda entry: -entry[1])
-    told = "; ".join(
+    given = "; ".join(
         f"{count} x {reason} (line {', '.join(map(str, log.first_lines[reason]))})"
         for reason, count in reasons
     )
@@ -189,7 +189,7 @@ def check_rejects(log: RejectLog, max_rejects: float) -> None:
     special = next((each for start, each in _REMEDIES.items() if reasons[0][0].startswith(start)), None)
     raise RejectsError(
         field=f"{log.table}, {log.num_rejects} of {log.num_rows} rows malformed",
-        value=told,
+        value=given,
         remedy=f"{remedy} {special}" if special else remedy,
     )
 

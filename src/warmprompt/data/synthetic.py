@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.tables import Tables, content_hash, dataset_of
+from warmprompt.data.tables import Tables, content_hash, dataset_from_tables
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
 from warmprompt.types import short_repr
@@ -128,7 +128,9 @@ def planted_world(
         for user, (tastes, _) in enumerate(people)
     ]
     tables = _tables(item_tastes, people, histories)
-    dataset = dataset_of(tables, name=f"planted-{seed}", hashed=content_hash(tables), rating_scale=(1.0, 5.0))
+    dataset = dataset_from_tables(
+        tables, name=f"planted-{seed}", hashed=content_hash(tables), rating_scale=(1.0, 5.0)
+    )
     return PlantedWorld(
         dataset=dataset,
         user_tastes=tuple(tastes for tastes, _ in people),

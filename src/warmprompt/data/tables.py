@@ -23,8 +23,7 @@ import polars as pl
 
 from warmprompt.data.dataset import Dataset, Interactions
 from warmprompt.data.strength import unit_of
-from warmprompt.data.understood import Understood
-from warmprompt.data.understood import from_json as understood_from_json
+from warmprompt.data.understood import Understood, understood_from_json
 from warmprompt.errors import BadInputError, IntegrityError
 from warmprompt.files import new_folder
 from warmprompt.types import short_repr
@@ -166,7 +165,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_data_manifest(folder: Path) -> Manifest:
     """Return the manifest of a data folder.
 
     Raises:
@@ -213,7 +212,7 @@ def open_dataset(folder: Path | str) -> Dataset:
         IntegrityError: A file is missing, cut short or changed.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = read_data_manifest(folder)
     frames = {}
     for name in TABLE_NAMES:
         path = folder / f"{name}.parquet"
@@ -226,7 +225,7 @@ def open_dataset(folder: Path | str) -> Dataset:
             )
         frames[name] = pl.read_parquet(path)
     tables = Tables(interactions=frames["interactions"], items=frames["items"], users=frames["users"])
-    return dataset_of(
+    return dataset_from_tables(
         tables,
         name=manifest.name,
         hashed=manifest.content_hash,
@@ -235,7 +234,7 @@ def open_dataset(folder: Path | str) -> Dataset:
     )
 
 
-def dataset_of(
+def dataset_from_tables(
     tables: Tables,
     *,
     name: str,

@@ -111,7 +111,7 @@ def _settle_text(texts: pl.Series) -> TimeUnit:
         return "iso"
     sample = texts.filter(read.is_null())[0]
     if texts.str.contains(r"^\d{1,2}[/.\-]\d{1,2}[/.\-]\d{2,4}").mean() > _MOST:  # type: ignore[operator]
-        remedy = "Day and month cannot be told apart; write dates as 2020-12-31."
+        remedy = "Day and month cannot be distinguished; write dates as 2020-12-31."
     else:
         remedy = "Write dates as 2020-12-31 or 2020-12-31T23:59:59Z, or numbers since 1970."
     raise BadInputError(field="times", value=sample, remedy=remedy)

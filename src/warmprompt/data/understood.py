@@ -51,30 +51,34 @@ class Understood:
 
 
 def facts(
-    told: Understood, *, source_format: str, scale: tuple[float, float] | None, weight_unit: float | None
+    understood: Understood,
+    *,
+    source_format: str,
+    scale: tuple[float, float] | None,
+    weight_unit: float | None,
 ) -> list[tuple[str, str]]:
     """Return what was understood as (label, text) pairs, one line each.
 
     Args:
-        told: As kept in the manifest.
+        understood: As kept in the manifest.
         source_format: The reader that was used.
         scale: Of ratings, or None without.
         weight_unit: The weight that counts 1, or None without weights.
     """
-    lines = [("read as", _read_as(told, source_format))]
-    if told.used:
-        lines.append(("columns", "; ".join(map(_columns, told.used.items()))))
-    if unused := [f"{table} {_listed(names)}" for table, names in told.unused.items() if names]:
+    lines = [("read as", _read_as(understood, source_format))]
+    if understood.used:
+        lines.append(("columns", "; ".join(map(_columns, understood.used.items()))))
+    if unused := [f"{table} {_listed(names)}" for table, names in understood.unused.items() if names]:
         lines.append(("not used", "; ".join(unused)))
-    lines.append(("feedback", _feedback(told, scale, weight_unit)))
-    shares = [f"{share:.1%} of events find their {table[:-1]}" for table, share in told.joined.items()]
-    tastes = f"sentences name {told.taste_column}" if told.taste_column else NO_TASTES
+    lines.append(("feedback", _feedback(understood, scale, weight_unit)))
+    shares = [f"{share:.1%} of events find their {table[:-1]}" for table, share in understood.joined.items()]
+    tastes = f"sentences name {understood.taste_column}" if understood.taste_column else NO_TASTES
     lines.append(("joins and tastes", "; ".join([*shares, tastes])))
-    if told.first_s is not None and told.last_s is not None:
-        unit = UNIT_NAMES.get(told.time_unit or "", told.time_unit or "")
-        lines.append(("period", f"{day(told.first_s)} to {day(told.last_s)} UTC, read as {unit}"))
-    if told.notes:
-        lines.append(("note", "; ".join(told.notes)))
+    if understood.first_s is not None and understood.last_s is not None:
+        unit = UNIT_NAMES.get(understood.time_unit or "", understood.time_unit or "")
+        lines.append(("period", f"{day(understood.first_s)} to {day(understood.last_s)} UTC, read as {unit}"))
+    if understood.notes:
+        lines.append(("note", "; ".join(understood.notes)))
     return lines
 
 
@@ -83,7 +87,7 @@ def day(seconds: int) -> str:
     return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)).strftime("%Y-%m-%d")
 
 
-def from_json(entries: Mapping[str, Any] | None) -> Understood | None:
+def understood_from_json(entries: Mapping[str, Any] | None) -> Understood | None:
     """Return what a manifest holds; None where an earlier version wrote it.
 
     Raises:
@@ -95,8 +99,8 @@ def from_json(entries: Mapping[str, Any] | None) -> Understood | None:
     return Understood(**{**entries, "unused": unused, "notes": tuple(entries["notes"])})
 
 
-def _read_as(told: Understood, source_format: str) -> str:
-    files = ", ".join(f"{name} {encoding}" for name, encoding in told.encodings.items())
+def _read_as(understood: Understood, source_format: str) -> str:
+    files = ", ".join(f"{name} {encoding}" for name, encoding in understood.encodings.items())
     return f"{source_format} ({files})" if files else source_format
 
 
@@ -110,16 +114,16 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def _feedback(told: Understood, scale: tuple[float, float] | None, weight_unit: float | None) -> str:
+def _feedback(understood: Understood, scale: tuple[float, float] | None, weight_unit: float | None) -> str:
     kinds = ["ratings {:g} to {:g}".format(*scale)] if scale else []
     if weight_unit is not None:
         kinds.append(f"strengths, {weight_unit:g} counts as 1")
     parts = [
         " and ".join(kinds) or "events alone",
-        f"{told.num_pull:,} events pull, {told.num_push:,} push away",
+        f"{understood.num_pull:,} events pull, {understood.num_push:,} push away",
     ]
-    if scale and told.num_unrated:
-        stood = f", {told.num_not_rated:,} by --not-rated" if told.num_not_rated else ""
-        parts.append(f"{told.num_unrated:,} without a rating{stood}")
-    parts += [f"{count:,} rows with {what} are no events" for what, count in told.no_events.items()]
+    if scale and understood.num_unrated:
+        stood = f", {understood.num_not_rated:,} by --not-rated" if understood.num_not_rated else ""
+        parts.append(f"{understood.num_unrated:,} without a rating{stood}")
+    parts += [f"{count:,} rows with {what} are no events" for what, count in understood.no_events.items()]
     return "; ".join(parts)

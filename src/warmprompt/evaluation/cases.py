@@ -145,12 +145,12 @@ def make_case(
         ratings_K=_ratings(dataset, support),
         times_K=None if events.times_s is None else events.times_s[support].copy(),
         strengths_K=dataset.strengths_at(support),
-        attributes=attributes_of(dataset, user) if attributes else {},
+        attributes=attribute_texts(dataset, user) if attributes else {},
     )
     return Case(k=len(support), support=known, query=np.unique(events.items[liked]), held_out=held_out)
 
 
-def attributes_of(dataset: Dataset, user: int) -> dict[str, str]:
+def attribute_texts(dataset: Dataset, user: int) -> dict[str, str]:
     """Return the user's known attributes as text; columns without a value are left out."""
     if dataset.users.width == 0:
         return {}

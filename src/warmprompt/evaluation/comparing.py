@@ -25,7 +25,7 @@ from warmprompt.rng import derive
 OnValidation = Mapping[tuple[str, int], Doubles]
 
 
-def rows_of(  # noqa: PLR0913 - whose rows, and by keyword how they are made
+def comparison_rows(  # noqa: PLR0913 - whose rows, and by keyword how they are made
     per_user: PerUser,
     labels: Sequence[str],
     protocol: str,

@@ -16,9 +16,9 @@ from scipy.sparse import csc_matrix, diags
 from warmprompt.data.dataset import Dataset, popularity
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.cases import Case
-from warmprompt.evaluation.comparing import rows_of
+from warmprompt.evaluation.comparing import comparison_rows
 from warmprompt.evaluation.metrics import METRICS, Ranks
-from warmprompt.evaluation.protocols import Task
+from warmprompt.evaluation.protocols import EvaluationTask
 from warmprompt.evaluation.results import Row
 from warmprompt.evaluation.significance import Doubles
 from warmprompt.scoring.ranking import CUT_OFF, ranks, top_n
@@ -149,7 +149,7 @@ class FurtherMetrics:
         self._shown: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
         self._catalogues: dict[int, int] = {}
 
-    def __call__(self, label: str, task: Task, cases: Sequence[Case], scores_BV: Floats) -> None:
+    def __call__(self, label: str, task: EvaluationTask, cases: Sequence[Case], scores_BV: Floats) -> None:
         """Take some cases of a row and their scores."""
         if not self._names:
             return
@@ -197,7 +197,7 @@ class FurtherMetrics:
     ) -> list[Row]:
         if not self._per_user_names:
             return []
-        return rows_of(
+        return comparison_rows(
             self._per_user,
             labels,
             protocol,

@@ -143,7 +143,7 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
+class EvaluationTask:
     """One seed's evaluation: what `fit` may see, and the cases of the tested users.
 
     Attributes:
@@ -163,7 +163,7 @@ class Task:
     counts: Counts
 
 
-def build_task(dataset: Dataset, settings: ProtocolSettings, *, seed: int) -> Task:
+def build_task(dataset: Dataset, settings: ProtocolSettings, *, seed: int) -> EvaluationTask:
     """Return the training views and evaluation cases of one seed.
 
     Raises:
@@ -195,7 +195,7 @@ def build_task(dataset: Dataset, settings: ProtocolSettings, *, seed: int) -> Ta
         cuts = _with_negatives(source, tested, cuts, candidates_V, seed)
     if settings.sentences:
         cuts = replace(cuts, cases=with_sentences(source, cuts.cases, settings.sentences, seed=seed))
-    return Task(
+    return EvaluationTask(
         settings=settings,
         seed=seed,
         training=training,

@@ -205,7 +205,7 @@ def to_json(results: Results) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def from_json(text: str) -> Results:
+def results_from_json(text: str) -> Results:
     """Return the results that `to_json` wrote.
 
     Raises:
@@ -263,7 +263,7 @@ def load_results(path: Path) -> Results:
         raise BadInputError(
             field="results file", value=path, remedy="Name a readable results file."
         ) from error
-    return from_json(text)
+    return results_from_json(text)
 
 
 def read_counts(row: Mapping[str, Any]) -> SeedCounts:

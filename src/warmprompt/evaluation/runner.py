@@ -16,10 +16,10 @@ import numpy as np
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, FaultError, MismatchError, UnknownNameError
 from warmprompt.evaluation.cases import Case
-from warmprompt.evaluation.comparing import differences_of, rows_of
+from warmprompt.evaluation.comparing import comparison_rows, differences_of
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.evaluation.metrics import user_metrics
-from warmprompt.evaluation.protocols import ProtocolSettings, Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.results import Cost, Results, SeedCounts
 from warmprompt.evaluation.significance import NUM_RESAMPLES, Doubles
 from warmprompt.scoring.ranking import check_finite, ranks, ranks_against
@@ -30,13 +30,13 @@ NUM_TIMED = 50
 TIMED_K = 10
 
 Factory = Callable[[], Ranker]
-OnScores = Callable[[str, Task, Sequence[Case], Floats], None]
+OnScores = Callable[[str, EvaluationTask, Sequence[Case], Floats], None]
 """Handed a row label, the task, some of its cases and their scores of every item, (B, V)."""
 PerUserOf = dict[UserId, Doubles]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class EvaluationProgress:
     """One step of an evaluation: `done` of `total` after `what` ("fitted ease, seed 0")."""
 
     done: int
@@ -45,7 +45,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class EvaluationPlan:
     """How to evaluate, besides the protocol.
 
     Attributes:
@@ -82,10 +82,10 @@ def evaluate(
     factories: Mapping[str, Factory],
     dataset: Dataset,
     settings: ProtocolSettings,
-    plan: Plan,
+    plan: EvaluationPlan,
     *,
     on_scores: OnScores | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[EvaluationProgress], None] = lambda _: None,
 ) -> Results:
     """Return every ranker's metrics per K and seed, with intervals, costs and paired differences.
 
@@ -146,7 +146,7 @@ def evaluate(
         rows=tuple(
             replace(row, is_product=row.model in _own(plan))
             for seed in (*plan.seeds, None)
-            for row in rows_of(
+            for row in comparison_rows(
                 per_user,
                 list(factories),
                 settings.label,
@@ -172,12 +172,12 @@ def evaluate(
     )
 
 
-def _own(plan: Plan) -> tuple[str, ...]:
+def _own(plan: EvaluationPlan) -> tuple[str, ...]:
     """Return the rows that are the product's."""
     return plan.variants if plan.product is None else (plan.product, *plan.variants)
 
 
-def _check_cases(task: Task) -> None:
+def _check_cases(task: EvaluationTask) -> None:
     """Raise BadInputError where no tested user has a case at any K."""
     if any(task.cases.values()):
         return
@@ -194,7 +194,7 @@ def _check_cases(task: Task) -> None:
 
 def score_cases(
     ranker: Ranker,
-    task: Task,
+    task: EvaluationTask,
     cases: Sequence[Case],
     *,
     label: str,
@@ -223,7 +223,13 @@ def score_cases(
 
 
 def measure_cost(
-    ranker: Ranker, task: Task, *, label: str, fit_s: float, batch: int = BATCH, num_timed: int = NUM_TIMED
+    ranker: Ranker,
+    task: EvaluationTask,
+    *,
+    label: str,
+    fit_s: float,
+    batch: int = BATCH,
+    num_timed: int = NUM_TIMED,
 ) -> Cost:
     """Time scoring at K = 10, or at the largest K below it that has cases.
 
@@ -280,7 +286,7 @@ def _scores(ranker: Ranker, supports: Sequence[Support], num_items: int, where: 
     return scores_BV
 
 
-def _metrics(scores_BV: Floats, task: Task, cases: Sequence[Case]) -> Doubles:
+def _metrics(scores_BV: Floats, task: EvaluationTask, cases: Sequence[Case]) -> Doubles:
     queries = [case.query for case in cases]
     supports = [case.support.items_K for case in cases]
     if task.settings.candidates == "sampled100":
@@ -308,7 +314,9 @@ def _negatives_of(case: Case) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     return case.negatives
 
 
-def _selection_task(dataset: Dataset, settings: ProtocolSettings, plan: Plan, task: Task) -> Task | None:
+def _selection_task(
+    dataset: Dataset, settings: ProtocolSettings, plan: EvaluationPlan, task: EvaluationTask
+) -> EvaluationTask | None:
     """Return the first seed's validation cases, on which the best baseline of each cell is chosen."""
     if plan.product is None:
         return None
@@ -322,9 +330,9 @@ def _plain(settings: Mapping[str, object]) -> dict[str, object]:
 class _Counter:
     """Counts the steps that the progress callback is called with."""
 
-    def __init__(self, progress: Callable[[Progress], None], total: int) -> None:
+    def __init__(self, progress: Callable[[EvaluationProgress], None], total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
     def __call__(self, what: str) -> None:
         self._done += 1
-        self._progress(Progress(done=self._done, total=self._total, what=what))
+        self._progress(EvaluationProgress(done=self._done, total=self._total, what=what))

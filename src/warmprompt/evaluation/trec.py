@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from warmprompt.errors import BadInputError
 from warmprompt.evaluation.cases import Case
-from warmprompt.evaluation.protocols import Task
+from warmprompt.evaluation.protocols import EvaluationTask
 from warmprompt.files import writing_to
 from warmprompt.types import Floats, ItemId, UserId
 
@@ -53,7 +53,7 @@ class TrecFiles:
         self._item_ids: dict[int, list[str]] = {}
         self._first: dict[tuple[int, int], str] = {}
 
-    def __call__(self, label: str, task: Task, cases: Sequence[Case], scores_BV: Floats) -> None:
+    def __call__(self, label: str, task: EvaluationTask, cases: Sequence[Case], scores_BV: Floats) -> None:
         """Add some cases of a row: their rankings, and for the first row of the table what is to be found.
 
         Raises:

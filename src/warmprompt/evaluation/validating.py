@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from warmprompt.evaluation.metrics import METRICS
-from warmprompt.evaluation.protocols import Task
+from warmprompt.evaluation.protocols import EvaluationTask
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.types import Ranker
 
 _NDCG = METRICS.index("NDCG@10")
 
 
-def mean_ndcg_on(build: Callable[[], Ranker], task: Task) -> float:
+def mean_ndcg_on(build: Callable[[], Ranker], task: EvaluationTask) -> float:
     """Fit a ranker and return its NDCG@10 averaged over users, then over the K of the task."""
     ranker = build().fit(task.training, task.validation, seed=task.seed)
     found = [

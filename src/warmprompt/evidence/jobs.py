@@ -11,7 +11,7 @@ from typing import Any
 
 from warmprompt.data.fetch import PUBLISHED, ensure_dataset
 from warmprompt.data.home import find_dataset
-from warmprompt.data.tables import read_manifest
+from warmprompt.data.tables import read_data_manifest
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.cells import Wanted, is_there, load_times
@@ -31,12 +31,12 @@ _FILTERS = ("table", "dataset", "protocol", "seed", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class EvaluationJob:
     """Cells that share a fit: one model on one choice of training events, ranked under several protocols.
 
     Attributes:
         spec: The model.
-        view: The choice of training events, as `view_of`.
+        view: The choice of training events, as `training_view`.
         cells: All of one data set and seed.
     """
 
@@ -176,7 +176,7 @@ def wanted_cells(
                 if seed not in table.seeds_of(spec.name) or not only.takes(table, seed, spec.name):
                     continue
                 if table.dataset not in hashes:
-                    hashes[table.dataset] = read_manifest(ensure_dataset(table.dataset)).content_hash
+                    hashes[table.dataset] = read_data_manifest(ensure_dataset(table.dataset)).content_hash
                 place = (table.dataset, seed, spec.name)
                 if place not in described:
                     described[place] = describe_model(spec, dataset=table.dataset, seed=seed)
@@ -191,27 +191,28 @@ def wanted_cells(
                 yield table, spec, wanted
 
 
-def missing_jobs(plan: EvidencePlan, cells: Path, only: Only | None = None) -> list[Job]:
+def missing_jobs(plan: EvidencePlan, cells: Path, only: Only | None = None) -> list[EvaluationJob]:
     """Return the jobs that are left, in the order of the plan; a cell of two tables is measured once."""
     groups: dict[tuple[str, int, str, str], dict[str, Wanted]] = {}
     specs: dict[tuple[str, int, str, str], ModelSpec] = {}
     for table, spec, wanted in wanted_cells(plan, only):
         if not is_there(cells, wanted):
-            place = (table.dataset, wanted.seed, spec.name, view_of(table.protocol))
+            place = (table.dataset, wanted.seed, spec.name, training_view(table.protocol))
             groups.setdefault(place, {})[wanted.key] = wanted
             specs[place] = spec
     return [
-        Job(spec=specs[place], view=place[3], cells=tuple(group.values())) for place, group in groups.items()
+        EvaluationJob(spec=specs[place], view=place[3], cells=tuple(group.values()))
+        for place, group in groups.items()
     ]
 
 
-def view_of(protocol: ProtocolSettings) -> str:
+def training_view(protocol: ProtocolSettings) -> str:
     """Return what training sees under a protocol: protocols of one name train on the same events."""
     view = protocol.protocol if protocol.protocol in _OWN_VIEWS else "users"
     return view if protocol.max_training_users is None else f"{view}-{protocol.max_training_users}"
 
 
-def expected_s(job: Job, measured: Mapping[tuple[str, str], tuple[float, float]]) -> float | None:
+def expected_s(job: EvaluationJob, measured: Mapping[tuple[str, str], tuple[float, float]]) -> float | None:
     """Return the processor seconds of a job, from cells of the same data set and model, or None."""
     times = measured.get((job.cells[0].dataset, job.spec.name))
     return None if times is None else times[0] + len(job.cells) * times[1]
@@ -232,14 +233,14 @@ def measured_times(plan: EvidencePlan, cells: Path) -> dict[tuple[str, str], tup
     }
 
 
-def job_to_json(job: Job) -> dict[str, Any]:
+def job_to_json(job: EvaluationJob) -> dict[str, Any]:
     """Return the job as JSON values."""
     return asdict(job)
 
 
-def job_from_json(values: Mapping[str, Any]) -> Job:
+def job_from_json(values: Mapping[str, Any]) -> EvaluationJob:
     """Return the job that `job_to_json` gave."""
-    return Job(
+    return EvaluationJob(
         spec=ModelSpec(**{**values["spec"], "assignments": tuple(values["spec"]["assignments"])}),
         view=values["view"],
         cells=tuple(

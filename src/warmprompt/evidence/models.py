@@ -25,7 +25,7 @@ from warmprompt.evidence.controls import CONTROLS, ITEM_CONTROLS
 from warmprompt.evidence.plan import ModelSpec, slug
 from warmprompt.evidence.product import Product, describe_product, product_settings
 from warmprompt.rng import derive
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.types import Floats, Ranker, Support
 
 _EMBEDDED = "content-vectors"
@@ -59,7 +59,7 @@ def build_model(
     *,
     fits: Path,
     view: str,
-    watch: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
 ) -> Callable[[], Ranker]:
     """Return a factory of the unfitted ranker.
 
@@ -69,7 +69,7 @@ def build_model(
         wanted: A cell that it is for: names data set and seed.
         fits: Folder for trained models of the product.
         view: Names the choice of training events, as `jobs.view_of`.
-        watch: Called with the progress of training.
+        progress: Called with the progress of training.
     """
     build: Callable[[], Ranker]
     if spec.shuffle == _TITLES:
@@ -87,7 +87,7 @@ def build_model(
             adapted=spec.adapted,
             linear=spec.linear,
             new_items=spec.new_items,
-            watch=watch,
+            progress=progress,
         )
         build = partial(_same, product)
     else:

@@ -20,9 +20,9 @@ from warmprompt.evidence.sections import cost_section, settings_section
 from warmprompt.evidence.statistics import (
     Gain,
     MeanGain,
-    candidates,
+    baseline_candidates,
     chosen_at,
-    further,
+    further_gains,
     headline_gains,
     mean_gains,
     rows,
@@ -90,7 +90,7 @@ def _cells_of(file: Path) -> int:
 def _write_page(plan: EvidencePlan, measured: MeasuredTable, out: Path) -> None:
     name = measured.table.name
     values = rows(measured)
-    best, others = headline_gains(plan, measured), further(plan, measured)
+    best, others = headline_gains(plan, measured), further_gains(plan, measured)
     average = () if _is_ablation(measured.table) else mean_gains(plan, measured, best)
     machines = {json.dumps(dict(cell.machine), sort_keys=True) for cell in measured.cells.values()}
     kept = {
@@ -102,7 +102,7 @@ def _write_page(plan: EvidencePlan, measured: MeasuredTable, out: Path) -> None:
         "machines": [json.loads(one) for one in sorted(machines)],
         "rows": [asdict(row) for row in values],
         "mean_gains": [asdict(one) for one in average],
-        "candidates": candidates(plan, measured),
+        "candidates": baseline_candidates(plan, measured),
         "headline": [finite(asdict(one)) for one in best],
         "further": [finite(asdict(one)) for one in others],
         "costs": [asdict(cell.cost) for cell in measured.cells.values()],
@@ -226,7 +226,7 @@ def _gain_section(
 
 def _choice_text(plan: EvidencePlan, measured: MeasuredTable) -> str:
     """Return among which baselines the best was chosen, and for which K at a smaller one; "" without any."""
-    names = candidates(plan, measured)
+    names = baseline_candidates(plan, measured)
     if not names:
         return ""
     moved = [(k, at) for k in measured.ks if (at := chosen_at(plan, measured, k)) not in (None, k)]
@@ -326,9 +326,9 @@ def _made_section(measured: MeasuredTable) -> str:
 
 def _content_hash(measured: MeasuredTable) -> str:
     from warmprompt.data.fetch import ensure_dataset
-    from warmprompt.data.tables import read_manifest
+    from warmprompt.data.tables import read_data_manifest
 
-    return read_manifest(ensure_dataset(measured.table.dataset)).content_hash
+    return read_data_manifest(ensure_dataset(measured.table.dataset)).content_hash
 
 
 def _commits(measured: MeasuredTable) -> list[str]:

@@ -23,7 +23,7 @@ from warmprompt.runs.format import Trained
 from warmprompt.runs.models import settings_of
 from warmprompt.settings import Settings, as_measured, load_settings, with_preset
 from warmprompt.training.new_items import place_by_other_texts
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import fit_run
 from warmprompt.training.start import settings_that_matter
 from warmprompt.types import Floats, Support
@@ -49,7 +49,7 @@ class Product:
         adapted: False leaves every prompt at its learned start.
         linear: True adapts in the linear response of the language model, without running it.
         new_items: Not empty places items without events by other features of their texts (`item_features`).
-        watch: Called with the progress of training.
+        progress: Called with the progress of training.
         ranker: The trained model; None before `fit`.
         train_s: Seconds that training took, then or earlier.
         train_memory_mb: Most memory that training held, MiB.
@@ -61,7 +61,7 @@ class Product:
     adapted: bool = True
     linear: bool = False
     new_items: str = ""
-    watch: ProgressCallback = ignore
+    progress: ProgressCallback = no_progress
     ranker: PromptRanker | None = None
     train_s: float = 0.0
     train_memory_mb: float = 0.0
@@ -79,7 +79,7 @@ class Product:
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> Product:
         """Train on exactly these users, or open the model that was; errors as `assembly.train_run`."""
         settings = replace(self.settings, train=replace(self.settings.train, seed=seed))
-        trained = fit_run(settings, training, validation, self.folder, watch=self.watch)
+        trained = fit_run(settings, training, validation, self.folder, progress=self.progress)
         placed = _placed_by(self.new_items, trained, training, validation) if self.new_items else trained
         ranker = PromptRanker(
             folder=self.folder,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from warmprompt.evidence.cells import is_there
-from warmprompt.evidence.jobs import Job, expected_s, job_to_json
+from warmprompt.evidence.jobs import EvaluationJob, expected_s, job_to_json
 from warmprompt.files import writing_to
 
 _POLL_S = 0.2
@@ -77,7 +77,7 @@ class RunningJob(Protocol):
         """Wait for its end and return the exit code."""
 
 
-Start = Callable[[Job, Path], RunningJob]
+Start = Callable[[EvaluationJob, Path], RunningJob]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +99,14 @@ class Pace:
 class _Alive:
     """A job under way: its process, its log and when it began."""
 
-    job: Job
+    job: EvaluationJob
     process: RunningJob
     log: Path
     begun_s: float
 
 
 def run_jobs(
-    jobs: Sequence[Job], root: Path, pace: Pace, *, start: Start, watch: Callable[[Step], None]
+    jobs: Sequence[EvaluationJob], root: Path, pace: Pace, *, start: Start, progress: Callable[[Step], None]
 ) -> Outcome:
     """Do the jobs in order.
 
@@ -115,7 +115,7 @@ def run_jobs(
         root: The evidence's folder.
         pace: Processes, limit, what is known of times.
         start: Starts a job that writes to a log, as `start_process`.
-        watch: Called with the progress of the build, several times a second.
+        progress: Called with the progress of the build, several times a second.
     """
     begun_s = time.monotonic()
     cells, total = root / "cells", sum(len(job.cells) for job in jobs)
@@ -144,7 +144,7 @@ def run_jobs(
                 else:
                     seen_s[one.job.cells[0].dataset, one.job.spec.name] = took_s / len(one.job.cells)
             left_s, unknown = _left(waiting, pace, seen_s)
-            watch(
+            progress(
                 Step(
                     done=done,
                     total=total,
@@ -159,7 +159,7 @@ def run_jobs(
     return Outcome(done=done, left=total - done, failed=tuple(failed))
 
 
-def start_process(job: Job, log: Path, *, root: Path, threads: int) -> subprocess.Popen[bytes]:
+def start_process(job: EvaluationJob, log: Path, *, root: Path, threads: int) -> subprocess.Popen[bytes]:
     """Start a process that does a job on so many threads and writes its output to `log`.
 
     Raises:
@@ -194,7 +194,7 @@ def last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _next(waiting: Sequence[Job], alive: Sequence[_Alive]) -> Job | None:
+def _next(waiting: Sequence[EvaluationJob], alive: Sequence[_Alive]) -> EvaluationJob | None:
     """Return the first job that trains nothing which is being trained."""
     trained = {one.job.fit for one in alive}
     return next((job for job in waiting if job.fit not in trained), None)
@@ -213,7 +213,7 @@ def _stopping(alive: Sequence[_Alive]) -> Iterator[None]:
 
 
 def _left(
-    waiting: Sequence[Job], pace: Pace, seen_s: Mapping[tuple[str, str], float]
+    waiting: Sequence[EvaluationJob], pace: Pace, seen_s: Mapping[tuple[str, str], float]
 ) -> tuple[float | None, int]:
     """Return the expected seconds of the jobs that wait, and how many nothing is expected of."""
     known = []

@@ -12,7 +12,7 @@ from math import isfinite
 import numpy as np
 
 from warmprompt.baselines.registry import MEMBERS
-from warmprompt.evaluation.comparing import best_on_validation, rows_of, stack_users
+from warmprompt.evaluation.comparing import best_on_validation, comparison_rows, stack_users
 from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.results import Row
 from warmprompt.evaluation.significance import (
@@ -98,7 +98,7 @@ def rows(measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES) -> tupl
     found = [
         row
         for seeds, models in groups.items()
-        for row in rows_of(measured.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
+        for row in comparison_rows(measured.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
     ]
     order = {model: place for place, model in enumerate(measured.models)}
     return tuple(sorted(found, key=lambda row: (order[row.model], row.k)))
@@ -109,8 +109,8 @@ def headline_gains(
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the best baseline of each cell, and over the blend.
 
-    The best is chosen per K and metric on validation users (`chosen_at`), among `candidates`. Holm corrects
-    over all rows that are returned.
+    The best is selected per K and metric on validation users (`chosen_at`), among `baseline_candidates`.
+    Holm corrects over all rows that are returned.
     """
     found = []
     for k in measured.ks:
@@ -118,7 +118,7 @@ def headline_gains(
         best = (
             {}
             if at_k is None
-            else best_on_validation(measured.on_validation, candidates(plan, measured), at_k)
+            else best_on_validation(measured.on_validation, baseline_candidates(plan, measured), at_k)
         )
         pairs = [("best", best[metric], metric) for metric in METRICS if metric in best]
         if measured.seeds_of(plan.blend):
@@ -127,7 +127,7 @@ def headline_gains(
     return _corrected(found)
 
 
-def further(
+def further_gains(
     plan: EvidencePlan, measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES
 ) -> tuple[Gain, ...]:
     """Return the product's gains over the other rows that the table names, corrected among themselves."""
@@ -143,7 +143,7 @@ def further(
     return _corrected(found)
 
 
-def candidates(plan: EvidencePlan, measured: MeasuredTable) -> list[str]:
+def baseline_candidates(plan: EvidencePlan, measured: MeasuredTable) -> list[str]:
     """Return the baselines that the best is chosen from.
 
     They have all the product's seeds and are no blend of many (that of EASE and iALS counts as one model).
@@ -163,7 +163,7 @@ def chosen_at(plan: EvidencePlan, measured: MeasuredTable, k: int) -> int | None
 
     Where histories are short, fewer validation than tested users carry a large K. None: there is no choice.
     """
-    names = candidates(plan, measured)
+    names = baseline_candidates(plan, measured)
     known = [at for name, at in measured.on_validation if name in names and at <= k]
     return max(known, default=None)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from warmprompt.backbone.text import embed_texts
 from warmprompt.baselines.registry import SEARCH_SPACES, at_budget, baseline
-from warmprompt.baselines.tuning import Search, Trial, best_of, tune
+from warmprompt.baselines.tuning import Search, Trial, best_of, search_settings
 from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.data.verbalise import item_texts
@@ -38,7 +38,7 @@ def tune_baseline(
     *,
     num_trials: int = 20,
     halving: bool = False,
-    watch: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Trial:
     """Return the best trial for a baseline: mean NDCG@10 over K on the validation users of split seed 0.
 
@@ -51,7 +51,7 @@ def tune_baseline(
         folder: Keeps the trials of every search.
         num_trials: At least 20, unless the whole grid is smaller.
         halving: Try a quarter of the epochs first, and only the best third in full.
-        watch: Called with a line per trial.
+        progress: Called with a line per trial.
 
     Raises:
         UnknownNameError: No such data set or baseline.
@@ -67,9 +67,9 @@ def tune_baseline(
         return at_budget(name, share, **settings, **vectors)
 
     def report(trial: Trial) -> None:
-        watch(f"{dataset} {name} {trial.number}: {trial.settings} {trial.values} {trial.seconds:.1f} s")
+        progress(f"{dataset} {name} {trial.number}: {trial.settings} {trial.values} {trial.seconds:.1f} s")
 
-    trials = tune(
+    trials = search_settings(
         SEARCH_SPACES[name],
         factory,
         partial(mean_ndcg_on, task=task),

@@ -25,13 +25,13 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import MismatchError, WarmpromptError
 from warmprompt.evaluation.machine import describe_machine
-from warmprompt.evaluation.protocols import Task, build_task
+from warmprompt.evaluation.protocols import EvaluationTask, build_task
 from warmprompt.evaluation.results import SeedCounts
 from warmprompt.evaluation.runner import measure_cost, score_cases
 from warmprompt.evidence.cells import Cell, PerK, Wanted, save_cell
-from warmprompt.evidence.jobs import Job, job_from_json
+from warmprompt.evidence.jobs import EvaluationJob, job_from_json
 from warmprompt.evidence.models import build_model
-from warmprompt.training.progress import ProgressCallback, ignore
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import peak_memory_mb
 from warmprompt.training.start import users_hash
 from warmprompt.types import Ranker
@@ -56,14 +56,16 @@ class Fitted:
     train_memory_mb: float
 
 
-def do_job(job: Job, root: Path, *, threads: int = 1, watch: ProgressCallback = ignore) -> None:
+def do_job(
+    job: EvaluationJob, root: Path, *, threads: int = 1, progress: ProgressCallback = no_progress
+) -> None:
     """Measure the cells of a job.
 
     Args:
         job: What to measure.
         root: The evidence's folder.
         threads: For torch; other libraries take theirs from the environment.
-        watch: Called with what begins.
+        progress: Called with what begins.
 
     Raises:
         MismatchError: The data set has changed since the job was made.
@@ -71,16 +73,16 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: ProgressCallback = 
     """
     use_threads(threads)
     dataset = _open(job)
-    build = build_model(job.spec, dataset, job.cells[0], fits=root / "fits", view=job.view, watch=watch)
+    build = build_model(job.spec, dataset, job.cells[0], fits=root / "fits", view=job.view, progress=progress)
     fitted: Fitted | None = None
     for wanted in job.cells:
-        watch(f"{wanted.protocol.label}: cutting cases")
+        progress(f"{wanted.protocol.label}: cutting cases")
         task = build_task(dataset, wanted.protocol, seed=wanted.seed)
         users = users_hash(task.training, task.validation)
         if fitted is None or fitted.users != users:
-            watch(f"fitting {wanted.model}")
+            progress(f"fitting {wanted.model}")
             fitted = _fit(build(), task, users)
-        watch(f"{wanted.protocol.label}: ranking")
+        progress(f"{wanted.protocol.label}: ranking")
         start, start_cpu = time.perf_counter(), time.process_time()
         tested = _scored(fitted.ranker, task, wanted.model)
         # They choose the best baseline, and nothing of the product.
@@ -107,7 +109,7 @@ def do_job(job: Job, root: Path, *, threads: int = 1, watch: ProgressCallback = 
         save_cell(root / "cells", wanted, cell)
 
 
-def _on_validation(ranker: Ranker, dataset: Dataset, task: Task, wanted: Wanted) -> PerK:
+def _on_validation(ranker: Ranker, dataset: Dataset, task: EvaluationTask, wanted: Wanted) -> PerK:
     protocol = replace(wanted.protocol, users="validation", ks=tuple(task.cases))
     return _scored(ranker, build_task(dataset, protocol, seed=wanted.seed), wanted.model)
 
@@ -120,7 +122,7 @@ def main() -> int:
             job_from_json(message["job"]),
             Path(message["root"]),
             threads=int(message["threads"]),
-            watch=_print_line,
+            progress=_print_line,
         )
     except WarmpromptError as error:
         sys.stdout.write(f"error: {error.line()}\n")
@@ -143,7 +145,7 @@ def _print_line(step: object) -> None:
     sys.stdout.flush()
 
 
-def _open(job: Job) -> Dataset:
+def _open(job: EvaluationJob) -> Dataset:
     dataset = open_dataset(ensure_dataset(job.cells[0].dataset))
     wanted = job.cells[0].content_hash
     if dataset.content_hash != wanted:
@@ -155,7 +157,7 @@ def _open(job: Job) -> Dataset:
     return dataset
 
 
-def _fit(ranker: Ranker, task: Task, users: str) -> Fitted:
+def _fit(ranker: Ranker, task: EvaluationTask, users: str) -> Fitted:
     start, start_cpu = time.perf_counter(), time.process_time()
     fitted = ranker.fit(task.training, task.validation, seed=task.seed)
     fit_s, fit_cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
@@ -170,7 +172,7 @@ def _fit(ranker: Ranker, task: Task, users: str) -> Fitted:
     )
 
 
-def _scored(ranker: Ranker, task: Task, label: str) -> PerK:
+def _scored(ranker: Ranker, task: EvaluationTask, label: str) -> PerK:
     return {k: score_cases(ranker, task, cases, label=label) for k, cases in task.cases.items()}
 
 

@@ -19,7 +19,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Histories:
+class UserItems:
     """Who has an event with what.
 
     Attributes:
@@ -36,7 +36,7 @@ class Histories:
     __getstate__ = fields_only
 
     @classmethod
-    def of(cls, training: Dataset) -> Histories:
+    def of(cls, training: Dataset) -> UserItems:
         """Return the histories of all users of a data set."""
         seen_UV = user_item_matrix(training)
         return cls(

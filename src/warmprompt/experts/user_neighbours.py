@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from warmprompt.data.dataset import Dataset
-from warmprompt.experts.histories import Histories, largest, picked
+from warmprompt.experts.histories import UserItems, largest, picked
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.types import Floats, Ints, fields_only, short_repr
@@ -41,7 +41,7 @@ class UserNeighbours:
     name: ClassVar[str] = "user_neighbours"
     from_events: ClassVar[bool] = True
 
-    histories: Histories
+    histories: UserItems
     num_neighbours: int
     similar: TfIdf | None = None
     similar_item_weight: float = 0.0
@@ -54,7 +54,7 @@ class UserNeighbours:
         """Keep the histories."""
         similar = TfIdf.fit(training, context) if context.similar_item_weight else None
         return cls(
-            histories=Histories.of(training),
+            histories=UserItems.of(training),
             num_neighbours=context.num_neighbours,
             similar=similar,
             similar_item_weight=context.similar_item_weight if similar else 0.0,
@@ -147,6 +147,6 @@ class UserNeighbours:
         return shared, shared_V[shared]
 
 
-def histories_of(arrays: Mapping[str, Any]) -> Histories:
+def histories_of(arrays: Mapping[str, Any]) -> UserItems:
     """Return the histories among an expert's arrays."""
-    return Histories(num_items=int(arrays["num_items"]), offsets_U=arrays["offsets_U"], items=arrays["items"])
+    return UserItems(num_items=int(arrays["num_items"]), offsets_U=arrays["offsets_U"], items=arrays["items"])

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.special import softmax
 
 from warmprompt.data.dataset import Dataset, take_users
-from warmprompt.experts.histories import Histories
+from warmprompt.experts.histories import UserItems
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
 from warmprompt.experts.user_neighbours import histories_of
 from warmprompt.rng import derive
@@ -56,7 +56,7 @@ class UserPosterior:
     name: ClassVar[str] = "user_posterior"
     from_events: ClassVar[bool] = True
 
-    histories: Histories
+    histories: UserItems
     users_UD: Floats
     items_VD: Floats
     popularity_V: Floats
@@ -78,7 +78,7 @@ class UserPosterior:
             drawn = derive(context.seed, "posterior").permutation(training.num_users)[:num_kept]
             training = take_users(training, np.sort(drawn))
         return cls(
-            histories=Histories.of(training),
+            histories=UserItems.of(training),
             users_UD=context.user_vectors(training),
             items_VD=context.catalogue_VD,
             popularity_V=context.popularity_V,

@@ -57,11 +57,11 @@ class _Known:
     @property
     def least(self) -> float:
         """What an effect must reach to be called a reason."""
-        largest = max((one.effect for one in self.told), default=0.0)
+        largest = max((one.effect for one in self.given), default=0.0)
         return max(LEAST_EFFECT, NAMED_SHARE * largest)
 
     @property
-    def told(self) -> tuple[EventEffect | WordEffect, ...]:
+    def given(self) -> tuple[EventEffect | WordEffect, ...]:
         return (*self.attribution.events, *nameable_words(self.attribution.words))
 
     def is_item(self, title: str) -> bool:
@@ -110,7 +110,7 @@ class _Known:
 
     def nothing(self) -> bool:
         """Whether nothing raised the item that could be named."""
-        return all(one.effect < LEAST_EFFECT for one in self.told)
+        return all(one.effect < LEAST_EFFECT for one in self.given)
 
     def _raising(self, title: str) -> list[EventEffect]:
         return [
@@ -127,9 +127,9 @@ def _plain(text: str) -> str:
     return text.replace("“", '"').replace("”", '"')
 
 
-def _lists(genres: Sequence[str], told: str) -> bool:
+def _lists(genres: Sequence[str], text: str) -> bool:
     """Tell whether a text is one of some genres, or two of them with "and" between."""
-    return told in genres or any(told == f"{one} and {other}" for one in genres for other in genres)
+    return text in genres or any(text == f"{one} and {other}" for one in genres for other in genres)
 
 
 def _each(test: Callable[[str], bool]) -> Callable[..., bool]:
@@ -143,7 +143,7 @@ def _read(sentence: str, known: _Known) -> Iterator[Claim]:
         yield Claim(text=sentence, holds=False)
         return
     yield Claim(text=f"“{whole[1]}”", holds=known.is_item(whole[1]))
-    silent = [("nothing you told speaks for it", known.nothing)]
+    silent = [("nothing you gave speaks for it", known.nothing)]
     readers = _because(known) if whole[2] == "because" else silent
     claim, rest = _next(whole[3], readers)
     while claim is not None:

@@ -100,7 +100,7 @@ def user_context(
         )
     tastes = Tastes() if state is None else tastes_of(model, state)
     text = "" if state is None else user_text(state.about, state.attributes)
-    read = model.engine.trained.read
+    read = model.engine.trained.readout
     if state is None or not steered:
         prompt_PH = read.reference_PH
     else:

@@ -23,7 +23,7 @@ from warmprompt.adaptation.state import UserState
 from warmprompt.generation.check import Claim, claims_of
 from warmprompt.generation.context import user_context
 from warmprompt.generation.facts import Facts
-from warmprompt.generation.lm import LanguageModel, read_contexts, repeat
+from warmprompt.generation.lm import LanguageModel, read_contexts, repeat_context
 from warmprompt.generation.search import Scoring, beam_search
 from warmprompt.generation.sentences import sentences_for, template_for
 from warmprompt.generation.trie import make_trie
@@ -122,7 +122,7 @@ def write_sentences(
     """
     tries = [make_trie([writer.ids(one) for one in own], end_id=writer.end_id) for own in choices]
     context = user_context(writer, model, state, task=TASK, steered=steered)
-    tree = repeat(read_contexts(writer, [context]), len(tries))
+    tree = repeat_context(read_contexts(writer, [context]), len(tries))
     found = beam_search(writer, tree, tries, width=_WIDTH, scoring=Scoring(length_power=1.0), stride=_STRIDE)
     return [own[trie.texts[texts[0].node][0]] for own, trie, texts in zip(choices, tries, found, strict=True)]
 

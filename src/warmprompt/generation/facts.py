@@ -74,7 +74,7 @@ class Reasons:
     attributes: tuple[WordEffect, ...]
 
     def __bool__(self) -> bool:
-        """Whether anything told raised the item."""
+        """Whether anything that was given raised the item."""
         return bool(self.events or self.words or self.attributes)
 
 
@@ -88,7 +88,7 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
     Raises:
         MismatchError: The data set holds other items than the run was trained with.
     """
-    constants = model.engine.trained.constants
+    constants = model.engine.trained.data
     counts_V = constants.log_popularity_V.cpu().numpy()
     warm_V = constants.warm_V.cpu().numpy() > 0
     least = np.quantile(counts_V[warm_V], POPULAR_SHARE) if warm_V.any() else np.inf

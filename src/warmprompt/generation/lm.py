@@ -166,7 +166,7 @@ def read_contexts(lm: LanguageModel, contexts: Sequence[Tensor]) -> Tree:
     )
 
 
-def repeat(tree: Tree, num_rows: int) -> Tree:
+def repeat_context(tree: Tree, num_rows: int) -> Tree:
     """Return one row's context for many rows, without copying it."""
 
     def widen(one: Tensor) -> Tensor:

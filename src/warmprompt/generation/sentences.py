@@ -2,7 +2,7 @@
 
     sentence  = item verb why [ tail ] "."
     verb      = "is suggested" | "comes up"
-    why       = "because" reason [ "and" reason ] | "although nothing you told speaks for it"
+    why       = "because" reason [ "and" reason ] | "although nothing you gave speaks for it"
     reason    = "you liked" titles | "you disliked" titles | "you gave" title N "of" M
               | "you wrote" words | "your" attribute "is" value | "it is popular"
     tail      = "; it is filed under" genres | "; like" title ", it is filed under" genres
@@ -21,7 +21,7 @@ from warmprompt.generation.context import opinion
 from warmprompt.generation.facts import Facts, Reasons, reasons_of
 
 _VERBS = ("is suggested", "comes up")
-_NOTHING = "although nothing you told speaks for it"
+_NOTHING = "although nothing you gave speaks for it"
 _MOST_GENRES = 2
 
 Scale = tuple[float, float] | None

@@ -26,7 +26,7 @@ from warmprompt.assembly.fitting import fit
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.scoring.ranking import top_n
-from warmprompt.training.progress import ignore
+from warmprompt.training.progress import no_progress
 from warmprompt.types import Event, Floats, ItemId
 
 _BATCH = 512
@@ -107,13 +107,13 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
 
     def _fit(self, dataset: RecToolsDataset) -> None:
         self.model = fit(
-            dataset_of(dataset, ratings=self.ratings),
+            dataset_from_rectools(dataset, ratings=self.ratings),
             learner=self.learner,
             preset=self.preset,
             backbone=self.backbone,
             seed=self.seed,
             settings=self.settings,
-            progress=print if self.verbose else ignore,
+            progress=print if self.verbose else no_progress,
         )
 
     def _recommend_u2i(
@@ -192,7 +192,7 @@ class WarmpromptModel(ModelBase[WarmpromptModelConfig]):  # type: ignore[misc]
         return self.model
 
 
-def dataset_of(dataset: RecToolsDataset, *, ratings: bool = False) -> Dataset:
+def dataset_from_rectools(dataset: RecToolsDataset, *, ratings: bool = False) -> Dataset:
     """Return a RecTools data set as ours, items and users with features alone included.
 
     Several interactions of a user with an item become one, as in RecTools' matrices: weights are added, of
@@ -215,8 +215,8 @@ def dataset_of(dataset: RecToolsDataset, *, ratings: bool = False) -> Dataset:
         pl.Series(Columns.Item, items_V).gather(events[Columns.Item]),
         *said,
     )
-    items = attributes_of(dataset.item_features, field="item features")
-    users = attributes_of(dataset.user_features, field="user features")
+    items = feature_texts(dataset.item_features, field="item features")
+    users = feature_texts(dataset.user_features, field="user features")
     return Dataset.from_frames(
         events,
         _item_frame(items_V, items) if items else None,
@@ -235,7 +235,7 @@ def _events(dataset: RecToolsDataset, *, ratings: bool) -> pl.DataFrame:
     return grouped.agg(value, pl.col(Columns.Datetime).last()).sort(Columns.Datetime, maintain_order=True)
 
 
-def attributes_of(features: Any, *, field: str) -> list[dict[str, list[str]]]:
+def feature_texts(features: Any, *, field: str) -> list[dict[str, list[str]]]:
     """Return each row's features in words, by name: categories as they are called, numbers as written.
 
     Args:
@@ -304,11 +304,11 @@ def _known(
     counts = model.rating_scale is not None if ratings else model.weight_unit is not None
     rows = _events(dataset, ratings=ratings).filter(pl.col(Columns.User).is_in(user_ids.tolist()))
     events: dict[int, list[Event]] = {}
-    for user, item, told in rows.select(Columns.User, Columns.Item, value).iter_rows():
+    for user, item, amount in rows.select(Columns.User, Columns.Item, value).iter_rows():
         if ids[item] in model.index:
-            event = Event(item=ids[item], **{value: told if counts else None})
+            event = Event(item=ids[item], **{value: amount if counts else None})
             events.setdefault(user, []).append(event)
-    features = attributes_of(dataset.user_features, field="user features")
+    features = feature_texts(dataset.user_features, field="user features")
     return [
         Known(
             events=events.get(user, [])[-MAX_EVENTS:],

@@ -31,7 +31,7 @@ Params = Mapping[str, Tensor]
 
 # Ratings in the lowest quarter of the scale push away by at least this weight at the very bottom. Left to
 # the events of training users alone, the push would turn into a pull: people rate low what they chose
-# to watch, and go on to watch more like it.
+# to progress, and go on to progress more like it.
 LEAST_DISLIKE = 0.3
 # Of items without events; models trained without item texts, or by earlier versions, have none of them.
 NEW_MAP = "items.new_map"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from warmprompt.meta.trainer import Progress
+from warmprompt.meta.trainer import TrainingProgress
 
 
 @contextmanager
-def write_scalars(folder: Path) -> Iterator[Callable[[Progress], None]]:
+def write_scalars(folder: Path) -> Iterator[Callable[[TrainingProgress], None]]:
     """Yield a function that writes what a step or a validation looks like; closed when the block ends.
 
     Steps count within their stage. Training that goes on writes a further file, and TensorBoard shows
@@ -37,7 +37,7 @@ def write_scalars(folder: Path) -> Iterator[Callable[[Progress], None]]:
         records = RecordWriter(file)
         records.write(Event(wall_time=begun_s, file_version="brain.Event:2").SerializeToString())
 
-        def write(progress: Progress) -> None:
+        def write(progress: TrainingProgress) -> None:
             values = [
                 Summary.Value(tag=f"{progress.stage}/{name}", simple_value=value)
                 for name, value in _values(progress).items()
@@ -48,7 +48,7 @@ def write_scalars(folder: Path) -> Iterator[Callable[[Progress], None]]:
         yield write
 
 
-def _values(progress: Progress) -> dict[str, float]:
+def _values(progress: TrainingProgress) -> dict[str, float]:
     values = {"validation": progress.validation, "best": progress.best}
     if progress.report is not None:
         values |= {

@@ -23,14 +23,14 @@ from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import CatalogueData, Params, make_catalogue, to_events
 from warmprompt.meta.task import Task, TaskAt, detached, dropout_mask
 from warmprompt.meta.texts import TextPool, draw_text
-from warmprompt.meta.trainer import STAGES, Plan, Stage, StageName
+from warmprompt.meta.trainer import STAGES, StageName, TrainingPlan, TrainingStage
 from warmprompt.rng import derive, derive_seed
 
 VALIDATION_KS = (0, 1, 3, 5, 10, 20)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Material:
+class TrainingInputs:
     """All that training reads and nothing that it changes.
 
     Attributes:
@@ -75,12 +75,14 @@ class Drawing:
     batch_size: int = 32
 
 
-def stages_of(learner: Learner, material: Material, drawing: Drawing, plan: Plan) -> tuple[Stage, ...]:
+def stages_of(
+    learner: Learner, material: TrainingInputs, drawing: Drawing, plan: TrainingPlan
+) -> tuple[TrainingStage, ...]:
     """Return the stages of training for recommendation."""
     ids = material.training.user_ids
 
-    def stage(name: StageName) -> Stage:
-        return Stage(
+    def stage(name: StageName) -> TrainingStage:
+        return TrainingStage(
             name=name,
             learner=learner,
             batches=lambda epoch: epoch_batches(material, drawing, stage=name, epoch=epoch),
@@ -101,7 +103,9 @@ def stages_of(learner: Learner, material: Material, drawing: Drawing, plan: Plan
     return tuple(map(stage, STAGES))
 
 
-def epoch_batches(material: Material, drawing: Drawing, *, stage: StageName, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    material: TrainingInputs, drawing: Drawing, *, stage: StageName, epoch: int
+) -> list[list[int]]:
     """Return the users of each batch of an epoch: all with two events or more, once, in random order."""
     lengths = np.diff(material.training.interactions.offsets)
     users = np.flatnonzero(lengths >= 2)
@@ -113,7 +117,7 @@ def epoch_batches(material: Material, drawing: Drawing, *, stage: StageName, epo
 
 
 def training_task(
-    material: Material,
+    material: TrainingInputs,
     drawing: Drawing,
     users: Sequence[int],
     *,
@@ -151,7 +155,7 @@ def training_task(
 
 
 def validation_tasks(
-    material: Material, drawing: Drawing, *, stage: StageName, max_users: int, learner: Learner
+    material: TrainingInputs, drawing: Drawing, *, stage: StageName, max_users: int, learner: Learner
 ) -> Iterator[tuple[int, Task]]:
     """Yield (K, task) over fixed episodes of validation users, for each K of `VALIDATION_KS`."""
     dataset = material.validation
@@ -180,7 +184,7 @@ def validation_tasks(
 
 def validation_loss(
     params: Params,
-    material: Material,
+    material: TrainingInputs,
     drawing: Drawing,
     *,
     stage: StageName,
@@ -199,7 +203,7 @@ def validation_loss(
 
 
 def _task(  # noqa: PLR0913 - what makes a task, by keyword
-    material: Material,
+    material: TrainingInputs,
     dataset: Dataset,
     episodes: Sequence[Episode],
     texts: Sequence[str],

@@ -44,7 +44,7 @@ class StagePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TrainingPlan:
     """Both stages and what they share."""
 
     tangent: StagePlan
@@ -73,7 +73,7 @@ def linear_fall(step: int, total: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stage:
+class TrainingStage:
     """What the loop asks of a stage.
 
     Attributes:
@@ -128,7 +128,7 @@ class TrainState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """What a step or a validation (then `validation` is set) looks like to whoever watches."""
 
     stage: StageName
@@ -162,11 +162,11 @@ def start_training(learner: Learner, params: Params) -> TrainState:
 
 def train(
     state: TrainState,
-    stages: Sequence[Stage],
-    plan: Plan,
+    stages: Sequence[TrainingStage],
+    plan: TrainingPlan,
     *,
     save: Callable[[TrainState], None] = lambda _: None,
-    watch: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> TrainState:
     """Run from a state to the end and return the last state; its `best` are the learned parameters.
 
@@ -175,7 +175,7 @@ def train(
         stages: One for each of `STAGES`.
         plan: Epochs, rates, patience.
         save: Called with states to keep, every `plan.save_every` steps and after each validation.
-        watch: Called after each step and each validation.
+        progress: Called after each step and each validation.
 
     Raises:
         NotFiniteError: A loss became NaN or infinite; names stage, epoch and batch.
@@ -189,21 +189,21 @@ def train(
             continue
         if state.epoch == state.batch == 0 and math.isinf(state.best_loss):
             # What a stage is given is its first candidate: a stage cannot return anything worse.
-            state = _validate(state, stage, stage_plan, watch=watch)
-        state = _run_epoch(state, stage, plan, save=save, watch=watch)
+            state = _validate(state, stage, stage_plan, progress=progress)
+        state = _run_epoch(state, stage, plan, save=save, progress=progress)
         if state.epoch % stage_plan.validate_every == 0 or state.epoch == stage_plan.epochs:
-            state = _validate(state, stage, stage_plan, watch=watch)
+            state = _validate(state, stage, stage_plan, progress=progress)
         save(state)
     return state
 
 
 def _run_epoch(
     state: TrainState,
-    stage: Stage,
-    plan: Plan,
+    stage: TrainingStage,
+    plan: TrainingPlan,
     *,
     save: Callable[[TrainState], None],
-    watch: Callable[[Progress], None],
+    progress: Callable[[TrainingProgress], None],
 ) -> TrainState:
     batches, own = stage.batches(state.epoch), plan.of(stage.name)
     for index in range(state.batch, len(batches)):
@@ -225,8 +225,8 @@ def _run_epoch(
             ) from error
         train_loss = (state.train_loss * index + report.loss) / (index + 1)
         state = replace(state, learner=moved, batch=index + 1, train_loss=train_loss)
-        watch(
-            Progress(
+        progress(
+            TrainingProgress(
                 stage=stage.name,
                 epoch=state.epoch,
                 epochs=own.epochs,
@@ -244,7 +244,7 @@ def _run_epoch(
 
 
 def _validate(
-    state: TrainState, stage: Stage, plan: StagePlan, *, watch: Callable[[Progress], None]
+    state: TrainState, stage: TrainingStage, plan: StagePlan, *, progress: Callable[[TrainingProgress], None]
 ) -> TrainState:
     loss = stage.validation_loss(state.learner.params)
     if not math.isfinite(loss):
@@ -261,8 +261,8 @@ def _validate(
         since_best=0 if better else state.since_best + 1,
         history=(*state.history, (stage.name, state.epoch, state.train_loss, loss)),
     )
-    watch(
-        Progress(
+    progress(
+        TrainingProgress(
             stage=stage.name,
             epoch=state.epoch,
             epochs=plan.epochs,

@@ -1,6 +1,6 @@
 """Risk of accounts and banks: few-shot profiles, payment networks, clearing, contagion, settlement.
 
-Needs the extra `risk`, all of which is looked for here: a missing package is told before any work begins.
+Needs the extra `risk`, all of which is looked for here: a missing package is an error before any work begins.
 """
 
 from importlib.util import find_spec

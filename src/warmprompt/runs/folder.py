@@ -127,14 +127,14 @@ def _clear(folder: Path) -> None:
 
 def _difference(finished: Trained | None, identity: dict[str, Any]) -> str:
     """Return in words the first thing in which a finished run differs from the wanted one."""
-    told = finished.manifest.get("identity") if finished else None
-    if not isinstance(told, dict):
+    recorded = finished.manifest.get("identity") if finished else None
+    if not isinstance(recorded, dict):
         return ""
     for section, values in identity["settings"].items():
         for key, value in values.items():
-            before = told.get("settings", {}).get(section, {}).get(key)
+            before = recorded.get("settings", {}).get(section, {}).get(key)
             if before != value:
                 return f" of other settings ({section}.{key} is {before}, not {value})"
     parts = ("data", "users", "backbone", "user_text")
-    other = next((key for key in parts if told.get(key) != identity[key]), None)
+    other = next((key for key in parts if recorded.get(key) != identity[key]), None)
     return f" of other {other}" if other else ""

@@ -55,8 +55,8 @@ class Trained:
 
     Attributes:
         params: Learned.
-        constants: Of the item side.
-        read: The normalised read-out.
+        data: Of the item side.
+        readout: The normalised read-out.
         learner: Its name.
         item_ids: Index to id, (V,); all strings or all integers.
         titles: Index to title, (V,).
@@ -70,8 +70,8 @@ class Trained:
     """
 
     params: dict[str, Tensor]
-    constants: CatalogueData
-    read: ReadOut
+    data: CatalogueData
+    readout: ReadOut
     learner: str
     item_ids: tuple[ItemId, ...]
     titles: tuple[str, ...]
@@ -145,8 +145,8 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
         items = pl.read_parquet(io.BytesIO(content[ITEMS]))
         blank = Trained(
             params={},
-            constants=_record(CatalogueData, "constants", tensors),
-            read=_record(ReadOut, "read", tensors),
+            data=_record(CatalogueData, "constants", tensors),
+            readout=_record(ReadOut, "read", tensors),
             learner=str(manifest["learner"]),
             item_ids=tuple(items["item"].to_list()),
             titles=tuple(items["title"].to_list()),
@@ -158,8 +158,8 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
         trained = with_tensors(blank, tensors, header)
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise damaged(folder, f"content: {error}") from error
-    if len(trained.item_ids) != len(trained.constants.warm_V):
-        counts = f"{len(trained.item_ids)} items, {len(trained.constants.warm_V)} item vectors"
+    if len(trained.item_ids) != len(trained.data.warm_V):
+        counts = f"{len(trained.item_ids)} items, {len(trained.data.warm_V)} item vectors"
         raise damaged(folder, counts)
     return trained
 
@@ -168,8 +168,8 @@ def tensors_of(trained: Trained) -> dict[str, Tensor]:
     """Return all tensors of a model by the names that files have for them."""
     return {
         **{f"params.{name}": value for name, value in trained.params.items()},
-        **_fields_of("constants", trained.constants),
-        **_fields_of("read", trained.read),
+        **_fields_of("constants", trained.data),
+        **_fields_of("read", trained.readout),
         "no_text_T": trained.no_text_T,
         **{f"experts.{name}": torch.as_tensor(value) for name, value in trained.experts.arrays().items()},
     }
@@ -190,8 +190,8 @@ def with_tensors(blank: Trained, tensors: Mapping[str, Tensor], header: Mapping[
     return replace(
         blank,
         params={name: tensors[f"params.{name}"] for name in header["params"]},
-        constants=_record(CatalogueData, "constants", tensors),
-        read=_record(ReadOut, "read", tensors),
+        data=_record(CatalogueData, "constants", tensors),
+        readout=_record(ReadOut, "read", tensors),
         experts=_experts_of(tensors, header["experts"]),
         no_text_T=tensors["no_text_T"],
         genres=genres and GenreWords(words=tuple(map(tuple, genres))),

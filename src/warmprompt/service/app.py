@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from warmprompt.errors import FaultError, WarmpromptError
 from warmprompt.service.logs import note_error
 from warmprompt.service.middleware import RequestMiddleware
-from warmprompt.service.problems import ProblemError, problem_of, respond
+from warmprompt.service.problems import ProblemError, problem_of, problem_response
 from warmprompt.service.ranking_cache import RankingCache
 from warmprompt.service.routes import entities, items, operations, rank, users
 from warmprompt.service.service import Service
@@ -72,7 +72,7 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
 
 async def _respond_problem(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
-    return respond(error)
+    return problem_response(error)
 
 
 async def _respond_error(request: Request, error: Exception) -> Response:
@@ -82,20 +82,20 @@ async def _respond_error(request: Request, error: Exception) -> Response:
         request.app.state.service.metrics.refused.labels(type(error).__name__).inc()
     elif isinstance(error, FaultError):
         note_error("a request failed", error)
-    return respond(problem)
+    return problem_response(problem)
 
 
 async def _respond_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return respond(ProblemError(400, field="body", value=None, remedy="Send valid JSON."))
+        return problem_response(ProblemError(400, field="body", value=None, remedy="Send valid JSON."))
     if isinstance(first.get("input"), bytes):
         remedy = "Send JSON with the header Content-Type: application/json."
-        return respond(ProblemError(422, field="body", value=None, remedy=remedy))
+        return problem_response(ProblemError(422, field="body", value=None, remedy=remedy))
     field = ".".join(str(part) for part in first["loc"] if part != "function-after") or "request"
     remedy = first["msg"].removeprefix("Value error, ").replace("Input", "It").replace("String", "It")
-    return respond(ProblemError(422, field=field, value=first.get("input"), remedy=f"{remedy}."))
+    return problem_response(ProblemError(422, field=field, value=first.get("input"), remedy=f"{remedy}."))
 
 
 async def _respond_http(_request: Request, error: Exception) -> Response:
@@ -106,6 +106,6 @@ async def _respond_http(_request: Request, error: Exception) -> Response:
         405: "Nothing here answers this method; see /openapi.json.",
     }.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
-    return respond(
+    return problem_response(
         ProblemError(error.status_code, field="request", value=None, remedy=remedy, headers=headers)
     )

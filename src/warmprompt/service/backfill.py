@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from warmprompt.errors import WarmpromptError
-from warmprompt.service.logs import note, note_error
+from warmprompt.service.logs import log_line, note_error
 from warmprompt.service.model.deterministic import LEAST_ROWS
 from warmprompt.service.names import is_entity
 from warmprompt.service.users import Users
@@ -102,7 +102,7 @@ class StateBackfill:
         # Last of all, so that `running=False` is true of the deleted states too.
         await self._count(version, running=False)
         if done:
-            note("states are up to date", users=done)
+            log_line("states are up to date", users=done)
 
     async def _count(self, version: str, *, running: bool) -> None:
         progress = await self._users.ask(self._users.store.progress, version)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import WarmpromptError
-from warmprompt.service.model.numbers import Numbers, pack, unpack
-from warmprompt.service.model.served_model import ServedModel, adapt_all, text_of
+from warmprompt.service.model.numbers import Numbers, pack_numbers, unpack_numbers
+from warmprompt.service.model.served_model import ServedModel, adapt_all, known_text
 from warmprompt.service.user_history import PROFILE, UserHistory, apply_entries, model_inputs
-from warmprompt.store.contract import Recorded, Store, StoredState, evidence_after
+from warmprompt.store.contract import Store, StoredEntry, StoredState, evidence_after
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +83,7 @@ class CachedUser:
             return None
         return self.pages.get(page_key(model, self.history.seq, n, explain=explain))
 
-    def apply(self, entries: Sequence[Recorded]) -> bool:
+    def apply(self, entries: Sequence[StoredEntry]) -> bool:
         """Apply entries of the log; returns False where they do not continue the history."""
         fresh = [entry for entry in entries if entry.seq > self.history.seq]
         if not fresh:
@@ -125,7 +125,7 @@ def stored_form(adapted: AdaptedState) -> StoredState:
         model_hash=adapted.version,
         seq=adapted.seq,
         evidence_hash=adapted.evidence_hash,
-        data=pack(Numbers(vector_D=adapted.state.vector_D, offsets_PH=adapted.state.offsets_PH)),
+        data=pack_numbers(Numbers(vector_D=adapted.state.vector_D, offsets_PH=adapted.state.offsets_PH)),
     )
 
 
@@ -149,23 +149,23 @@ def rebuilt(store: Store, user: str, model: ServedModel) -> StoredState | None:
     )
 
 
-def texts_in(entries: Sequence[Recorded]) -> set[str]:
+def texts_in(entries: Sequence[StoredEntry]) -> set[str]:
     """Return every text that a model may have read about a user."""
     history, texts = UserHistory(), set()
     for entry in entries:
         history = apply_entries(history, [entry])
         if entry.kind == PROFILE:
-            texts.add(text_of(Known(about=history.about, attributes=history.attributes)))
+            texts.add(known_text(Known(about=history.about, attributes=history.attributes)))
     return texts - {""}
 
 
-def _restored(stored: StoredState, entries: Sequence[Recorded], model: ServedModel) -> AdaptedState | None:
+def _restored(stored: StoredState, entries: Sequence[StoredEntry], model: ServedModel) -> AdaptedState | None:
     """Return a stored state with its inputs from the log; None where it does not belong to this log."""
     history = apply_entries(UserHistory(), entries[: stored.seq])
     if (history.seq, history.evidence_hash) != (stored.seq, stored.evidence_hash):
         return None
     try:
-        numbers = unpack(stored.data)
+        numbers = unpack_numbers(stored.data)
     except WarmpromptError:  # damaged or of another format: the state is recomputed
         return None
     known, left_out = model_inputs(history, model.personaliser)

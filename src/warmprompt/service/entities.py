@@ -37,14 +37,14 @@ from warmprompt.service.entity_history import (
 from warmprompt.service.logs import note_error
 from warmprompt.service.names import name_of_entity
 from warmprompt.service.settings import ServiceSettings
-from warmprompt.store.contract import Appended, Deleted, Entry, Recorded, Store, StoredState
+from warmprompt.store.contract import Appended, Deleted, Entry, Store, StoredEntry, StoredState
 
 Ask = Callable[..., Awaitable[Any]]
 """Runs a call to the database in a thread: the function, then its arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RiskModel:
+class ServedProfiler:
     """A profiler in service.
 
     Attributes:
@@ -57,7 +57,7 @@ class RiskModel:
     version: str
 
 
-def load_risk(folder: Path, *, backbone: Backbone | None = None) -> RiskModel:
+def load_risk(folder: Path, *, backbone: Backbone | None = None) -> ServedProfiler:
     """Load a profiler that `save_profiler` wrote.
 
     Args:
@@ -71,7 +71,7 @@ def load_risk(folder: Path, *, backbone: Backbone | None = None) -> RiskModel:
     digest = hashlib.sha256()
     for file in sorted(one for one in folder.iterdir() if one.is_file()):
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return RiskModel(profiler=profiler, version=digest.hexdigest())
+    return ServedProfiler(profiler=profiler, version=digest.hexdigest())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,7 +103,7 @@ class Entities:
     def __init__(
         self,
         store: Store,
-        model: RiskModel,
+        model: ServedProfiler,
         *,
         settings: ServiceSettings,
         ask: Ask,
@@ -289,7 +289,7 @@ def _scored(profiler: Profiler, history: EntityHistory, payments: Sequence[Payme
 
 
 def _restored(
-    stored: StoredState | None, entries: Sequence[Recorded], profiler: Profiler
+    stored: StoredState | None, entries: Sequence[StoredEntry], profiler: Profiler
 ) -> EntityHistory | None:
     """Return the stored history; None if it belongs to another log or cannot be read."""
     if stored is None or stored.seq > len(entries):

@@ -24,7 +24,7 @@ from warmprompt.risk.profile import (
     RiskEstimate,
 )
 from warmprompt.risk.profile.state import Id, check_payment
-from warmprompt.store.contract import NO_EVIDENCE, Entry, Recorded, evidence_after
+from warmprompt.store.contract import NO_EVIDENCE, Entry, StoredEntry, evidence_after
 
 PAYMENT, LABEL = "payment", "label"
 WATCHED = 64
@@ -115,7 +115,7 @@ def entry_of(record: PaymentOrLabel) -> Entry:
     return Entry(kind=kind, body=json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False))
 
 
-def read_entry(entry: Entry | Recorded) -> PaymentOrLabel:
+def read_entry(entry: Entry | StoredEntry) -> PaymentOrLabel:
     """Return the payment or label of an entry."""
     body = json.loads(entry.body)
     if entry.kind == LABEL:
@@ -178,7 +178,7 @@ def check_fits(
 
 
 def apply_entries(
-    profiler: Profiler, history: EntityHistory, entries: Sequence[Entry | Recorded], *, strict: bool
+    profiler: Profiler, history: EntityHistory, entries: Sequence[Entry | StoredEntry], *, strict: bool
 ) -> tuple[EntityHistory, dict[int, RiskEstimate]]:
     """Return the history after further entries, and the estimate of each payment in them, by `seq`.
 
@@ -209,7 +209,7 @@ def apply_entries(
 
 
 def replay(
-    profiler: Profiler, entity: str, entries: Sequence[Recorded], *, scored: bool = True
+    profiler: Profiler, entity: str, entries: Sequence[StoredEntry], *, scored: bool = True
 ) -> EntityHistory:
     """Return the history of a whole log, bit for bit that of applying its entries one by one.
 
@@ -246,7 +246,7 @@ def replay(
     return apply_entries(profiler, history, entries[cut:], strict=False)[0]
 
 
-def _fitting(entries: Sequence[Recorded], *, label_delay_s: int) -> list[tuple[int, PaymentOrLabel]]:
+def _fitting(entries: Sequence[StoredEntry], *, label_delay_s: int) -> list[tuple[int, PaymentOrLabel]]:
     """Return the records of a whole log that fit, with their indices among the entries."""
     fitting: list[tuple[int, PaymentOrLabel]] = []
     payments: list[Payment] = []

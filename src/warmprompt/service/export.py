@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from warmprompt.service.model.numbers import unpack
+from warmprompt.service.model.numbers import unpack_numbers
 from warmprompt.store.contract import Export, StoredState
 from warmprompt.types import Floats
 
@@ -23,7 +23,7 @@ class StateNumbers(Protocol):
         """P x H numbers."""
 
 
-def exported(export: Export, *, read: Callable[[bytes], StateNumbers] = unpack) -> dict[str, Any]:
+def exported(export: Export, *, read: Callable[[bytes], StateNumbers] = unpack_numbers) -> dict[str, Any]:
     """Return an export as JSON values; a state's numbers are written out.
 
     Args:

@@ -17,7 +17,7 @@ from warmprompt.types import ItemId
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Catalogue:
+class ServedCatalogue:
     """The items of a run and those added since; make it with `open_catalogue`.
 
     Attributes:
@@ -61,7 +61,7 @@ class Catalogue:
         return [(item, self.title(item) if item in self.index else "") for item in found]
 
 
-def open_catalogue(folder: Path, store: Store) -> Catalogue:
+def open_catalogue(folder: Path, store: Store) -> ServedCatalogue:
     """Return the catalogue of a run with the items that were added to a store.
 
     Raises:
@@ -73,6 +73,6 @@ def open_catalogue(folder: Path, store: Store) -> Catalogue:
     items = (*trained.item_ids, *(item.id for item in added))
     titles = (*trained.titles, *(item.title for item in added))
     popularity_V = np.zeros(len(items))
-    popularity_V[: len(trained.item_ids)] = trained.constants.log_popularity_V.cpu().numpy()
+    popularity_V[: len(trained.item_ids)] = trained.data.log_popularity_V.cpu().numpy()
     index = {item: index for index, item in enumerate(items)}
-    return Catalogue(store=store, items=items, index=index, lookup=title_index(titles, popularity_V))
+    return ServedCatalogue(store=store, items=items, index=index, lookup=title_index(titles, popularity_V))

@@ -10,7 +10,7 @@ from warmprompt.store.contract import Item
 from warmprompt.types import ItemId
 
 
-def row_of(item: NewItem) -> Item:
+def stored_item(item: NewItem) -> Item:
     """Return an item in the store's form; a number and a text with the same digits get different ids."""
     body: dict[str, Any] = {"id": item.id, "text": item.text, "title": item.title}
     body |= {"attributes": dict(item.attributes)} if item.attributes else {}
@@ -18,7 +18,7 @@ def row_of(item: NewItem) -> Item:
 
 
 def item_of(row: Item) -> NewItem:
-    """Return an item that `row_of` wrote."""
+    """Return an item that `stored_item` wrote."""
     body = json.loads(row.body)
     attributes = body.get("attributes", {})
     return NewItem(id=body["id"], title=body["title"], text=body["text"], attributes=attributes)

@@ -12,7 +12,7 @@ import traceback
 _LOG = logging.getLogger("warmprompt.service")
 
 
-def note(message: str, **values: object) -> None:
+def log_line(message: str, **values: object) -> None:
     """Log a line; values must not come from a user."""
     _LOG.info("%s%s", message, "".join(f" {name}={value}" for name, value in values.items()))
 

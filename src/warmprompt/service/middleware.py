@@ -15,9 +15,9 @@ from urllib.parse import quote, unquote_to_bytes
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from warmprompt.service.logs import note, note_error
+from warmprompt.service.logs import log_line, note_error
 from warmprompt.service.metrics import Metrics
-from warmprompt.service.problems import ProblemError, respond
+from warmprompt.service.problems import ProblemError, problem_response
 
 # By the beginning of a path: whose id follows it, and what may follow the id.
 _OWNERS = {
@@ -51,7 +51,7 @@ class RequestMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, body_bytes: int, log: Callable[..., None] = note
+        self, app: ASGIApp, *, metrics: Metrics, body_bytes: int, log: Callable[..., None] = log_line
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -78,7 +78,7 @@ class RequestMiddleware:
         try:
             problem = _quote_id(scope) or self._too_long(scope)
             if problem is not None:
-                await respond(problem)(scope, receive, send_on)
+                await problem_response(problem)(scope, receive, send_on)
             else:
                 await self._app(scope, _counted(receive, self._body_bytes), send_on)
         except Exception as error:  # noqa: BLE001 - nothing else would answer the client
@@ -90,7 +90,7 @@ class RequestMiddleware:
     ) -> None:
         note_error("internal error", error)
         if not status:
-            await respond(_INTERNAL)(scope, receive, send)
+            await problem_response(_INTERNAL)(scope, receive, send)
 
     def _too_long(self, scope: Scope) -> ProblemError | None:
         for name, value in scope["headers"]:

@@ -72,7 +72,7 @@ def too_often(wait_s: float) -> ProblemError:
     )
 
 
-def respond(problem: ProblemError) -> Response:
+def problem_response(problem: ProblemError) -> Response:
     """Return a problem as a response."""
     title = HTTPStatus(problem.status).phrase
     body: dict[str, Any] = {
@@ -81,13 +81,13 @@ def respond(problem: ProblemError) -> Response:
         "status": problem.status,
         "detail": f"{problem.field}: {problem.remedy}",
         "field": problem.field,
-        "value": None if problem.value is None else shown(problem.value),
+        "value": None if problem.value is None else short_text(problem.value),
         "remedy": problem.remedy,
     }
     return Response(json.dumps(body).encode(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
-def shown(value: object) -> str:
+def short_text(value: object) -> str:
     """Return a value as one short line."""
     text = " ".join(str(value).split())
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -21,7 +21,7 @@ _PAGES = 4
 _AT_ONCE = 20_000
 
 
-async def ranked(
+async def ranked_json(
     users: Users,
     answer: Answer,
     n: int,
@@ -62,7 +62,7 @@ async def at_once(users: Users, model: ServedModel, rank: Callable[[], Ranking])
 
 def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:
     """Return a ranking as JSON."""
-    places = places_of(ranking)
+    places = ranking_rows(ranking)
     for place, reason in zip(places, reasons or (), strict=False):
         place["explanation"] = dict(reason)
     body = {
@@ -77,7 +77,7 @@ def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, obj
     return json.dumps(body, allow_nan=False).encode()
 
 
-def places_of(ranking: Ranking) -> list[dict[str, Any]]:
+def ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
     """Return the places of a ranking as JSON values."""
     return [
         {"place": place, "item": item, "title": title, "score": round(score, 6)}

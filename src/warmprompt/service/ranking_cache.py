@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.names import is_entity
-from warmprompt.service.problems import ProblemError, respond
+from warmprompt.service.problems import ProblemError, problem_response
 from warmprompt.service.service import Service
 
 _PATH = re.compile(r"/v1/users/([^/]+)/recommendations")
@@ -60,7 +60,7 @@ class RankingCache:
             page = await users.page(*query)
         except ProblemError as problem:
             scope["route"] = _Route()
-            await respond(problem)(scope, receive, send)
+            await problem_response(problem)(scope, receive, send)
             return True
         except WarmpromptError:
             return False

@@ -13,17 +13,17 @@ from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
 from warmprompt.service.auth import Authenticator
 from warmprompt.service.backfill import StateBackfill
-from warmprompt.service.items import id_of, item_of, key_of, row_of
+from warmprompt.service.items import id_of, item_of, key_of, stored_item
 from warmprompt.service.keys import KeyRing, any_key
 from warmprompt.service.limits import RateLimit
-from warmprompt.service.logs import note, note_error
+from warmprompt.service.logs import log_line, note_error
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.model.served_model import (
     ExplainerFactory,
     ServedModel,
     check_attributes,
-    check_room,
+    check_capacity,
     extended,
     make_model,
     with_hidden,
@@ -34,13 +34,13 @@ from warmprompt.store.contract import Store
 from warmprompt.types import ItemId
 
 if TYPE_CHECKING:
-    from warmprompt.service.entities import Entities, RiskModel
+    from warmprompt.service.entities import Entities, ServedProfiler
 
 _PERIOD_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ModelSource:
     """Where the model is loaded from.
 
     Attributes:
@@ -56,7 +56,7 @@ class Source:
     make_explainer: ExplainerFactory | None = None
 
 
-def load_model(source: Source, store: Store, settings: ServiceSettings) -> ServedModel:
+def load_model(source: ModelSource, store: Store, settings: ServiceSettings) -> ServedModel:
     """Load the run and put it into service, with the items in the store.
 
     Raises:
@@ -86,12 +86,12 @@ class Service:
     def __init__(
         self,
         store: Store,
-        source: Source,
+        source: ModelSource,
         model: ServedModel,
         *,
         settings: ServiceSettings,
         keys_needed: bool,
-        risk: RiskModel | None = None,
+        risk: ServedProfiler | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
@@ -149,7 +149,7 @@ class Service:
             self.users.use(model)
             self.metrics.reloads.labels("done").inc()
             self._show_model()
-            note("model loaded", version=model.version[:12], s=round(time.perf_counter() - begun_s, 1))
+            log_line("model loaded", version=model.version[:12], s=round(time.perf_counter() - begun_s, 1))
             self.backfill.wake()
             return model
 
@@ -172,10 +172,10 @@ class Service:
                     )
             if not fresh:
                 return model
-            check_room(model, fresh)
+            check_capacity(model, fresh)
             check_attributes(model, fresh)
             await self.users.ask(model.reader.read, fresh[:1])  # a run that reads no texts must not store any
-            await self.users.ask(self.store.put_items, [row_of(item) for item in fresh])
+            await self.users.ask(self.store.put_items, [stored_item(item) for item in fresh])
             return await self._synced()
 
     async def hide_items(self, items: Sequence[ItemId], *, hidden: bool) -> ServedModel:
@@ -260,7 +260,7 @@ class Service:
         self.metrics.items.labels("added").set(model.num_items - model.num_trained)
 
 
-def _entities(service: Service, risk: RiskModel) -> Entities:
+def _entities(service: Service, risk: ServedProfiler) -> Entities:
     # The profiler's packages are an extra.
     from warmprompt.service.entities import Entities
 

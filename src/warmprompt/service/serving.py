@@ -26,15 +26,15 @@ from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
 from warmprompt.runs.format import MANIFEST
 from warmprompt.service.app import create_app
 from warmprompt.service.keys import any_key
-from warmprompt.service.logs import note, note_error, set_up_logging
+from warmprompt.service.logs import log_line, note_error, set_up_logging
 from warmprompt.service.model.served_model import ExplainerFactory
-from warmprompt.service.service import Service, Source, load_model
+from warmprompt.service.service import ModelSource, Service, load_model
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.store.contract import Store
 from warmprompt.store.opening import open_store
 
 if TYPE_CHECKING:
-    from warmprompt.service.entities import RiskModel
+    from warmprompt.service.entities import ServedProfiler
 
 PAGE = Path(__file__).parent / "page"
 _BACKLOG = 2048
@@ -102,7 +102,7 @@ def serve(
                 value=process.host,
                 remedy="It can be reached from elsewhere: make a key first with 'warmprompt keys create'.",
             )
-        source = Source(
+        source = ModelSource(
             name=folder.name,
             open=lambda: _opened_run(folder, process.threads),
             stamp=(lambda: _stamp(folder)) if process.watch else None,
@@ -112,7 +112,7 @@ def serve(
         profiler = None if risk is None else _load_risk(risk)
         model = load_model(source, store, settings)
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
-        note("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
+        log_line("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
         address = _address(listener)
         # `uvicorn.Server.serve` runs in the loop that it finds, so its own choice of a fast one is made here.
         with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
@@ -125,7 +125,7 @@ def _opened_run(folder: Path, threads: int | None) -> Personaliser:
     return run
 
 
-def _load_risk(folder: Path) -> RiskModel:
+def _load_risk(folder: Path) -> ServedProfiler:
     # The profiler's packages are an extra.
     from warmprompt.service.entities import load_risk
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from warmprompt.adaptation.events import MAX_EVENTS
 from warmprompt.adaptation.personaliser import Known, Personaliser
-from warmprompt.store.contract import NO_EVIDENCE, Entry, Recorded
+from warmprompt.store.contract import NO_EVIDENCE, Entry, StoredEntry
 from warmprompt.types import Event, ItemId
 
 EVENT, PROFILE = "event", "profile"
@@ -62,7 +62,7 @@ def entry_of(record: Event | Profile) -> Entry:
     return _entry(PROFILE, {"about": record.about, "attributes": attributes})
 
 
-def apply_entries(history: UserHistory, entries: Sequence[Recorded]) -> UserHistory:
+def apply_entries(history: UserHistory, entries: Sequence[StoredEntry]) -> UserHistory:
     """Return the history after further entries, the first of which follows its last."""
     if not entries:
         return history
@@ -87,7 +87,7 @@ def apply_entries(history: UserHistory, entries: Sequence[Recorded]) -> UserHist
 
 def with_profile(history: UserHistory, profile: Profile) -> UserHistory:
     """Return the history as it would be after a profile; `seq` and evidence hash stay."""
-    entry = Recorded(
+    entry = StoredEntry(
         seq=history.seq, evidence_hash=history.evidence_hash, time_s=0, **vars(entry_of(profile))
     )
     return apply_entries(history, [entry])

@@ -31,7 +31,7 @@ from warmprompt.service.model.served_model import ServedModel
 from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.user_history import Profile, UserHistory, entry_of, model_inputs
 from warmprompt.service.writing import StateWriter
-from warmprompt.store.contract import Appended, Deleted, Entry, Recorded, Store, evidence_after
+from warmprompt.store.contract import Appended, Deleted, Entry, Store, StoredEntry, evidence_after
 from warmprompt.types import Event
 
 _Params = ParamSpec("_Params")
@@ -288,7 +288,7 @@ class Users:
             for seq, entry in enumerate(entries, start=appended.first_seq):
                 evidence = evidence_after(evidence, entry)
                 recorded.append(
-                    Recorded(seq=seq, kind=entry.kind, body=entry.body, evidence_hash=evidence, time_s=0)
+                    StoredEntry(seq=seq, kind=entry.kind, body=entry.body, evidence_hash=evidence, time_s=0)
                 )
             if evidence == appended.evidence_hash:
                 cached.apply(recorded)

@@ -239,12 +239,12 @@ class Settings:
     def __repr__(self) -> str:
         """Return one line: every setting that is not the tree's default."""
         plain, own = asdict(Settings()), asdict(self)
-        told = [
+        changes = [
             f"{section}.{key}={value!r}"
             for section, values in own.items()
             if isinstance(values, dict)
             for key, value in values.items()
             if value != plain[section][key]
         ]
-        inside = ", ".join(told) or "all defaults"
+        inside = ", ".join(changes) or "all defaults"
         return f"Settings({inside if len(inside) <= _MAX_REPR else inside[: _MAX_REPR - 3] + '...'})"

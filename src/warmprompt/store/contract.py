@@ -52,7 +52,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recorded:
+class StoredEntry:
     """An entry in a user's log.
 
     Attributes:
@@ -147,7 +147,7 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class StatesProgress:
     """How many states of a model are up to date.
 
     Attributes:
@@ -173,7 +173,7 @@ class Export:
 
     user: str
     first_seen_s: int
-    entries: tuple[Recorded, ...]
+    entries: tuple[StoredEntry, ...]
     idempotency_keys: tuple[tuple[str, int, int], ...]
     states: tuple[StoredState, ...]
 
@@ -267,7 +267,7 @@ class Store(Protocol):
             DatabaseAwayError: See above.
         """
 
-    def entries(self, user: str, *, after: int = 0, limit: int | None = None) -> tuple[Recorded, ...]:
+    def entries(self, user: str, *, after: int = 0, limit: int | None = None) -> tuple[StoredEntry, ...]:
         """Return a user's entries after number `after`, oldest first, at most `limit`; () for unknown users.
 
         Entries appended meanwhile may be included, but never a later one without the earlier ones.
@@ -304,7 +304,7 @@ class Store(Protocol):
     def behind(self, model_hash: str, *, after: int = 0, limit: int = 1000) -> Page:
         """Return a page of the users whose state of a model is missing or behind their log."""
 
-    def progress(self, model_hash: str) -> Progress:
+    def progress(self, model_hash: str) -> StatesProgress:
         """Count the users, and those whose state of a model is current; reads one row per user."""
 
     def drop_states(self, *, keep: Iterable[str], limit: int = 1000) -> int:
@@ -381,7 +381,7 @@ class Store(Protocol):
         """Close the store."""
 
 
-def evidence_after(evidence_hash: str, entry: Entry | Recorded) -> str:
+def evidence_after(evidence_hash: str, entry: Entry | StoredEntry) -> str:
     """Return the evidence hash of a log after one further entry.
 
     SHA-256 over the hash before (32 bytes), the length of the kind in bytes of UTF-8 (4 bytes, big-endian),

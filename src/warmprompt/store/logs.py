@@ -16,7 +16,7 @@ from warmprompt.store.contract import (
     Entry,
     Head,
     Page,
-    Recorded,
+    StoredEntry,
     evidence_after,
 )
 
@@ -61,7 +61,9 @@ def append(
     return Appended(first_seq=row.last_seq + 1, last_seq=seq, evidence_hash=evidence, repeated=False)
 
 
-def read(connection: Connection, user: str, *, after: int, limit: int | None) -> tuple[Recorded, ...]:
+def read_entries(
+    connection: Connection, user: str, *, after: int, limit: int | None
+) -> tuple[StoredEntry, ...]:
     """Return a user's entries after a number; see `Store.entries`."""
     query = (
         select(entries)
@@ -144,9 +146,9 @@ def _earlier(
     )
 
 
-def recorded(row: Row[Any]) -> Recorded:
+def recorded(row: Row[Any]) -> StoredEntry:
     """Return a row of the table of entries."""
-    return Recorded(
+    return StoredEntry(
         seq=row.seq,
         kind=row.kind,
         body=row.body,

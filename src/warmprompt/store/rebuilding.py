@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from warmprompt.errors import BadInputError
-from warmprompt.store.contract import Put, Recorded, Store, StoredState
+from warmprompt.store.contract import Put, Store, StoredEntry, StoredState
 
-Adapt = Callable[[Sequence[tuple[str, tuple[Recorded, ...]]]], Sequence[bytes]]
+Adapt = Callable[[Sequence[tuple[str, tuple[StoredEntry, ...]]]], Sequence[bytes]]
 """Maps users, each with the whole log, to one state each."""
 
 

@@ -33,9 +33,9 @@ from warmprompt.store.contract import (
     Item,
     ItemChanges,
     Page,
-    Progress,
     Put,
-    Recorded,
+    StatesProgress,
+    StoredEntry,
     StoredState,
 )
 from warmprompt.store.database import Database
@@ -71,13 +71,15 @@ class SqlStore:
             )
         )
 
-    def entries(self, user: str, *, after: int = 0, limit: int | None = None) -> tuple[Recorded, ...]:
+    def entries(self, user: str, *, after: int = 0, limit: int | None = None) -> tuple[StoredEntry, ...]:
         """Return a user's entries after number `after`."""
         check_id(user, _USER)
         check_number(after, "after")
         if limit is not None:
             check_number(limit, "limit", least=1)
-        return self.database.read(lambda connection: logs.read(connection, user, after=after, limit=limit))
+        return self.database.read(
+            lambda connection: logs.read_entries(connection, user, after=after, limit=limit)
+        )
 
     def head(self, user: str) -> Head | None:
         """Return the end of a user's log."""
@@ -99,7 +101,7 @@ class SqlStore:
         """Return a model's state of a user."""
         check_id(user, _USER)
         check_id(model_hash, _MODEL)
-        return self.database.read(lambda connection: states.get(connection, user, model_hash))
+        return self.database.read(lambda connection: states.get_state(connection, user, model_hash))
 
     def put_state(self, user: str, state: StoredState) -> Put:
         """Store a state, unless a newer one is stored."""
@@ -115,7 +117,7 @@ class SqlStore:
             lambda connection: states.behind(connection, model_hash, after=after, limit=limit)
         )
 
-    def progress(self, model_hash: str) -> Progress:
+    def progress(self, model_hash: str) -> StatesProgress:
         """Count the users, and those whose state is current."""
         check_id(model_hash, _MODEL)
         return self.database.view(lambda connection: states.progress(connection, model_hash))

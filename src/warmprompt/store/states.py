@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, or_, select, tuple_
 
 from warmprompt.store import tables
-from warmprompt.store.contract import Page, Progress, Put, StoredState
+from warmprompt.store.contract import Page, Put, StatesProgress, StoredState
 from warmprompt.store.logs import insert_or, page_of
 
 users, entries, states = tables.users, tables.entries, tables.states
 
 
-def get(connection: Connection, user: str, model_hash: str) -> StoredState | None:
+def get_state(connection: Connection, user: str, model_hash: str) -> StoredState | None:
     """Return a model's state of a user; see `Store.get_state`."""
     query = (
         select(states)
@@ -66,7 +66,7 @@ def behind(connection: Connection, model_hash: str, *, after: int, limit: int) -
     return page_of(connection.execute(query).all(), limit=limit)
 
 
-def progress(connection: Connection, model_hash: str) -> Progress:
+def progress(connection: Connection, model_hash: str) -> StatesProgress:
     """Count users and current states; see `Store.progress`."""
     all_users = select(func.count()).select_from(users)
     current = (
@@ -75,7 +75,7 @@ def progress(connection: Connection, model_hash: str) -> Progress:
         .join(users, users.c.no == states.c.user_no)
         .where(states.c.model_hash == model_hash, states.c.seq == users.c.last_seq)
     )
-    return Progress(
+    return StatesProgress(
         users=connection.execute(all_users).scalar_one(),
         current=connection.execute(current).scalar_one(),
     )

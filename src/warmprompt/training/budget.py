@@ -1,4 +1,4 @@
-"""What a training will take at most, told before it begins: draws of its own operations, times their number.
+"""The most that a training will take, estimated before it begins: samples of its operations times their number.
 
 Probed are reading texts, moving the backbone by prompts, fitting item factors, a step of training and ranking
 the catalogue, each at the data's own size. B is users, V items, X width of text vectors, P prompt vectors, H
@@ -26,7 +26,7 @@ from warmprompt.data.verbalise import item_texts
 from warmprompt.experts.registry import EXPERTS, LEARNED
 from warmprompt.meta.initial import initial_items, initial_prior, initial_prompt_params
 from warmprompt.meta.learner import Learner
-from warmprompt.meta.tasks import VALIDATION_KS, Material, training_task
+from warmprompt.meta.tasks import VALIDATION_KS, TrainingInputs, training_task
 from warmprompt.meta.texts import TextPool, write_texts
 from warmprompt.runs.models import open_backbone
 from warmprompt.scoring.ranking import ranks
@@ -186,7 +186,7 @@ def _fitting(
     params |= learner.objective.initial_params(
         start.num_factors, max_support=settings.train.max_support, kappa=1.0, seed=0
     )
-    material = Material(
+    material = TrainingInputs(
         training=training,
         validation=validation,
         texts=TextPool(texts=((),) * training.num_users),

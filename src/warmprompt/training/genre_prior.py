@@ -20,7 +20,7 @@ from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import make_catalogue, score_catalogue
 from warmprompt.meta.named_genres import HEAD, both_heads, read_named_genres, widen
 from warmprompt.meta.predict import adapt_linearly
-from warmprompt.meta.tasks import Material
+from warmprompt.meta.tasks import TrainingInputs
 from warmprompt.meta.texts import TextPool
 from warmprompt.runs.format import Trained
 from warmprompt.scoring.ranking import ndcg_per_user, ranks
@@ -33,7 +33,7 @@ _BATCH = 1024
 _NOBODY = Support(user="", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
 
 
-def learn_named_genres(trained: Trained, material: Material, *, seed: int) -> Trained:
+def learn_named_genres(trained: Trained, material: TrainingInputs, *, seed: int) -> Trained:
     """Return the model with a dictionary of genres, or as it is.
 
     The gain of what is read where a genre is named, or no dictionary at all, is what ranks best for
@@ -46,7 +46,7 @@ def learn_named_genres(trained: Trained, material: Material, *, seed: int) -> Tr
     """
     genres = genre_words(genre_table(material.training))
     genres_GD = read_named_genres(
-        trained.params, trained.constants, material.training, texts=_pairs(material.texts), genres=genres
+        trained.params, trained.data, material.training, texts=_pairs(material.texts), genres=genres
     )
     if genres_GD is None:
         return trained
@@ -82,7 +82,7 @@ class _Judged:
     candidates_V: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, material: Material, genres: GenreWords, *, seed: int) -> _Judged:
+    def of(cls, material: TrainingInputs, genres: GenreWords, *, seed: int) -> _Judged:
         """Draw each validation user's query, the same for all of the user's texts."""
         validation, features = material.validation, material.features
         episodes = draw_validation_episodes(
@@ -111,7 +111,7 @@ def _ndcg(trained: Trained, head_XD: Tensor, judged: _Judged) -> float:
     """Return NDCG@10 without history, averaged over each user's texts, then over users; 0 without any."""
     if not judged.queries:
         return 0.0
-    catalogue = make_catalogue({**trained.params, HEAD: head_XD}, trained.constants)
+    catalogue = make_catalogue({**trained.params, HEAD: head_XD}, trained.data)
     gains = []
     for begin in range(0, len(judged.queries), _BATCH):
         inputs_BX = judged.inputs_MX[begin : begin + _BATCH]

@@ -91,10 +91,10 @@ def fit_experts(  # noqa: PLR0913 - the model and its users, the rest by keyword
         seed: The run's seed.
         progress: Receives what experts report.
     """
-    catalogue = make_catalogue(trained.params, trained.constants)
+    catalogue = make_catalogue(trained.params, trained.data)
     context = FitContext(
         texts=texts,
-        text_VX=trained.constants.item_text_VX.cpu().numpy(),
+        text_VX=trained.data.item_text_VX.cpu().numpy(),
         catalogue_VD=catalogue.vectors_VD.cpu().numpy(),
         popularity_V=catalogue.popularity_V.cpu().numpy(),
         user_vectors=partial(_after_histories, catalogue, learner_of(trained.learner), no_text_T),
@@ -136,7 +136,7 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     start = START_WITH_POSTERIOR if "user_posterior" in experts else START
     weights: Mapping[str, float] = {name: start.get(name, 0.0) for name in experts}
     episodes = draw_validation_episodes(training, validation, seed=seed, order=order, max_users=MAX_USERS)
-    catalogue = make_catalogue(trained.params, trained.constants)
+    catalogue = make_catalogue(trained.params, trained.data)
     scored = [
         _score(trained, catalogue, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa)
         for k in (episodes.supports if experts else ())

@@ -58,12 +58,12 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         seed: The run's seed.
         order: How episodes are drawn.
     """
-    params, constants = trained.params, trained.constants
-    if passes == 0 or constants.num_warm < _FEWEST_ITEMS or not bool(constants.item_text_VX.any()):
+    params, data = trained.params, trained.data
+    if passes == 0 or data.num_warm < _FEWEST_ITEMS or not bool(data.item_text_VX.any()):
         return {}
     episodes = draw_adapted_episodes(
         params,
-        constants,
+        data,
         training,
         features_T=no_text_T,
         learner=learner_of(trained.learner),
@@ -71,17 +71,17 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         order=order,
     )
     if passes is None:
-        left_out_V = derive(seed, "new items left out").random(len(constants.warm_V)) < _LEFT_OUT
-        left_out_V &= constants.warm_V.cpu().numpy() > 0
-        known_V = torch.from_numpy(~left_out_V).to(constants.warm_V.device)
+        left_out_V = derive(seed, "new items left out").random(len(data.warm_V)) < _LEFT_OUT
+        left_out_V &= data.warm_V.cpu().numpy() > 0
+        known_V = torch.from_numpy(~left_out_V).to(data.warm_V.device)
         held_back = draw_validation_episodes(
             training, validation, seed=seed, order=order, max_users=_MAX_USERS
         )
         users = [_users(trained, supports, no_text_T) for supports in held_back.supports.values()]
-        tried = islice(fit_new_items(params, constants, episodes, seed=seed, known_V=known_V), MAX_PASSES + 1)
+        tried = islice(fit_new_items(params, data, episodes, seed=seed, known_V=known_V), MAX_PASSES + 1)
         found = [_ndcg(trained, one, held_back, users, left_out_V) for one in tried]
         passes = int(np.argmax(found))
-    return next(islice(fit_new_items(params, constants, episodes, seed=seed), passes, None))
+    return next(islice(fit_new_items(params, data, episodes, seed=seed), passes, None))
 
 
 def place_by_other_texts(
@@ -101,12 +101,12 @@ def place_by_other_texts(
     """
     lengths_V1 = np.linalg.norm(text_VX, axis=1, keepdims=True)
     unit_VX = torch.from_numpy((text_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
-    params, constants = with_other_texts(trained.params, trained.constants, unit_VX)
+    params, data = with_other_texts(trained.params, trained.data, unit_VX)
     experts = trained.experts.without(TfIdf.name)
     if Embedding.name in experts.experts:
         other_text = Embedding(text_VX=unit_VX.numpy())
         experts = replace(experts, experts={**experts.experts, Embedding.name: other_text})
-    other = replace(trained, params=params, constants=constants, experts=experts)
+    other = replace(trained, params=params, data=data, experts=experts)
     new_items = place_new_items(
         other,
         training,
@@ -121,7 +121,7 @@ def place_by_other_texts(
 
 def _users(trained: Trained, supports: Sequence[Support], no_text_T: Tensor) -> Tensor:
     return adapt_linearly(
-        make_catalogue(trained.params, trained.constants),
+        make_catalogue(trained.params, trained.data),
         learner_of(trained.learner),
         features_BT=no_text_T.expand(len(supports), -1),
         events=batch_supports(supports),
@@ -137,7 +137,7 @@ def _ndcg(
     left_out_V: NDArray[np.bool_],
 ) -> float:
     """Return NDCG@10 among the items left out, averaged over users and then over K; 0 without episodes."""
-    texts_VX = trained.constants.item_text_VX
+    texts_VX = trained.data.item_text_VX
     vectors_VD = texts_VX @ new[NEW_MAP]
     popularity_V = texts_VX @ new[NEW_POPULARITY] + new[NEW_LEVEL]
     values = []

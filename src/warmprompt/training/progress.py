@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from warmprompt.meta.trainer import Progress
+from warmprompt.meta.trainer import TrainingProgress
 
-ProgressCallback = Callable[[str | Progress], None]
+ProgressCallback = Callable[[str | TrainingProgress], None]
 
 
-def ignore(_: str | Progress) -> None:
+def no_progress(_: str | TrainingProgress) -> None:
     """Report nothing."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from warmprompt.adaptation.engine import mixture_of, repeat
+from warmprompt.adaptation.engine import mixture_of, repeat_text
 from warmprompt.backbone.forward import read_out, read_texts
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import inverse_responses
@@ -49,7 +49,7 @@ def judge_linear_response(
         seed: The run's seed.
         order: How episodes are drawn.
     """
-    catalogue, learner = make_catalogue(trained.params, trained.constants), learner_of(trained.learner)
+    catalogue, learner = make_catalogue(trained.params, trained.data), learner_of(trained.learner)
     mixture = mixture_of(trained, catalogue)
     nothing = _no_text(trained, backbone)
     episodes = draw_validation_episodes(training, validation, seed=seed, order=order, max_users=_MAX_USERS)
@@ -57,11 +57,11 @@ def judge_linear_response(
     for k, supports in episodes.supports.items():
         for start in range(0, len(supports), _BATCH):
             part = supports[start : start + _BATCH]
-            texts, events = repeat(nothing, len(part)), batch_supports(part)
+            texts, events = repeat_text(nothing, len(part)), batch_supports(part)
             vectors = {
                 "linear": adapt_linearly(catalogue, learner, features_BT=texts.features_BT, events=events),
                 "exact": adapt_users(
-                    catalogue, learner, backbone, trained.read, texts=texts, events=events
+                    catalogue, learner, backbone, trained.readout, texts=texts, events=events
                 ).users_BD,
             }
             queries = episodes.queries[k][start : start + _BATCH]
@@ -82,13 +82,13 @@ def judge_linear_response(
 @torch.no_grad()
 def _no_text(trained: Trained, backbone: Backbone) -> EncodedTexts:
     prefix = read_texts(backbone, [""])
-    reference_BH = read_out(backbone, prefix, trained.read.reference_PH[None])
+    reference_BH = read_out(backbone, prefix, trained.readout.reference_PH[None])
     features_BT: Tensor = widen(trained.no_text_T[None], [""], trained.genres)
     return EncodedTexts(
         prefix=prefix,
         reference_BH=reference_BH,
         features_BT=features_BT,
-        responses=inverse_responses(backbone, trained.read, prefix, [""]),
+        responses=inverse_responses(backbone, trained.readout, prefix, [""]),
     )
 
 

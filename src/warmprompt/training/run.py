@@ -28,8 +28,8 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.training.budget import budget_of
 from warmprompt.training.mixture_weights import check_experts
 from warmprompt.training.presets import preset_line, settled
-from warmprompt.training.progress import ProgressCallback, ignore
-from warmprompt.training.stages import STAGES, Job, run_stages
+from warmprompt.training.progress import ProgressCallback, no_progress
+from warmprompt.training.stages import STAGES, TrainingJob, run_stages
 from warmprompt.training.start import check_backbones, settings_that_matter, users_hash
 
 
@@ -37,7 +37,7 @@ def train_run(
     settings: Settings,
     out: Path | str,
     *,
-    watch: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
     dataset: Dataset | None = None,
     overwrite: bool = False,
 ) -> Trained:
@@ -51,7 +51,7 @@ def train_run(
     Args:
         settings: The whole tree.
         out: The run's folder.
-        watch: Told what begins, each step and each validation.
+        progress: Receives what begins, each step and each validation.
         dataset: Instead of the one that `settings.data.name` names.
         overwrite: Replace a run of other settings.
 
@@ -60,8 +60,8 @@ def train_run(
         MismatchError: It holds unfinished training of other settings, data or another backbone.
         WarmpromptError: Anything else that does not fit, or a fault.
     """
-    settings, training, validation = _views(settings, dataset, watch)
-    return fit_run(settings, training, validation, Path(out), watch=watch, overwrite=overwrite)
+    settings, training, validation = _views(settings, dataset, progress)
+    return fit_run(settings, training, validation, Path(out), progress=progress, overwrite=overwrite)
 
 
 def train_until(
@@ -69,7 +69,7 @@ def train_until(
     out: Path | str,
     stage: str,
     *,
-    watch: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
     dataset: Dataset | None = None,
     overwrite: bool = False,
 ) -> bool:
@@ -78,9 +78,10 @@ def train_until(
     Raises:
         UnknownNameError: No such stage.
     """
-    settings, training, validation = _views(settings, dataset, watch)
+    settings, training, validation = _views(settings, dataset, progress)
     return (
-        _fit(settings, training, validation, Path(out), watch, overwrite=overwrite, until=stage) is not None
+        _fit(settings, training, validation, Path(out), progress, overwrite=overwrite, until=stage)
+        is not None
     )
 
 
@@ -90,24 +91,24 @@ def fit_run(
     validation: Dataset,
     folder: Path,
     *,
-    watch: ProgressCallback = ignore,
+    progress: ProgressCallback = no_progress,
     overwrite: bool = False,
 ) -> Trained:
     """Train on exactly these users and store the run; arguments and errors as `train_run`."""
-    trained = _fit(settings, training, validation, folder, watch, overwrite=overwrite, until=None)
+    trained = _fit(settings, training, validation, folder, progress, overwrite=overwrite, until=None)
     assert trained is not None  # only `until` ends early
     return trained
 
 
 def _views(
-    settings: Settings, dataset: Dataset | None, watch: ProgressCallback
+    settings: Settings, dataset: Dataset | None, progress: ProgressCallback
 ) -> tuple[Settings, Dataset, Dataset]:
     """Return the settings with a preset applied, and the users of both parts."""
     learner_of(settings.learner.name)
     settings = check_backbones(settings)
-    dataset = dataset or open_data(settings, watch=watch)
+    dataset = dataset or open_data(settings, progress=progress)
     asked, settings = settings, settled(settings, dataset)
-    watch(preset_line(asked, settings, dataset))
+    progress(preset_line(asked, settings, dataset))
     split = split_dataset(dataset, seed=settings.train.seed)
     return settings, take_users(dataset, split.train), take_users(dataset, split.validation)
 
@@ -117,7 +118,7 @@ def _fit(  # noqa: PLR0913 - as `train_run`
     training: Dataset,
     validation: Dataset,
     folder: Path,
-    watch: ProgressCallback,
+    progress: ProgressCallback,
     *,
     overwrite: bool,
     until: str | None,
@@ -133,23 +134,23 @@ def _fit(  # noqa: PLR0913 - as `train_run`
             # Looked at again, now that nobody else trains into it.
             finished = prepare(folder, identity, overwrite=overwrite)
             if finished is None:
-                job = Job(
+                job = TrainingJob(
                     settings=settings,
                     training=training,
                     validation=validation,
                     folder=folder,
                     identity=identity,
-                    progress=watch,
+                    progress=progress,
                 )
                 return _train_into(job, until)
-    watch(f"{folder} holds this run already; nothing to train")
+    progress(f"{folder} holds this run already; nothing to train")
     return finished
 
 
-def _train_into(job: Job, until: str | None) -> Trained | None:
+def _train_into(job: TrainingJob, until: str | None) -> Trained | None:
     """Train, or go on with training, in a folder that is this process's own."""
     budget = None
-    if job.progress is not ignore:
+    if job.progress is not no_progress:
         budget = budget_of(job.settings, job.training, job.validation, learner=job.learner)
         job.progress(budget.line())
     draft = run_stages(job, STAGES, until=until)
@@ -171,9 +172,9 @@ def _train_into(job: Job, until: str | None) -> Trained | None:
     return load_trained(job.folder, device=job.settings.backbone.device)
 
 
-def open_data(settings: Settings, *, watch: ProgressCallback = ignore) -> Dataset:
+def open_data(settings: Settings, *, progress: ProgressCallback = no_progress) -> Dataset:
     """Open the data set that the settings name, fetching a published one on first use."""
-    watch(f"opening data set {settings.data.name}")
+    progress(f"opening data set {settings.data.name}")
     return open_dataset(ensure_dataset(settings.data.name))
 
 
@@ -205,7 +206,7 @@ def _check_users(training: Dataset, validation: Dataset) -> None:
             )
 
 
-def _manifest(job: Job) -> dict[str, Any]:
+def _manifest(job: TrainingJob) -> dict[str, Any]:
     settings, training, validation = job.settings, job.training, job.validation
     backbone, name = job.backbone, settings.data.name
     if is_dataset_folder(name):

@@ -31,9 +31,9 @@ from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.scalars import write_scalars
-from warmprompt.meta.tasks import Material, stages_of
+from warmprompt.meta.tasks import TrainingInputs, stages_of
 from warmprompt.meta.texts import write_texts
-from warmprompt.meta.trainer import Progress, TrainState, start_training, train
+from warmprompt.meta.trainer import TrainingProgress, TrainState, start_training, train
 from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensors_of, unpack, with_tensors
 from warmprompt.runs.models import open_backbone
 from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
@@ -47,7 +47,7 @@ from warmprompt.training.start import build_start, drawing_of, plan_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """What a training is asked to do; nothing in it changes.
 
     Attributes:
@@ -109,10 +109,10 @@ class Stage:
 
     name: str
     line: str | None
-    run: Callable[[Job, Draft], Draft]
+    run: Callable[[TrainingJob, Draft], Draft]
 
 
-def run_stages(job: Job, stages: Sequence[Stage], *, until: str | None = None) -> Draft | None:
+def run_stages(job: TrainingJob, stages: Sequence[Stage], *, until: str | None = None) -> Draft | None:
     """Run the stages that are not done yet, and keep each result; None where `until` ends them early.
 
     Raises:
@@ -142,27 +142,27 @@ def run_stages(job: Job, stages: Sequence[Stage], *, until: str | None = None) -
     return draft
 
 
-def _start(job: Job, draft: Draft) -> Draft:
+def _start(job: TrainingJob, draft: Draft) -> Draft:
     start = build_start(
         job.settings,
         job.training,
         job.validation,
         job.backbone,
         learner=job.learner,
-        watch=job.progress,
+        progress=job.progress,
     )
     trained = replace(
         draft.trained,
         params=dict(start.params),
-        constants=start.data,
-        read=start.read,
+        data=start.data,
+        readout=start.readout,
         # An encoder's mean over the run's own texts stands for no text, and has no features.
         no_text_T=start.features[""] * (job.settings.backbone.user_text is None),
     )
     return replace(draft, trained=trained, features=start.features)
 
 
-def _meta_learning(job: Job, draft: Draft) -> Draft:
+def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
     device = job.settings.backbone.device
     saved = load_state(job.folder / STATE, identity=job.identity, device=device)
     if saved:
@@ -180,16 +180,16 @@ def _meta_learning(job: Job, draft: Draft) -> Draft:
 
     with writing_to(place), write_scalars(place) as write:
 
-        def report(step: Progress) -> None:
+        def report(step: TrainingProgress) -> None:
             write(step)
             job.progress(step)
 
         state = train(
             saved or start_training(job.learner, draft.trained.params),
-            stages_of(job.learner, material_of(job, draft), drawing_of(job.settings), plan),
+            stages_of(job.learner, training_inputs(job, draft), drawing_of(job.settings), plan),
             plan,
             save=save,
-            watch=report,
+            progress=report,
         )
     history = {"history": [list(entry) for entry in state.history]}
     manifest = {**draft.trained.manifest, **history}
@@ -199,7 +199,7 @@ def _meta_learning(job: Job, draft: Draft) -> Draft:
     )
 
 
-def _new_items(job: Job, draft: Draft) -> Draft:
+def _new_items(job: TrainingJob, draft: Draft) -> Draft:
     learned = place_new_items(
         draft.trained,
         job.training,
@@ -212,7 +212,7 @@ def _new_items(job: Job, draft: Draft) -> Draft:
     return replace(draft, trained=replace(draft.trained, params={**draft.trained.params, **learned}))
 
 
-def _experts(job: Job, draft: Draft) -> Draft:
+def _experts(job: TrainingJob, draft: Draft) -> Draft:
     settings = job.settings
     experts = fit_experts(
         draft.trained,
@@ -237,12 +237,12 @@ def _experts(job: Job, draft: Draft) -> Draft:
     return replace(draft, trained=replace(draft.trained, experts=mixture, manifest=manifest))
 
 
-def _genre_prior(job: Job, draft: Draft) -> Draft:
-    trained = learn_named_genres(draft.trained, material_of(job, draft), seed=job.settings.train.seed)
+def _genre_prior(job: TrainingJob, draft: Draft) -> Draft:
+    trained = learn_named_genres(draft.trained, training_inputs(job, draft), seed=job.settings.train.seed)
     return replace(draft, trained=trained)
 
 
-def _response(job: Job, draft: Draft) -> Draft:
+def _response(job: TrainingJob, draft: Draft) -> Draft:
     train = job.settings.train
     judged = judge_linear_response(
         draft.trained, job.backbone, job.training, job.validation, seed=train.seed, order=train.order
@@ -261,31 +261,31 @@ STAGES = (
 )
 
 
-def material_of(job: Job, draft: Draft) -> Material:
+def training_inputs(job: TrainingJob, draft: Draft) -> TrainingInputs:
     """Return what the outer loop reads."""
     settings = job.settings
     pool, validation_pool = (
         write_texts(view, wordings=settings.model.wordings, seed=settings.train.seed)
         for view in (job.training, job.validation)
     )
-    return Material(
+    return TrainingInputs(
         training=job.training,
         validation=job.validation,
         texts=pool,
         validation_texts=validation_pool,
-        data=draft.trained.constants,
+        data=draft.trained.data,
         backbone=job.backbone,
-        readout=draft.trained.read,
+        readout=draft.trained.readout,
         features=draft.features,
     )
 
 
-def _blank(job: Job) -> Draft:
+def _blank(job: TrainingJob) -> Draft:
     training = job.training
     trained = Trained(
         params={},
-        constants=None,  # type: ignore[arg-type]  # of the first stage
-        read=None,  # type: ignore[arg-type]
+        data=None,  # type: ignore[arg-type]  # of the first stage
+        readout=None,  # type: ignore[arg-type]
         learner=job.learner.name,
         item_ids=training.item_ids,
         titles=tuple(training.items["title"].to_list()),
@@ -297,7 +297,7 @@ def _blank(job: Job) -> Draft:
     return Draft(trained=trained, features={})
 
 
-def _save(job: Job, draft: Draft) -> None:
+def _save(job: TrainingJob, draft: Draft) -> None:
     texts = list(draft.features)
     tensors = {**tensors_of(draft.trained), "features": torch.stack([draft.features[text] for text in texts])}
     header = {
@@ -310,7 +310,7 @@ def _save(job: Job, draft: Draft) -> None:
     write_atomic(job.folder / STAGES_FILE, pack(tensors, header))
 
 
-def _load(job: Job) -> Draft | None:
+def _load(job: TrainingJob) -> Draft | None:
     path = job.folder / STAGES_FILE
     if not path.is_file():
         return None

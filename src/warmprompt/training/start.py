@@ -16,7 +16,7 @@ from torch import Tensor
 
 from warmprompt.backbone.fetch import whole_name
 from warmprompt.backbone.load import Backbone, check_backbone
-from warmprompt.backbone.prompt import check_room, init_prompt
+from warmprompt.backbone.prompt import check_context_length, init_prompt
 from warmprompt.backbone.readout import (
     ReadOut,
     ReadOutSize,
@@ -40,7 +40,7 @@ from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import CatalogueData, Params
 from warmprompt.meta.tasks import Drawing
 from warmprompt.meta.texts import write_texts
-from warmprompt.meta.trainer import Plan, StagePlan
+from warmprompt.meta.trainer import StagePlan, TrainingPlan
 from warmprompt.settings import Settings, to_mapping
 from warmprompt.training.progress import ProgressCallback
 from warmprompt.types import Floats
@@ -57,13 +57,13 @@ class Start:
     Attributes:
         params: The parameters that learning begins with.
         data: Of the item side.
-        read: The normalised read-out.
+        readout: The normalised read-out.
         features: Text features of every text that training reads, and of "", (T,) each.
     """
 
     params: Params
     data: CatalogueData
-    read: ReadOut
+    readout: ReadOut
     features: Mapping[str, Tensor]
 
 
@@ -74,7 +74,7 @@ def build_start(
     backbone: Backbone,
     *,
     learner: Learner,
-    watch: ProgressCallback,
+    progress: ProgressCallback,
 ) -> Start:
     """Embed items, fit the factors that they start from, write and read user texts.
 
@@ -84,7 +84,7 @@ def build_start(
         validation: Events of validation users.
         backbone: The frozen language model.
         learner: What is to be explained decides its first parameters.
-        watch: Receives a line when a part begins.
+        progress: Receives a line when a part begins.
 
     Raises:
         WarmpromptError: A name, size or model that does not fit.
@@ -94,7 +94,7 @@ def build_start(
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
     device = str(backbone.device)
     items, data = initial_items(
-        training, _item_vectors(settings, training, watch), item_start_of(settings), seed=seed
+        training, _item_vectors(settings, training, progress), item_start_of(settings), seed=seed
     )
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
     validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
@@ -106,14 +106,14 @@ def build_start(
         seed=seed,
     )
     if taste_column(training.items) is None:
-        watch(NO_TASTES)
+        progress(NO_TASTES)
     texts = sorted({*pool.unique(), *validation_pool.unique()}, key=lambda text: (len(text), text))
     encoder = settings.backbone.user_text
-    watch(f"reading {len(texts):,} user texts with {encoder or backbone.name}")
+    progress(f"reading {len(texts):,} user texts with {encoder or backbone.name}")
     states_NX = (
         _sentence_states(encoder, texts).to(device) if encoder else read_reference(backbone, prompt_PH, texts)
     )
-    watch(f"measuring how prompts move {backbone.name} read after layer {backbone.num_layers}")
+    progress(f"measuring how prompts move {backbone.name} read after layer {backbone.num_layers}")
     place = {text: index for index, text in enumerate(texts)}
     training_texts = pool.unique()
     read = fit_read_out(
@@ -136,9 +136,9 @@ def build_start(
         rate=settings.inner.rate,
     )
     features = dict(zip(texts, text_features(read, states_NX), strict=True))
-    told = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
-    if told:
-        prior |= read_prior({**items, **prior}, data, training, told)
+    given = [(user, features[text]) for user, own in enumerate(pool.texts) for text in own]
+    if given:
+        prior |= read_prior({**items, **prior}, data, training, given)
     params = {**items, **prior, **initial_prompt_params(read)}
     params |= learner.objective.initial_params(
         settings.model.num_factors,
@@ -149,7 +149,7 @@ def build_start(
     return Start(
         params={name: value.to(device) for name, value in params.items()},
         data=_data_on(data, device),
-        read=read,
+        readout=read,
         features=features,
     )
 
@@ -165,7 +165,7 @@ def check_backbones(settings: Settings) -> Settings:
     """
     backbone = settings.backbone
     max_tokens = check_backbone(backbone.name, num_layers=backbone.num_layers)
-    check_room(settings.prompt.length, max_tokens, backbone.name)
+    check_context_length(settings.prompt.length, max_tokens, backbone.name)
     texts = {"item_text": backbone.item_text, "user_text": backbone.user_text}
     for field, name in texts.items():
         if name is not None:
@@ -188,10 +188,10 @@ def drawing_of(settings: Settings) -> Drawing:
     )
 
 
-def plan_of(settings: Settings) -> Plan:
+def plan_of(settings: Settings) -> TrainingPlan:
     """Return the trainer's plan."""
     train = settings.train
-    return Plan(
+    return TrainingPlan(
         tangent=StagePlan(
             epochs=train.tangent_epochs,
             rate=train.tangent_lr,
@@ -234,20 +234,20 @@ def users_hash(training: Dataset, validation: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _item_vectors(settings: Settings, dataset: Dataset, watch: ProgressCallback) -> Floats | None:
+def _item_vectors(settings: Settings, dataset: Dataset, progress: ProgressCallback) -> Floats | None:
     name = settings.backbone.item_text
     if name is None:
         return None
-    watch(f"reading {dataset.num_items:,} item texts with {name}")
+    progress(f"reading {dataset.num_items:,} item texts with {name}")
     return embed_texts(item_texts(dataset), backbone_name=name)
 
 
 def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:
     """Return sentence embeddings; the empty text's is the mean of the others, so its features are zeros."""
-    # Where nobody is told anything of, any word tells the width.
-    told = [text for text in texts if text] or ["nothing"]
-    embedded_MX = torch.from_numpy(embed_texts(told, backbone_name=encoder))
-    vector_of = dict(zip(told, embedded_MX, strict=True)) | {"": embedded_MX.mean(0)}
+    # Where no user has a text, any word gives the width.
+    given = [text for text in texts if text] or ["nothing"]
+    embedded_MX = torch.from_numpy(embed_texts(given, backbone_name=encoder))
+    vector_of = dict(zip(given, embedded_MX, strict=True)) | {"": embedded_MX.mean(0)}
     return torch.stack([vector_of[text] for text in texts])
 
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.risk.contagion import (
     DefaultCosts,
-    Target,
+    HarmTarget,
     clear_by_fixed_point,
     clearing_impacts,
     debtrank_impacts,
@@ -143,21 +143,21 @@ def test_reverse_stress_of_a_chain():
     # 0 owes 10 and holds 16; 1 owes 8, holds 2 and is due 10. Bank 0 fails once 16 (1 - s) < 10, at 3/8.
     # Bank 1 then has 16 (1 - s) + 2 (1 - s) < 8 from s = 5/9.
     network = obligations([[0, 10, 0], [0, 0, 8], [0, 0, 0]])
-    one = reverse_stress_scale(network, [16, 2, 0], target=Target(at_least=1))
-    two = reverse_stress_scale(network, [16, 2, 0], target=Target(at_least=2))
+    one = reverse_stress_scale(network, [16, 2, 0], target=HarmTarget(at_least=1))
+    two = reverse_stress_scale(network, [16, 2, 0], target=HarmTarget(at_least=2))
     assert one.scale == pytest.approx(3 / 8, abs=1e-6)
     assert two.scale == pytest.approx(5 / 9, abs=1e-6)
     assert (one.harm, two.harm) == (1, 2)
-    share = reverse_stress_scale(network, [16, 2, 0], target=Target(at_least=0.5, of="default_share"))
+    share = reverse_stress_scale(network, [16, 2, 0], target=HarmTarget(at_least=0.5, of="default_share"))
     assert share.scale == pytest.approx(5 / 9, abs=1e-6)
     # A third of the 18 owed stays unpaid: 18 - 16 (1 - s) - 18 (1 - s) = 6, at s = 22/34.
-    unpaid = reverse_stress_scale(network, [16, 2, 0], target=Target(at_least=1 / 3, of="unpaid_share"))
+    unpaid = reverse_stress_scale(network, [16, 2, 0], target=HarmTarget(at_least=1 / 3, of="unpaid_share"))
     assert unpaid.scale == pytest.approx(22 / 34, abs=1e-6)
     # Only bank 1's assets are hit: it has 10 + 2 (1 - s) >= 8 whatever happens.
-    safe = reverse_stress_scale(network, [16, 2, 0], target=Target(at_least=1), sensitivity=[0, 1, 0])
+    safe = reverse_stress_scale(network, [16, 2, 0], target=HarmTarget(at_least=1), sensitivity=[0, 1, 0])
     assert safe.scale is None
     with_costs = reverse_stress_scale(
-        network, [16, 2, 0], target=Target(at_least=2), costs=DefaultCosts(alpha=0.5, beta=0.5)
+        network, [16, 2, 0], target=HarmTarget(at_least=2), costs=DefaultCosts(alpha=0.5, beta=0.5)
     )
     # Half of bank 0's 10 is less than bank 1 needs: both fail together.
     assert with_costs.scale == pytest.approx(3 / 8, abs=1e-6)
@@ -206,9 +206,9 @@ PAIR = [[0, 1], [0, 0]]
         ),
         (lambda: smallest_scale(float, 0), BadInputError, "target"),
         (lambda: smallest_scale(float, 1, precision=0), BadInputError, "precision"),
-        (lambda: Target(at_least=0), BadInputError, "at_least"),
-        (lambda: Target(at_least=2, of="default_share"), BadInputError, "at_least"),
-        (lambda: Target(at_least=1, of="losses"), BadInputError, "of"),
+        (lambda: HarmTarget(at_least=0), BadInputError, "at_least"),
+        (lambda: HarmTarget(at_least=2, of="default_share"), BadInputError, "at_least"),
+        (lambda: HarmTarget(at_least=1, of="losses"), BadInputError, "of"),
     ],
 )
 def test_bad_input_is_named(run, error, field):
@@ -219,4 +219,4 @@ def test_bad_input_is_named(run, error, field):
 
 def test_sensitivities_are_shares():
     with pytest.raises(BadInputError, match=r"sensitivity\[1\]"):
-        reverse_stress_scale(obligations(PAIR), [1, 1], target=Target(at_least=1), sensitivity=[0, 1.5])
+        reverse_stress_scale(obligations(PAIR), [1, 1], target=HarmTarget(at_least=1), sensitivity=[0, 1.5])

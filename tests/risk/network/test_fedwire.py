@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.network.fedwire import (
-    Target,
+    PublishedFigure,
     fedwire_2004,
     fedwire_2004_source,
     fedwire_2004_targets,
@@ -137,7 +137,7 @@ def test_sizes_decide_who_trades():
 
 def test_a_target_is_met_inside_its_tolerance_only():
     figures = statistics(generate_fedwire(0, model=SMALL))
-    target = Target(statistic="num_links", value=figures.num_links + 5, tolerance=5, reason="test")
+    target = PublishedFigure(statistic="num_links", value=figures.num_links + 5, tolerance=5, reason="test")
     assert target.met_by(figures)
     assert not replace(target, tolerance=4).met_by(figures)
 

@@ -9,7 +9,7 @@ import pytest
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.risk.network.payments import (
     Agent,
-    Payment,
+    CreditTransfer,
     PaymentReturn,
     minor_units,
     network_from_payments,
@@ -17,7 +17,7 @@ from warmprompt.risk.network.payments import (
 
 
 def payment(payer="AAAAUS33", payee="BBBBUS33", amount="1.00", **changes):
-    base = Payment(
+    base = CreditTransfer(
         kind="pacs.009",
         message_id="M",
         end_to_end_id="E",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from warmprompt.risk.profile.features import FEATURE_NAMES, History, Now, features_of
+from warmprompt.risk.profile.features import FEATURE_NAMES, Now, PaymentHistories, payment_features
 
 DAY = 86_400
 SATURDAY_NOON = 1_523_059_200 + 12 * 3600  # 2018-04-07
@@ -12,7 +12,7 @@ SATURDAY_NOON = 1_523_059_200 + 12 * 3600  # 2018-04-07
 def one(now_s, amount, past, *, counterparty=1):
     size = max(1, len(past))
     filled = [*past] + [(0, 0.0, -1, None)] * (size - len(past))
-    history = History(
+    history = PaymentHistories(
         time_RK=np.array([[row[0] for row in filled]], dtype=np.int64),
         amount_RK=np.array([[row[1] for row in filled]]),
         counterparty_RK=np.array([[row[2] for row in filled]], dtype=np.int64),
@@ -26,7 +26,7 @@ def one(now_s, amount, past, *, counterparty=1):
         counterparty_R=np.array([counterparty]),
         context_RC=np.array([[1.0, 2.0, 3.0, 0.1, 0.2, 0.3, 2.0, 1.5, 2.5, 2.8, 0.15, 0.25, 0.28]]),
     )
-    return dict(zip(FEATURE_NAMES, features_of(now, history)[0].tolist(), strict=True))
+    return dict(zip(FEATURE_NAMES, payment_features(now, history)[0].tolist(), strict=True))
 
 
 def test_handbook_windows_include_the_payment_itself():

@@ -11,7 +11,7 @@ from warmprompt.risk.profile import (
     build_episodes,
     counterparty_context,
     make_payments,
-    read_payments,
+    read_payment_table,
     write_payments,
 )
 from warmprompt.risk.profile.episodes import Cuts
@@ -151,22 +151,22 @@ def test_unknown_entity_and_k_out_of_range(world, context):
 
 def test_reader_names_what_is_missing(tmp_path):
     with pytest.raises(BadInputError, match="Name a Parquet or CSV file"):
-        read_payments(tmp_path / "absent.parquet")
+        read_payment_table(tmp_path / "absent.parquet")
     pl.DataFrame({"TX_AMOUNT": [1.0]}).write_parquet(tmp_path / "part.parquet")
     with pytest.raises(BadInputError, match="CUSTOMER_ID"):
-        read_payments(tmp_path / "part.parquet")
+        read_payment_table(tmp_path / "part.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"no table")
     with pytest.raises(BadInputError, match="Give a Parquet or CSV table"):
-        read_payments(tmp_path / "broken.parquet")
+        read_payment_table(tmp_path / "broken.parquet")
     good = "TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD\n2018-04-01T00:00:31,1,2,{},0\n"
     (tmp_path / "empty.csv").write_text(good.format(""))
     with pytest.raises(BadInputError, match="TX_AMOUNT"):
-        read_payments(tmp_path / "empty.csv")
+        read_payment_table(tmp_path / "empty.csv")
     (tmp_path / "header.csv").write_text(good.splitlines()[0] + "\n")
     with pytest.raises(BadInputError, match="no rows"):
-        read_payments(tmp_path / "header.csv")
+        read_payment_table(tmp_path / "header.csv")
     (tmp_path / "good.csv").write_text(good.format("57.16"))
-    payments = read_payments(tmp_path / "good.csv")
+    payments = read_payment_table(tmp_path / "good.csv")
     assert (payments.time_N[0], payments.amount_minor_N[0]) == (1_522_540_831, 5716)
 
 
@@ -189,7 +189,7 @@ def test_a_wrong_cell_names_its_column(tmp_path, row, what):
     path = tmp_path / "wrong.csv"
     path.write_text(f"TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD\n{row}\n")
     with pytest.raises(BadInputError) as caught:
-        read_payments(path)
+        read_payment_table(path)
     assert caught.value.field == what
 
 
@@ -197,7 +197,7 @@ def test_a_wrong_cell_names_its_column(tmp_path, row, what):
 def test_what_is_written_is_read_back(world, tmp_path, suffix):
     path = tmp_path / f"payments{suffix}"
     write_payments(world.payments.seen_from("terminal"), path)
-    found = read_payments(path)
+    found = read_payment_table(path)
     for name in ("time_N", "entity_N", "counterparty_N", "amount_minor_N", "fraud_N"):
         assert np.array_equal(getattr(found, name), getattr(world.payments, name))
 
@@ -214,6 +214,6 @@ def test_handbook_counts(data_folder):
     path = data_folder / "fraud-handbook" / "transactions.parquet"
     if not path.is_file():
         pytest.skip("WARMPROMPT_DATA holds no fraud-handbook")
-    payments = read_payments(path)
+    payments = read_payment_table(path)
     assert (len(payments), int(payments.fraud_N.sum())) == (1_754_155, 14_681)
     assert len(np.unique(payments.entity_N)) == 4_990

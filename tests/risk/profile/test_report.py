@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from warmprompt.risk.profile.report import summarise, write_report
+from warmprompt.risk.profile.report import summarise_models, write_report
 
 
 def made_up_run(seed):
@@ -32,7 +32,7 @@ def made_up_run(seed):
 
 def test_report_of_made_up_runs(tmp_path):
     runs = [made_up_run(seed) for seed in (0, 1)]
-    found = summarise(runs, ks=(0, 5), product="prompt", rng=np.random.default_rng(0))
+    found = summarise_models(runs, ks=(0, 5), product="prompt", rng=np.random.default_rng(0))
     expected = np.mean(
         [average_precision_score(run["test/5/fraud"], run["test/5/score/prompt"]) for run in runs]
     )

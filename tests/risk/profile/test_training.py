@@ -14,7 +14,7 @@ from warmprompt.meta.task import Task
 from warmprompt.risk.profile import score_episodes, train_profile
 from warmprompt.risk.profile.features import FEATURE_NAMES
 from warmprompt.risk.profile.model import (
-    Evidence,
+    PaymentBatch,
     Scaling,
     initial_params,
     query_loss,
@@ -95,7 +95,7 @@ def test_a_training_without_fraud_is_refused(model, episodes_of, entities):
             settings=model.settings,
             label_delay_s=0,
             seed=0,
-            readout=model.read,
+            readout=model.readout,
         )
 
 
@@ -119,7 +119,7 @@ def test_typicality_is_a_log_density_ratio():
         reference_MF=torch.from_numpy(rng.normal(size=(50, F))).float(),
     )
     users = torch.from_numpy(rng.normal(size=(3, 4))).float()
-    everyone = Evidence(
+    everyone = PaymentBatch(
         features_BKF=scaling.reference_MF.expand(3, -1, -1),
         offset_BK=torch.zeros(3, 50),
         mask_BK=torch.ones(3, 50),
@@ -141,7 +141,7 @@ def planted_batch(rng, *, num_entities=400, num_events=12):
 
     def part(rows):
         ones = torch.ones(num_entities, num_events)
-        return Evidence(
+        return PaymentBatch(
             features_BKF=torch.from_numpy(x[:, rows]),
             offset_BK=torch.zeros(num_entities, num_events),
             mask_BK=ones,
@@ -184,11 +184,13 @@ def test_support_loss_ignores_padding_and_unknown_labels():
     users = torch.from_numpy(rng.normal(size=(2, 4))).float()
     half = task.objective.support.mask_BK.clone()
     half[:, 6:] = 0
-    base = Evidence(**{**vars(task.objective.support), "mask_BK": half, "known_BK": half})
-    changed = Evidence(**{**vars(base), "fraud_BK": torch.where(half > 0, base.fraud_BK, 1 - base.fraud_BK)})
+    base = PaymentBatch(**{**vars(task.objective.support), "mask_BK": half, "known_BK": half})
+    changed = PaymentBatch(
+        **{**vars(base), "fraud_BK": torch.where(half > 0, base.fraud_BK, 1 - base.fraud_BK)}
+    )
     one, two = (support_loss(params, task.data, part, users) for part in (base, changed))
     assert torch.equal(one, two)
-    blank = Evidence(**{**vars(base), "mask_BK": half * 0, "known_BK": half * 0})
+    blank = PaymentBatch(**{**vars(base), "mask_BK": half * 0, "known_BK": half * 0})
     assert support_loss(params, task.data, blank, users).tolist() == [0.0, 0.0]
 
 

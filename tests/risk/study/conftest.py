@@ -2,10 +2,16 @@
 
 import pytest
 
-from warmprompt.risk.study import IncidentSettings, ResponseSettings, StudySettings, WorldSettings, run_study
-from warmprompt.risk.study.world import make_world
+from warmprompt.risk.study import (
+    BankWorldSettings,
+    IncidentSettings,
+    ResponseSettings,
+    StudySettings,
+    run_study,
+)
+from warmprompt.risk.study.world import make_bank_world
 
-SMALL = WorldSettings(num_banks=60, payments_per_day=2_000)
+SMALL = BankWorldSettings(num_banks=60, payments_per_day=2_000)
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +21,7 @@ def settings():
 
 @pytest.fixture(scope="session")
 def world():
-    return make_world(SMALL, seed=3, num_history=3)
+    return make_bank_world(SMALL, seed=3, num_history=3)
 
 
 def study_of(kind, measure, **changes):

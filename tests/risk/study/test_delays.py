@@ -25,7 +25,7 @@ from warmprompt.risk.study.watchers import (
     set_to_work,
     train_watchers,
 )
-from warmprompt.risk.study.world import draw_days, make_world
+from warmprompt.risk.study.world import draw_days, make_bank_world
 from warmprompt.rng import derive, derive_seed
 
 
@@ -119,7 +119,7 @@ def trained(settings):
 
 def test_a_bank_short_of_money_is_noticed_by_its_delays_and_not_by_its_outflow(trained, settings):
     # The largest bank submits as ever and can pay almost nothing: a queue, and no silence.
-    world = make_world(settings, seed=11, num_history=3)
+    world = make_bank_world(settings, seed=11, num_history=3)
     days = draw_days(world, seed=4, num_days=1)
     study = StudySettings(world=settings, num_scenarios=2, num_days=1, num_history=3)
     scenario = Scenario(study, trained, 0, 11)
@@ -141,7 +141,7 @@ def test_no_more_wrong_alarms_than_asked_for_on_the_days_they_were_set_on(traine
     # rounding.
     wrong = 0
     for place in range(3):
-        world = make_world(settings, seed=derive_seed(2, "set", place), num_history=3)
+        world = make_bank_world(settings, seed=derive_seed(2, "set", place), num_history=3)
         watching = set_to_work(trained, world)
         banks = banks_table(opening_minor=world.opening_minor)
         for stretch in range(4):

@@ -5,9 +5,9 @@ import pytest
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.settlement import Rules, banks_table, outage, payments_table, simulate_day
-from warmprompt.risk.study.incident import IncidentSettings, draw_incident, take
+from warmprompt.risk.study.incident import IncidentSettings, draw_incident, take_payments
 from warmprompt.risk.study.loss import FailureSettings, failure_loss, settlement_loss, still_owed
-from warmprompt.risk.study.response import Alarm, ResponseSettings, respond, stuck_with
+from warmprompt.risk.study.response import Alarm, ResponseSettings, alarm_actions, stuck_with
 
 HOUR = 3_600.0
 RULES = Rules(close_s=10 * HOUR, bypass=True, sample_s=None)
@@ -26,7 +26,7 @@ def day(*rows, num_banks=3):
 
 
 def none_of(payments):
-    return take(payments, np.zeros(len(payments), dtype=bool))
+    return take_payments(payments, np.zeros(len(payments), dtype=bool))
 
 
 def test_parts_of_the_loss():
@@ -93,7 +93,7 @@ BANKS = banks_table(opening_minor=[50, 100, 100])
 def outcome(measure, at):
     before = simulate_day(PAYMENTS, BANKS, RULES, DOWN)
     settings = ResponseSettings(measure=measure, hoarded_share=0.0, refresh_s=900)
-    response = respond(settings, alarm(at), before, BANKS.opening_minor)
+    response = alarm_actions(settings, alarm(at), before, BANKS.opening_minor)
     return simulate_day(PAYMENTS, BANKS, RULES, [*DOWN, *response])
 
 
@@ -126,7 +126,7 @@ def test_an_alarm_makes_others_hoard_until_it_is_verified():
     banks = banks_table(opening_minor=[0, 100, 100])
     quiet = simulate_day(payments, banks, RULES)
     settings = ResponseSettings(measure="stop", hoarded_share=0.5, verify_s=1_800)
-    told = respond(settings, alarm(2, until=2.5), quiet, banks.opening_minor)
+    told = alarm_actions(settings, alarm(2, until=2.5), quiet, banks.opening_minor)
     result = simulate_day(payments, banks, RULES, told)
     # With the 30 that came at 2.2 bank 1 has 130 less 50: enough for 80 even while it hoards.
     assert (quiet.settle_s / HOUR).tolist() == [2.1, 2.2]

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from warmprompt.risk.study.progress import measure_latency
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.plots import plot_cascade, plot_losses, plot_network
-from warmprompt.risk.study import StudySettings, run_study, study_json, study_report, summarise
+from warmprompt.risk.study import StudySettings, run_study, study_json, study_report, summarise_study
 from warmprompt.risk.study.plan import NEVER, review_time
 from warmprompt.risk.study.report import seconds
-from warmprompt.risk.study.watch import measure_latency
 
 PNG = b"\x89PNG\r\n"
 
@@ -76,7 +76,7 @@ def test_stress_fails_and_an_outage_does_not(outage_study, stress_study):
 
 
 def test_the_summary_is_the_mean_of_paired_runs(outage_study):
-    summary = summarise(outage_study)
+    summary = summarise_study(outage_study)
     none = np.array([run.loss.spillover for run in runs_of(outage_study, "bound", "no action")])
     policy = np.array([run.loss.spillover for run in runs_of(outage_study, "policy", "hourly")])
     line = summary.line("policy", "hourly")
@@ -88,7 +88,7 @@ def test_the_summary_is_the_mean_of_paired_runs(outage_study):
 
 
 def test_report_and_json_hold_the_same_numbers(outage_study):
-    summary = summarise(outage_study)
+    summary = summarise_study(outage_study)
     told = json.loads(study_json(outage_study, summary))
     assert len(told["runs"]) == len(outage_study.runs)
     assert told["summary"]["num_scenarios"] == 3
@@ -141,7 +141,7 @@ def test_latency_is_measured():
 def test_pictures_are_written(outage_study, world, tmp_path):
     from warmprompt.risk.network.graph import network_from_matrix
 
-    plot_losses({"Outage": summarise(outage_study)}, tmp_path / "losses.png")
+    plot_losses({"Outage": summarise_study(outage_study)}, tmp_path / "losses.png")
     plot_network(network_from_matrix(world.value_NN, nodes=world.nodes), tmp_path / "network.png")
     plot_cascade([1, 0, 2, 1], [5.0, 0, 2, 1], tmp_path / "cascade.png", title="By hand", unit="unpaid")
     for name in ("losses", "network", "cascade"):

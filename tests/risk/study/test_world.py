@@ -6,11 +6,11 @@ from scipy.sparse import csr_array
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.study.world import (
-    WorldSettings,
+    BankWorldSettings,
     balanced,
     draw_day,
     draw_days,
-    make_world,
+    make_bank_world,
     open_seconds,
     wall_seconds,
 )
@@ -50,7 +50,7 @@ def test_amounts_and_numbers_follow_the_links(world):
 
 
 def test_the_same_seed_is_the_same_world(settings, world):
-    again = make_world(settings, seed=3, num_history=3)
+    again = make_bank_world(settings, seed=3, num_history=3)
     assert (again.opening_minor == world.opening_minor).all()
     assert (draw_day(again, seed=1).time_s == draw_day(world, seed=1).time_s).all()
     assert (draw_day(again, seed=1).time_s != draw_day(world, seed=2).time_s).any()
@@ -66,7 +66,7 @@ def test_days_follow_one_another_after_a_night(world, settings):
 
 
 def test_nights_take_no_time():
-    settings = WorldSettings(day_s=100.0, night_s=20.0)
+    settings = BankWorldSettings(day_s=100.0, night_s=20.0)
     wall = np.array([0.0, 50.0, 100.0, 110.0, 120.0, 130.0])
     assert open_seconds(wall, settings).tolist() == [0, 50, 100, 100, 100, 110]
     assert wall_seconds(np.array([0.0, 50.0, 100.0, 110.0, 200.0]), settings).tolist() == [
@@ -83,4 +83,4 @@ def test_nights_take_no_time():
 )
 def test_settings_without_a_meaning_are_refused(changed):
     with pytest.raises(BadInputError):
-        WorldSettings(**changed)
+        BankWorldSettings(**changed)

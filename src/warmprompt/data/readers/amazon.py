@@ -1,6 +1,6 @@
 """Amazon Reviews of 2014, 2018 and 2023: review and metadata JSON lines, plain or gzip.
 
-The releases differ in field names; which one a file belongs to is told by its first object.
+The releases differ in field names; a file's first object shows which it is.
 Metadata of 2014 is written as Python literals. Sources: the field lists of the three releases,
 https://jmcauley.ucsd.edu/data/amazon/, https://nijianmo.github.io/amazon/ and
 https://amazon-reviews-2023.github.io/.
@@ -17,7 +17,13 @@ import polars as pl
 
 from warmprompt.data.readers.cleaning import cleaned
 from warmprompt.data.readers.generic import MappedFile, open_mapped, source_of
-from warmprompt.data.readers.json_lines import first_objects, id_column, json_objects, text_of, with_plain_ids
+from warmprompt.data.readers.json_lines import (
+    first_objects,
+    id_column,
+    json_objects,
+    scalar_text,
+    with_plain_ids,
+)
 from warmprompt.data.readers.lines import TextFile, open_text
 from warmprompt.data.readers.options import ReadOptions
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source, TimeUnit
@@ -179,14 +185,14 @@ def _items(text: TextFile, release: _Release) -> Frames:
 
 
 def _texts(name: str, values: list[Any]) -> pl.Series:
-    return pl.Series(name, [text_of(value) for value in values], dtype=pl.String)
+    return pl.Series(name, [scalar_text(value) for value in values], dtype=pl.String)
 
 
 def _flat(value: Any) -> list[str]:
     """Return the texts of a string, a list, or a list of lists."""
     if isinstance(value, list):
         return [text for each in value for text in _flat(each)]
-    text = text_of(value)
+    text = scalar_text(value)
     return [] if text is None else [text]
 
 

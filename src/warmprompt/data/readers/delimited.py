@@ -96,7 +96,7 @@ class Delimited:
 
     def said(self) -> str:
         """Return in words how it is written, for the report of an import."""
-        separator = shown(self.separator)
+        separator = separator_text(self.separator)
         quotes = [_SAID[self.quotes]] if self.text.has_quotes else []
         return ", ".join([f"{self.text.encoding}, {self.text.line_ends}, separator {separator}", *quotes])
 
@@ -187,7 +187,7 @@ def open_table(
     return Delimited(text=text, separator=separator, columns=columns, num_before=num_before, quotes=found)
 
 
-def header_of(path: Path, separator: str = ",") -> tuple[str, ...]:
+def header_names(path: Path, separator: str = ",") -> tuple[str, ...]:
     """Return the column names in the first line of a file, without reading the rest.
 
     Raises:
@@ -210,7 +210,7 @@ def unescaped(separator: str) -> str:
     return meant
 
 
-def shown(separator: str) -> str:
+def separator_text(separator: str) -> str:
     """Return a separator as people write it."""
     return {"\t": "tab", " ": "a space"}.get(separator, repr(separator))
 
@@ -263,8 +263,8 @@ def _one_that_splits(path: Path, line: str, given: str, own: str) -> str:
 def _wrong_separator(path: Path, given: str, found: str) -> BadInputError:
     return BadInputError(
         field="--separator",
-        value=shown(given).strip("'"),
-        remedy=f"Leave it out or give another; {path} looks like {shown(found)}.",
+        value=separator_text(given).strip("'"),
+        remedy=f"Leave it out or give another; {path} looks like {separator_text(found)}.",
     )
 
 

@@ -26,7 +26,7 @@ _MOST_PAIRS = 0.5
 
 
 @dataclass
-class Evidence:
+class ByteClues:
     """What the bytes of a file say about its encoding.
 
     Attributes:
@@ -102,7 +102,7 @@ def encoding_of_head(path: Path, head: bytes, given: str | None) -> str | None:
     return name
 
 
-def encoding_of_text(path: Path, evidence: Evidence, given: str | None) -> str:
+def encoding_of_text(path: Path, evidence: ByteClues, given: str | None) -> str:
     """Return the encoding of a file that was read as a whole; one given is checked against it.
 
     Raises:

@@ -69,7 +69,7 @@ def frames_source(
     """Return the data set of one to three frames.
 
     Args:
-        interactions: A row per event. Columns that mean nothing here are left alone, and told of.
+        interactions: A row per event. Columns that mean nothing here are left alone, and reported.
         items: A row per item with its attributes, `title` among them, or RecTools' long form.
         users: A row per user with attributes, likewise.
         columns: Our name to the frame's column, such as {"user": "uid", "title": "name"}. Names of events

@@ -41,17 +41,17 @@ def json_objects(text: TextFile, log: RejectLog) -> Iterator[Numbered]:
         return
     for chunk in chunks:
         objects: Numbered = []
-        broken, untold = [], []
+        broken, surrogates = [], []
         for line, written in chunk.filter(pl.col(TEXT).str.strip_chars() != "").iter_rows():
             found = parsed(written)
             if not isinstance(found, dict):
                 broken.append(line)
             elif _HALF.search(written) and not _is_text(found):
-                untold.append(line)
+                surrogates.append(line)
             else:
                 objects.append((line, found))
         log.reject(NOT_AN_OBJECT, broken)
-        log.reject("half a character, as \\ud800 alone", untold)
+        log.reject("half a character, as \\ud800 alone", surrogates)
         if objects:
             yield objects
 
@@ -128,7 +128,7 @@ def _fitting(values: list[Any]) -> type[pl.Int64 | pl.Int128]:
     return pl.Int64 if all(value is None or -(2**63) <= value < 2**63 for value in values) else pl.Int128
 
 
-def text_of(value: Any) -> str | None:
+def scalar_text(value: Any) -> str | None:
     """Return a scalar as text with its white space collapsed, None where there is nothing.
 
     Numbers are written as Python writes them, so that a later cast decides what is a number;

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import polars as pl
 
-from warmprompt.data.readers.encodings import Evidence, encoding_of_head, encoding_of_text, is_line_safe
+from warmprompt.data.readers.encodings import ByteClues, encoding_of_head, encoding_of_text, is_line_safe
 from warmprompt.data.readers.source import LINE, RejectLog
 from warmprompt.errors import BadInputError
 
@@ -59,7 +59,7 @@ def open_text(path: Path, *, encoding: str | None = None) -> TextFile:
     """
     head = encoding_of_head(path, _head(path), encoding)
     ends: Counter[str] = Counter()
-    evidence, quotes = Evidence(), False
+    evidence, quotes = ByteClues(), False
     for block in _blocks(path, CHUNK_BYTES, head or "utf-8", ends):
         evidence.add(block)
         quotes = quotes or b'"' in block
@@ -83,7 +83,7 @@ def numbered_lines(
     given encoding or hold NUL bytes go to the log.
 
     Args:
-        path: A text file, plain or gzip (told by its first two bytes).
+        path: A text file, plain or gzip (recognised by its first two bytes).
         log: Where undecodable lines are counted.
         encoding: A Python codec.
         chunk_bytes: Size of the pieces; a line longer than that is kept whole.
@@ -115,7 +115,7 @@ def first_lines(path: Path, *, encoding: str | None = None) -> list[str]:
     """
     encoding = encoding or encoding_of_head(path, _head(path), None)
     if encoding is None:
-        evidence = Evidence()
+        evidence = ByteClues()
         evidence.add(next(_blocks(path, _PEEK_BYTES, "utf-8", Counter())))
         encoding = evidence.found() or "utf-8"
     frame = next(numbered_lines(path, RejectLog("peek"), encoding=encoding, chunk_bytes=_PEEK_BYTES))

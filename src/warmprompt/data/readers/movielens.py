@@ -14,7 +14,7 @@ import polars as pl
 
 from warmprompt.data.readers.cleaning import cleaned
 from warmprompt.data.readers.columnar import parquet_rows, require_columns
-from warmprompt.data.readers.delimited import Delimited, header_of, open_fields, open_table
+from warmprompt.data.readers.delimited import Delimited, header_names, open_fields, open_table
 from warmprompt.data.readers.options import ReadOptions
 from warmprompt.data.readers.source import LINE, Frames, RejectLog, Source
 from warmprompt.data.readers.words import ML1M_AGES, ML1M_OCCUPATIONS, gender_word, year_in_title
@@ -52,7 +52,7 @@ def recognises_ordered(path: Path) -> bool:
 def recognises_csv(path: Path) -> bool:
     """Tell whether the folder holds ratings.csv with GroupLens' column names."""
     ratings = path / "ratings.csv"
-    return ratings.is_file() and {"userId", "movieId"} <= set(header_of(ratings))
+    return ratings.is_file() and {"userId", "movieId"} <= set(header_names(ratings))
 
 
 def read_100k(path: Path, options: ReadOptions | None = None) -> Source:

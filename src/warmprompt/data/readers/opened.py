@@ -21,7 +21,7 @@ from warmprompt.data.readers.json_lines import (
     first_objects,
     id_column,
     json_objects,
-    text_of,
+    scalar_text,
     with_plain_ids,
 )
 from warmprompt.data.readers.lines import TextFile, open_text
@@ -223,8 +223,8 @@ def _texts(name: str, values: list[Any]) -> pl.Series:
     """Return a list column where any value is a list, else text; what can be one value alone is text."""
     if name not in _SCALARS and any(isinstance(value, list) for value in values):
         lists = [
-            [text for each in (value if isinstance(value, list) else [value]) if (text := text_of(each))]
+            [text for each in (value if isinstance(value, list) else [value]) if (text := scalar_text(each))]
             for value in values
         ]
         return pl.Series(name, lists, dtype=pl.List(pl.String))
-    return pl.Series(name, [text_of(value) for value in values], dtype=pl.String)
+    return pl.Series(name, [scalar_text(value) for value in values], dtype=pl.String)

@@ -27,7 +27,7 @@ class RejectLog:
         self.num_rows = 0
         self.counts: dict[str, int] = {}
         self.first_lines: dict[str, list[int]] = {}
-        self.told: dict[str, int] = {}
+        self.notes: dict[str, int] = {}
 
     @property
     def num_rejects(self) -> int:
@@ -49,7 +49,7 @@ class RejectLog:
     def tell(self, what: str, count: int) -> None:
         """Count what was done to rows that are no rejects, in words ("HTML entities decoded in titles")."""
         if count:
-            self.told[what] = self.told.get(what, 0) + count
+            self.notes[what] = self.notes.get(what, 0) + count
 
 
 Frames = Callable[[RejectLog], Iterator[pl.DataFrame]]

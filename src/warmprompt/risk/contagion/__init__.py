@@ -13,8 +13,8 @@ from warmprompt.risk.contagion.obligations import DefaultCosts, Obligations, obl
 from warmprompt.risk.contagion.programme import clear_by_linear_programme
 from warmprompt.risk.contagion.reverse import (
     FailingSet,
+    HarmTarget,
     SmallestScale,
-    Target,
     reverse_stress_scale,
     smallest_failing_set,
     smallest_scale,
@@ -26,10 +26,10 @@ __all__ = [
     "DebtRank",
     "DefaultCosts",
     "FailingSet",
+    "HarmTarget",
     "Impacts",
     "Obligations",
     "SmallestScale",
-    "Target",
     "clear_by_fictitious_default",
     "clear_by_fixed_point",
     "clear_by_linear_programme",

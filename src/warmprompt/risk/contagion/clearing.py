@@ -59,8 +59,8 @@ class Clearing:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """What a solver hands to `settle` beside the shares; fields as in `Clearing`."""
+class ClearingSolution:
+    """What a solver hands to `clearing_of` beside the shares; fields as in `Clearing`."""
 
     defaulted_N: Bools
     round_N: Counts
@@ -82,8 +82,8 @@ def next_shares(received_N: Doubles, cash_N: Doubles, costs: DefaultCosts) -> Do
     return np.where(short_N, costs.alpha * cash_N + costs.beta * received_N, 1.0)
 
 
-def settle(
-    network: Obligations, assets_N: Doubles, share_N: Doubles, costs: DefaultCosts, *, found: Found
+def clearing_of(
+    network: Obligations, assets_N: Doubles, share_N: Doubles, costs: DefaultCosts, *, found: ClearingSolution
 ) -> Clearing:
     """Turn the shares paid into a `Clearing`."""
     received_N = network.claims_NN @ share_N

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from warmprompt.errors import NotFiniteError
 from warmprompt.risk.contagion.checks import Counts
-from warmprompt.risk.contagion.clearing import SLACK, Clearing, Found, settle
+from warmprompt.risk.contagion.clearing import SLACK, Clearing, ClearingSolution, clearing_of
 from warmprompt.risk.contagion.linear import solve_directly
 from warmprompt.risk.contagion.obligations import NO_COSTS, DefaultCosts, Obligations
 
@@ -56,7 +56,7 @@ def clear_by_fictitious_default(
             raise NotFiniteError(field="equations of defaulting banks", value=len(banks_D), remedy=remedy)
         share_N = share_N.copy()
         share_N[banks_D] = np.clip(solved_D, 0.0, 1.0)
-    found = Found(
+    found = ClearingSolution(
         defaulted_N=defaulted_N, round_N=round_N, iterations=num_solved, solver="fictitious default"
     )
-    return settle(network, assets_N, share_N, costs, found=found)
+    return clearing_of(network, assets_N, share_N, costs, found=found)

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.contagion.checks import Bools, Counts, Doubles
-from warmprompt.risk.contagion.clearing import SLACK, Clearing, Found, next_shares, settle
+from warmprompt.risk.contagion.clearing import SLACK, Clearing, ClearingSolution, clearing_of, next_shares
 from warmprompt.risk.contagion.linear import solve_quickly
 from warmprompt.risk.contagion.obligations import NO_COSTS, DefaultCosts, Obligations
 
@@ -72,7 +72,7 @@ def clear_by_fixed_point(
         tolerance=tolerance,
         max_sweeps=max_sweeps,
     )
-    return settle(network, assets_N, share_N, costs, found=found)
+    return clearing_of(network, assets_N, share_N, costs, found=found)
 
 
 def descend(
@@ -83,7 +83,7 @@ def descend(
     costs: DefaultCosts,
     tolerance: float = TOLERANCE,
     max_sweeps: int = MAX_SWEEPS,
-) -> tuple[Doubles, Found]:
+) -> tuple[Doubles, ClearingSolution]:
     """Return the greatest fixed point at or below `start_N`, which must be one that the map does not raise.
 
     Full payment is such a start, and so is the clearing vector of the same network with more assets.
@@ -105,7 +105,7 @@ def descend(
         moved = (share_N - paid_N).max(initial=0.0)
         share_N, short_N = paid_N, now_short_N
         if moved <= tolerance and (leapt or not short_N.any()):
-            return share_N, Found(
+            return share_N, ClearingSolution(
                 defaulted_N=short_N, round_N=round_N, iterations=sweep, solver="fixed point"
             )
         if not leapt and (steady >= _PATIENCE or (steady > 0 and moved <= _LITTLE)):
@@ -197,13 +197,13 @@ def least_clearing(
         share_N = risen_N
         if moved <= tolerance:
             short_N = share_N < 1 - SLACK
-            found = Found(
+            found = ClearingSolution(
                 defaulted_N=short_N,
                 round_N=short_N.astype(np.int64),
                 iterations=sweep,
                 solver="least fixed point",
             )
-            cleared = settle(network, assets_N, share_N, costs, found=found)
+            cleared = clearing_of(network, assets_N, share_N, costs, found=found)
             residual = (raised(share_N) - share_N).max(initial=0.0)
             return replace(cleared, residual=float(residual))
     remedy = f"Allow more: the last sweep still moved a bank by {moved:.1e} of its obligations."

@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 from scipy.sparse import eye_array
 
 from warmprompt.errors import NotFiniteError
-from warmprompt.risk.contagion.clearing import Clearing, Found, settle
+from warmprompt.risk.contagion.clearing import Clearing, ClearingSolution, clearing_of
 from warmprompt.risk.contagion.obligations import NO_COSTS, Obligations
 
 # The smallest tolerance HiGHS takes.
@@ -51,10 +51,10 @@ def clear_by_linear_programme(network: Obligations, assets: ArrayLike) -> Cleari
             raise NotFiniteError(field="linear programme", value=solved.message, remedy=remedy)
         share_N, num_steps = np.clip(solved.x, 0.0, 1.0) + 0.0, int(solved.nit)
     defaulted_N = share_N < 1 - _FULL
-    found = Found(
+    found = ClearingSolution(
         defaulted_N=defaulted_N,
         round_N=np.zeros(network.num_banks, dtype=np.int64),
         iterations=num_steps,
         solver="linear programme",
     )
-    return settle(network, assets_N, share_N, NO_COSTS, found=found)
+    return clearing_of(network, assets_N, share_N, NO_COSTS, found=found)

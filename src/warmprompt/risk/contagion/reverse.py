@@ -19,7 +19,7 @@ Harm = Literal["defaults", "default_share", "unpaid_share"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class HarmTarget:
     """How much harm is looked for.
 
     Attributes:
@@ -108,7 +108,7 @@ def reverse_stress_scale(
     network: Obligations,
     assets: ArrayLike,
     *,
-    target: Target,
+    target: HarmTarget,
     sensitivity: ArrayLike | None = None,
     costs: DefaultCosts = NO_COSTS,
     precision: float = 1e-6,

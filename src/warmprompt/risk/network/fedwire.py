@@ -46,7 +46,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.network.graph import PaymentNetwork, frozen
+from warmprompt.risk.network.graph import PaymentNetwork, canonical_csr
 from warmprompt.risk.network.statistics import NetworkStatistics, giant_component, value_core
 from warmprompt.rng import derive
 
@@ -118,7 +118,7 @@ class FedwireModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class PublishedFigure:
     """One published figure: a field of `NetworkStatistics`, its value, and how far off is still a match."""
 
     statistic: str
@@ -135,14 +135,14 @@ class Target:
 @cache
 def fedwire_2004() -> FedwireModel:
     """Return the model whose networks are held against the published figures."""
-    told = _config()["model"]
-    return FedwireModel(**told | {"core_within": tuple(told["core_within"])})
+    fields = _config()["model"]
+    return FedwireModel(**fields | {"core_within": tuple(fields["core_within"])})
 
 
 @cache
-def fedwire_2004_targets() -> tuple[Target, ...]:
+def fedwire_2004_targets() -> tuple[PublishedFigure, ...]:
     """Return the published figures with their tolerances, recalled and to be confirmed; see `source`."""
-    return tuple(Target(**entry) for entry in _config()["target"])
+    return tuple(PublishedFigure(**entry) for entry in _config()["target"])
 
 
 @cache
@@ -177,7 +177,7 @@ def generate_fedwire(seed: int, *, model: FedwireModel | None = None) -> Payment
     for attempt in range(_MOST_DRAWS):
         amounts = _amounts(seed, chosen, scores, two_way, attempt)
         matrix = sparse.coo_array((amounts, (rows, columns)), shape=(len(names), len(names))).tocsr()
-        whole = PaymentNetwork(nodes=names, matrix=frozen(matrix), currency=chosen.currency)
+        whole = PaymentNetwork(nodes=names, matrix=canonical_csr(matrix), currency=chosen.currency)
         network = giant_component(whole)
         if _core_fits(chosen, network):
             return network

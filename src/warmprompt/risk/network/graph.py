@@ -134,7 +134,7 @@ def network_from_edges(
     values = _checked_amounts(amounts, lambda link: f"amount of {payers[link]} -> {payees[link]}")
     _check_links(rows, columns, names, duplicates)
     matrix = sparse.coo_array((values, (rows, columns)), shape=(len(names), len(names))).tocsr()
-    return PaymentNetwork(nodes=names, matrix=frozen(matrix), currency=currency)
+    return PaymentNetwork(nodes=names, matrix=canonical_csr(matrix), currency=currency)
 
 
 def network_from_matrix(
@@ -161,7 +161,7 @@ def network_from_matrix(
     values = _checked_amounts(kept, lambda link: f"amount of {names[rows[link]]} -> {names[columns[link]]}")
     _check_links(rows, columns, names, "refuse")
     csr = sparse.coo_array((values, (rows, columns)), shape=given.shape).tocsr()
-    return PaymentNetwork(nodes=names, matrix=frozen(csr), currency=currency)
+    return PaymentNetwork(nodes=names, matrix=canonical_csr(csr), currency=currency)
 
 
 def transposed(network: PaymentNetwork) -> PaymentNetwork:
@@ -196,10 +196,10 @@ def subnetwork(network: PaymentNetwork, nodes: Sequence[str]) -> PaymentNetwork:
     _check_nodes(chosen)
     places = np.array([network.place(node) for node in chosen], dtype=np.int64)
     matrix = network.matrix[places][:, places].tocsr()
-    return PaymentNetwork(nodes=chosen, matrix=frozen(matrix), currency=network.currency)
+    return PaymentNetwork(nodes=chosen, matrix=canonical_csr(matrix), currency=network.currency)
 
 
-def frozen(matrix: sparse.csr_array) -> sparse.csr_array:
+def canonical_csr(matrix: sparse.csr_array) -> sparse.csr_array:
     """Return the matrix in canonical CSR form (sorted, summed) with read-only arrays of its own."""
     owned = sparse.csr_array(matrix, copy=True)
     owned.sum_duplicates()
@@ -210,7 +210,7 @@ def frozen(matrix: sparse.csr_array) -> sparse.csr_array:
 
 
 def _like(network: PaymentNetwork, matrix: sparse.csr_array) -> PaymentNetwork:
-    return PaymentNetwork(nodes=network.nodes, matrix=frozen(matrix), currency=network.currency)
+    return PaymentNetwork(nodes=network.nodes, matrix=canonical_csr(matrix), currency=network.currency)
 
 
 def _check_nodes(nodes: Sequence[Any]) -> None:

@@ -35,7 +35,7 @@ from warmprompt.risk.network.iso20022_stream import (
 )
 from warmprompt.risk.network.payments import (
     Agent,
-    Payment,
+    CreditTransfer,
     PaymentReturn,
     clean_agent,
     clean_amount,
@@ -54,7 +54,7 @@ _SUM = re.compile(r"\+?(?=\.?[0-9])[0-9]{0,40}(\.[0-9]{0,20})?")
 
 def read_payments(
     source: Path | BinaryIO, *, max_bytes: int = DEFAULT_MAX_BYTES
-) -> Iterator[Payment | PaymentReturn]:
+) -> Iterator[CreditTransfer | PaymentReturn]:
     """Yield the payments, or the returns of payments, of one message, in its order, while it is being read.
 
     Errors come while it is iterated: payments are final when the iteration has ended without one.
@@ -79,7 +79,7 @@ def read_payments(
         yield from _payments(body_parts(pieces(stream, max_bytes, name), name), name)
 
 
-def _payments(parts: Iterator[Body], name: str) -> Iterator[Payment | PaymentReturn]:
+def _payments(parts: Iterator[Body], name: str) -> Iterator[CreditTransfer | PaymentReturn]:
     header: _Header | None = None
     num_payments, total, instructed_total = 0, Decimal(0), Decimal(0)
     for part in parts:
@@ -137,7 +137,7 @@ def _header(part: Body, where: str) -> _Header:
     )
 
 
-def _payment(element: Any, header: _Header, where: str) -> Payment:
+def _payment(element: Any, header: _Header, where: str) -> CreditTransfer:
     debtor, creditor = ("DbtrAgt", "CdtrAgt") if header.kind == "pacs.008" else ("Dbtr", "Cdtr")
     amount = _needed(element, where, "IntrBkSttlmAmt")
     day = _text(element, where, "IntrBkSttlmDt") or header.settlement_date
@@ -145,7 +145,7 @@ def _payment(element: Any, header: _Header, where: str) -> Payment:
         raise _missing("IntrBkSttlmDt", where)
     times = (_text(element, where, "SttlmTmIndctn", tag) for tag in ("DbtDtTm", "CdtDtTm"))
     settlement_date, settled_at = moment(day, next((time for time in times if time), None), where)
-    return Payment(
+    return CreditTransfer(
         kind=header.kind,
         message_id=header.message_id,
         end_to_end_id=_needed(element, where, "PmtId", "EndToEndId"),
@@ -202,10 +202,10 @@ def _id_of(bank: Any, where: str, path: tuple[str, ...], scheme: tuple[str, ...]
 
 def _check_whole(header: _Header, num_payments: int, total: Decimal, instructed_total: Decimal) -> None:
     """Refuse a message that lost or gained transactions on its way; numbers are compared as numbers."""
-    told = header.num_payments
-    if not _COUNT.fullmatch(told) or int(told) != num_payments:
+    announced = header.num_payments
+    if not _COUNT.fullmatch(announced) or int(announced) != num_payments:
         remedy = f"Send the message again; it holds {num_payments}."
-        raise MismatchError(field=f"NbOfTxs of {header.where}", value=told, remedy=remedy)
+        raise MismatchError(field=f"NbOfTxs of {header.where}", value=announced, remedy=remedy)
     if header.total is not None and clean_amount(header.total, header.where) != total:
         remedy = f"Send the message again; its transactions sum to {total}."
         field = f"{_TOTALS[header.kind]} of {header.where}"

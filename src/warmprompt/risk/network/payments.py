@@ -51,7 +51,7 @@ class Agent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Payment:
+class CreditTransfer:
     """One credit transfer between banks.
 
     Attributes:
@@ -100,7 +100,7 @@ class PaymentReturn:
         namespace: Of the message it came in, which names family and version.
         message_id: Id of that message.
         original_uetr: UETR of the payment, where it has one.
-        original_message_id: Id of the message that the payment came in, where it is told.
+        original_message_id: Id of the message that the payment came in, where it is given.
         original_end_to_end_id: End-to-end id of the payment; there where no UETR is.
         amount: What is returned, in major units; above zero.
         currency: ISO 4217 code.
@@ -116,7 +116,7 @@ class PaymentReturn:
 
 
 def network_from_payments(
-    payments: Iterable[Payment | PaymentReturn],
+    payments: Iterable[CreditTransfer | PaymentReturn],
     *,
     currency: str,
     parties: Parties = "settling",
@@ -158,7 +158,7 @@ def network_from_payments(
     return network_from_edges(payers, payees, amounts, nodes=nodes, duplicates="sum", currency=currency)
 
 
-def _parties(payment: Payment, parties: Parties) -> tuple[str, str]:
+def _parties(payment: CreditTransfer, parties: Parties) -> tuple[str, str]:
     if parties == "settling":
         payer, payee = payment.instructing, payment.instructed
     else:
@@ -180,9 +180,9 @@ class _Ledger:
     payees: list[str] = field(default_factory=list)
     amounts: list[int] = field(default_factory=list)
     by_uetr: dict[str, int] = field(default_factory=dict)
-    by_end_to_end: dict[str, list[tuple[Payment, int]]] = field(default_factory=dict)
+    by_end_to_end: dict[str, list[tuple[CreditTransfer, int]]] = field(default_factory=dict)
 
-    def add(self, payment: Payment, payer: str, payee: str) -> None:
+    def add(self, payment: CreditTransfer, payer: str, payee: str) -> None:
         self._check_currency(payment.currency, f"payment {payment.end_to_end_id}")
         row = len(self.amounts)
         if payment.uetr is not None:
@@ -206,7 +206,7 @@ class _Ledger:
     def _returned(self, one: PaymentReturn) -> tuple[int, str]:
         """Return the row of the payment that is returned, and its name.
 
-        The UETR decides where both have one; else the end-to-end id, within the message where it is told.
+        The UETR decides where both have one; else the end-to-end id, within the message where it is given.
         """
         name = one.original_uetr or one.original_end_to_end_id or ""
         rows = [self.by_uetr[name]] if one.original_uetr in self.by_uetr else []

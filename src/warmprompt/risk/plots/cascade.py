@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from warmprompt.errors import BadInputError, MismatchError
-from warmprompt.risk.plots.style import BLUE, GREY, INK, ORANGE, new_figure, plain, save
+from warmprompt.risk.plots.style import BLUE, GREY, INK, ORANGE, new_figure, plain_axes, save
 
 
 def plot_cascade(
@@ -68,6 +68,6 @@ def plot_cascade(
     lower.set_xlim(places[0] - 0.6, places[-1] + 0.6)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (upper, lower):
-        plain(axes)
+        plain_axes(axes)
     upper.set_title(f"{title} ({len(round_N):,} banks)", loc="left", fontsize=12, color=INK)
     save(figure, path)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from scipy.optimize import isotonic_regression
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.plots.style import BLUE, GREEN, GREY, INK, ORANGE, new_figure, plain, save
-from warmprompt.risk.study.summary import Line, Summary
+from warmprompt.risk.plots.style import BLUE, GREEN, GREY, INK, ORANGE, new_figure, plain_axes, save
+from warmprompt.risk.study.summary import Line, StudySummary
 
 TICKS = {0.275: "275 ms", 1: "1 s", 10: "10 s", 60: "1 min", 900: "15 min", 3_600: "1 h", 28_800: "8 h"}
 SHOWN = (
@@ -27,7 +27,7 @@ SHOWN = (
 START_S, END_S = 0.15, 400_000.0
 
 
-def plot_losses(summaries: Mapping[str, Summary], path: Path) -> None:
+def plot_losses(summaries: Mapping[str, StudySummary], path: Path) -> None:
     """Write a PNG with one panel per summary: what acting later costs other banks beyond acting at onset.
 
     The curve lets the same measure come so long after the onset in every scenario; bands are 95 %
@@ -55,7 +55,7 @@ def plot_losses(summaries: Mapping[str, Summary], path: Path) -> None:
     save(figure, path)
 
 
-def _draw(axes: Axes, summary: Summary) -> None:
+def _draw(axes: Axes, summary: StudySummary) -> None:
     # No delay has no place on a logarithmic axis; it is the oracle's line.
     curve = [line for line in summary.lines if line.part == "delay" and not line.name.startswith("0 ")]
     delay_s = np.array([float(line.name.split()[0]) for line in curve])
@@ -80,7 +80,7 @@ def _draw(axes: Axes, summary: Summary) -> None:
     axes.set_xlim(START_S, END_S * 5)
     axes.set_xticks([*TICKS, END_S], [*TICKS.values(), "mostly\ntoo late"])
     axes.minorticks_off()
-    plain(axes)
+    plain_axes(axes)
     bottom, top = min(low.min(), none.low, 0.0), max(high.max(), none.high, 1e-6)
     axes.set_ylim(bottom - 0.04 * (top - bottom), top + 0.08 * (top - bottom))
     _policies(axes, [line for line in summary.lines if line.part == "policy" and line.name in SHOWN])

@@ -12,7 +12,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from scipy.stats import beta
 
 from warmprompt.errors import BadInputError, MismatchError
-from warmprompt.risk.plots.style import BLUE, GREEN, GREY, INK, ORANGE, new_figure, plain, save
+from warmprompt.risk.plots.style import BLUE, GREEN, GREY, INK, ORANGE, new_figure, plain_axes, save
 from warmprompt.risk.profile import Audit, Payment, RiskEstimate
 
 _LEAST = 1e-4
@@ -108,7 +108,7 @@ def plot_payments(
     lower.xaxis.set_major_locator(locator)
     lower.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     for axes in (upper, lower):
-        plain(axes)
+        plain_axes(axes)
     handles, labels = lower.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     upper.set_title(title, loc="left", fontsize=12, color=INK)
@@ -154,7 +154,7 @@ def _draw_reliability(axes: Axes, audit: Audit) -> None:
     axes.set_ylabel("share of fraud in the bin", color=GREY)
     axes.set_title(f"Calibration error {audit.metrics['ECE']:.3f}", loc="left", fontsize=10, color=INK)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    plain(axes)
+    plain_axes(axes)
 
 
 def _draw_spread(axes: Axes, audit: Audit) -> None:
@@ -172,4 +172,4 @@ def _draw_spread(axes: Axes, audit: Audit) -> None:
     axes.set_ylabel("% of the class", color=GREY)
     axes.set_title(f"Average precision {audit.metrics['AP']:.3f}", loc="left", fontsize=10, color=INK)
     axes.legend(frameon=False, fontsize=9)
-    plain(axes)
+    plain_axes(axes)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from warmprompt.files import write_atomic
 
-# Okabe & Ito 2008: told apart with any colour vision.
+# Okabe & Ito 2008: distinct with any colour vision.
 ORANGE, BLUE, GREEN, PURPLE, AMBER, SKY = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 INK, GREY, PALE = "#222222", "#555555", "#E6E6E6"
 
@@ -23,7 +23,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     """Keep the two axes that carry numbers, and lines across to read heights by."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#BBBBBB")

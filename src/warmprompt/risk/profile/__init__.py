@@ -10,7 +10,7 @@ from warmprompt.risk.profile.payments import (
     Payments,
     counterparty_context,
     make_payments,
-    read_payments,
+    read_payment_table,
     write_payments,
 )
 from warmprompt.risk.profile.profiler import Profiler, RiskEstimate, make_profiler
@@ -55,7 +55,7 @@ __all__ = [
     "make_world",
     "marks_of",
     "read_marks",
-    "read_payments",
+    "read_payment_table",
     "save_profiler",
     "score_episodes",
     "score_rows",

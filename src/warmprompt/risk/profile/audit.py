@@ -163,14 +163,14 @@ def drift_of(p_R: Doubles, fraud_R: Bools, time_R: Longs, *, now_s: int, delay_s
 def marks_of(payments: Payments) -> dict[int, str]:
     """Return a mark per entity, by which it is known again: a hash of its id and its first payment."""
     entities, first = np.unique(payments.entity_N, return_index=True)
-    told = zip(
+    records = zip(
         entities.tolist(),
         payments.time_N[first].tolist(),
         payments.counterparty_N[first].tolist(),
         payments.amount_minor_N[first].tolist(),
         strict=True,
     )
-    return {one[0]: hashlib.sha256(repr(one).encode()).hexdigest()[:16] for one in told}
+    return {one[0]: hashlib.sha256(repr(one).encode()).hexdigest()[:16] for one in records}
 
 
 def _last_rows(entity_N: Longs, entities: Longs, last: int) -> Longs:

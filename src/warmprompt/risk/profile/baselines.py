@@ -69,7 +69,7 @@ class Tuned:
     validation: float
 
 
-def tune(
+def fit_best(
     baseline: Baseline, training: tuple[Doubles, Bools], validation: tuple[Doubles, Bools], *, seed: int
 ) -> Tuned:
     """Fit every setting and keep the best on validation rows; the first of equals."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from warmprompt.errors import BadInputError, UnknownNameError
-from warmprompt.risk.profile.features import History, Now, features_of
+from warmprompt.risk.profile.features import Now, PaymentHistories, payment_features
 from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs, Payments
 from warmprompt.rng import derive
 
@@ -62,7 +62,7 @@ class Episodes:
     """
 
     cuts: Cuts
-    history: History
+    history: PaymentHistories
     support_EKF: Doubles
     row_R: Longs
     episode_R: Longs
@@ -140,7 +140,7 @@ def build_episodes(
         support_EKF=_support_features(payments, context_NC, index_EK, mask_EK),
         row_R=row_R,
         episode_R=episode_R,
-        features_RF=features_of(_now(payments, context_NC, row_R), take(history, episode_R)),
+        features_RF=payment_features(_now(payments, context_NC, row_R), take_histories(history, episode_R)),
         fraud_R=payments.fraud_N[row_R],
     )
 
@@ -168,9 +168,9 @@ def as_they_came(
     return episodes, order[np.searchsorted(episodes.row_R, rows_R, sorter=order)]
 
 
-def take(history: History, rows: Longs) -> History:
+def take_histories(history: PaymentHistories, rows: Longs) -> PaymentHistories:
     """Return the histories of some rows."""
-    return History(
+    return PaymentHistories(
         time_RK=history.time_RK[rows],
         amount_RK=history.amount_RK[rows],
         counterparty_RK=history.counterparty_RK[rows],
@@ -180,11 +180,11 @@ def take(history: History, rows: Longs) -> History:
     )
 
 
-def _history(payments: Payments, index_RK: Longs, mask_RK: Bools, at_R: Longs) -> History:
+def _history(payments: Payments, index_RK: Longs, mask_RK: Bools, at_R: Longs) -> PaymentHistories:
     """Labels are due `label_delay_s` after their payment; one that is not due reads as False."""
     time_RK = np.where(mask_RK, payments.time_N[index_RK], 0)
     known_RK = mask_RK & (time_RK + payments.label_delay_s <= at_R[:, None])
-    return History(
+    return PaymentHistories(
         time_RK=time_RK,
         amount_RK=np.where(mask_RK, payments.amount_minor_N[index_RK] / 100, 0.0),
         counterparty_RK=np.where(mask_RK, payments.counterparty_N[index_RK], -1),
@@ -209,6 +209,6 @@ def _support_features(payments: Payments, context_NC: Doubles, index_EK: Longs, 
     for place in range(MAX_SUPPORT):
         before_EK = mask_EK & (np.arange(MAX_SUPPORT) < place)
         now = _now(payments, context_NC, index_EK[:, place])
-        parts.append(features_of(now, _history(payments, index_EK, before_EK, now.time_R)))
+        parts.append(payment_features(now, _history(payments, index_EK, before_EK, now.time_R)))
     stacked: Doubles = np.stack(parts, axis=1) * mask_EK[:, :, None]
     return stacked

@@ -81,7 +81,7 @@ class Now:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class History:
+class PaymentHistories:
     """What is visible of each payment's entity, oldest first, padded anywhere.
 
     Attributes:
@@ -101,12 +101,12 @@ class History:
     fraud_RK: Bools
 
 
-def features_of(now: Now, history: History) -> Doubles:
+def payment_features(now: Now, history: PaymentHistories) -> Doubles:
     """Return the features of each payment, (R, F), `FEATURE_NAMES` in order; all finite."""
     return np.concatenate([_handbook(now, history), _profile(now, history)], axis=1)
 
 
-def _handbook(now: Now, history: History) -> Doubles:
+def _handbook(now: Now, history: PaymentHistories) -> Doubles:
     """Return the handbook's fifteen features; its own windows include the payment itself.
 
     Source: Le Borgne, Siblini, Lebichot & Bontempi 2022, chapter 3, section 4.
@@ -125,7 +125,7 @@ def _handbook(now: Now, history: History) -> Doubles:
     return np.concatenate([np.stack(own, axis=1), now.context_RC[:, :6]], axis=1)
 
 
-def _profile(now: Now, history: History) -> Doubles:
+def _profile(now: Now, history: PaymentHistories) -> Doubles:
     mask_RK = history.mask_RK
     num_R = mask_RK.sum(axis=1).astype(np.float64)
     log_R = np.log1p(now.amount_R)
@@ -163,7 +163,7 @@ def _profile(now: Now, history: History) -> Doubles:
     return np.concatenate([stacked, now.context_RC[:, 7:]], axis=1)
 
 
-def _hours_from_usual(now: Now, history: History) -> Doubles:
+def _hours_from_usual(now: Now, history: PaymentHistories) -> Doubles:
     """Return the hours between the time of day and the entity's mean time of day, 0 to 12; 6 without any."""
     angles_RK = (history.time_RK % DAY_S) * _TURN
     sin_R = (np.sin(angles_RK) * history.mask_RK).sum(axis=1)

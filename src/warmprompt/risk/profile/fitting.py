@@ -68,7 +68,7 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
     seed: int,
     most_entities: int | None = None,
     level: float = 0.9,
-    watch: Callable[[str], None] = lambda _line: None,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> tuple[Profiler, FitReport]:
     """Train and calibrate on a table of payments.
 
@@ -80,14 +80,14 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         most_entities: At most so many, drawn at random; None takes all. What counterparties say comes from
             everybody's payments either way.
         level: Coverage of the sets within each class.
-        watch: Told what begins and what came of it.
+        progress: Receives what begins and what came of it.
 
     Raises:
         BadInputError: The table is too short, or a part has too few entities or frauds.
     """
     last_day = _last_day(payments)
     start_s = int(payments.time_N[0]) // DAY_S * DAY_S
-    watch(f"{len(payments):,} payments: what counterparties say")
+    progress(f"{len(payments):,} payments: what counterparties say")
     context_NC = counterparty_context(payments)
     training, validation, calibration = _split(payments.entity_N, most_entities, seed)
     draw = partial(draw_cuts, start_s=start_s, per_entity=_PER_ENTITY, ks=KS, seed=seed)
@@ -100,11 +100,11 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
     _require_frauds("calibration", held[0], int(np.ceil(level / (1 - level) - 1e-9)))
     stages: list[StageReport] = []
 
-    def told(stage: StageReport) -> None:
+    def report_stage(stage: StageReport) -> None:
         stages.append(stage)
-        watch(f"{stage.stage} stage: validation loss {stage.before:.5f} before, {stage.best:.5f} kept")
+        progress(f"{stage.stage} stage: validation loss {stage.before:.5f} before, {stage.best:.5f} kept")
 
-    watch(f"training on {len(fitted_to):,} episodes of {len(training):,} entities")
+    progress(f"training on {len(fitted_to):,} episodes of {len(training):,} entities")
     model = train_profile(
         fitted_to,
         chosen_on,
@@ -113,9 +113,9 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         side=payments.side,
         label_delay_s=payments.label_delay_s,
         seed=seed,
-        watch=told,
+        progress=report_stage,
     )
-    watch(f"calibrating on {len(calibration):,} other entities")
+    progress(f"calibrating on {len(calibration):,} other entities")
     scores = {k: score_episodes(model, episodes) for k, episodes in held.items()}
     calibrations = {0: fit_calibration(scores[0], held[0].fraud_R, level=level)}
     rows_R, per_genuine = _some_genuine(np.unique(held[0].row_R), payments.fraud_N, seed)

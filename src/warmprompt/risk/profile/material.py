@@ -14,7 +14,7 @@ from torch import Tensor
 from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter
 from warmprompt.meta.task import Task
 from warmprompt.risk.profile.episodes import Episodes
-from warmprompt.risk.profile.model import Evidence, Scaling, pooled_sentences, standardise
+from warmprompt.risk.profile.model import PaymentBatch, Scaling, pooled_sentences, standardise_features
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs, Side
 from warmprompt.risk.profile.population import Population
 from warmprompt.risk.profile.reading import Book, pick
@@ -24,7 +24,7 @@ from warmprompt.risk.profile.words import describe_entities
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Material:
+class EpisodeTensors:
     """Episodes as tensors, with texts read.
 
     Attributes:
@@ -38,7 +38,7 @@ class Material:
     """
 
     episodes: Episodes
-    support: Evidence
+    support: PaymentBatch
     query_offset_R: Doubles
     text_E: Tensor
     pooled_EX: Tensor
@@ -48,9 +48,9 @@ class Material:
 
 def make_material(
     episodes: Episodes, scaling: Scaling, population: Population, book: Book, side: Side
-) -> Material:
+) -> EpisodeTensors:
     """Return episodes as tensors with the offsets of the fitted population model."""
-    return material_of(
+    return episode_tensors(
         episodes,
         scaling,
         population.log_odds(episodes.support_EKF),
@@ -60,43 +60,43 @@ def make_material(
     )
 
 
-def tangent_task(material: Material, rows_B: Longs) -> Task:
+def tangent_task(material: EpisodeTensors, rows_B: Longs) -> Task:
     """Return some episodes as a task without the language model."""
     return _task(material, rows_B, LinearAdapter(features_BT=_features(material, rows_B), learns_head=True))
 
 
-def prompt_task(model: ProfileModel, material: Material, rows_B: Longs) -> Task:
+def prompt_task(model: ProfileModel, material: EpisodeTensors, rows_B: Longs) -> Task:
     """Return some episodes as a task through the language model."""
     text_B = material.text_E[rows_B]
     adapter = PromptAdapter(
         features_BT=_features(material, rows_B),
         backbone=model.backbone,
-        readout=model.read,
+        readout=model.readout,
         prefix=pick(material.book.prefix, text_B),
         reference_BH=material.book.reference_NH[text_B],
     )
     return _task(material, rows_B, adapter)
 
 
-def _task(material: Material, rows_B: Longs, adapter: Adapter) -> Task:
+def _task(material: EpisodeTensors, rows_B: Longs, adapter: Adapter) -> Task:
     objective = RiskLikelihood(support=_rows(material.support, rows_B), query=query_of(material, rows_B))
     return Task(adapter=adapter, objective=objective, data=material.scaling)
 
 
-def material_of(
+def episode_tensors(
     episodes: Episodes,
     scaling: Scaling,
     support_offset_EK: Doubles,
     query_offset_R: Doubles,
     book: Book,
     side: Side,
-) -> Material:
+) -> EpisodeTensors:
     """Return episodes as tensors with offsets that were predicted before."""
     history = episodes.history
-    return Material(
+    return EpisodeTensors(
         episodes=episodes,
-        support=Evidence(
-            features_BKF=standardise(scaling, episodes.support_EKF),
+        support=PaymentBatch(
+            features_BKF=standardise_features(scaling, episodes.support_EKF),
             offset_BK=torch.from_numpy(support_offset_EK).float(),
             mask_BK=torch.from_numpy(history.mask_RK).float(),
             known_BK=torch.from_numpy(history.known_RK).float(),
@@ -110,13 +110,13 @@ def material_of(
     )
 
 
-def _features(material: Material, rows_B: Longs) -> Tensor:
+def _features(material: EpisodeTensors, rows_B: Longs) -> Tensor:
     """Return what the frozen model reads about some entities, (B, T + X)."""
     return torch.cat([material.book.features_NT[material.text_E[rows_B]], material.pooled_EX[rows_B]], dim=1)
 
 
-def _rows(evidence: Evidence, rows_B: Longs) -> Evidence:
-    return Evidence(
+def _rows(evidence: PaymentBatch, rows_B: Longs) -> PaymentBatch:
+    return PaymentBatch(
         features_BKF=evidence.features_BKF[rows_B],
         offset_BK=evidence.offset_BK[rows_B],
         mask_BK=evidence.mask_BK[rows_B],
@@ -125,12 +125,12 @@ def _rows(evidence: Evidence, rows_B: Longs) -> Evidence:
     )
 
 
-def query_of(material: Material, rows_B: Longs) -> Evidence:
+def query_of(material: EpisodeTensors, rows_B: Longs) -> PaymentBatch:
     """Return the query payments of some episodes, padded."""
     position_BQ, mask_BQ = query_positions(material.episodes, rows_B)
     mask = torch.from_numpy(mask_BQ).float()
-    return Evidence(
-        features_BKF=standardise(material.scaling, material.episodes.features_RF[position_BQ]),
+    return PaymentBatch(
+        features_BKF=standardise_features(material.scaling, material.episodes.features_RF[position_BQ]),
         offset_BK=torch.from_numpy(material.query_offset_R[position_BQ]).float(),
         mask_BK=mask,
         known_BK=mask,

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from warmprompt.risk.profile.features import FEATURE_NAMES, History
+from warmprompt.risk.profile.features import FEATURE_NAMES, PaymentHistories
 from warmprompt.risk.profile.payments import Doubles
 from warmprompt.risk.profile.words import sentence_places
 from warmprompt.rng import derive
@@ -80,7 +80,7 @@ class RiskModel:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evidence:
+class PaymentBatch:
     """Payments of a batch of entities, padded.
 
     Attributes:
@@ -112,12 +112,12 @@ def fit_scaling(
     return Scaling(
         mean_F=bare.mean_F,
         deviation_F=bare.deviation_F,
-        reference_MF=standardise(bare, features_RF[drawn]),
+        reference_MF=standardise_features(bare, features_RF[drawn]),
         sentences_SX=bare.sentences_SX if sentences_SX is None else sentences_SX,
     )
 
 
-def standardise(scaling: Scaling, features: Doubles) -> Tensor:
+def standardise_features(scaling: Scaling, features: Doubles) -> Tensor:
     """Return features with mean 0 and deviation 1 over training rows, cut at 5 deviations.
 
     Behind them come those of the payments' sentences, without labels, where payments are read.
@@ -129,13 +129,13 @@ def standardise(scaling: Scaling, features: Doubles) -> Tensor:
     return torch.cat([scaled, scaling.sentences_SX[torch.from_numpy(sentence_places(features))]], dim=-1)
 
 
-def pooled_sentences(scaling: Scaling, features_BKF: Doubles, history: History) -> Tensor:
-    """Return the mean features of each support's sentences, known labels told, (B, X); 0 without any."""
+def pooled_sentences(scaling: Scaling, features_BKF: Doubles, history: PaymentHistories) -> Tensor:
+    """Return the mean features of each support's sentences, known labels included, (B, X); 0 without any."""
     num = scaling.sentences_SX.shape[1]
     if not num:
         return torch.zeros(len(features_BKF), 0)
-    told_BK = np.where(history.known_RK, 1 + history.fraud_RK.astype(np.int64), 0)
-    places_BK = torch.from_numpy(sentence_places(features_BKF, told_BK))
+    label_code_BK = np.where(history.known_RK, 1 + history.fraud_RK.astype(np.int64), 0)
+    places_BK = torch.from_numpy(sentence_places(features_BKF, label_code_BK))
     mask_BK = torch.from_numpy(history.mask_RK).float()
     summed_BX = (scaling.sentences_SX[places_BK] * mask_BK[..., None]).sum(1)
     return summed_BX / mask_BK.sum(1, keepdim=True).clamp(min=1)
@@ -158,8 +158,8 @@ def initial_params(  # noqa: PLR0913 - sizes by keyword
         return torch.from_numpy(rng.standard_normal(shape) * scale).float()
 
     num_features, num_event = len(FEATURE_NAMES), len(EVENT_COLUMNS)
-    told = derive(seed, "risk", "sentences").standard_normal((num_sentence, num_hidden))
-    of_sentences = torch.from_numpy(told * num_features**-0.5).float()
+    normal_TH = derive(seed, "risk", "sentences").standard_normal((num_sentence, num_hidden))
+    of_sentences = torch.from_numpy(normal_TH * num_features**-0.5).float()
     return {
         "phi.hidden": torch.cat([draw(num_features, num_hidden, scale=num_features**-0.5), of_sentences]),
         "phi.hidden_bias": torch.zeros(num_hidden),
@@ -180,14 +180,14 @@ def initial_params(  # noqa: PLR0913 - sizes by keyword
     }
 
 
-def risk_logits(params: Params, scaling: Scaling, evidence: Evidence, users_BD: Tensor) -> Tensor:
+def risk_logits(params: Params, scaling: Scaling, evidence: PaymentBatch, users_BD: Tensor) -> Tensor:
     """Return the log-odds of fraud of each payment, (B, K)."""
     own_BK = params["risk.own"] * _own(params, evidence, users_BD)
     typical_BK = params["risk.typical"] * typicality(params, scaling, evidence, users_BD)
     return _base(params, evidence) + own_BK + typical_BK
 
 
-def typicality(params: Params, scaling: Scaling, evidence: Evidence, users_BD: Tensor) -> Tensor:
+def typicality(params: Params, scaling: Scaling, evidence: PaymentBatch, users_BD: Tensor) -> Tensor:
     """Return the log density ratio of each payment, entity against everybody, (B, K), in nats."""
     level_B = torch.logsumexp(users_BD @ _psi(params, scaling.reference_MF).T, dim=1)
     level_B = level_B - float(np.log(len(scaling.reference_MF)))
@@ -195,7 +195,7 @@ def typicality(params: Params, scaling: Scaling, evidence: Evidence, users_BD: T
     return own_BK - level_B[:, None]
 
 
-def support_loss(params: Params, scaling: Scaling, support: Evidence, users_BD: Tensor) -> Tensor:
+def support_loss(params: Params, scaling: Scaling, support: PaymentBatch, users_BD: Tensor) -> Tensor:
     """Return how badly each vector explains its entity's support, (B,), in nats; 0 without payments.
 
     Payments with a known label cost their cross-entropy, and every payment minus its log density ratio:
@@ -204,23 +204,23 @@ def support_loss(params: Params, scaling: Scaling, support: Evidence, users_BD: 
     logits_BK = _base(params, support) + _own(params, support, users_BD)
     label_BK = F.binary_cross_entropy_with_logits(logits_BK, support.fraud_BK, reduction="none")
     usual_BK = -typicality(params, scaling, support, users_BD)
-    told_B = (label_BK * support.known_BK).sum(1) * params["support.log_label"].exp()
+    labelled_B = (label_BK * support.known_BK).sum(1) * params["support.log_label"].exp()
     done_B = (usual_BK * support.mask_BK).sum(1) * params["support.log_typical"].exp()
-    return (told_B + done_B) / (support.mask_BK.sum(1) + params["support.log_kappa"].exp())
+    return (labelled_B + done_B) / (support.mask_BK.sum(1) + params["support.log_kappa"].exp())
 
 
-def query_loss(params: Params, scaling: Scaling, query: Evidence, users_BD: Tensor) -> Tensor:
+def query_loss(params: Params, scaling: Scaling, query: PaymentBatch, users_BD: Tensor) -> Tensor:
     """Return the mean cross-entropy of each entity's query payments, (B,), in nats; 0 without any."""
     logits_BQ = risk_logits(params, scaling, query, users_BD)
     each_BQ = F.binary_cross_entropy_with_logits(logits_BQ, query.fraud_BK, reduction="none")
     return (each_BQ * query.mask_BK).sum(1) / query.mask_BK.sum(1).clamp(min=1)
 
 
-def _base(params: Params, evidence: Evidence) -> Tensor:
+def _base(params: Params, evidence: PaymentBatch) -> Tensor:
     return params["risk.offset_scale"] * evidence.offset_BK + params["risk.bias"]
 
 
-def _own(params: Params, evidence: Evidence, users_BD: Tensor) -> Tensor:
+def _own(params: Params, evidence: PaymentBatch, users_BD: Tensor) -> Tensor:
     hidden = torch.tanh(evidence.features_BKF @ params["phi.hidden"] + params["phi.hidden_bias"])
     return torch.einsum("bkd,bd->bk", hidden @ params["phi.out"], users_BD)
 

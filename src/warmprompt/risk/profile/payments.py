@@ -142,7 +142,7 @@ def make_payments(
     )
 
 
-def read_payments(path: Path, *, label_delay_s: int = LABEL_DELAY_S) -> Payments:
+def read_payment_table(path: Path, *, label_delay_s: int = LABEL_DELAY_S) -> Payments:
     """Read a table with the Fraud Detection Handbook's columns from Parquet or CSV.
 
     Raises:
@@ -201,7 +201,7 @@ def _named(column: str) -> str:
 
 
 def write_payments(payments: Payments, path: Path) -> None:
-    """Write a customers' table in the columns that `read_payments` reads, Parquet or CSV by its suffix.
+    """Write a customers' table in the columns that `read_payment_table` reads, Parquet or CSV by its suffix.
 
     Raises:
         StorageError: It cannot be written.

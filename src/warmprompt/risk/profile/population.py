@@ -198,14 +198,14 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
         return places
 
     own = np.empty(len(fraud_R))
-    told = [np.empty(features.shape[:-1]) for features, _ in others]
+    estimates = [np.empty(features.shape[:-1]) for features, _ in others]
     for index in range(num_folds):
         held = fold(entity_R) == index
         population = fit_population(
             features_RF[~held], fraud_R[~held], boosting=boosting, forest=forest, weight=weight, seed=seed
         )
         own[held] = population.log_odds(features_RF[held])
-        for target, (features, entity) in zip(told, others, strict=True):
+        for target, (features, entity) in zip(estimates, others, strict=True):
             inside = fold(entity) == index
             target[inside] = population.log_odds(features[inside])
-    return own, told
+    return own, estimates

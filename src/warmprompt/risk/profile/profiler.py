@@ -5,7 +5,7 @@
     report(state, payment id, fraud) -> state    a label, not before it can be known
     score(state, payment) -> estimate            the payment is only looked at
 
-Every adaptation begins at the learned start, so a state depends on what was told, not on how it was told
+Every adaptation begins at the learned start, so a state depends on the payments, not on how they came
 in parts. K is the payments kept, D factors, F features.
 """
 
@@ -20,14 +20,20 @@ from typing import Literal
 import numpy as np
 import torch
 
-from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.packing import read_only_copy
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
 from warmprompt.meta.adapters import PromptAdapter
 from warmprompt.meta.task import Task
 from warmprompt.risk.profile.calibration import Calibration, fit_calibration
 from warmprompt.risk.profile.episodes import MAX_SUPPORT, Episodes
-from warmprompt.risk.profile.features import History, Now, features_of
-from warmprompt.risk.profile.model import Evidence, pooled_sentences, risk_logits, standardise, typicality
+from warmprompt.risk.profile.features import Now, PaymentHistories, payment_features
+from warmprompt.risk.profile.model import (
+    PaymentBatch,
+    pooled_sentences,
+    risk_logits,
+    standardise_features,
+    typicality,
+)
 from warmprompt.risk.profile.payments import Doubles
 from warmprompt.risk.profile.reading import Book, read_book
 from warmprompt.risk.profile.state import EntityState, Id, Payment, check_payment
@@ -94,7 +100,7 @@ class Profiler:
         Labels count as they would in `report`: one of a payment not among the last `MAX_SUPPORT` is unknown.
 
         Raises:
-            BadInputError: A payment that cannot be, out of order, or told twice.
+            BadInputError: A payment that cannot be, out of order, or given twice.
             UnknownNameError: A label of a payment that is not kept.
         """
         _check_entity(entity)
@@ -104,18 +110,18 @@ class Profiler:
                 raise _out_of_order(payment, payments[place - 1])
         kept = tuple(payments[-MAX_SUPPORT:])
         _refuse_twice(kept)
-        told = dict(labels or {})
-        unknown = set(told) - {one.id for one in kept}
+        given = dict(labels or {})
+        unknown = set(given) - {one.id for one in kept}
         if unknown:
             raise _unknown_payment(sorted(unknown, key=str)[0])
-        return self._state(entity, kept, tuple(told.get(one.id) for one in kept), num_seen=len(payments))
+        return self._state(entity, kept, tuple(given.get(one.id) for one in kept), num_seen=len(payments))
 
     def observe(self, state: EntityState, payment: Payment) -> EntityState:
         """Return the state after one payment more; `state` itself still holds.
 
         Raises:
             MismatchError: Another model made the state.
-            BadInputError: The payment cannot be, is earlier than the last one, or was told before.
+            BadInputError: The payment cannot be, is earlier than the last one, or was given before.
         """
         self._check_own(state)
         check_payment(payment)
@@ -162,7 +168,7 @@ class Profiler:
         if state.payments and payment.time_s < state.payments[-1].time_s:
             raise _out_of_order(payment, state.payments[-1])
         model = self.model
-        features_1F = features_of(_now(payment, state.payments), _history(state.payments, state.labels))
+        features_1F = payment_features(_now(payment, state.payments), _history(state.payments, state.labels))
         evidence = _evidence(model, features_1F[None], np.ones((1, 1)))
         users_1D = torch.from_numpy(np.array(state.vector_D))[None]
         with torch.no_grad():
@@ -191,8 +197,8 @@ class Profiler:
             payments=payments,
             labels=labels,
             num_seen=num_seen,
-            vector_D=frozen(vector_D),
-            offsets_PH=frozen(offsets_PH),
+            vector_D=read_only_copy(vector_D),
+            offsets_PH=read_only_copy(offsets_PH),
             model_hash=self.model_hash,
         )
 
@@ -234,7 +240,7 @@ def hash_model(model: ProfileModel) -> str:
     for name in sorted(model.params):
         digest.update(name.encode() + model.params[name].numpy().tobytes())
     digest.update(repr(model.population.weight).encode())
-    for owner in (model.scaling, model.read, model.population.boosting, model.population.forest):
+    for owner in (model.scaling, model.readout, model.population.boosting, model.population.forest):
         for name, value in sorted(vars(owner).items()):
             array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
             digest.update(name.encode() + array.tobytes())
@@ -255,7 +261,7 @@ def _adapted(
             label if one.time_s + model.label_delay_s <= payment.time_s else None
             for one, label in zip(payments[:place], labels, strict=False)
         )
-        features_1KF[0, MAX_SUPPORT - len(payments) + place] = features_of(
+        features_1KF[0, MAX_SUPPORT - len(payments) + place] = payment_features(
             _now(payment, payments[:place]), _history(payments[:place], due)
         )[0]
     support = _evidence(model, features_1KF, history.mask_RK.astype(np.float64), history)
@@ -264,7 +270,7 @@ def _adapted(
             [book.features_NT, pooled_sentences(model.scaling, features_1KF, history)], dim=1
         ),
         backbone=model.backbone,
-        readout=model.read,
+        readout=model.readout,
         prefix=book.prefix,
         reference_BH=book.reference_NH,
     )
@@ -278,17 +284,17 @@ def _adapted(
 
 @lru_cache(maxsize=512)
 def _book(model: ProfileModel, text: str) -> Book:
-    return read_book(model.backbone, model.read, [text])
+    return read_book(model.backbone, model.readout, [text])
 
 
 def _evidence(
-    model: ProfileModel, features_BKF: Doubles, mask_BK: Doubles, history: History | None = None
-) -> Evidence:
+    model: ProfileModel, features_BKF: Doubles, mask_BK: Doubles, history: PaymentHistories | None = None
+) -> PaymentBatch:
     blank = np.zeros_like(mask_BK)
     known_BK = blank if history is None else history.known_RK.astype(np.float64)
     fraud_BK = blank if history is None else history.fraud_RK.astype(np.float64)
-    return Evidence(
-        features_BKF=standardise(model.scaling, features_BKF),
+    return PaymentBatch(
+        features_BKF=standardise_features(model.scaling, features_BKF),
         offset_BK=torch.from_numpy(model.population.log_odds(features_BKF)).float(),
         mask_BK=torch.from_numpy(mask_BK).float(),
         known_BK=torch.from_numpy(known_BK).float(),
@@ -306,7 +312,7 @@ def _now(payment: Payment, before: Sequence[Payment]) -> Now:
     )
 
 
-def _history(payments: Sequence[Payment], labels: Sequence[bool | None]) -> History:
+def _history(payments: Sequence[Payment], labels: Sequence[bool | None]) -> PaymentHistories:
     """Return one row, padded on the left."""
     empty = MAX_SUPPORT - len(payments)
     numbers = _numbers(payments)
@@ -314,7 +320,7 @@ def _history(payments: Sequence[Payment], labels: Sequence[bool | None]) -> Hist
     def row(values: Sequence[float | bool], dtype: type, fill: float = 0) -> np.ndarray:
         return np.array([[fill] * empty + list(values)], dtype=dtype)
 
-    return History(
+    return PaymentHistories(
         time_RK=row([one.time_s for one in payments], np.int64),
         amount_RK=row([one.amount_minor / 100 for one in payments], np.float64),
         counterparty_RK=row([numbers[one.counterparty] for one in payments], np.int64, fill=-1),
@@ -337,7 +343,7 @@ def _refuse_twice(payments: Sequence[Payment]) -> None:
     ids = [one.id for one in payments]
     if len(set(ids)) < len(ids):
         twice = next(one for place, one in enumerate(ids) if one in ids[:place])
-        raise BadInputError(field="payment id", value=twice, remedy="It was told before; ids are unique.")
+        raise BadInputError(field="payment id", value=twice, remedy="It was given before; ids are unique.")
 
 
 def _out_of_order(payment: Payment, last: Payment) -> BadInputError:

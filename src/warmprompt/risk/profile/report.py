@@ -49,7 +49,7 @@ _SHOWN = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Summary:
+class ProfileSummary:
     """Everything that the report says.
 
     Attributes:
@@ -71,14 +71,14 @@ class Summary:
     timing: Mapping[str, float] | None = None
 
 
-def summarise(
+def summarise_models(
     runs: Sequence[Run],
     *,
     ks: Sequence[int],
     product: str,
     rng: np.random.Generator,
     label_delay_s: int = LABEL_DELAY_S,
-) -> Summary:
+) -> ProfileSummary:
     """Judge every model of every seed, calibrated weekly on labels of other entities that are due."""
     values: dict[tuple[str, int], dict[str, float]] = {}
     differences: dict[int, dict[str, tuple[float, float, float]]] = {}
@@ -86,7 +86,7 @@ def summarise(
     reliability: dict[int, list[tuple[float, float, int]]] = {}
     entities = np.unique(np.concatenate([run["entity"] for run in runs]))
     for k in ks:
-        functions, found, told = [], [], []
+        functions, found, verdict_rows = [], [], []
         for run in runs:
             fraud = run[f"test/{k}/fraud"]
             entity = np.searchsorted(entities, run["entity"])
@@ -97,7 +97,7 @@ def summarise(
                 judged[model] = judge(scores, fraud, run["time"], run["entity"], verdicts)
                 of_seed[model] = weighted_average_precision(scores, fraud, entity)
                 if model == product and verdicts is not None:
-                    told.append((verdicts, fraud, entity))
+                    verdict_rows.append((verdicts, fraud, entity))
             functions.append(of_seed)
             found.append(judged)
         for model in found[0]:
@@ -105,12 +105,13 @@ def summarise(
         differences[k] = paired_intervals(functions, len(entities), product, rng=rng)
         coverage |= {
             (what, k): coverage_interval(rows, len(entities), rng=rng)
-            for what, rows in _covered(told).items()
+            for what, rows in _covered(verdict_rows).items()
         }
         reliability[k] = _reliability(
-            np.concatenate([one.p_R for one, _, _ in told]), np.concatenate([fraud for _, fraud, _ in told])
+            np.concatenate([one.p_R for one, _, _ in verdict_rows]),
+            np.concatenate([fraud for _, fraud, _ in verdict_rows]),
         )
-    return Summary(
+    return ProfileSummary(
         product=product,
         values=values,
         differences=differences,
@@ -148,19 +149,19 @@ def _verdicts(run: Run, k: int, model: str, label_delay_s: int) -> Verdicts | No
     return Verdicts(p_R=p_R, says_fraud_R=says_fraud_R, says_genuine_R=says_genuine_R)
 
 
-def _covered(told: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tuple[Bools, Longs]]]:
+def _covered(verdict_rows: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str, list[tuple[Bools, Longs]]]:
     """Return per seed which payments' sets hold their label, and whose they are."""
     found: dict[str, list[tuple[Bools, Longs]]] = {"all payments": [], "frauds": [], "genuine payments": []}
-    for verdicts, fraud, entity in told:
+    for verdicts, fraud, entity in verdict_rows:
         held = np.where(fraud, verdicts.says_fraud_R, verdicts.says_genuine_R)
         for what, rows in zip(found, (fraud | ~fraud, fraud, ~fraud), strict=True):
             found[what].append((held[rows], entity[rows]))
     return found
 
 
-def write_report(found: Summary, out: Path) -> None:
+def write_report(found: ProfileSummary, out: Path) -> None:
     """Write OUT.md, OUT.json and OUT.png."""
-    write_atomic(out.with_suffix(".md"), render(found, picture=out.with_suffix(".png").name).encode())
+    write_atomic(out.with_suffix(".md"), render_page(found, picture=out.with_suffix(".png").name).encode())
     table = {
         "product": found.product,
         "values": [{"model": model, "k": k, **row} for (model, k), row in found.values.items()],
@@ -185,7 +186,7 @@ def write_report(found: Summary, out: Path) -> None:
     write_atomic(out.with_suffix(".png"), image.getvalue())
 
 
-def render(found: Summary, *, picture: str) -> str:
+def render_page(found: ProfileSummary, *, picture: str) -> str:
     """Return the page."""
     ks = sorted(found.differences)
     models = list(dict.fromkeys(model for model, _ in found.values))
@@ -250,7 +251,7 @@ def render(found: Summary, *, picture: str) -> str:
     return "\n".join([*lines, f"Machine of the report: {machine}. Commit of the seeds: {commits}.", ""])
 
 
-def draw(found: Summary) -> Figure:
+def draw(found: ProfileSummary) -> Figure:
     """Return average precision over K beside the product's reliability diagram."""
     figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -260,7 +261,7 @@ def draw(found: Summary) -> Figure:
     return figure
 
 
-def _draw_precision(axes: Axes, found: Summary) -> None:
+def _draw_precision(axes: Axes, found: ProfileSummary) -> None:
     ks = sorted(found.differences)
     for place, model in enumerate(one for one in _SHOWN if (one, ks[0]) in found.values):
         axes.plot(
@@ -279,7 +280,7 @@ def _draw_precision(axes: Axes, found: Summary) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_reliability(axes: Axes, found: Summary) -> None:
+def _draw_reliability(axes: Axes, found: ProfileSummary) -> None:
     axes.plot([1e-4, 1], [1e-4, 1], color="#999999", linewidth=1, linestyle=":")
     for place, (k, rows) in enumerate(sorted(found.reliability.items())):
         p, share, _ = (np.array(column) for column in zip(*rows, strict=True))

@@ -51,7 +51,7 @@ def save_profiler(
     arrays = {f"params/{name}": value.numpy() for name, value in model.params.items()}
     parts = {
         "scaling": model.scaling,
-        "read": model.read,
+        "read": model.readout,
         "boosting": model.population.boosting,
         "forest": model.population.forest,
     }
@@ -94,15 +94,15 @@ def load_profiler(folder: Path, *, backbone: Backbone | None = None) -> Profiler
         MismatchError: Another version wrote it, or the backbone is another one.
     """
     manifest, numbers = _read(folder)
-    told = manifest["backbone"]
+    recorded = manifest["backbone"]
     if backbone is None:
-        backbone = load_backbone(told["name"], num_layers=told["num_layers"])
+        backbone = load_backbone(recorded["name"], num_layers=recorded["num_layers"])
     for key in ("weights_hash", "num_layers"):
-        if getattr(backbone, key) != told[key]:
+        if getattr(backbone, key) != recorded[key]:
             raise MismatchError(
                 field=f"{key} of backbone {backbone.name}",
                 value=getattr(backbone, key),
-                remedy=f"The profiler was trained with {told[key]}; give the same model.",
+                remedy=f"The profiler was trained with {recorded[key]}; give the same model.",
             )
     settings = dict(manifest["settings"])
     model = ProfileModel(
@@ -113,7 +113,7 @@ def load_profiler(folder: Path, *, backbone: Backbone | None = None) -> Profiler
             forest=Trees(**_plain(_part(numbers, "forest"))),
             weight=manifest["forest_weight"],
         ),
-        read=ReadOut(**_tensors(numbers, "read")),
+        readout=ReadOut(**_tensors(numbers, "read")),
         backbone=backbone,
         settings=ProfileSettings(
             **settings

@@ -12,15 +12,15 @@ from warmprompt.meta.adapters import Adapter, by_steps
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.objectives import CatalogueLikelihood
-from warmprompt.risk.profile.model import Evidence, RiskModel, query_loss, support_loss
+from warmprompt.risk.profile.model import PaymentBatch, RiskModel, query_loss, support_loss
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RiskLikelihood:
     """The likelihood of an entity's payments and of their labels."""
 
-    support: Evidence
-    query: Evidence
+    support: PaymentBatch
+    query: PaymentBatch
 
     def inner_loss(
         self, model: RiskModel, adapter: Adapter, *, on_query: bool = False

@@ -77,7 +77,7 @@ class ProfileModel:
         params: Learned by the meta-learners.
         scaling: Of features.
         population: The population model.
-        read: The normalised read-out.
+        readout: The normalised read-out.
         backbone: The frozen language model.
         settings: As trained.
         side: What the entities are.
@@ -87,7 +87,7 @@ class ProfileModel:
     params: dict[str, Tensor]
     scaling: Scaling
     population: Population
-    read: ReadOut
+    readout: ReadOut
     backbone: Backbone
     settings: ProfileSettings
     side: Side

@@ -18,12 +18,20 @@ from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.errors import BadInputError
 from warmprompt.meta.initial import initial_prompt_params
-from warmprompt.meta.trainer import Plan, Progress, Stage, StagePlan, linear_fall, start_training, train
+from warmprompt.meta.trainer import (
+    StagePlan,
+    TrainingPlan,
+    TrainingProgress,
+    TrainingStage,
+    linear_fall,
+    start_training,
+    train,
+)
 from warmprompt.risk.profile.episodes import Episodes
 from warmprompt.risk.profile.material import (
-    Material,
+    EpisodeTensors,
+    episode_tensors,
     make_material,
-    material_of,
     prompt_task,
     query_of,
     query_positions,
@@ -61,7 +69,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
     label_delay_s: int,
     seed: int,
     readout: ReadOut | None = None,
-    watch: Callable[[StageReport], None] = lambda _report: None,
+    progress: Callable[[StageReport], None] = lambda _report: None,
 ) -> ProfileModel:
     """Train on episodes of training entities; validation entities choose the stopping points.
 
@@ -74,7 +82,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         label_delay_s: How long labels take.
         seed: Derives every random choice.
         readout: Fitted before, as it reads texts and no label; None fits one to the training texts.
-        watch: Called after each stage.
+        progress: Called after each stage.
 
     Raises:
         BadInputError: No fraud, or nothing but fraud, in the training rows.
@@ -127,7 +135,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         num_folds=settings.num_folds,
         seed=seed,
     )
-    material = material_of(training, scaling, support_offset_EK, query_offset_R, book, side)
+    material = episode_tensors(training, scaling, support_offset_EK, query_offset_R, book, side)
     judge = make_material(validation, scaling, population, book, side)
     params = initial_params(
         num_factors=settings.num_factors,
@@ -142,7 +150,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         params={**params, **initial_prompt_params(readout)},
         scaling=scaling,
         population=population,
-        read=readout,
+        readout=readout,
         backbone=backbone,
         settings=settings,
         side=side,
@@ -152,7 +160,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         _tangent_stage(material, judge, settings, seed=seed),
         _prompt_stage(model, material, judge, seed=seed),
     )
-    plan = Plan(
+    plan = TrainingPlan(
         tangent=StagePlan(
             epochs=settings.tangent_epochs, rate=settings.tangent_rate, patience=settings.tangent_epochs + 1
         ),
@@ -161,7 +169,7 @@ def train_profile(  # noqa: PLR0913 - settings by keyword
         weight_decay=settings.weight_decay,
     )
     state = train(
-        start_training(stages[0].learner, model.params), stages, plan, watch=_reporting(watch, plan)
+        start_training(stages[0].learner, model.params), stages, plan, progress=_reporting(progress, plan)
     )
     return replace(model, params=state.best)
 
@@ -178,12 +186,12 @@ def score_episodes(
         tangent: Move the entity vector itself instead of the prompt: the linear response of the read-out,
             without the language model.
     """
-    book = read_book(model.backbone, model.read, describe_entities(episodes.history, side=model.side))
+    book = read_book(model.backbone, model.readout, describe_entities(episodes.history, side=model.side))
     material = make_material(episodes, model.scaling, model.population, book, model.side)
     return _score(model, material, adapts=adapts, tangent=tangent)
 
 
-def _score(model: ProfileModel, material: Material, *, adapts: bool, tangent: bool = False) -> Doubles:
+def _score(model: ProfileModel, material: EpisodeTensors, *, adapts: bool, tangent: bool = False) -> Doubles:
     out = np.empty(len(material.query_offset_R))
     for start in range(0, len(material.episodes), _SCORE_BATCH):
         rows_B = np.arange(start, min(start + _SCORE_BATCH, len(material.episodes)))
@@ -202,7 +210,9 @@ def _score(model: ProfileModel, material: Material, *, adapts: bool, tangent: bo
     return out
 
 
-def _tangent_stage(material: Material, judge: Material, settings: ProfileSettings, *, seed: int) -> Stage:
+def _tangent_stage(
+    material: EpisodeTensors, judge: EpisodeTensors, settings: ProfileSettings, *, seed: int
+) -> TrainingStage:
     """Return the stage without the language model: all episodes once in an epoch."""
     num, size = len(material.episodes), settings.batch
 
@@ -210,7 +220,7 @@ def _tangent_stage(material: Material, judge: Material, settings: ProfileSetting
         order_E = derive(seed, "tangent", epoch).permutation(num)
         return [order_E[start : start + size] for start in range(0, num, size)]
 
-    return Stage(
+    return TrainingStage(
         name="tangent",
         learner=risk_learner(settings.tangent_learner),
         batches=batches,
@@ -221,11 +231,13 @@ def _tangent_stage(material: Material, judge: Material, settings: ProfileSetting
     )
 
 
-def _prompt_stage(model: ProfileModel, material: Material, judge: Material, *, seed: int) -> Stage:
+def _prompt_stage(
+    model: ProfileModel, material: EpisodeTensors, judge: EpisodeTensors, *, seed: int
+) -> TrainingStage:
     """Return the stage through the language model: some episodes, drawn anew for each of a few steps."""
     settings, num = model.settings, len(material.episodes)
     size = min(max(16, settings.batch // 16), num)
-    return Stage(
+    return TrainingStage(
         name="prompt",
         learner=risk_learner(settings.prompt_learner),
         batches=lambda _: [
@@ -245,22 +257,24 @@ def _episodes(rows_B: Longs) -> str:
     return f"episodes {', '.join(map(str, rows_B[:8]))}"
 
 
-def _reporting(watch: Callable[[StageReport], None], plan: Plan) -> Callable[[Progress], None]:
+def _reporting(
+    progress: Callable[[StageReport], None], plan: TrainingPlan
+) -> Callable[[TrainingProgress], None]:
     """Return a watcher of training that reports each stage after its last validation."""
     before: dict[str, float] = {}
 
-    def report(progress: Progress) -> None:
-        if progress.validation is None or progress.best is None:
+    def report(step: TrainingProgress) -> None:
+        if step.validation is None or step.best is None:
             return
-        first = before.setdefault(progress.stage, progress.validation)
-        if progress.epoch == plan.of(progress.stage).epochs:
-            steps = progress.step
-            watch(StageReport(stage=progress.stage, before=first, best=progress.best, num_steps=steps))
+        first = before.setdefault(step.stage, step.validation)
+        if step.epoch == plan.of(step.stage).epochs:
+            steps = step.step
+            progress(StageReport(stage=step.stage, before=first, best=step.best, num_steps=steps))
 
     return report
 
 
-def _tangent_loss(params: Params, material: Material) -> float:
+def _tangent_loss(params: Params, material: EpisodeTensors) -> float:
     out = np.empty(len(material.query_offset_R))
     for start in range(0, len(material.episodes), 512):
         rows_B = np.arange(start, min(start + 512, len(material.episodes)))
@@ -274,5 +288,5 @@ def _tangent_loss(params: Params, material: Material) -> float:
     return _log_loss(out, material)
 
 
-def _log_loss(logits_R: Doubles, material: Material) -> float:
+def _log_loss(logits_R: Doubles, material: EpisodeTensors) -> float:
     return float(np.mean(np.logaddexp(0.0, logits_R) - logits_R * material.episodes.fraud_R))

@@ -90,7 +90,7 @@ def _joined(  # noqa: PLR0913 - the columns of a table of nodes
     value: Doubles,
     baseline: float,
 ) -> Trees:
-    """Return tables of nodes as one: children are told within their tree and become places in the whole."""
+    """Return tables of nodes as one: children, numbered within their tree, become indices of the whole."""
     root = np.cumsum(sizes) - sizes
     shift = np.repeat(root, sizes)
     here = np.arange(len(leaf))

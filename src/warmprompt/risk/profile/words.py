@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from warmprompt.risk.profile.features import FEATURE_NAMES, History
+from warmprompt.risk.profile.features import FEATURE_NAMES, PaymentHistories
 from warmprompt.risk.profile.payments import DAY_S, Bools, Doubles, Longs, Side
 
 _AMOUNTS = np.array([2, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000])
@@ -31,27 +31,29 @@ PAYMENT_SENTENCES = tuple(
 def describe_payment(*, time_s: int, amount_minor: int, fraud: bool | None = None) -> str:
     """Return one payment in words: "a payment of about 40 on a weekday at night, later found genuine"."""
     weekend = (time_s // DAY_S + 3) % 7 >= 5
-    told = 0 if fraud is None else 2 if fraud else 1
-    return PAYMENT_SENTENCES[_sentence(_level(amount_minor / 100), int(weekend), _part(time_s % DAY_S), told)]
+    known = 0 if fraud is None else 2 if fraud else 1
+    return PAYMENT_SENTENCES[
+        _sentence(_level(amount_minor / 100), int(weekend), _part(time_s % DAY_S), known)
+    ]
 
 
-def sentence_places(features: Doubles, told: Longs | None = None) -> Longs:
+def sentence_places(features: Doubles, known: Longs | None = None) -> Longs:
     """Return which of `PAYMENT_SENTENCES` each payment is, from its features (..., F) to (...).
 
     Args:
         features: `FEATURE_NAMES` in order.
-        told: 0 where nothing is known of the label, 1 genuine, 2 fraud; None is 0 for all.
+        known: 0 where nothing is known of the label, 1 genuine, 2 fraud; None is 0 for all.
     """
     column = {name: features[..., FEATURE_NAMES.index(name)] for name in _READ}
     angle = np.arctan2(column["hour_sin"], column["hour_cos"]) % (2 * np.pi)
     # The angle of a whole second is off by far less than half of one.
     part = np.searchsorted(_DAY_PARTS_S, np.rint(angle / (2 * np.pi) * DAY_S) % DAY_S, side="right")
     weekend = column["weekend"].astype(np.int64)
-    label = np.zeros(part.shape, dtype=np.int64) if told is None else told
+    label = np.zeros(part.shape, dtype=np.int64) if known is None else known
     return np.asarray(_sentence(_level(column["amount"]), weekend, part, label), dtype=np.int64)
 
 
-def describe_entities(history: History, *, side: Side) -> list[str]:
+def describe_entities(history: PaymentHistories, *, side: Side) -> list[str]:
     """Return each entity's visible history in words, one text per row."""
     return [
         _describe(

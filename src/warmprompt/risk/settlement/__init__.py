@@ -15,7 +15,7 @@ from warmprompt.risk.settlement.actions import (
 from warmprompt.risk.settlement.generator import DayShape, payment_day
 from warmprompt.risk.settlement.payments import (
     Banks,
-    Payments,
+    DayPayments,
     Rules,
     banks_table,
     liquidity_bounds,
@@ -28,9 +28,9 @@ __all__ = [
     "EVERY",
     "Action",
     "Banks",
+    "DayPayments",
     "DayResult",
     "DayShape",
-    "Payments",
     "Rules",
     "Series",
     "banks_table",

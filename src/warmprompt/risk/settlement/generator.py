@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.settlement.payments import MAX_TOTAL_MINOR, Payments, payments_table
+from warmprompt.risk.settlement.payments import MAX_TOTAL_MINOR, DayPayments, payments_table
 from warmprompt.rng import derive
 
 # Relative traffic per equal slice of the day: quiet at first, a plateau, a late rise. An assumption.
@@ -60,7 +60,7 @@ class DayShape:
             raise BadInputError(field="sigma", value=self.sigma, remedy="Give a number of at least 0.")
 
 
-def payment_day(links: Any, *, num_payments: int, seed: int, shape: DayShape | None = None) -> Payments:
+def payment_day(links: Any, *, num_payments: int, seed: int, shape: DayShape | None = None) -> DayPayments:
     """Return random payments: links drawn by weight, times by profile, log-normal amounts.
 
     Amount = round(median * exp(sigma * z)), z standard normal, at least 1 minor unit and at most

@@ -56,7 +56,7 @@ from warmprompt.risk.settlement.state import (
     check_money,
     enqueue,
     move,
-    note,
+    note_use,
     room,
 )
 
@@ -64,7 +64,7 @@ from warmprompt.risk.settlement.state import (
 GO_DOWN, COME_UP, SET_LIMIT, CUT_LIMIT, SET_RESERVE, SET_CAP = 0, 1, 2, 3, 4, 5
 
 
-class Plan(NamedTuple):
+class Timetable(NamedTuple):
     """What happens when, besides payments; actions name one bank or one pair each."""
 
     action_s: Doubles
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
 
 @compiled
-def run_day(day: Day, plan: Plan, series_TNF: Longs, delay_TN: Doubles) -> None:
+def run_day(day: Day, plan: Timetable, series_TNF: Longs, delay_TN: Doubles) -> None:
     """Run the day to its end; results are in `day`, samples in the last two arguments."""
     a = p = c = o = s = 0
     while True:
@@ -121,7 +121,7 @@ def arrive(p: int, day: Day) -> None:
     stuck = day.banks[bank, STUCK]
     if day.banks[bank, ANEW] == 1 or (stuck >= 0 and day.tally[NUM_LEVELS] > 1):
         day.banks[bank, ANEW] = 1
-        serve(bank, day.clock[p, DUE], day)
+        serve_queue(bank, day.clock[p, DUE], day)
     elif stuck < 0 and may_go(p, day):
         # Nothing else of this bank can go, or it would have gone before: no need to look through its queue.
         if day.payments[p, AMOUNT] <= room(bank, day):
@@ -142,7 +142,7 @@ def may_go(p: int, day: Day) -> bool:
 def settle(p: int, now_s: float, day: Day) -> None:
     """Settle one payment by itself; its receiver joins the line."""
     move(p, now_s, GROSS, day)
-    note(day.payments[p, SENDER], day)
+    note_use(day.payments[p, SENDER], day)
     check_money(day)
     day.tally[BATCHES] += 1
     receiver, back = day.payments[p, RECEIVER], day.pairs[day.payments[p, PAIR], BACK]
@@ -171,11 +171,11 @@ def serve_line(now_s: float, day: Day) -> None:
         day.tally[LINE_HEAD] = (day.tally[LINE_HEAD] + 1) % len(day.line)
         day.tally[LINE_SIZE] -= 1
         day.banks[bank, IN_LINE] = 0
-        serve(bank, now_s, day)
+        serve_queue(bank, now_s, day)
 
 
 @compiled
-def serve(bank: int, now_s: float, day: Day) -> None:
+def serve_queue(bank: int, now_s: float, day: Day) -> None:
     """Go once through a bank's queue and settle what can be, in order.
 
     A payment over its pair's limit is passed over. One that the bank cannot afford ends the pass, or
@@ -209,7 +209,7 @@ def run_cycle(now_s: float, day: Day) -> None:
     for bank in range(len(day.banks)):
         if day.banks[bank, DOWN] == 0 and day.banks[bank, NUM_QUEUED] > 0:
             day.banks[bank, ANEW] = 1
-            serve(bank, now_s, day)
+            serve_queue(bank, now_s, day)
     for bank in range(len(day.banks)):
         day.banks[bank, BALANCE] += day.banks[bank, INCOMING]
         day.banks[bank, INCOMING] = 0
@@ -217,7 +217,7 @@ def run_cycle(now_s: float, day: Day) -> None:
 
 
 @compiled
-def offset(now_s: float, plan: Plan, day: Day) -> None:
+def offset(now_s: float, plan: Timetable, day: Day) -> None:
     """Run against gridlock, then let every bank that can send again do so, by number."""
     if plan.bilateral:
         offset_bilateral(now_s, day)

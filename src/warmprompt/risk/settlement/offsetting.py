@@ -29,13 +29,13 @@ from warmprompt.risk.settlement.state import (
     Day,
     check_money,
     move,
-    note,
+    note_use,
     room,
 )
 
 
 @compiled
-def candidates(day: Day) -> tuple[Longs, Longs]:
+def offsetting_candidates(day: Day) -> tuple[Longs, Longs]:
     """Return candidates bank after bank in queue order (Q,), and where each bank's begin (N + 1,)."""
     num_banks = len(day.banks)
     found = np.empty(len(day.payments), dtype=np.int64)
@@ -100,7 +100,7 @@ def greatest_set(queue: Longs, start: Longs, day: Day, room_N: Longs) -> Longs:
 @compiled
 def offset_multilateral(now_s: float, day: Day) -> None:
     """Settle the greatest set of queued payments that respects each bank's queue order."""
-    queue, start = candidates(day)
+    queue, start = offsetting_candidates(day)
     if len(queue) == 0:
         return
     num_banks = len(day.banks)
@@ -113,7 +113,7 @@ def offset_multilateral(now_s: float, day: Day) -> None:
             move(queue[place], now_s, MULTILATERAL, day)
     for bank in range(num_banks):
         if end[bank] > start[bank]:
-            note(bank, day)
+            note_use(bank, day)
     if (end > start[:-1]).any():
         check_money(day)
         day.tally[BATCHES] += 1
@@ -126,7 +126,7 @@ def offset_bilateral(now_s: float, day: Day) -> None:
     Within a pair the order of each queue is kept; payments to others are overtaken. A pair settles
     only if something goes both ways.
     """
-    queue, _ = candidates(day)
+    queue, _ = offsetting_candidates(day)
     if len(queue) == 0:
         return
     num_pairs = len(day.pairs)
@@ -156,8 +156,8 @@ def offset_bilateral(now_s: float, day: Day) -> None:
                         if place == last_K[way]:
                             break
                         place = later[place]
-                note(day.pairs[pair, FROM], day)
-                note(day.pairs[back, FROM], day)
+                note_use(day.pairs[pair, FROM], day)
+                note_use(day.pairs[back, FROM], day)
                 check_money(day)
                 day.tally[BATCHES] += 1
 

@@ -24,7 +24,7 @@ Offsetting = Literal["none", "bilateral", "multilateral", "both"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Payments:
+class DayPayments:
     """The payments of one day in order of time; made by `payments_table`, which checks them.
 
     Attributes:
@@ -117,7 +117,7 @@ def payments_table(
     amount_minor: ArrayLike,
     priority: ArrayLike | None = None,
     num_banks: int,
-) -> Payments:
+) -> DayPayments:
     """Return checked payments; no rows is a day without payments.
 
     Args:
@@ -137,7 +137,7 @@ def payments_table(
         raise BadInputError(field="num_banks", value=num_banks, remedy="Give at least one bank.")
     times = np.asarray(time_s, dtype=np.float64)
     amounts = _integers("amount_minor", amount_minor)
-    table = Payments(
+    table = DayPayments(
         time_s=times,
         sender=_integers("sender", sender),
         receiver=_integers("receiver", receiver),
@@ -189,7 +189,7 @@ def banks_table(
     return Banks(**columns)
 
 
-def liquidity_bounds(payments: Payments) -> tuple[Longs, Longs]:
+def liquidity_bounds(payments: DayPayments) -> tuple[Longs, Longs]:
     """Return each bank's lower and upper bound of liquidity for the day, minor units, both (N,).
 
     Lower: what it pays more than it receives over the day, or 0. With less, not even settling all

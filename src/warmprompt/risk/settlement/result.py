@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from warmprompt.risk.settlement.payments import Doubles, Longs, Payments, Rules
+from warmprompt.risk.settlement.payments import DayPayments, Doubles, Longs, Rules
 from warmprompt.risk.settlement.state import (
     BALANCE,
     HELD,
@@ -113,7 +113,7 @@ class DayResult:
         num_checks: How often all balances were added up (with `check`).
     """
 
-    payments: Payments
+    payments: DayPayments
     rules: Rules
     settle_s: Doubles
     batch: Longs

@@ -11,13 +11,13 @@ import numpy as np
 
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError
 from warmprompt.risk.settlement.actions import EVERY, KINDS, NO_LIMIT_MINOR, Action, require_actions
-from warmprompt.risk.settlement.kernel import Plan, run_day
+from warmprompt.risk.settlement.kernel import Timetable, run_day
 from warmprompt.risk.settlement.payments import (
     NUM_PRIORITIES,
     Banks,
+    DayPayments,
     Doubles,
     Longs,
-    Payments,
     Rules,
     exact_sum,
     require_total,
@@ -63,7 +63,7 @@ MAX_GRID = 10_000_000
 
 
 def simulate_day(
-    payments: Payments,
+    payments: DayPayments,
     banks: Banks,
     rules: Rules | None = None,
     actions: Sequence[Action] = (),
@@ -126,7 +126,7 @@ def simulate_day(
     )
 
 
-def _require_within(payments: Payments, rules: Rules) -> None:
+def _require_within(payments: DayPayments, rules: Rules) -> None:
     if not len(payments):
         return
     for row in (0, len(payments) - 1):
@@ -135,13 +135,13 @@ def _require_within(payments: Payments, rules: Rules) -> None:
             raise BadInputError(field=f"time_s, row {row}", value=payments.time_s[row], remedy=remedy)
 
 
-def _require_money(payments: Payments, banks: Banks, plan: Plan) -> None:
+def _require_money(payments: DayPayments, banks: Banks, plan: Timetable) -> None:
     injected = plan.action_amount[plan.action_kind == KINDS.index("inject")]
     columns = [payments.amount_minor, banks.opening_minor, injected]
     require_total("payments, opening balances and injections", sum(exact_sum(column) for column in columns))
 
 
-def _start(payments: Payments, banks: Banks, rules: Rules, *, check: bool) -> Day:
+def _start(payments: DayPayments, banks: Banks, rules: Rules, *, check: bool) -> Day:
     """Return the day before its first event."""
     num_banks, by_priority = payments.num_banks, rules.order == "priority"
     keys, pair = np.unique(payments.sender * num_banks + payments.receiver, return_inverse=True)
@@ -180,7 +180,7 @@ def _start(payments: Payments, banks: Banks, rules: Rules, *, check: bool) -> Da
     )
 
 
-def _plan(actions: Sequence[Action], day: Day, rules: Rules) -> Plan:
+def _plan(actions: Sequence[Action], day: Day, rules: Rules) -> Timetable:
     ordered = sorted((one for one in actions if one.time_s <= rules.close_s), key=lambda one: one.time_s)
     paid_by_pair = np.zeros(len(day.pairs), dtype=np.int64)
     paid_by_pair[day.payments[:, PAIR]] = day.payments[:, RECEIVER]
@@ -199,7 +199,7 @@ def _plan(actions: Sequence[Action], day: Day, rules: Rules) -> Plan:
     _require_outages(kinds, targets, times)
     runs = _grid(rules, rules.offset_every_s) if rules.offsetting != "none" else np.zeros(0)
     start = np.array([rules.open_s])
-    return Plan(
+    return Timetable(
         action_s=np.concatenate([np.zeros(0), *times]),
         action_kind=_joined(kinds),
         action_target=_joined(targets),

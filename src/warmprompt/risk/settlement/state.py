@@ -129,7 +129,7 @@ def move(p: int, now_s: float, how: int, day: Day) -> None:
 
 
 @compiled
-def note(bank: int, day: Day) -> None:
+def note_use(bank: int, day: Day) -> None:
     """Write down what a sender has used; it is a fault if it went below its floor."""
     balance = day.banks[bank, BALANCE]
     day.banks[bank, USED] = max(day.banks[bank, USED], day.banks[bank, FUNDING] - balance)

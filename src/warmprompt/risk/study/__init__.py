@@ -7,12 +7,14 @@ from warmprompt.risk.study.rates import Profiles, RatePrior, learn_prior, plain_
 from warmprompt.risk.study.report import study_json, study_report
 from warmprompt.risk.study.response import ResponseSettings
 from warmprompt.risk.study.study import run_study
-from warmprompt.risk.study.summary import Contrast, Estimate, Line, Summary, summarise
+from warmprompt.risk.study.summary import Contrast, Estimate, Line, StudySummary, summarise_study
 from warmprompt.risk.study.watch import ProgressCallback, alarm_at, observe, open_watch
-from warmprompt.risk.study.watchers import Trained, TrainingSettings, train_watchers
-from warmprompt.risk.study.world import World, WorldSettings, draw_day, draw_days, make_world
+from warmprompt.risk.study.watchers import TrainedWatchers, TrainingSettings, train_watchers
+from warmprompt.risk.study.world import BankWorld, BankWorldSettings, draw_day, draw_days, make_bank_world
 
 __all__ = [
+    "BankWorld",
+    "BankWorldSettings",
     "Contrast",
     "Estimate",
     "FailureSettings",
@@ -28,16 +30,14 @@ __all__ = [
     "Seen",
     "Study",
     "StudySettings",
-    "Summary",
-    "Trained",
+    "StudySummary",
+    "TrainedWatchers",
     "TrainingSettings",
-    "World",
-    "WorldSettings",
     "alarm_at",
     "draw_day",
     "draw_days",
     "learn_prior",
-    "make_world",
+    "make_bank_world",
     "observe",
     "open_watch",
     "plain_means",
@@ -45,6 +45,6 @@ __all__ = [
     "run_study",
     "study_json",
     "study_report",
-    "summarise",
+    "summarise_study",
     "train_watchers",
 ]

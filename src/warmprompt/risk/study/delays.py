@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from warmprompt.risk.settlement import Payments, Rules, banks_table, simulate_day
+from warmprompt.risk.settlement import DayPayments, Rules, banks_table, simulate_day
 from warmprompt.risk.settlement.payments import Doubles, Longs
-from warmprompt.risk.study.world import World
+from warmprompt.risk.study.world import BankWorld
 
 LATE_S = 900.0
 STRENGTH = 200.0
@@ -52,7 +52,7 @@ class LateStream:
     num_banks: int
 
 
-def late_stream(payments: Payments, seen_s: Doubles, settle_s: Doubles, *, end_s: float) -> LateStream:
+def late_stream(payments: DayPayments, seen_s: Doubles, settle_s: Doubles, *, end_s: float) -> LateStream:
     """Return when each payment is known to be late or not.
 
     Args:
@@ -75,7 +75,7 @@ def late_stream(payments: Payments, seen_s: Doubles, settle_s: Doubles, *, end_s
     )
 
 
-def late_counts(world: World) -> tuple[Longs, Longs]:
+def late_counts(world: BankWorld) -> tuple[Longs, Longs]:
     """Return how many payments of each bank were late on its past days, and how many it submitted, (N,)."""
     banks = banks_table(opening_minor=world.opening_minor)
     rules = Rules(close_s=world.settings.day_s, bypass=True, sample_s=None)
@@ -88,7 +88,7 @@ def late_counts(world: World) -> tuple[Longs, Longs]:
     return late_N, num_N
 
 
-def learn_late(worlds: Sequence[World], counts: Sequence[tuple[Longs, Longs]]) -> Doubles:
+def learn_late(worlds: Sequence[BankWorld], counts: Sequence[tuple[Longs, Longs]]) -> Doubles:
     """Return the share of late payments of each size class over worlds, (G,)."""
     groups = np.concatenate([world.group_N for world in worlds])
     late, num = (np.concatenate(each) for each in zip(*counts, strict=True))
@@ -96,7 +96,7 @@ def learn_late(worlds: Sequence[World], counts: Sequence[tuple[Longs, Longs]]) -
     return np.asarray(late_G / np.maximum(np.bincount(groups, weights=num), 1))
 
 
-def late_shares(start_G: Doubles, world: World, counts: tuple[Longs, Longs]) -> Doubles:
+def late_shares(start_G: Doubles, world: BankWorld, counts: tuple[Longs, Longs]) -> Doubles:
     """Return q of (1) for each bank, (N,), kept away from 0 and 1."""
     late_N, num_N = counts
     share_N = (late_N + STRENGTH * start_G[world.group_N]) / (num_N + STRENGTH)

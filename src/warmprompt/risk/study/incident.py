@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.settlement import Action, Payments, outage
+from warmprompt.risk.settlement import Action, DayPayments, outage
 from warmprompt.risk.settlement.payments import Doubles
-from warmprompt.risk.study.world import World
+from warmprompt.risk.study.world import BankWorld
 from warmprompt.rng import derive
 
 Kind = Literal["outage", "stress"]
@@ -76,14 +76,14 @@ class Incident:
     bank: int
     onset_s: float
     over_s: float
-    payments: Payments
-    withheld: Payments
+    payments: DayPayments
+    withheld: DayPayments
     actions: tuple[Action, ...]
     seen_s: Doubles
 
 
 def draw_incident(
-    world: World, payments: Payments, settings: IncidentSettings, *, horizon_s: float, seed: int
+    world: BankWorld, payments: DayPayments, settings: IncidentSettings, *, horizon_s: float, seed: int
 ) -> Incident:
     """Return an incident on these days; who, when and how long depend on `seed` and the world alone."""
     rng = derive(seed, "incident")
@@ -96,13 +96,13 @@ def draw_incident(
     affected_P = (payments.sender == bank) & (payments.time_s >= onset_s)
     if settings.kind == "stress":
         kept_P = ~(affected_P & (rng.random(len(payments)) < settings.withheld_share))
-        submitted = take(payments, kept_P)
+        submitted = take_payments(payments, kept_P)
         return Incident(
             bank=bank,
             onset_s=onset_s,
             over_s=np.inf,
             payments=submitted,
-            withheld=take(payments, ~kept_P),
+            withheld=take_payments(payments, ~kept_P),
             actions=(),
             seen_s=submitted.time_s,
         )
@@ -114,15 +114,15 @@ def draw_incident(
         onset_s=onset_s,
         over_s=over_s,
         payments=payments,
-        withheld=take(payments, np.zeros(len(payments), dtype=bool)),
+        withheld=take_payments(payments, np.zeros(len(payments), dtype=bool)),
         actions=outage(bank=bank, start_s=onset_s, end_s=over_s),
         seen_s=np.where(held_P, repaired_s, payments.time_s),
     )
 
 
-def take(payments: Payments, chosen_P: NDArray[np.bool_]) -> Payments:
+def take_payments(payments: DayPayments, chosen_P: NDArray[np.bool_]) -> DayPayments:
     """Return some rows of payments that were checked before."""
-    return Payments(
+    return DayPayments(
         time_s=payments.time_s[chosen_P],
         sender=payments.sender[chosen_P],
         receiver=payments.receiver[chosen_P],

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array, csr_array
 from warmprompt.errors import BadInputError
 from warmprompt.risk.contagion import DefaultCosts, clear_by_fixed_point, linear_debtrank, obligations
 from warmprompt.risk.network.graph import netted, network_from_matrix
-from warmprompt.risk.settlement import DayResult, Payments
+from warmprompt.risk.settlement import DayPayments, DayResult
 from warmprompt.risk.settlement.payments import Doubles
 
 DELAY_UNIT_S = 86_400.0
@@ -85,7 +85,7 @@ class Loss:
         return {"spillover": self.spillover, "total": self.total, **asdict(self)}
 
 
-def settlement_loss(result: DayResult, withheld: Payments, *, bank: int) -> Loss:
+def settlement_loss(result: DayResult, withheld: DayPayments, *, bank: int) -> Loss:
     """Return what was late or never settled; `withheld` never reached the system and never settled.
 
     Raises:
@@ -108,7 +108,7 @@ def settlement_loss(result: DayResult, withheld: Payments, *, bank: int) -> Loss
 
 
 def failure_loss(
-    result: DayResult, withheld: Payments, expected_N: Doubles, settings: FailureSettings, *, bank: int
+    result: DayResult, withheld: DayPayments, expected_N: Doubles, settings: FailureSettings, *, bank: int
 ) -> tuple[float, float, int]:
     """Let the bank fail at the last close and clear what is still owed.
 
@@ -144,7 +144,7 @@ def failure_loss(
     return missing, stressed.index(weights_N), int(cleared.defaulted_N[others].sum())
 
 
-def still_owed(result: DayResult, withheld: Payments) -> csr_array:
+def still_owed(result: DayResult, withheld: DayPayments) -> csr_array:
     """Return what banks owe one another at the end, netted between each two, (N, N)."""
     payments, num = result.payments, result.payments.num_banks
     never = ~result.is_settled

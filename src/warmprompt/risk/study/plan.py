@@ -12,7 +12,7 @@ from warmprompt.risk.study.incident import IncidentSettings
 from warmprompt.risk.study.loss import FailureSettings, Loss
 from warmprompt.risk.study.response import ResponseSettings
 from warmprompt.risk.study.watchers import DELAYS, FEW_SHOT, ONE_DAY, OWN_MEAN, RULE, START_ONLY
-from warmprompt.risk.study.world import WorldSettings
+from warmprompt.risk.study.world import BankWorldSettings
 
 NEVER = float("inf")
 HOUR_S = 3_600.0
@@ -73,7 +73,7 @@ class StudySettings:
         compare_measures: Whether the other measures are run too.
     """
 
-    world: WorldSettings = field(default_factory=WorldSettings)
+    world: BankWorldSettings = field(default_factory=BankWorldSettings)
     incident: IncidentSettings = field(default_factory=IncidentSettings)
     response: ResponseSettings = field(default_factory=ResponseSettings)
     failure: FailureSettings = field(default_factory=FailureSettings)

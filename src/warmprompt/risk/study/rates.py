@@ -28,9 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.settlement import Payments
+from warmprompt.risk.settlement import DayPayments
 from warmprompt.risk.settlement.payments import Doubles, Longs
-from warmprompt.risk.study.world import World
+from warmprompt.risk.study.world import BankWorld
 
 NUM_BINS = 88
 CERTAIN = 1e8
@@ -95,7 +95,7 @@ class Profiles:
     days_N: Doubles
 
 
-def learn_prior(worlds: Sequence[World]) -> RatePrior:
+def learn_prior(worlds: Sequence[BankWorld]) -> RatePrior:
     """Learn the start from the histories of worlds, by moments within each size class.
 
     With K days per bank: variance between banks = variance of the means less what chance and the days'
@@ -129,7 +129,7 @@ def learn_prior(worlds: Sequence[World]) -> RatePrior:
     return RatePrior(shape_G=shape_G, days_G=days_G, day_variance=day_variance, clock=clock)
 
 
-def profile_banks(prior: RatePrior, world: World, *, num_days: int) -> Profiles:
+def profile_banks(prior: RatePrior, world: BankWorld, *, num_days: int) -> Profiles:
     """Move the start by the last `num_days` days of a world's history; 0 leaves it where it is.
 
     Raises:
@@ -144,7 +144,7 @@ def profile_banks(prior: RatePrior, world: World, *, num_days: int) -> Profiles:
     return Profiles(shape_N=today_N, days_N=today_N / mean_N)
 
 
-def plain_means(world: World, *, num_days: int) -> Profiles:
+def plain_means(world: BankWorld, *, num_days: int) -> Profiles:
     """Return each bank's own mean of the last days, taken for certain: no start, no doubt.
 
     A bank without any payment in them is not watched: its expected rate is next to nothing.
@@ -158,21 +158,21 @@ def plain_means(world: World, *, num_days: int) -> Profiles:
     return Profiles(shape_N=np.full(world.num_banks, CERTAIN), days_N=CERTAIN / mean_N)
 
 
-def daily_counts(days: Sequence[Payments]) -> Longs:
+def daily_counts(days: Sequence[DayPayments]) -> Longs:
     """Return how many payments each bank submitted on each day, (K, N); (0, 0) without days."""
     if not days:
         return np.zeros((0, 0), dtype=np.int64)
     return np.stack([np.bincount(day.sender, minlength=day.num_banks) for day in days])
 
 
-def _last(world: World, num_days: int) -> tuple[Payments, ...]:
+def _last(world: BankWorld, num_days: int) -> tuple[DayPayments, ...]:
     if not 0 <= num_days <= len(world.history):
         remedy = f"Give 0 to {len(world.history)}."
         raise BadInputError(field="days of history", value=num_days, remedy=remedy)
     return world.history[len(world.history) - num_days :]
 
 
-def _learn_clock(days: Sequence[Payments], day_s: float) -> Clock:
+def _learn_clock(days: Sequence[DayPayments], day_s: float) -> Clock:
     counts = np.zeros(NUM_BINS)
     for day in days:
         counts += np.histogram(day.time_s, bins=NUM_BINS, range=(0, day_s))[0]

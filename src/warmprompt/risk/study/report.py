@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from warmprompt.files import finite
 from warmprompt.risk.study.plan import Study
-from warmprompt.risk.study.summary import Estimate, Line, Summary
+from warmprompt.risk.study.summary import Estimate, Line, StudySummary
 
 _NOTE = (
     "Simulation on synthetic networks under stated assumptions; no statement about the real Fedwire or any "
@@ -17,9 +17,9 @@ _NOTE = (
 )
 
 
-def study_json(study: Study, summary: Summary) -> str:
+def study_json(study: Study, summary: StudySummary) -> str:
     """Return settings, summary and every run as JSON; what is infinite is null."""
-    told = {
+    content = {
         "note": _NOTE,
         "seed": study.seed,
         "settings": asdict(study.settings),
@@ -31,10 +31,12 @@ def study_json(study: Study, summary: Summary) -> str:
         "runs": [{**asdict(run), "loss": run.loss.as_row()} for run in study.runs],
         "seen": [asdict(row) for row in study.seen],
     }
-    return json.dumps(finite(told), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
 
 
-def study_report(study: Study, summary: Summary, *, title: str = "What earlier detection is worth") -> str:
+def study_report(
+    study: Study, summary: StudySummary, *, title: str = "What earlier detection is worth"
+) -> str:
     """Return the study as Markdown."""
     lines = [
         f"# {title}",
@@ -104,7 +106,7 @@ def seconds(value: float) -> str:
     raise AssertionError(value)
 
 
-def _setting(study: Study, summary: Summary) -> str:
+def _setting(study: Study, summary: StudySummary) -> str:
     settings = study.settings
     return (
         f"{summary.num_scenarios} scenarios of {settings.num_days} days, seed {study.seed}: "
@@ -127,18 +129,18 @@ def _latency(study: Study) -> str:
     return f"Adapt and score on one payment, measured: median {p50:.4f} ms, 99th percentile {p99:.4f} ms."
 
 
-def _wrong(study: Study, summary: Summary) -> str:
+def _wrong(study: Study, summary: StudySummary) -> str:
     return (
         f"One wrong alarm costs {_shown(summary.wrong_spillover)} of spill-over and "
         f"{_shown(summary.wrong_total)} in all. {_break_even(summary, study.settings.alarms_per_day)}"
     )
 
 
-def _lines(summary: Summary, part: str) -> list[Line]:
+def _lines(summary: StudySummary, part: str) -> list[Line]:
     return [line for line in summary.lines if line.part == part]
 
 
-def _table(summary: Summary, part: str, *, head: bool = True, measure: bool = False) -> list[str]:
+def _table(summary: StudySummary, part: str, *, head: bool = True, measure: bool = False) -> list[str]:
     first = "| measure, delay " if measure else "| "
     rows = [f"{first}| spill-over | saved | all losses | acted in time | onset to action, median |"] * head
     rows += ["|---|---|---|---|---|---|"] * head
@@ -151,7 +153,7 @@ def _table(summary: Summary, part: str, *, head: bool = True, measure: bool = Fa
     return rows
 
 
-def _break_even(summary: Summary, rate: float) -> str:
+def _break_even(summary: StudySummary, rate: float) -> str:
     days = summary.days_per_incident
     if days == 0:
         return "The policy `1 s` saved nothing on average, so no rate of incidents pays for its wrong alarms."

@@ -1,6 +1,6 @@
 """What an alarm leads to, right or wrong.
 
-Whoever is told that a bank is in trouble grows careful: for the time that it takes to verify the alarm
+Whoever learns that a bank is in trouble grows careful: for the time that it takes to verify the alarm
 every other bank keeps back part of its liquidity. The measure itself stands until the incident is over,
 or, where the alarm was wrong, until that is known. N is banks.
 """
@@ -67,7 +67,7 @@ class Alarm:
     until_s: float
 
 
-def respond(
+def alarm_actions(
     settings: ResponseSettings, alarm: Alarm, before: DayResult, opening_minor: Longs
 ) -> list[Action]:
     """Return the actions that an alarm leads to.

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from warmprompt.risk.settlement import DayResult, Payments, Rules, banks_table, simulate_day
-from warmprompt.risk.study.incident import Incident, draw_incident, take
+from warmprompt.risk.settlement import DayPayments, DayResult, Rules, banks_table, simulate_day
+from warmprompt.risk.study.incident import Incident, draw_incident, take_payments
 from warmprompt.risk.study.loss import Loss, failure_loss, settlement_loss
 from warmprompt.risk.study.plan import (
     DELAYS_S,
@@ -24,25 +24,25 @@ from warmprompt.risk.study.plan import (
     StudySettings,
     review_time,
 )
-from warmprompt.risk.study.response import MEASURES, Alarm, Measure, respond
-from warmprompt.risk.study.watchers import WATCHERS, Seeing, Trained, set_to_work
-from warmprompt.risk.study.world import World, draw_days, make_world
+from warmprompt.risk.study.response import MEASURES, Alarm, Measure, alarm_actions
+from warmprompt.risk.study.watchers import WATCHERS, Seeing, TrainedWatchers, set_to_work
+from warmprompt.risk.study.world import BankWorld, draw_days, make_bank_world
 
 
 class Scenario:
     """One world, one incident, and all that is run on them; runs are kept by what was done when."""
 
-    def __init__(self, settings: StudySettings, trained: Trained, number: int, seed: int) -> None:
+    def __init__(self, settings: StudySettings, trained: TrainedWatchers, number: int, seed: int) -> None:
         self.settings, self.number = settings, number
-        self.world: World = make_world(settings.world, seed=seed, num_history=settings.num_history)
-        self.days: Payments = draw_days(self.world, seed=seed, num_days=settings.num_days)
+        self.world: BankWorld = make_bank_world(settings.world, seed=seed, num_history=settings.num_history)
+        self.days: DayPayments = draw_days(self.world, seed=seed, num_days=settings.num_days)
         self.incident: Incident = draw_incident(
             self.world, self.days, settings.incident, horizon_s=settings.horizon_s, seed=seed
         )
         self.watching = set_to_work(trained, self.world)
         self.banks = banks_table(opening_minor=self.world.opening_minor)
         self.rules = Rules(close_s=settings.horizon_s, bypass=True, sample_s=None)
-        self.no_withheld = take(self.days, np.zeros(len(self.days), dtype=bool))
+        self.no_withheld = take_payments(self.days, np.zeros(len(self.days), dtype=bool))
         self.clean = simulate_day(self.days, self.banks, self.rules)
         self.clean_loss = settlement_loss(self.clean, self.no_withheld, bank=self.incident.bank)
         self.untouched = simulate_day(self.incident.payments, self.banks, self.rules, self.incident.actions)
@@ -145,7 +145,7 @@ class Scenario:
         incident = self.incident
         alarm = Alarm(bank=incident.bank, onset_s=incident.onset_s, at_s=at_s, until_s=incident.over_s)
         settings = replace(self.settings.response, measure=measure)
-        response = respond(settings, alarm, self.untouched, self.world.opening_minor)
+        response = alarm_actions(settings, alarm, self.untouched, self.world.opening_minor)
         return simulate_day(incident.payments, self.banks, self.rules, [*incident.actions, *response])
 
     def _excess(self, result: DayResult) -> Loss:
@@ -169,7 +169,7 @@ class Scenario:
             at_s=onset_s,
             until_s=onset_s + settings.verify_s,
         )
-        response = respond(settings, alarm, self.clean, self.world.opening_minor)
+        response = alarm_actions(settings, alarm, self.clean, self.world.opening_minor)
         result = simulate_day(self.days, self.banks, self.rules, response)
         return settlement_loss(result, self.no_withheld, bank=alarm.bank).less(self.clean_loss)
 

@@ -120,7 +120,7 @@ class WatcherLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class StudySummary:
     """All that is reported.
 
     Attributes:
@@ -149,7 +149,7 @@ class Summary:
         return next(line for line in self.lines if (line.part, line.name) == (part, name))
 
 
-def summarise(study: Study) -> Summary:
+def summarise_study(study: Study) -> StudySummary:
     """Return the summary; the same for the same study."""
     by_key: dict[tuple[str, str, str], list[Run]] = {}
     for run in study.runs:
@@ -167,7 +167,7 @@ def summarise(study: Study) -> Summary:
     watchers = tuple(_watcher_line(name, study, days) for name in WATCHERS)
     saved = (none_S - _spillover(by_key["policy", "1 s", usual])).mean()
     alarms_cost = study.settings.alarms_per_day * max(_spillover(wrong).mean(), 0.0)
-    return Summary(
+    return StudySummary(
         num_scenarios=study.settings.num_scenarios,
         lines=tuple(lines),
         contrasts=tuple(_contrasts(by_key, usual, study.seed)),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.settlement import Payments, Rules, banks_table, simulate_day
+from warmprompt.risk.settlement import DayPayments, Rules, banks_table, simulate_day
 from warmprompt.risk.settlement.payments import Doubles
 from warmprompt.risk.study.delays import (
     first_late_alarms,
@@ -48,10 +48,10 @@ from warmprompt.risk.study.rates import (
 )
 from warmprompt.risk.study.world import (
     SIZE_CLASSES,
-    World,
-    WorldSettings,
+    BankWorld,
+    BankWorldSettings,
     draw_days,
-    make_world,
+    make_bank_world,
     open_seconds,
     wall_seconds,
 )
@@ -63,7 +63,7 @@ WATCHERS = (FEW_SHOT, DELAYS, ONE_DAY, START_ONLY, OWN_MEAN, RULE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
+class TrainedWatchers:
     """What the watchers bring to a world that they have never seen.
 
     Attributes:
@@ -116,7 +116,9 @@ class TrainingSettings:
                 raise BadInputError(field="alarms_per_day", value=rate, remedy=remedy)
 
 
-def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *, seed: int) -> Trained:
+def train_watchers(
+    world_settings: BankWorldSettings, settings: TrainingSettings, *, seed: int
+) -> TrainedWatchers:
     """Learn the start on some worlds and set the thresholds on days of others.
 
     Raises:
@@ -124,7 +126,9 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
     """
     rates, num_days = settings.alarms_per_day, settings.num_days
     learned_on = [
-        make_world(world_settings, seed=derive_seed(seed, "learn", place), num_history=settings.num_history)
+        make_bank_world(
+            world_settings, seed=derive_seed(seed, "learn", place), num_history=settings.num_history
+        )
         for place in range(settings.num_worlds)
     ]
     prior = learn_prior(learned_on)
@@ -132,7 +136,7 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
     largest: dict[str, list[Doubles]] = {name: [] for name in WATCHERS}
     groups = []
     for place in range(settings.num_worlds):
-        world = make_world(
+        world = make_bank_world(
             world_settings, seed=derive_seed(seed, "set", place), num_history=settings.num_history
         )
         profiles = make_profiles(prior, world)
@@ -150,7 +154,7 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
             largest[DELAYS].append(largest_sums(late, late_N))
             groups.append(world.group_N)
     total = settings.num_worlds * settings.num_stretches * num_days
-    return Trained(
+    return TrainedWatchers(
         prior=prior,
         num_days=num_days,
         num_clean_days=total,
@@ -170,7 +174,7 @@ def train_watchers(world_settings: WorldSettings, settings: TrainingSettings, *,
     )
 
 
-def make_profiles(prior: RatePrior, world: World) -> dict[str, Profiles]:
+def make_profiles(prior: RatePrior, world: BankWorld) -> dict[str, Profiles]:
     """Return the banks' profiles as each watcher but the rule has them."""
     num_history = len(world.history)
     own = profile_banks(prior, world, num_days=num_history)
@@ -196,8 +200,8 @@ class Seeing:
     settled_s: Doubles
 
 
-def set_to_work(trained: Trained, world: World) -> Watching:
-    """Return the watchers in a world that they have never seen, its past days told."""
+def set_to_work(trained: TrainedWatchers, world: BankWorld) -> Watching:
+    """Return the watchers in a world that they have never seen, its past days known."""
     return Watching(
         trained=trained,
         world=world,
@@ -217,13 +221,13 @@ class Watching:
         late_N: Chance that a payment of each bank is late.
     """
 
-    trained: Trained
-    world: World
+    trained: TrainedWatchers
+    world: BankWorld
     profiles: Mapping[str, Profiles]
     late_N: Doubles
 
     def alarms(
-        self, name: str, payments: Payments, seen: Seeing, *, rate: float, not_before_s: float = 0.0
+        self, name: str, payments: DayPayments, seen: Seeing, *, rate: float, not_before_s: float = 0.0
     ) -> Doubles:
         """Return when each bank is first alarmed at or after a time, seconds; NaN if never (N,)."""
         found_N = self._silent(name, payments, seen.submitted_s, rate=rate, not_before_s=not_before_s)
@@ -239,7 +243,7 @@ class Watching:
         return np.fmin(found_N, late_N)
 
     def _silent(
-        self, name: str, payments: Payments, seen_s: Doubles, *, rate: float, not_before_s: float
+        self, name: str, payments: DayPayments, seen_s: Doubles, *, rate: float, not_before_s: float
     ) -> Doubles:
         trained, settings = self.trained, self.world.settings
         start_s = open_seconds(np.array([not_before_s]), settings)
@@ -259,7 +263,7 @@ class Watching:
 
 
 def exposure_stream(
-    clock: Clock, world: World, payments: Payments, seen_s: Doubles, *, num_days: int
+    clock: Clock, world: BankWorld, payments: DayPayments, seen_s: Doubles, *, num_days: int
 ) -> Stream:
     """Return what the profiles watch: submissions on the axis of days' worth of payments."""
     seen = np.isfinite(seen_s)
@@ -267,7 +271,7 @@ def exposure_stream(
     return make_stream(payments.sender[seen], at, num_banks=world.num_banks, end=float(num_days))
 
 
-def opened_stream(world: World, payments: Payments, seen_s: Doubles, *, num_days: int) -> Stream:
+def opened_stream(world: BankWorld, payments: DayPayments, seen_s: Doubles, *, num_days: int) -> Stream:
     """Return what the rule watches: submissions on the axis of seconds of opening."""
     seen = np.isfinite(seen_s)
     at = open_seconds(seen_s[seen], world.settings)
@@ -275,12 +279,12 @@ def opened_stream(world: World, payments: Payments, seen_s: Doubles, *, num_days
     return make_stream(payments.sender[seen], at, num_banks=world.num_banks, end=end)
 
 
-def horizon_s(world: World, num_days: int) -> float:
+def horizon_s(world: BankWorld, num_days: int) -> float:
     """Return the last close of so many days."""
     return (num_days - 1) * world.settings.period_s + world.settings.day_s
 
 
-def _rules(world: World, num_days: int) -> Rules:
+def _rules(world: BankWorld, num_days: int) -> Rules:
     return Rules(close_s=horizon_s(world, num_days), bypass=True, sample_s=None)
 
 

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.network.fedwire import FedwireModel, fedwire_2004, generate_fedwire
-from warmprompt.risk.settlement import DayShape, Payments, liquidity_bounds, payment_day, payments_table
+from warmprompt.risk.settlement import DayPayments, DayShape, liquidity_bounds, payment_day, payments_table
 from warmprompt.risk.settlement.payments import Doubles, Longs
 from warmprompt.rng import derive, derive_seed
 
@@ -27,7 +27,7 @@ DOLLARS_PER_BANK = 250_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldSettings:
+class BankWorldSettings:
     """What a world is made of. Every value is an assumption.
 
     Attributes:
@@ -72,7 +72,7 @@ class WorldSettings:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class World:
+class BankWorld:
     """Banks, links and liquidity; the days are drawn from it.
 
     Attributes:
@@ -85,12 +85,12 @@ class World:
         opening_minor: Balance of each bank at the opening.
     """
 
-    settings: WorldSettings
+    settings: BankWorldSettings
     nodes: tuple[str, ...]
     links_NN: csr_array
     value_NN: csr_array
     group_N: Longs
-    history: tuple[Payments, ...]
+    history: tuple[DayPayments, ...]
     opening_minor: Longs
 
     @property
@@ -99,7 +99,7 @@ class World:
         return len(self.nodes)
 
 
-def make_world(settings: WorldSettings, *, seed: int, num_history: int = 5) -> World:
+def make_bank_world(settings: BankWorldSettings, *, seed: int, num_history: int = 5) -> BankWorld:
     """Return a world with so many days of history (at least 1); the same for the same seed."""
     if num_history < 1:
         raise BadInputError(field="num_history", value=num_history, remedy="Give at least 1 day.")
@@ -110,7 +110,7 @@ def make_world(settings: WorldSettings, *, seed: int, num_history: int = 5) -> W
     links_NN.data **= settings.count_exponent
     ranks = np.array([int(node[1:]) for node in network.nodes])
     ends = np.ceil(np.array(SIZE_CLASSES) * settings.num_banks)
-    world = World(
+    world = BankWorld(
         settings=settings,
         nodes=network.nodes,
         links_NN=links_NN,
@@ -172,7 +172,7 @@ def balanced(matrix: csr_array, *, tolerance: float = 1e-9, max_rounds: int = 10
     raise BadInputError(field="network to balance", value=f"{max_rounds} rounds", remedy=remedy)
 
 
-def draw_day(world: World, *, seed: int) -> Payments:
+def draw_day(world: BankWorld, *, seed: int) -> DayPayments:
     """Return one day of payments, from 0 to `day_s`."""
     settings, links_NN = world.settings, world.links_NN.copy()
     noise_N = derive(seed, "busy").normal(-(settings.day_noise**2) / 2, settings.day_noise, world.num_banks)
@@ -185,7 +185,7 @@ def draw_day(world: World, *, seed: int) -> Payments:
     return payment_day(links_NN, num_payments=settings.payments_per_day, seed=seed, shape=shape)
 
 
-def draw_days(world: World, *, seed: int, num_days: int) -> Payments:
+def draw_days(world: BankWorld, *, seed: int, num_days: int) -> DayPayments:
     """Return days in a row on one time axis, nights between them without payments."""
     days = [draw_day(world, seed=derive_seed(seed, "day", day)) for day in range(num_days)]
     return payments_table(
@@ -198,13 +198,13 @@ def draw_days(world: World, *, seed: int, num_days: int) -> Payments:
     )
 
 
-def open_seconds(times_s: Doubles, settings: WorldSettings) -> Doubles:
+def open_seconds(times_s: Doubles, settings: BankWorldSettings) -> Doubles:
     """Return times as seconds of opening since the first opening; nights take none."""
     days = np.floor(times_s / settings.period_s)
     return np.asarray(days * settings.day_s + np.minimum(times_s - days * settings.period_s, settings.day_s))
 
 
-def wall_seconds(opened_s: Doubles, settings: WorldSettings) -> Doubles:
+def wall_seconds(opened_s: Doubles, settings: BankWorldSettings) -> Doubles:
     """Return the inverse of `open_seconds`; a close stays a close."""
     days = np.maximum(np.ceil(opened_s / settings.day_s) - 1, 0)
     return np.asarray(days * settings.period_s + (opened_s - days * settings.day_s))

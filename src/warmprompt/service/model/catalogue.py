@@ -57,7 +57,7 @@ class NewItem:
 def with_spare_capacity(engine: Engine, room: int) -> Engine:
     """Return the engine with empty rows behind its items; they are cold and have no popularity."""
     trained = engine.trained
-    constants = trained.constants
+    constants = trained.data
     longer = replace(
         constants,
         item_text_VX=_longer(constants.item_text_VX, room),
@@ -78,7 +78,7 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, fi
         texts_NX: Their text vectors, of unit length.
         first: The first empty row.
     """
-    constants = engine.trained.constants
+    constants = engine.trained.data
     rows = slice(first, first + len(items))
     texts_CX, popularity_C = constants.item_text_VX.clone(), constants.log_popularity_V.clone()
     texts_CX[rows] = torch.from_numpy(texts_NX).to(texts_CX)
@@ -99,7 +99,7 @@ def view_of(personaliser: Personaliser, engine: Engine) -> Personaliser:
     """Return a personaliser over the filled rows of an engine with spare capacity; memory is shared."""
     trained = engine.trained
     filled = len(trained.item_ids)
-    constants = trained.constants
+    constants = trained.data
     seen = replace(
         constants,
         item_text_VX=constants.item_text_VX[:filled],
@@ -147,12 +147,12 @@ class ItemReader:
 def _engine(
     engine: Engine,
     params: dict[str, Tensor],
-    constants: CatalogueData,
+    data: CatalogueData,
     ids: tuple[ItemId, ...],
     titles: tuple[str, ...],
 ) -> Engine:
-    trained = replace(engine.trained, params=params, constants=constants, item_ids=ids, titles=titles)
-    catalogue = make_catalogue(params, constants)
+    trained = replace(engine.trained, params=params, data=data, item_ids=ids, titles=titles)
+    catalogue = make_catalogue(params, data)
     return replace(engine, trained=trained, catalogue=catalogue, mixture=mixture_of(trained, catalogue))
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from warmprompt.adaptation.engine import Engine, adapt, users_linearly
+from warmprompt.adaptation.engine import Engine, adapt_batch, users_linearly
 from warmprompt.adaptation.text_cache import TextCache
 from warmprompt.backbone.forward import MAX_TEXT_TOKENS, TextPrefix
 from warmprompt.data.episodes import EventBatch, pad_strengths
@@ -83,7 +83,7 @@ def adapt_reproducibly(
             part = users[start : start + max(sizes)]
             rows = min(size for size in sizes if size >= len(part))
             padded = part + part[:1] * (rows - len(part))
-            adapted = adapt(
+            adapted = adapt_batch(
                 engine,
                 _stacked([texts[user] for user in padded]),
                 _events([supports[user] for user in padded], width),
@@ -138,7 +138,7 @@ def _bits(
 
 def _probe(engine: Engine, number: int) -> Support:
     rng = derive(0, "probe", number)
-    warm = np.flatnonzero(engine.trained.constants.warm_V.cpu().numpy() > 0)
+    warm = np.flatnonzero(engine.trained.data.warm_V.cpu().numpy() > 0)
     items_K = rng.choice(warm, size=min(len(warm), 3 + 4 * number), replace=False).astype(np.int32)
     low, high = engine.trained.rating_scale or (np.nan, np.nan)
     ratings_K = (low + (high - low) * rng.random(len(items_K))).astype(np.float32)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from warmprompt.adaptation.packing import frozen
+from warmprompt.adaptation.packing import read_only_copy
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import IntegrityError
 from warmprompt.types import Floats
@@ -50,10 +50,10 @@ class Numbers(NamedTuple):
 def quantised(vector_D: Floats, offsets_PH: Floats) -> Numbers:
     """Return read-only numbers with the offsets rounded to half precision and clipped to 65,504."""
     half_PH = np.clip(offsets_PH, -_LARGEST, _LARGEST).astype(np.float16)
-    return Numbers(vector_D=frozen(vector_D), offsets_PH=frozen(half_PH.astype(np.float32)))
+    return Numbers(vector_D=read_only_copy(vector_D), offsets_PH=read_only_copy(half_PH.astype(np.float32)))
 
 
-def pack(numbers: Numbers) -> bytes:
+def pack_numbers(numbers: Numbers) -> bytes:
     """Return numbers from `quantised` as bytes, without loss; equal numbers give equal bytes."""
     vector_D, offsets_PH = numbers
     head = _HEAD.pack(_MAGIC, _VERSION, *vector_D.shape, *offsets_PH.shape)
@@ -61,8 +61,8 @@ def pack(numbers: Numbers) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
-def unpack(data: bytes) -> Numbers:
-    """Return the numbers that `pack` wrote, or those of a whole state that an earlier version stored.
+def unpack_numbers(data: bytes) -> Numbers:
+    """Return the numbers that `pack_numbers` wrote, or those of a whole state that an earlier version stored.
 
     Raises:
         IntegrityError: The bytes are cut short, changed or of another format.
@@ -78,8 +78,8 @@ def unpack(data: bytes) -> Numbers:
     if version != _VERSION or len(data) != split + 2 * prompts * hidden + _HASH:
         raise _damaged(data)
     return Numbers(
-        vector_D=frozen(np.frombuffer(data[_HEAD.size : split], dtype="<f4")),
-        offsets_PH=frozen(np.frombuffer(data[split:-_HASH], dtype="<f2").reshape(prompts, hidden)),
+        vector_D=read_only_copy(np.frombuffer(data[_HEAD.size : split], dtype="<f4")),
+        offsets_PH=read_only_copy(np.frombuffer(data[split:-_HASH], dtype="<f2").reshape(prompts, hidden)),
     )
 
 

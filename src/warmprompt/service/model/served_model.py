@@ -137,7 +137,7 @@ def extended(model: ServedModel, items: Sequence[NewItem], *, items_version: int
     fresh = [item for item in items if item.id not in model.personaliser.index]
     if not fresh:
         return replace(model, items_version=items_version)
-    check_room(model, fresh)
+    check_capacity(model, fresh)
     engine = with_items(model.adapting_engine, fresh, model.reader.read(fresh), first=model.num_items)
     view = view_of(model.personaliser, engine)
     return replace(
@@ -149,7 +149,7 @@ def extended(model: ServedModel, items: Sequence[NewItem], *, items_version: int
     )
 
 
-def check_room(model: ServedModel, fresh: Sequence[NewItem]) -> None:
+def check_capacity(model: ServedModel, fresh: Sequence[NewItem]) -> None:
     """Refuse items that the model cannot add.
 
     Raises:
@@ -193,7 +193,7 @@ def adapt_all(model: ServedModel, users: Sequence[Known]) -> list[UserState]:
     return _states(model.adapting_engine, model.texts, model.sizes, users, model.personaliser)
 
 
-def text_of(known: Known) -> str:
+def known_text(known: Known) -> str:
     """Return the user's text, as the model encodes it."""
     return user_text(known.about, known.attributes or {})
 
@@ -204,10 +204,10 @@ def _states(
     supports = [view.support_of(known.events) for known in users]
     if engine.linear:
         adapted = [
-            linear_numbers(engine, text_of(known), one) for known, one in zip(users, supports, strict=True)
+            linear_numbers(engine, known_text(known), one) for known, one in zip(users, supports, strict=True)
         ]
     else:
-        encoded = [texts.get(engine, text_of(known)) for known in users]
+        encoded = [texts.get(engine, known_text(known)) for known in users]
         adapted = adapt_reproducibly(engine, encoded, supports, sizes=sizes)
     return [_state(view, known, one) for known, one in zip(users, adapted, strict=True)]
 

@@ -12,7 +12,7 @@ from warmprompt.service.catalogue_schemas import AddedOut, HiddenOut, ItemsIn, I
 from warmprompt.service.checks import new_id
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.model.served_model import ServedModel
-from warmprompt.service.ranking import at_once, places_of
+from warmprompt.service.ranking import at_once, ranking_rows
 from warmprompt.service.routes.common import (
     FilterQuery,
     ItemIdDep,
@@ -77,7 +77,7 @@ async def similar_items(
         service.users, model, lambda: model.personaliser.similar(item, n, **vars(selection))
     )
     title = model.personaliser.title(item)
-    body = {"item": item, "title": title, "items": places_of(ranking), "model": model.version}
+    body = {"item": item, "title": title, "items": ranking_rows(ranking), "model": model.version}
     return JSONResponse(body)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.service.catalogue_schemas import filter_in
 from warmprompt.service.checks import check_profile, events_of, latest_of, selection_of
-from warmprompt.service.ranking import ranked
+from warmprompt.service.ranking import ranked_json
 from warmprompt.service.routes.common import BudgetDep, ServiceDep, needs, problems
 from warmprompt.service.schemas import RankIn, RankingOut
 from warmprompt.service.user_history import Profile
@@ -42,5 +42,5 @@ async def rank(
         service, candidates=request.candidates, exclude=request.exclude, filter=filter_in(request.filter)
     )
     answer = await service.users.state_of(known, budget_s=budget)
-    page = await ranked(service.users, answer, request.n, selection=selection)
+    page = await ranked_json(service.users, answer, request.n, selection=selection)
     return Response(page, media_type="application/json")

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from warmprompt.service.checks import checked_profile, events_of
 from warmprompt.service.export import exported
 from warmprompt.service.problems import ProblemError
-from warmprompt.service.ranking import ranked
+from warmprompt.service.ranking import ranked_json
 from warmprompt.service.routes.common import (
     BudgetDep,
     IdempotencyDep,
@@ -87,7 +87,7 @@ async def recommend(
 ) -> Response:
     """Rank the catalogue for a user; an unknown user gets the ranking without history."""
     answer = await service.users.state(user, budget_s=budget)
-    page = await ranked(service.users, answer, n, selection=selection, explain=explain)
+    page = await ranked_json(service.users, answer, n, selection=selection, explain=explain)
     return Response(page, media_type="application/json")
 
 

@@ -15,15 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from warmprompt.meta.trainer import Progress as Training
+    from warmprompt.meta.trainer import TrainingProgress
 
 _PLAIN_EVERY_S = 15.0
 _TITLES = {"tangent": "head and items", "prompt": "prompts"}
 
 
 @contextmanager
-def watching(*, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str | Training], None]]:
-    """Yield what `train_run` and `evaluate_run` tell their progress to."""
+def shown_progress(
+    *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[str | TrainingProgress], None]]:
+    """Yield what `train_run` and `evaluate_run` report their progress to."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if console.is_terminal:
         with _bars(console) as bars:
@@ -36,7 +38,7 @@ def watching(*, clock: Callable[[], float] = time.monotonic) -> Iterator[Callabl
 def counting(
     what: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int, int], None]]:
-    """Yield what is told how many of something are done, and how many there are."""
+    """Yield a callback for how many of something are done, and how many there are."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     begun_s = last_s = clock()
     if console.is_terminal:
@@ -84,22 +86,22 @@ class _Bars:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, told: str | Training) -> None:
-        if isinstance(told, str):
-            self._bars.console.print(told)
+    def __call__(self, event: str | TrainingProgress) -> None:
+        if isinstance(event, str):
+            self._bars.console.print(event)
             return
-        if told.validation is not None:
-            self._bars.console.print(_validated(told))
+        if event.validation is not None:
+            self._bars.console.print(_validated(event))
             return
-        title = _TITLES[told.stage]
-        if told.stage not in self._tasks or told.epoch == 0 == told.batch - 1:
+        title = _TITLES[event.stage]
+        if event.stage not in self._tasks or event.epoch == 0 == event.batch - 1:
             for task in self._tasks.values():
                 self._bars.stop_task(task)
-            self._tasks[told.stage] = self._bars.add_task(title, total=told.epochs * told.batches, rate="")
+            self._tasks[event.stage] = self._bars.add_task(title, total=event.epochs * event.batches, rate="")
         self._bars.update(
-            self._tasks[told.stage],
-            completed=told.epoch * told.batches + told.batch,
-            rate=f"{told.users_per_s:,.0f} users/s",
+            self._tasks[event.stage],
+            completed=event.epoch * event.batches + event.batch,
+            rate=f"{event.users_per_s:,.0f} users/s",
         )
 
 
@@ -111,25 +113,25 @@ class _Lines:
         self._begun = self._last = clock()
         self._stage: tuple[str, float, int] | None = None
 
-    def __call__(self, told: str | Training) -> None:
-        if isinstance(told, str):
-            self._print(told)
-        elif told.validation is not None:
-            self._print(_validated(told))
+    def __call__(self, event: str | TrainingProgress) -> None:
+        if isinstance(event, str):
+            self._print(event)
+        elif event.validation is not None:
+            self._print(_validated(event))
         else:
-            self._step(told)
+            self._step(event)
 
-    def _step(self, told: Training) -> None:
-        done, total = told.epoch * told.batches + told.batch, told.epochs * told.batches
+    def _step(self, event: TrainingProgress) -> None:
+        done, total = event.epoch * event.batches + event.batch, event.epochs * event.batches
         now = self._clock()
-        if self._stage is None or self._stage[0] != told.stage or done <= self._stage[2]:
-            self._stage = (told.stage, now, done)
+        if self._stage is None or self._stage[0] != event.stage or done <= self._stage[2]:
+            self._stage = (event.stage, now, done)
         if now - self._last < _PLAIN_EVERY_S:
             return
         _, begun, first = self._stage
         left_s = (now - begun) / (done - first) * (total - done) if done > first else None
         left = "" if left_s is None else f", at most {left_s:,.0f} s left"
-        self._print(f"{_TITLES[told.stage]}: step {done} of {total}, {told.users_per_s:,.0f} users/s{left}")
+        self._print(f"{_TITLES[event.stage]}: step {done} of {total}, {event.users_per_s:,.0f} users/s{left}")
 
     def _print(self, line: str) -> None:
         self._last = self._clock()
@@ -137,7 +139,7 @@ class _Lines:
         sys.stderr.flush()
 
 
-def _validated(told: Training) -> str:
-    mark = " (best so far)" if told.validation == told.best else ""
-    title = _TITLES[told.stage]
-    return f"{title}, epoch {told.epoch} of {told.epochs}: validation loss {told.validation:.4f}{mark}"
+def _validated(event: TrainingProgress) -> str:
+    mark = " (best so far)" if event.validation == event.best else ""
+    title = _TITLES[event.stage]
+    return f"{title}, epoch {event.epoch} of {event.epochs}: validation loss {event.validation:.4f}{mark}"
