@@ -65,9 +65,9 @@ def test_the_only_plausible_unit_is_found_and_told(time_of, written, unit, expec
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("04/03/2019", "Day and month cannot be told apart"),
-        ("4.3.2019 15:06", "Day and month cannot be told apart"),
-        ("3-4-19", "Day and month cannot be told apart"),
+        ("04/03/2019", "Day and month cannot be distinguished"),
+        ("4.3.2019 15:06", "Day and month cannot be distinguished"),
+        ("3-4-19", "Day and month cannot be distinguished"),
         ("Mar 4, 2019", "Write dates as 2020-12-31"),
         ("43528", "days of a spreadsheet"),
         ("43528.629", "days of a spreadsheet"),

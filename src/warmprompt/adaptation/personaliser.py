@@ -20,22 +20,9 @@ import torch
 from torch import Tensor
 
 from warmprompt.adaptation.describe import ModelDescription, model_description
-from warmprompt.adaptation.engine import (
-    Engine,
-    adapt_batch,
-    check_text,
-    encode,
-    score,
-    users_linearly,
-)
-from warmprompt.adaptation.events import (
-    checked_about,
-    checked_attributes,
-    checked_events,
-    support_of,
-    unknown_item,
-)
-from warmprompt.adaptation.known import Known
+from warmprompt.adaptation.engine import Engine, adapt_batch, check_text, encode, score, users_linearly
+from warmprompt.adaptation.events import support_of, unknown_item
+from warmprompt.adaptation.known import Known, checked_known
 from warmprompt.adaptation.many_users import UnknownItems, UserOptions, for_each_user, recommended
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
@@ -165,17 +152,16 @@ class Personaliser:
         checked = for_each_user(users, self.checked)
         if self.engine.linear:
             return self._linear_states(checked)
-        texts = [known.text for known in checked]
-        whole = self.texts.peek(texts[0]) if texts[0] else self.engine.no_text
-        whole = whole or encode(self.engine, texts[:1])
+        text = checked[0].text
+        whole = (self.texts.peek(text) if text else self.engine.no_text) or encode(self.engine, [text])
         states: list[UserState] = []
-        for start in range(0, len(checked), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            supports = [self.support_of(known.events) for known in checked[part]]
-            adapted = adapt_variants(
-                self.engine, texts[part], supports, whole=texts[0], response=whole.responses[0]
+        for part in (checked[start : start + _CHUNK] for start in range(0, len(checked), _CHUNK)):
+            texts, supports = (
+                [known.text for known in part],
+                [self.support_of(known.events) for known in part],
             )
-            states += states_of(checked[part], adapted, model_hash=self.model_hash)
+            adapted = adapt_variants(self.engine, texts, supports, whole=text, response=whole.responses[0])
+            states += states_of(part, adapted, model_hash=self.model_hash)
         return states
 
     def observe(self, state: UserState, event: Event) -> UserState:
@@ -388,17 +374,9 @@ class Personaliser:
 
     def checked(self, known: Known) -> Known:
         """Return a user's inputs as they count; errors as `adapt`."""
-        checked = Known(
-            events=checked_events(
-                known.events,
-                index=self.index,
-                scale=self.rating_scale,
-                weighted=self.weight_unit is not None,
-                now_s=self.clock(),
-            ),
-            about=checked_about(known.about),
-            attributes=checked_attributes(known.attributes),
-        )
+        weighted = self.weight_unit is not None
+        scale, now_s = self.rating_scale, self.clock()
+        checked = checked_known(known, index=self.index, scale=scale, weighted=weighted, now_s=now_s)
         check_text(self.engine, checked.text)
         return checked
 

@@ -1,4 +1,4 @@
-"""The most that a training will take, estimated before it begins: samples of its operations times their number.
+"""The most that a training will take, estimated before it begins from samples of its operations.
 
 Probed are reading texts, moving the backbone by prompts, fitting item factors, a step of training and ranking
 the catalogue, each at the data's own size. B is users, V items, X width of text vectors, P prompt vectors, H
