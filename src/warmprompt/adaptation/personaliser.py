@@ -136,8 +136,8 @@ class Personaliser:
             part = checked[start : start + _CHUNK]
             if self._is_linear(exact):
                 states += self._linear_states(part)
-                continue
-            states += self._states(part, encode(self.engine, [known.text for known in part]))
+            else:
+                states += self._states(part, encode(self.engine, [known.text for known in part]))
         return states
 
     def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
@@ -156,10 +156,8 @@ class Personaliser:
         whole = (self.texts.peek(text) if text else self.engine.no_text) or encode(self.engine, [text])
         states: list[UserState] = []
         for part in (checked[start : start + _CHUNK] for start in range(0, len(checked), _CHUNK)):
-            texts, supports = (
-                [known.text for known in part],
-                [self.support_of(known.events) for known in part],
-            )
+            texts = [known.text for known in part]
+            supports = [self.support_of(known.events) for known in part]
             adapted = adapt_variants(self.engine, texts, supports, whole=text, response=whole.responses[0])
             states += states_of(part, adapted, model_hash=self.model_hash)
         return states
@@ -251,8 +249,7 @@ class Personaliser:
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
             supports = [self.support_of(known.events) for known in part]
-            users_BD = self._vectors(part, supports, exact=exact)
-            scores_BV = score(self.engine, users_BD, supports, drop=drop)
+            scores_BV = score(self.engine, self._vectors(part, supports, exact=exact), supports, drop=drop)
             rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
 
