@@ -142,7 +142,10 @@ def test_results_hold_both_rows_and_are_written_with_report_and_picture(run, tmp
     trained_s = load_trained(run).manifest["train_s"]
     assert next(cost.fit_s for cost in results.costs if cost.model == "warmprompt") == trained_s
     assert json.loads(out.read_text())["rows"]
-    assert "| warmprompt, not adapted |" in out.with_name("report.md").read_text()
+    report = out.with_name("report.md").read_text()
+    assert "| warmprompt, not adapted |" in report
+    assert "## Experts" in report
+    assert "\nuser_vector " in report
     assert out.with_name("metrics.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in out.parent.iterdir()) == ["metrics.png", "report.md", "results.json"]
 

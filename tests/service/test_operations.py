@@ -48,6 +48,18 @@ def test_health_and_readiness_report_the_model(service, tiny_model):
     assert ready == {"ready": True, "database": True, "model": tiny_model.version, "readaptation": None}
 
 
+def test_model_lists_what_scores_are_made_of(service, personaliser, tiny_model):
+    found = in_service(service, lambda client: client.get("/v1/model")).json()
+    expected = personaliser.describe().to_dict()
+    for row in (*found["experts"], *expected["experts"]):
+        assert row.pop("microseconds") > 0
+    served = {row["name"]: row["weight"] for row in found["experts"]}
+    assert served == {row["name"]: row["weight"] for row in expected["experts"]}
+    assert (found["model"], found["name"]) == (tiny_model.version, expected["name"])
+    assert found["validation"] == expected["validation"]
+    assert found["linear"] is expected["linear"]
+
+
 def test_metrics_count_requests_and_events(service, personaliser):
     async def talk(client):
         await client.post("/v1/users/quokka/events", json=log_of(*personaliser.items[:2]))
@@ -145,6 +157,7 @@ def test_document_has_an_example_per_route(service):
         "/v1/items",
         "/v1/items/{item_id}/hidden",
         "/v1/items/{item_id}/similar",
+        "/v1/model",
         "/v1/entities/{entity_id}",
         "/v1/entities/{entity_id}/events",
         "/v1/entities/{entity_id}/risk",

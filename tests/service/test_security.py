@@ -21,6 +21,7 @@ SCOPE_OF = {
     ("POST", "/v1/entities/ada/events"): "write",
     ("DELETE", "/v1/entities/ada"): "write",
     ("GET", "/v1/items"): "read",
+    ("GET", "/v1/model"): "read",
     ("GET", "/metrics"): "read",
     ("POST", "/v1/rank"): "read",
     ("POST", "/v1/users/ada/events"): "write",

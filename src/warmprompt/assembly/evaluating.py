@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from warmprompt.adaptation.opening import open_run
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.assembly.tuning import FAIR, Chosen, choose_settings, default_budget_s, fair_baselines
 from warmprompt.backbone.threads import use_threads
@@ -106,7 +107,8 @@ def evaluate_run(
     )
     if out is not None:
         save_results(results, out)
-        write_atomic(out.with_name("report.md"), render_markdown(results).encode())
+        experts = f"\n## Experts\n\n```text\n{open_run(folder).describe()}\n```\n"
+        write_atomic(out.with_name("report.md"), (render_markdown(results) + experts).encode())
         plot_metrics(results, out.with_name("metrics.png"))
     return results
 

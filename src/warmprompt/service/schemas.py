@@ -278,6 +278,29 @@ class ReadyOut(BaseModel):
     readaptation: Readaptation | None = Field(description="Null until first counted.")
 
 
+class ExpertOut(BaseModel):
+    """One part of the score."""
+
+    name: str
+    weight: float
+    num_parameters: int
+    num_bytes: int
+    microseconds: float = Field(description="Processor time to score one user, on this machine.")
+    ndcg_without: float | None = Field(description="NDCG@10 of validation users without it, if searched.")
+
+
+class ModelOut(BaseModel):
+    """What scores are made of."""
+
+    model: str
+    name: str = Field(description="Learner, data set and backbone.")
+    linear: bool = Field(description="Whether users adapt in the language model's linear response.")
+    experts: list[ExpertOut]
+    validation: dict[str, Any] = Field(
+        description="Users on whom weights were selected, and NDCG@10 there; empty if nothing was searched."
+    )
+
+
 class AliveOut(BaseModel):
     """The process answers."""
 

@@ -1,4 +1,4 @@
-"""Health, readiness, metrics and administration."""
+"""Health, readiness, what is served, metrics and administration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from warmprompt.errors import DatabaseAwayError
 from warmprompt.service.routes.common import ServiceDep, needs, problems
-from warmprompt.service.schemas import AliveOut, ReadyOut, ReloadedOut, ScrubbedOut
+from warmprompt.service.schemas import AliveOut, ModelOut, ReadyOut, ReloadedOut, ScrubbedOut
 
 router = APIRouter(tags=["operations"])
 
@@ -46,6 +46,14 @@ async def ready(service: ServiceDep) -> Response:
         and {"users": status.users, "current": status.current, "running": status.running},
     }
     return JSONResponse(body, status_code=200 if database else 503)
+
+
+@router.get("/v1/model", response_model=ModelOut, responses=problems(503), dependencies=[needs("read")])
+async def model_in_service(service: ServiceDep) -> Response:
+    """Return what scores are made of: experts, weights, sizes and costs, as `warmprompt describe`."""
+    model = service.users.model
+    description = await service.users.ask(model.personaliser.describe)
+    return JSONResponse({"model": model.version, **description.to_dict()})
 
 
 @router.get(
