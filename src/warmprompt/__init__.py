@@ -62,7 +62,7 @@ __all__ = [
     "train_run",
 ]
 
-_PLACES = {
+_LOCATIONS = {
     "adaptation.known": ("Known",),
     "adaptation.personaliser": ("Personaliser",),
     "adaptation.rankings": ("Ranking",),
@@ -89,7 +89,7 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("warmprompt")
     if name == "load":
         return import_module("warmprompt.adaptation.opening").open_run
-    for module, names in _PLACES.items():
+    for module, names in _LOCATIONS.items():
         if name in names:
             return getattr(import_module(f"warmprompt.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -129,8 +129,8 @@ def _person(
     ranking = model.rank(state, 10)
     ranked_s = time.perf_counter()
     table = Table("", "title", "score", show_edge=False)
-    for place, (title, score) in enumerate(zip(ranking.titles, ranking.scores, strict=True), start=1):
-        table.add_row(str(place), title, f"{score:.3f}")
+    for index, (title, score) in enumerate(zip(ranking.titles, ranking.scores, strict=True), start=1):
+        table.add_row(str(index), title, f"{score:.3f}")
     console.print(f"\nFor {who}:")
     console.print(table)
     console.print(

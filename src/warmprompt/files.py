@@ -154,7 +154,7 @@ def locked(lock: Path, *, field: str, value: object, doing: str) -> Iterator[Non
 
 
 @contextmanager
-def locked_place(final: Path, *, field: str, doing: str) -> Iterator[None]:
+def locked_path(final: Path, *, field: str, doing: str) -> Iterator[None]:
     """Hold the lock on a file or folder that is to be replaced whole, by a hidden file beside it.
 
     Arguments and errors as `locked`; parents are made.
@@ -185,11 +185,11 @@ def writing_to(path: Path) -> Iterator[None]:
         raise meant from error
 
 
-def refuse_full_disk(message: str, place: Path) -> None:
-    """Raise StorageError where the message of a program that was to write to `place` names a full disk."""
+def refuse_full_disk(message: str, target: Path) -> None:
+    """Raise StorageError where the message of a program that was to write to `target` names a full disk."""
     if os.strerror(errno.ENOSPC) in message:
         remedy = "The disk, or the one for temporary files, is full; free some space or name another place."
-        raise StorageError(field="cannot write", value=place, remedy=remedy)
+        raise StorageError(field="cannot write", value=target, remedy=remedy)
 
 
 _FAULTS = {

@@ -46,9 +46,9 @@ def checked_events(
             field="events", value=len(events), remedy=f"Give at most {MAX_EVENTS}, the latest ones."
         )
     latest: dict[ItemId, Event] = {}
-    for place, event in enumerate(events):
-        _check(event, f"event {place}", index=index, scale=scale, now_s=now_s)
-        _check_weight(event.weight, f"event {place}", weighted=weighted)
+    for position, event in enumerate(events):
+        _check(event, f"event {position}", index=index, scale=scale, now_s=now_s)
+        _check_weight(event.weight, f"event {position}", weighted=weighted)
         latest.pop(event.item, None)
         latest[event.item] = event
     return tuple(latest.values())

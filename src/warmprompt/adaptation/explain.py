@@ -230,13 +230,13 @@ def _attribution(  # noqa: PLR0913, PLR0917 - one column of what `attribute` com
     state: UserState,
     item: ItemId,
     centred_R: np.ndarray,
-    places_R: np.ndarray,
+    ranks_R: np.ndarray,
     omissions: Sequence[_Omission],
     num_nearest: int,
 ) -> Attribution:
     events, words = [], []
     for row, one in enumerate(omissions, start=1):
-        effect, place = float(centred_R[0] - centred_R[row]), int(places_R[row])
+        effect, place = float(centred_R[0] - centred_R[row]), int(ranks_R[row])
         if one.event is not None:
             title = model.title(one.event.item)
             events.append(EventEffect(event=one.event, title=title, effect=effect, place_without=place))
@@ -249,7 +249,7 @@ def _attribution(  # noqa: PLR0913, PLR0917 - one column of what `attribute` com
         item=item,
         title=model.title(item),
         score=float(centred_R[0]),
-        place=int(places_R[0]),
+        place=int(ranks_R[0]),
         experts=(),
         events=tuple(sorted(events, key=lambda one: -one.effect)),
         words=tuple(sorted(words, key=lambda one: -one.effect)),

@@ -21,7 +21,7 @@ import polars as pl
 from warmprompt.adaptation.events import MAX_EVENTS, unknown_item
 from warmprompt.adaptation.known import Known
 from warmprompt.adaptation.rankings import Ranking
-from warmprompt.adaptation.selection import check_places
+from warmprompt.adaptation.selection import check_count
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.histories import History, read_histories
 from warmprompt.data.readers.frames import FrameOptions, frames_source
@@ -36,7 +36,7 @@ Rank = Callable[[Sequence[Known], int], Sequence[Ranking]]
 """Ranks for some users, so many places each."""
 
 CHUNK = 1024
-_PLACE = re.compile(r"^user (\d+), ")
+_POSITION = re.compile(r"^user (\d+), ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def recommended(
     options: UserOptions,
 ) -> pl.DataFrame:
     """Return the rankings of all users in one frame; arguments and errors as `Personaliser.recommend`."""
-    check_places(n)
+    check_count(n)
     rank = partial(model.rank_many, exact=exact, **selection)
     with tempfile.TemporaryDirectory(prefix="warmprompt-") as scratch:
         found = users_to_rank(users, catalogue_of(model), options=options, scratch=Path(scratch))
@@ -160,11 +160,11 @@ def users_to_rank(
 def for_each_user(users: Sequence[Known], check: Callable[[Known], Known]) -> list[Known]:
     """Return users after a check; an error's field begins with the user's position."""
     checked = []
-    for place, known in enumerate(users):
+    for position, known in enumerate(users):
         try:
             checked.append(check(known))
         except UserError as error:
-            field = f"user {place}, {error.field}"
+            field = f"user {position}, {error.field}"
             raise type(error)(field=field, value=error.value, remedy=error.remedy) from None
     return checked
 
@@ -172,11 +172,11 @@ def for_each_user(users: Sequence[Known], check: Callable[[Known], Known]) -> li
 def of_histories(histories: Iterable[History], items: Sequence[ItemId]) -> Iterator[UserToRank]:
     """Yield users whose events were read from a table."""
     for one in histories:
-        places = one.items_K.tolist()
-        ratings, weights = (_given(values, len(places)) for values in (one.ratings_K, one.weights_K))
+        indices = one.items_K.tolist()
+        ratings, weights = (_given(values, len(indices)) for values in (one.ratings_K, one.weights_K))
         events = [
-            Event(item=items[place], rating=rating, weight=weight)
-            for place, rating, weight in zip(places, ratings, weights, strict=True)
+            Event(item=items[position], rating=rating, weight=weight)
+            for position, rating, weight in zip(indices, ratings, weights, strict=True)
         ]
         yield latest(one.user, Known(events=events))
 
@@ -288,7 +288,7 @@ def _ranked(chunk: Sequence[UserToRank], n: int, rank: Rank) -> list[Ranking]:
 
 def _of_user(error: UserError, users: Sequence[UserId]) -> UserError:
     """Return the error with the user's id for the position in the chunk."""
-    field = _PLACE.sub(lambda place: f"user {users[int(place[1])]!r}, ", error.field)
+    field = _POSITION.sub(lambda position: f"user {users[int(position[1])]!r}, ", error.field)
     return type(error)(field=field, value=error.value, remedy=error.remedy)
 
 

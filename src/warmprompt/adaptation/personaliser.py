@@ -26,7 +26,7 @@ from warmprompt.adaptation.known import Known, checked_known
 from warmprompt.adaptation.many_users import UnknownItems, UserOptions, for_each_user, recommended
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
-from warmprompt.adaptation.selection import Mask, Selection, check_places, known_item, positions_of, top_items
+from warmprompt.adaptation.selection import Mask, Selection, check_count, known_item, positions_of, top_items
 from warmprompt.adaptation.similar import similar_cosines
 from warmprompt.adaptation.state import UserState, check_own, states_of, without_prompts
 from warmprompt.adaptation.text_cache import Texts
@@ -211,7 +211,7 @@ class Personaliser:
             BadInputError: `n` is no whole number of at least 1, or the filter is of another form.
         """
         check_own(state, self.model_hash)
-        check_places(n)
+        check_count(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         support = self.support_of(state.events)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
@@ -242,7 +242,7 @@ class Personaliser:
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
         """
-        check_places(n)
+        check_count(n)
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
         checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
@@ -310,10 +310,10 @@ class Personaliser:
             UnknownNameError: As `rank`; also for an item of which nothing is known.
             BadInputError: As `rank`.
         """
-        check_places(n)
-        (place,) = positions_of([item], self.index, field="item")
+        check_count(n)
+        (position,) = positions_of([item], self.index, field="item")
         mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        scores_1V, support, mask = similar_cosines(self.engine.catalogue_VD, place, item, mask)
+        scores_1V, support, mask = similar_cosines(self.engine.catalogue_VD, position, item, mask)
         return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
     def hide(self, items: Sequence[ItemId]) -> Personaliser:
@@ -322,13 +322,13 @@ class Personaliser:
         Raises:
             UnknownNameError: An item that the model was not trained with.
         """
-        places = positions_of(items, self.index, field="item to hide")
-        return replace(self, hidden=self.hidden | {self.items[place] for place in places})
+        indices = positions_of(items, self.index, field="item to hide")
+        return replace(self, hidden=self.hidden | {self.items[position] for position in indices})
 
     def show(self, items: Sequence[ItemId]) -> Personaliser:
         """Return this model with items no longer hidden; as `hide`."""
-        places = positions_of(items, self.index, field="item to show")
-        return replace(self, hidden=self.hidden - {self.items[place] for place in places})
+        indices = positions_of(items, self.index, field="item to show")
+        return replace(self, hidden=self.hidden - {self.items[position] for position in indices})
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
         """Write the model as a run, for `warmprompt.load` and the commands; what is hidden is not kept.

@@ -89,7 +89,7 @@ def top_items(
     ]
 
 
-def check_places(n: object) -> None:
+def check_count(n: object) -> None:
     """Refuse a number of places that is no whole number of at least 1."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
@@ -116,13 +116,13 @@ def positions_of(items: Sequence[ItemId], index: Mapping[ItemId, int], *, field:
     """
     if isinstance(items, str | bytes | int):
         raise BadInputError(field=f"{field}s", value=items, remedy="Give a list of item ids.")
-    places = []
+    indices = []
     for one in items:
         item: object = one.item() if isinstance(one, np.generic) else one
         if isinstance(item, bool) or not isinstance(item, str | int) or item not in index:
             raise unknown_item(item, index, field=field)
-        places.append(index[item])
-    return places
+        indices.append(index[item])
+    return indices
 
 
 def known_item(given: object, index: Mapping[ItemId, int]) -> ItemId | None:

@@ -21,13 +21,13 @@ _SHORTEST = 1e-12
 
 @torch.no_grad()
 def similar_cosines(
-    vectors_VD: Tensor, place: int, item: ItemId, mask: Mask | None
+    vectors_VD: Tensor, index: int, item: ItemId, mask: Mask | None
 ) -> tuple[Floats, Support, Mask]:
     """Return cosines with an item, (1, V), the item as what is left out, and which items can be compared.
 
     Args:
         vectors_VD: Vectors of the catalogue.
-        place: The item's position.
+        index: The item's position.
         item: Its id, for the error.
         mask: Items that may be ranked, (V,), or None for all.
 
@@ -36,10 +36,10 @@ def similar_cosines(
     """
     lengths_V = vectors_VD.norm(dim=1)
     comparable_V = (lengths_V > _SHORTEST).cpu().numpy()
-    if not comparable_V[place]:
+    if not comparable_V[index]:
         remedy = "It has neither events nor a text that the model reads: nothing is similar to it."
         raise UnknownNameError(field="item", value=item, remedy=remedy)
     units_VD = vectors_VD / lengths_V.clamp(min=_SHORTEST)[:, None]
-    cosines_V = (units_VD @ units_VD[place]).clamp(-1, 1)
-    own = Support(user="", items_K=np.array([place], np.int32), ratings_K=np.array([np.nan], np.float32))
+    cosines_V = (units_VD @ units_VD[index]).clamp(-1, 1)
+    own = Support(user="", items_K=np.array([index], np.int32), ratings_K=np.array([np.nan], np.float32))
     return cosines_V.cpu().numpy()[None], own, comparable_V if mask is None else mask & comparable_V

@@ -72,7 +72,7 @@ def _turn(
     if engine.learner.objective is not LearnedTarget:
         return None
     nearby = next(iter(known.values()))
-    searched = [row for row, place in enumerate(at_R.tolist()) if texts[place] not in known]
+    searched = [row for row, position in enumerate(at_R.tolist()) if texts[position] not in known]
 
     def turn(gap_RD: Tensor) -> Tensor:
         turned_RD = gap_RD @ nearby.get()
@@ -95,5 +95,5 @@ def _rows(texts: EncodedTexts, at_R: Tensor) -> EncodedTexts:
         prefix=text_rows(texts.prefix, at_R),
         reference_BH=texts.reference_BH[at_R],
         features_BT=texts.features_BT[at_R],
-        responses=tuple(texts.responses[place] for place in at_R.tolist()),
+        responses=tuple(texts.responses[position] for position in at_R.tolist()),
     )

@@ -24,7 +24,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, UserError
 from warmprompt.evaluation.protocols import EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.validating import mean_ndcg_on
-from warmprompt.files import locked_place, write_atomic, writing_to
+from warmprompt.files import locked_path, write_atomic, writing_to
 from warmprompt.rng import derive_seed
 from warmprompt.settings import Settings, from_mapping, to_mapping, to_toml
 from warmprompt.training.presets import settled
@@ -136,7 +136,7 @@ def tune_settings(
     dataset = dataset or open_data(settings, progress=progress)
     settings = settled(settings, dataset)
     task = _task(settings, dataset)
-    with locked_place(out, field="output folder", doing="is searching in it"):
+    with locked_path(out, field="output folder", doing="is searching in it"):
         with writing_to(out / _STUDY):
             out.mkdir(parents=True, exist_ok=True)
         study = _open_study(out / _STUDY, _about(settings, task))
@@ -251,7 +251,7 @@ def _space(settings: Settings) -> dict[str, BaseDistribution]:
     steps = {
         name: CategoricalDistribution(
             tuple(
-                sorted({low + step * place for place in range(round((high - low) / step) + 1)} | {own[name]})
+                sorted({low + step * index for index in range(round((high - low) / step) + 1)} | {own[name]})
             )
         )
         for name, (low, high, step) in STEPS.items()

@@ -191,10 +191,10 @@ def _kept(
     }
     text = json.dumps(about, indent=1, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
-    place = folder / f"{task.settings.protocol}-{key}"
+    index = folder / f"{task.settings.protocol}-{key}"
     try:
-        write_atomic(place / "about.json", text.encode())
+        write_atomic(index / "about.json", text.encode())
     except StorageError as error:
         progress(f"the trials of this search are not kept: {error.line()}")
         return None
-    return place
+    return index

@@ -60,8 +60,8 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
 
     Equal texts are read once. A text is cut after `MAX_TEXT_TOKENS` tokens, the lead included.
     """
-    place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-    rows = [_token_ids(backbone, text) for text in place]
+    position = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    rows = [_token_ids(backbone, text) for text in position]
     width = max((len(row) for row in rows), default=0)
     ids_BT = torch.zeros((len(rows), width), dtype=torch.long)
     mask_BT = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -70,7 +70,7 @@ def read_texts(backbone: Backbone, texts: Sequence[str]) -> TextPrefix:
         mask_BT[index, : len(row)] = True
     ids_BT, mask_BT = ids_BT.to(backbone.device), mask_BT.to(backbone.device)
     embeddings_BTH = backbone.embed(ids_BT)
-    chosen_B = torch.tensor([place[text] for text in texts], device=backbone.device)
+    chosen_B = torch.tensor([position[text] for text in texts], device=backbone.device)
     if backbone.kind == "encoder":
         return TextPrefix(
             mask_BT=mask_BT[chosen_B], embeddings_BTH=embeddings_BTH[chosen_B], keys=(), values=()

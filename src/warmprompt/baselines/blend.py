@@ -142,7 +142,7 @@ class _Shortlist:
 
     scores_BMC: Floats
     real_BC: NDArray[np.bool_]
-    query_places: list[Ints]
+    query_positions: list[Ints]
     query_sizes: list[int]
 
 
@@ -193,7 +193,7 @@ def _shortlist(rankers: Sequence[Ranker], episodes: ValidationEpisodes, k: int) 
     return _Shortlist(
         scores_BMC=scores_BMC,
         real_BC=real_BC,
-        query_places=[
+        query_positions=[
             np.searchsorted(items, query).astype(np.int32) for items, query in zip(lists, known, strict=True)
         ],
         query_sizes=[len(query) for query in queries],
@@ -204,7 +204,9 @@ def _value(short: _Shortlist, weights_M: NDArray[np.float64]) -> float:
     """Return the mean NDCG@10 of a set of weights."""
     blended_BC = np.einsum("bmc,m->bc", short.scores_BMC, weights_M.astype(np.float32), optimize=True)
     found = ranks(blended_BC, short.query_places, candidates=short.real_BC)
-    missed = [size - len(places) for size, places in zip(short.query_sizes, short.query_places, strict=True)]
+    missed = [
+        size - len(indices) for size, indices in zip(short.query_sizes, short.query_places, strict=True)
+    ]
     return float(
         ndcg_per_user([np.append(one, np.full(n, MISS)) for one, n in zip(found, missed, strict=True)]).mean()
     )

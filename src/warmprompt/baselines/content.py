@@ -128,9 +128,9 @@ def _score(ranker: ContentKNN | TfidfKNN, supports: Sequence[Support]) -> Floats
     unit_VX = fitted(ranker.unit_VX, ranker.name)
     items = support_matrix(supports, len(share_V))
     # Each item of the batch once: users share items.
-    met, place = np.unique(items.indices, return_inverse=True)
+    met, index = np.unique(items.indices, return_inverse=True)
     shape = (len(supports), len(met))
-    of_user = csr_matrix((items.data, place, items.indptr), shape=shape)
+    of_user = csr_matrix((items.data, index, items.indptr), shape=shape)
     similar_MV = _cosines(unit_VX, met) ** np.float32(ranker.sharpness)
     num_B1 = np.maximum(1, np.diff(items.indptr))[:, None].astype(np.float32)
     mean_BV = np.asarray(of_user @ similar_MV).reshape(len(supports), len(share_V)) / num_B1

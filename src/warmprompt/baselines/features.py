@@ -85,9 +85,9 @@ def read_items(items: pl.DataFrame) -> csr_matrix:
         for row, each in enumerate(values):
             rows += [row] * len(each)
             names += [(column, one) for one in each]
-    places = {name: place for place, name in enumerate(sorted(set(names)))}
-    columns = [places[name] for name in names]
-    shape = (items.height, len(places))
+    indices = {name: index for index, name in enumerate(sorted(set(names)))}
+    columns = [indices[name] for name in names]
+    shape = (items.height, len(indices))
     matrix = csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
     matrix.data[:] = 1.0
     return matrix

@@ -385,8 +385,8 @@ def _tensors(lines: Sequence[_Lines]) -> tuple[Tensor, Tensor, Tensor]:
 
     def pad(rows: Sequence[Sequence[int] | NDArray[np.int64]]) -> Tensor:
         wide = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int64)
-        for place, row in enumerate(rows):
-            wide[place, : len(row)] = row
+        for index, row in enumerate(rows):
+            wide[index, : len(row)] = row
         return torch.from_numpy(wide)
 
     tokens, ends, items = zip(*((one.tokens, one.ends, one.items) for one in lines), strict=True)

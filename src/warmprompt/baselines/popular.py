@@ -218,8 +218,8 @@ class TopPopDemographic:
 def _grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
     """Return the places of each key."""
     found: dict[Key, list[int]] = {}
-    for place, key in enumerate(keys):
-        found.setdefault(key, []).append(place)
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
     return found
 
 

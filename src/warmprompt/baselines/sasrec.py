@@ -128,8 +128,8 @@ class _Net(nn.Module):
         super().__init__()
         width = settings.width
         self.items = nn.Embedding(num_items + 1, width, padding_idx=0)
-        self.places = nn.Embedding(_LENGTH, width)
-        for table in (self.items, self.places):
+        self.positions = nn.Embedding(_LENGTH, width)
+        for table in (self.items, self.positions):
             nn.init.normal_(table.weight, std=width**-0.5)
         self.drop = nn.Dropout(settings.dropout)
         layer = nn.TransformerEncoderLayer(
@@ -148,8 +148,8 @@ class _Net(nn.Module):
         """Return the state after each place, (B, L, D); rows are item indexes + 1, 0 where padded."""
         length = rows_BL.shape[1]
         # Places count from the newest event, so that a window's length does not move them.
-        places_L = torch.arange(length - 1, -1, -1)
-        states_BLD = self.drop(self.items(rows_BL) + self.places(places_L))
+        positions_L = torch.arange(length - 1, -1, -1)
+        states_BLD = self.drop(self.items(rows_BL) + self.positions(positions_L))
         # Every place may see itself: a row of nothing but padding stays finite.
         real_BL = rows_BL > 0
         shut_LL = torch.ones(length, length, dtype=torch.bool).triu(1)

@@ -170,8 +170,8 @@ def _levels(settings: SetEncoder, ratings_BK: Tensor) -> Tensor:
     if not settings.use_ratings or settings.scale is None:
         return torch.zeros(ratings_BK.shape, dtype=torch.long)
     low, high = settings.scale
-    place = (ratings_BK - low) / max(high - low, 1e-9) * (_LEVELS - 1)
-    return place.nan_to_num(nan=-1.0).round().clamp(-1, _LEVELS - 1).long() + 1
+    index = (ratings_BK - low) / max(high - low, 1e-9) * (_LEVELS - 1)
+    return index.nan_to_num(nan=-1.0).round().clamp(-1, _LEVELS - 1).long() + 1
 
 
 class _Episodes:

@@ -215,7 +215,7 @@ def _propose(space: Space, trials: Sequence[Trial], search: Search) -> dict[str,
     sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     # Places in a list of values, so that the sampler knows their order.
-    places: dict[str, optuna.distributions.BaseDistribution] = {
+    indices: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.IntDistribution(0, len(values) - 1) for name, values in space.items()
     }
     for trial in trials:
@@ -223,7 +223,7 @@ def _propose(space: Space, trials: Sequence[Trial], search: Search) -> dict[str,
         study.add_trial(
             optuna.trial.create_trial(
                 params=params,
-                distributions=places,
+                distributions=indices,
                 intermediate_values=dict(enumerate(trial.values)),
                 value=None if trial.stopped else trial.values[-1],
                 state=optuna.trial.TrialState.PRUNED if trial.stopped else optuna.trial.TrialState.COMPLETE,
@@ -232,7 +232,7 @@ def _propose(space: Space, trials: Sequence[Trial], search: Search) -> dict[str,
     for attempt in range(_MAX_REPEATS):
         if attempt == _MAX_REPEATS // 2:
             study.sampler = optuna.samplers.RandomSampler(seed=seed)
-        asked = study.ask(places)
+        asked = study.ask(indices)
         settings = {name: space[name][asked.params[name]] for name in space}
         if _key(settings) not in tried:
             return settings

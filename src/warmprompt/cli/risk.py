@@ -176,7 +176,7 @@ def clear_command(
         "defaults": cleared.num_defaults,
         "rounds": cleared.num_rounds,
     }
-    defaulted = [network.nodes[place] for place in cleared.defaulted_N.nonzero()[0]]
+    defaulted = [network.nodes[index] for index in cleared.defaulted_N.nonzero()[0]]
     if as_json:
         payments = dict(zip(network.nodes, cleared.payments_N.tolist(), strict=True))
         _print_json(

@@ -95,7 +95,7 @@ def read_assets(path: Path, network: PaymentNetwork) -> tuple[Doubles, Doubles]:
     found = {name: np.zeros(network.num_nodes) for name in ("assets", "to_outside")}
     seen: set[str] = set()
     for row, line in enumerate(table.iter_rows(named=True), start=1):
-        place = network.place(line["bank"] or "")
+        position = network.index_of(line["bank"] or "")
         if line["bank"] in seen:
             raise BadInputError(field=f"bank, row {row}", value=line["bank"], remedy="Name each bank once.")
         seen.add(line["bank"])
@@ -108,7 +108,7 @@ def read_assets(path: Path, network: PaymentNetwork) -> tuple[Doubles, Doubles]:
                 field = f"{name} of {line['bank']}, row {row}"
                 remedy = "Give a finite number of at least 0."
                 raise BadInputError(field=field, value=line[name], remedy=remedy)
-            values[place] = value
+            values[position] = value
     return found["assets"], found["to_outside"]
 
 
@@ -130,7 +130,7 @@ def edges_csv(network: PaymentNetwork) -> bytes:
     """Return a row per link, as `risk clear` reads it."""
     payers, payees, amounts = network.edges()
     whole = amounts.dtype.kind == "i"
-    names = [network.nodes[place] for place in payers], [network.nodes[place] for place in payees]
+    names = [network.nodes[position] for position in payers], [network.nodes[position] for position in payees]
     columns = {"payer": names[0], "payee": names[1], "amount_minor" if whole else "amount": amounts}
     return _csv(columns)
 

@@ -203,8 +203,8 @@ def _scored(
         for row in rows
     ]
     scored = []
-    for place in range(max(0, len(payments) - last), len(payments)):
-        now, before = payments[place], payments[max(0, place - MAX_SUPPORT) : place]
+    for index in range(max(0, len(payments) - last), len(payments)):
+        now, before = payments[index], payments[max(0, index - MAX_SUPPORT) : index]
         due_s = now.time_s - profiler.model.label_delay_s
         labels = {one.id: bool(table.fraud_N[int(one.id)]) for one in before if one.time_s <= due_s}
         estimate = profiler.score(profiler.profile(entity, before, labels), now)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from warmprompt.cli.console import results_console
 from warmprompt.errors import BadInputError
-from warmprompt.files import locked_place
+from warmprompt.files import locked_path
 
 if TYPE_CHECKING:
     from warmprompt.risk.profile import FitReport, Payments
@@ -78,7 +78,7 @@ def train_command(
         write_payments,
     )
 
-    with locked_place(out, field="--out", doing="is training into it"):
+    with locked_path(out, field="--out", doing="is training into it"):
         payments = (
             read_payment_table(transactions) if transactions else made_up_payments(customers or MADE_UP, seed)
         )

@@ -58,8 +58,8 @@ def found(model: Personaliser, title: str, option: str) -> ItemId:
 def ranking_rows(ranking: Ranking | Generated) -> list[dict[str, Any]]:
     """Return the places of a ranking as JSON values."""
     return [
-        {"place": place, "item": item, "title": title, "score": score}
-        for place, (item, title, score) in enumerate(
+        {"place": rank, "item": item, "title": title, "score": score}
+        for rank, (item, title, score) in enumerate(
             zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
         )
     ]

@@ -71,7 +71,7 @@ def app(
 def trial_table(found: SearchResult) -> Table:
     """Return the best trials and the first, best first."""
     ranked = sorted(found.trials, key=lambda one: (-one.value, one.number))
-    shown = [one for place, one in enumerate(ranked) if place < _SHOWN or one.number == 0]
+    shown = [one for index, one in enumerate(ranked) if index < _SHOWN or one.number == 0]
     title = f"The best of {len(found.trials)} trials; trial 1 has the settings that the search began with"
     table = Table(title=title, title_justify="left")
     for head in ("trial", "NDCG@10", *found.best.changes, "processor s"):

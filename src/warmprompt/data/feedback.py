@@ -76,7 +76,7 @@ def refuse_words(ratings: pl.Series) -> None:
     elif words.str.contains(r"^-?\d+,\d+$").all():
         remedy = "Write numbers with a point: 4.5."
     elif len(kinds) <= MAX_LEVELS and not words.str.contains(r"\d").all():
-        weights = ",".join(f"{kind}={place}" for place, kind in enumerate(kinds[:5], start=1))
+        weights = ",".join(f"{kind}={index}" for index, kind in enumerate(kinds[:5], start=1))
         remedy = (
             f"If they are types of events, use --map event=COLUMN --event-weights {weights} "
             "with weights of your own."
@@ -100,7 +100,7 @@ def refuse_unknown_types(found: Mapping[str, int], weights: Mapping[str, float] 
     """
     common = sorted(found, key=lambda kind: -found[kind])
     if weights is None:
-        example = ",".join(f"{kind}={place}" for place, kind in enumerate(common[:5], start=1))
+        example = ",".join(f"{kind}={index}" for index, kind in enumerate(common[:5], start=1))
         raise BadInputError(
             field="types of events",
             value=", ".join(common[:10]),

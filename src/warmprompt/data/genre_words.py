@@ -42,8 +42,8 @@ class GenreWords:
         for row, text in enumerate(texts):
             said = _words_of(text)
             for length in lengths:
-                for place in range(len(said) - length + 1):
-                    named_NG[row, self._genres_of.get(said[place : place + length], [])] = True
+                for index in range(len(said) - length + 1):
+                    named_NG[row, self._genres_of.get(said[index : index + length], [])] = True
         return named_NG
 
     @cached_property

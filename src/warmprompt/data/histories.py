@@ -107,7 +107,7 @@ def read_histories(
         RejectsError: More malformed rows than the share.
     """
     found = Histories()
-    position = {str(item): place for place, item in enumerate(items)}
+    position = {str(item): index for index, item in enumerate(items)}
     unit, num_flushed = source.time_unit, 0
     for raw in source.events(found.log):
         users, own = (IdIndex(name, typed=source.typed_ids) for name in ("user", "item"))
@@ -117,7 +117,7 @@ def read_histories(
         if rows.frame.is_empty():
             continue
         found.whole_ids &= users.table().schema["user"] == pl.Int64
-        found.frames.append(_placed(rows.frame, users, own, position, found))
+        found.frames.append(_indexed(rows.frame, users, own, position, found))
         if sum(frame.height for frame in found.frames) > _ROWS_IN_MEMORY:
             _spool(found, scratch, num_flushed)
             num_flushed += 1
@@ -135,28 +135,28 @@ def _only(rows: pl.DataFrame, _log: RejectLog) -> Iterator[pl.DataFrame]:
     yield rows
 
 
-def _placed(
+def _indexed(
     rows: pl.DataFrame, users: IdIndex, own: IdIndex, position: dict[str, int], found: Histories
 ) -> pl.DataFrame:
     """Return rows with users' ids as written and items' positions, and count those that are unknown."""
     written = own.written().to_list()
-    places = [_place_of(each, position) for each in written]
-    placed = rows.with_columns(
+    indices = [_index_of(each, position) for each in written]
+    indexed = rows.with_columns(
         users.written().gather(rows["user"]).alias("user"),
-        pl.Series("item", places, dtype=pl.Int32).gather(rows["item"]),
+        pl.Series("item", indices, dtype=pl.Int32).gather(rows["item"]),
     )
-    strange = [each for each, place in zip(written, places, strict=True) if place == _UNKNOWN]
+    strange = [each for each, index in zip(written, indices, strict=True) if index == _UNKNOWN]
     new = [each for each in strange if each not in found.unknown_items]
     found.unknown_items += new[: _SHOWN - len(found.unknown_items)]
-    found.num_unknown += int((placed["item"] == _UNKNOWN).sum())
-    found.num_events += placed.height
-    return placed
+    found.num_unknown += int((indexed["item"] == _UNKNOWN).sum())
+    found.num_events += indexed.height
+    return indexed
 
 
-def _place_of(written: str, position: dict[str, int]) -> int:
+def _index_of(written: str, position: dict[str, int]) -> int:
     """Return the position of an item, also of a whole number that is written as a float."""
-    place = position.get(written)
-    return position.get(re.sub(r"\.0+$", "", written), _UNKNOWN) if place is None else place
+    index = position.get(written)
+    return position.get(re.sub(r"\.0+$", "", written), _UNKNOWN) if index is None else index
 
 
 def _spool(found: Histories, scratch: Path, number: int) -> None:

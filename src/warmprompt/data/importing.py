@@ -39,7 +39,7 @@ from warmprompt.data.times import PLAUSIBLE_FROM_S, UNIT_NAMES
 from warmprompt.data.understood import Understood
 from warmprompt.data.verbalise import taste_column
 from warmprompt.errors import BadInputError, IntegrityError, RejectsError
-from warmprompt.files import locked_place
+from warmprompt.files import locked_path
 
 DEFAULT_MAX_REJECTS = 0.001
 _OLD_SHARE = 0.01
@@ -83,7 +83,7 @@ def import_source(
         StorageError: The tables could not be written.
     """
     check_free(folder, overwrite=overwrite)
-    with locked_place(folder, field="data set", doing="is writing it"):
+    with locked_path(folder, field="data set", doing="is writing it"):
         tables, manifest = read_source(source, name=name, now_s=now_s, max_rejects=max_rejects)
         return write_tables(folder, tables, manifest, overwrite=overwrite)
 

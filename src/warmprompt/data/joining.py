@@ -54,7 +54,7 @@ def _alike(ours: pl.Series, theirs: pl.Series) -> tuple[str, str, str]:
         loose_ours, loose_theirs = looser(ours), looser(theirs)
         shared = loose_ours.is_in(loose_theirs.drop_nulls().implode()).fill_null(value=False)
         if shared.sum() >= _MOSTLY * min(len(ours), len(theirs)):
-            place = int(shared.arg_max() or 0)
-            other = int((loose_theirs == loose_ours[place]).fill_null(value=False).arg_max() or 0)
-            return ours[place], theirs[other], f"They differ in {what}."
+            index = int(shared.arg_max() or 0)
+            other = int((loose_theirs == loose_ours[index]).fill_null(value=False).arg_max() or 0)
+            return ours[index], theirs[other], f"They differ in {what}."
     return ours[0], theirs[0], "No looser spelling makes them alike; perhaps the file describes others."

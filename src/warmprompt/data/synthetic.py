@@ -32,7 +32,7 @@ TASTES = (
     ("documentary", ("Planet", "History", "Nature", "Archive"), "scientist"),
     ("musical", ("Dance", "Opera", "Melody", "Broadway"), "educator"),
 )
-_PLACES = ("North", "South", "River", "Island", "Winter", "Summer", "Harbor", "Valley", "Tower", "Garden")
+_ITEMS = ("North", "South", "River", "Island", "Winter", "Summer", "Harbor", "Valley", "Tower", "Garden")
 _START_S = 1_000_000_000
 _STEP_S = 3_600
 
@@ -229,7 +229,7 @@ def _title(item: int, taste: int, num_tastes: int) -> str:
     """Return a title of two words of the world and one of the taste, with a year."""
     turn = item // num_tastes
     words = TASTES[taste][1]
-    place = _PLACES[turn // len(words) % len(_PLACES)]
-    round_number = turn // (len(words) * len(_PLACES))
+    index = _ITEMS[turn // len(words) % len(_ITEMS)]
+    round_number = turn // (len(words) * len(_ITEMS))
     suffix = f" {round_number + 1}" if round_number else ""
-    return f"{words[turn % len(words)]} {place}{suffix} ({1960 + turn % 50})"
+    return f"{words[turn % len(words)]} {index}{suffix} ({1960 + turn % 50})"

@@ -95,7 +95,7 @@ def describe_tastes(genres: Sequence[str], *, rng: np.random.Generator, frames: 
     wording = _wording(frames)
     keys = [genre_key(genre) for genre in genres]
     order = rng.permutation(len(genres))
-    likes = [_like(genres[place], keys[place], frames, rng) for place in order]
+    likes = [_like(genres[position], keys[position], frames, rng) for position in order]
     if rng.random() < _P_QUALIFIER:
         likes[0] = f"{_choose(wording.qualifiers, rng)} {likes[0]}"
     listed = likes[-1]
@@ -144,7 +144,7 @@ def taste_column(items: pl.DataFrame) -> str | None:
     if known:
         return known[0]
     texts = [name for name, kind in items.schema.items() if kind == pl.String and name not in _NO_TASTES]
-    usual = {name: place for place, name in enumerate(_CATEGORY_NAMES)}
+    usual = {name: position for position, name in enumerate(_CATEGORY_NAMES)}
     likely = sorted([*lists, *texts], key=lambda name: usual.get(name.lower(), len(usual)))
     return next((name for name in likely if _is_shared(_values(items[name]), is_list=name in lists)), None)
 
@@ -159,12 +159,12 @@ def genre_table(dataset: Dataset) -> GenreTable:
     else:
         rows = dataset.items[column].to_list()
     names = sorted({name for row in rows for name in row or [] if name})
-    place = {name: index for index, name in enumerate(names)}
+    position = {name: index for index, name in enumerate(names)}
     has_VG = np.zeros((dataset.num_items, len(names)), dtype=np.bool_)
     for item, row in enumerate(rows):
         for name in row or []:
             if name:
-                has_VG[item, place[name]] = True
+                has_VG[item, position[name]] = True
     return GenreTable(names=tuple(names), has_VG=has_VG)
 
 

@@ -129,8 +129,8 @@ def best_on_validation(on_validation: OnValidation, labels: Sequence[str], k: in
     known = [label for label in labels if (label, k) in on_validation]
     if not known:
         return {}
-    places = np.argmax([on_validation[label, k] for label in known], axis=0)
-    return {metric: known[int(place)] for metric, place in zip(METRICS, places, strict=True)}
+    indices = np.argmax([on_validation[label, k] for label in known], axis=0)
+    return {metric: known[int(index)] for metric, index in zip(METRICS, indices, strict=True)}
 
 
 def stack_users(per_user: PerUser, labels: Sequence[str], k: int, seeds: Sequence[int]) -> Doubles | None:

@@ -160,9 +160,9 @@ class FurtherMetrics:
         queries = [case.query for case in cases]
         found = ranks(scores_BV, queries, excluded=supports, candidates=task.candidates_V)
         lists = top_n(scores_BV, CUT_OFF, excluded=supports, candidates=task.candidates_V)
-        place = (label, task.seed, cases[0].k)
-        shown = self._shown.setdefault(place, np.zeros(scores_BV.shape[1], dtype=bool))
-        of_users = self._per_user.setdefault(place, {})
+        rank = (label, task.seed, cases[0].k)
+        shown = self._shown.setdefault(rank, np.zeros(scores_BV.shape[1], dtype=bool))
+        of_users = self._per_user.setdefault(rank, {})
         for case, ranks_Q, listed in zip(cases, found, lists, strict=True):
             items = listed[listed >= 0]
             shown[items] = True

@@ -59,14 +59,14 @@ def plot_metrics(results: Results, path: Path) -> None:
 
 def _draw(axes: Axes, rows: Sequence[Row], models: Sequence[str], metric: str, product: str | None) -> None:
     ks = sorted({row.k for row in rows})
-    places = {k: place for place, k in enumerate(ks)}
+    indices = {k: index for index, k in enumerate(ks)}
     ends = []
     for order, model in enumerate(models):
         points = sorted((row for row in rows if row.model == model), key=lambda row: row.k)
         colour = COLOURS[order % len(COLOURS)]
         # Side by side, so that intervals at the same K do not cover one another.
         shift = 0.07 * (order - (len(models) - 1) / 2)
-        x = np.array([places[row.k] + shift for row in points])
+        x = np.array([indices[row.k] + shift for row in points])
         y = np.array([row.value for row in points])
         spread = np.array([[row.value - row.low, row.high - row.value] for row in points]).T
         axes.errorbar(

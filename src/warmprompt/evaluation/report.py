@@ -219,7 +219,7 @@ def count_table(counts: Sequence[SeedCounts]) -> str:
         per_seed("new items", lambda row: row.num_new_items)
     if any(row.ks_left_out for row in counts):
         per_seed("K left out, too few users", lambda row: listed(row.ks_left_out) or "none")
-    over_k = ", ".join(f"K = {k}" if place == 0 else str(k) for place, k in enumerate(ks))
+    over_k = ", ".join(f"K = {k}" if index == 0 else str(k) for index, k in enumerate(ks))
     counted = {
         "users left out, history too short": [row.users_left_out for row in counts],
         "users left out, no positive": [row.users_without_positive for row in counts],

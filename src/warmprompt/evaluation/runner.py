@@ -115,8 +115,8 @@ def evaluate(
     per_user: dict[tuple[str, int, int], PerUserOf] = {}
     on_validation: dict[tuple[str, int], Doubles] = {}
     costs = []
-    for place, task in enumerate(tasks):
-        selection = _selection_task(dataset, settings, plan, task) if place == 0 else None
+    for index, task in enumerate(tasks):
+        selection = _selection_task(dataset, settings, plan, task) if index == 0 else None
         for label, build in factories.items():
             start = time.perf_counter()
             ranker = build().fit(task.training, task.validation, seed=task.seed)

@@ -35,12 +35,12 @@ def with_sentences(
         seed: Derives the wordings.
     """
     table = genre_table(dataset)
-    place = {user: index for index, user in enumerate(dataset.user_ids)}
+    position = {user: index for index, user in enumerate(dataset.user_ids)}
     frames: Frames = "training" if kind == "known" else "heldout"
 
     def sentence(case: Case) -> str | None:
         user = case.support.user
-        items = dataset.interactions.items[dataset.interactions.events_of(place[user])]
+        items = dataset.interactions.items[dataset.interactions.events_of(position[user])]
         genres = favourite_genres(items[~np.isin(items, case.held_out)], table, top=_NUM_GENRES)
         if not genres:
             return None

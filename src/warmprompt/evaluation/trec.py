@@ -92,9 +92,9 @@ def ordered(
     order = np.lexsort((items, np.isin(items, case.query), -scores))[:depth]
     items, falling = items[order], scores[order]
     if (np.diff(falling) >= 0).any():
-        for place in range(1, len(falling)):
-            below = np.nextafter(falling[place - 1], np.float32(-np.inf))
-            falling[place] = min(falling[place], below)
+        for position in range(1, len(falling)):
+            below = np.nextafter(falling[position - 1], np.float32(-np.inf))
+            falling[position] = min(falling[position], below)
     return items, falling
 
 

@@ -181,7 +181,7 @@ def _table(cell: Cell) -> pl.DataFrame:
             values = np.array(list(users.values())).reshape(len(users), len(METRICS))
             columns: dict[str, Any] = {"tested": [tested] * len(users), "k": [k] * len(users)}
             columns |= {"user": list(users)}
-            columns |= {metric: values[:, place] for place, metric in enumerate(METRICS)}
+            columns |= {metric: values[:, index] for index, metric in enumerate(METRICS)}
             if users:
                 parts.append(pl.DataFrame(columns))
     return pl.concat(parts)

@@ -99,9 +99,9 @@ class SentenceRidge:
         share_V, map_XV = fitted(self.share_V, self.name), fitted(self.map_XV, self.name)
         encode = fitted(self.encode, self.name)
         scores_BV = np.tile(share_V, (len(supports), 1))
-        with_text = [place for place, support in enumerate(supports) if support.about]
+        with_text = [index for index, support in enumerate(supports) if support.about]
         if with_text:
-            scores_BV[with_text] += encode([str(supports[place].about) for place in with_text]) @ map_XV
+            scores_BV[with_text] += encode([str(supports[index].about) for index in with_text]) @ map_XV
         # Shares are small: brought to the size of counts before they become float32.
         scaled_BV: Floats = (scores_BV / share_V.max()).astype(np.float32)
         return scaled_BV
@@ -175,8 +175,8 @@ def _encoder(
 
 def _with_one(read: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Doubles:
     distinct = list(dict.fromkeys(texts))
-    place = {text: row for row, text in enumerate(distinct)}
-    values = np.asarray(read(distinct), dtype=np.float64)[[place[text] for text in texts]]
+    index = {text: row for row, text in enumerate(distinct)}
+    values = np.asarray(read(distinct), dtype=np.float64)[[index[text] for text in texts]]
     return np.hstack([values, np.ones((len(texts), 1))])
 
 

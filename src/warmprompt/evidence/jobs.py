@@ -177,16 +177,16 @@ def wanted_cells(
                     continue
                 if table.dataset not in hashes:
                     hashes[table.dataset] = read_data_manifest(ensure_dataset(table.dataset)).content_hash
-                place = (table.dataset, seed, spec.name)
-                if place not in described:
-                    described[place] = describe_model(spec, dataset=table.dataset, seed=seed)
+                index = (table.dataset, seed, spec.name)
+                if index not in described:
+                    described[index] = describe_model(spec, dataset=table.dataset, seed=seed)
                 wanted = Wanted(
                     dataset=table.dataset,
                     protocol=table.protocol,
                     seed=seed,
                     model=spec.name,
                     content_hash=hashes[table.dataset],
-                    about=described[place],
+                    about=described[index],
                 )
                 yield table, spec, wanted
 
@@ -197,12 +197,12 @@ def missing_jobs(plan: EvidencePlan, cells: Path, only: Only | None = None) -> l
     specs: dict[tuple[str, int, str, str], ModelSpec] = {}
     for table, spec, wanted in wanted_cells(plan, only):
         if not is_there(cells, wanted):
-            place = (table.dataset, wanted.seed, spec.name, training_view(table.protocol))
-            groups.setdefault(place, {})[wanted.key] = wanted
-            specs[place] = spec
+            index = (table.dataset, wanted.seed, spec.name, training_view(table.protocol))
+            groups.setdefault(index, {})[wanted.key] = wanted
+            specs[index] = spec
     return [
-        EvaluationJob(spec=specs[place], view=place[3], cells=tuple(group.values()))
-        for place, group in groups.items()
+        EvaluationJob(spec=specs[index], view=index[3], cells=tuple(group.values()))
+        for index, group in groups.items()
     ]
 
 
@@ -225,11 +225,11 @@ def measured_times(plan: EvidencePlan, cells: Path) -> dict[tuple[str, str], tup
         if is_there(cells, wanted):
             found.setdefault((wanted.dataset, spec.name), []).append(load_times(cells, wanted))
     return {
-        place: (
+        index: (
             sum(fit_s for fit_s, _ in times) / len(times),
             sum(rest_s for _, rest_s in times) / len(times),
         )
-        for place, times in found.items()
+        for index, times in found.items()
     }
 
 

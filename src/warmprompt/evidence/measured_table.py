@@ -86,7 +86,7 @@ def read_cells(plan: EvidencePlan, table: Table, cells: Path) -> MeasuredTable:
             for (model, seed), cell in found.items()
             for k, users in cell.tested.items()
         },
-        on_validation={place: np.mean(values, axis=0) for place, values in validation.items()},
+        on_validation={index: np.mean(values, axis=0) for index, values in validation.items()},
     )
 
 

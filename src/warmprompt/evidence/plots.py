@@ -75,19 +75,22 @@ def plot_parts(measured: MeasuredTable, gains: Sequence[Gain], product: str, pat
     _save(figure, path)
 
 
-def _draw_part(axes: Axes, one: Gain, place: int) -> None:
+def _draw_part(axes: Axes, one: Gain, position: int) -> None:
     """Draw a gain and its interval, or write it at the edge where it lies beyond."""
     low, high = _SHOWN_PERCENT
     significant = one.p_holm < _SIGNIFICANT_P
     if low < one.percent < high:
         axes.plot(
-            [max(one.percent_low, low), min(one.percent_high, high)], [place] * 2, color=GREY, linewidth=1.2
+            [max(one.percent_low, low), min(one.percent_high, high)],
+            [position] * 2,
+            color=GREY,
+            linewidth=1.2,
         )
-        axes.plot(one.percent, place, marker="o", markersize=6, color=COLOURS[0] if significant else GREY)
+        axes.plot(one.percent, position, marker="o", markersize=6, color=COLOURS[0] if significant else GREY)
         return
     at, side = (high, "right") if one.percent > 0 else (low, "left")
     axes.text(
-        at, place, f"{one.percent:+.0f} % ", ha=side, va="center", fontsize=_LABEL_SIZE,
+        at, position, f"{one.percent:+.0f} % ", ha=side, va="center", fontsize=_LABEL_SIZE,
         color=COLOURS[0] if significant else GREY,
     )  # fmt: skip
 
@@ -96,7 +99,7 @@ def plot_gains(measured: MeasuredTable, gains: Sequence[Gain], product: str, pat
     """Write a PNG with the product's gain in percent over best baseline and blend, a panel per metric."""
     figure = _figure(width=4.2 * len(METRICS), height=3.6)
     ks = sorted({one.k for one in gains})
-    places = {k: place for place, k in enumerate(ks)}
+    indices = {k: position for position, k in enumerate(ks)}
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
         ends = []
         for shift, (role, label) in enumerate((("best", "best baseline"), ("blend", "blend"))):
@@ -109,7 +112,7 @@ def plot_gains(measured: MeasuredTable, gains: Sequence[Gain], product: str, pat
             ]
             if not own:
                 continue
-            x = np.array([places[one.k] + 0.08 * (shift - 0.5) for one in own])
+            x = np.array([indices[one.k] + 0.08 * (shift - 0.5) for one in own])
             y = np.array([one.percent for one in own])
             spread = np.array(
                 [[one.percent - one.percent_low, one.percent_high - one.percent] for one in own]
@@ -152,8 +155,8 @@ def plot_times(measured: MeasuredTable, rows: Sequence[Row], product: str, path:
     # Laid out first: where a label fits is known in points only then.
     figure.canvas.draw()
     ordered = sorted(values, key=lambda model: (model != product, -values[model].value))
-    places = {model: (times[model], values[model].value) for model in ordered}
-    _label_points(axes, places, {model: with_seeds(measured, model) for model in ordered}, product)
+    indices = {model: (times[model], values[model].value) for model in ordered}
+    _label_points(axes, indices, {model: with_seeds(measured, model) for model in ordered}, product)
     _save(figure, path)
 
 
@@ -164,11 +167,11 @@ def with_seeds(measured: MeasuredTable, model: str) -> str:
 
 
 def _label_points(
-    axes: Axes, places: Mapping[str, tuple[float, float]], labels: Mapping[str, str], product: str
+    axes: Axes, indices: Mapping[str, tuple[float, float]], labels: Mapping[str, str], product: str
 ) -> None:
     """Write the name of each point in the first of several places that no earlier name takes up."""
     to_points = 72.0 / axes.figure.dpi
-    points = {name: axes.transData.transform(at) * to_points for name, at in places.items()}
+    points = {name: axes.transData.transform(at) * to_points for name, at in indices.items()}
     taken: list[tuple[float, float, float, float]] = []
     for name, (x, y) in points.items():
         width = 0.62 * _LABEL_SIZE * len(labels[name])
@@ -186,7 +189,7 @@ def _label_points(
         taken.append(boxes[chosen])
         dx, dy = _OFFSETS[chosen]
         axes.annotate(
-            labels[name], places[name], xytext=(dx, dy), textcoords="offset points", fontsize=_LABEL_SIZE,
+            labels[name], indices[name], xytext=(dx, dy), textcoords="offset points", fontsize=_LABEL_SIZE,
             ha="right" if dx < 0 else "left", color=COLOURS[0] if name == product else GREY,
             fontweight="bold" if name == product else "normal",
         )  # fmt: skip
@@ -204,11 +207,11 @@ def _plot_one_k(measured: MeasuredTable, rows: Sequence[Row], product: str, path
     ordered = sorted(present, key=lambda model: found[model, _NDCG].value)
     figure = _figure(width=3.6 * len(METRICS) + 1.6, height=0.9 + 0.34 * len(ordered))
     for axes, metric in zip(figure.subplots(1, len(METRICS), sharey=True), METRICS, strict=True):
-        for place, model in enumerate(ordered):
+        for position, model in enumerate(ordered):
             row = found[model, metric]
             colour = COLOURS[0] if model == product else GREY
             axes.errorbar(
-                row.value, place, xerr=[[row.value - row.low], [row.high - row.value]], color=colour,
+                row.value, position, xerr=[[row.value - row.low], [row.high - row.value]], color=colour,
                 marker="D" if model == product else "o", markersize=6, elinewidth=1.4,
             )  # fmt: skip
         axes.set_yticks(range(len(ordered)), ordered)
@@ -236,11 +239,11 @@ def _coloured(measured: MeasuredTable, rows: Sequence[Row], product: str) -> lis
 def _draw_metric(
     axes: Axes, measured: MeasuredTable, rows: Sequence[Row], chosen: Sequence[str], product: str
 ) -> None:
-    places = {k: place for place, k in enumerate(measured.ks)}
+    indices = {k: position for position, k in enumerate(measured.ks)}
     ends = []
     for model in (*(name for name in measured.models if name not in chosen), *reversed(chosen)):
         points = sorted((row for row in rows if row.model == model), key=lambda row: row.k)
-        x, y = [places[row.k] for row in points], [row.value for row in points]
+        x, y = [indices[row.k] for row in points], [row.value for row in points]
         if model not in chosen:
             axes.plot(x, y, color=_PALE, linewidth=0.9, zorder=1)
             continue
@@ -258,12 +261,12 @@ def _draw_metric(
         )
         ends.append((y[-1], model if model == product else with_seeds(measured, model), colour))
     num_users = {row.k: row.num_users for row in rows}
-    axes.set_xticks(range(len(places)), [f"{k}\n{num_users[k]:,}" for k in places])
+    axes.set_xticks(range(len(indices)), [f"{k}\n{num_users[k]:,}" for k in indices])
     axes.set_xlabel("K, events seen of the user; below it, users", color=GREY)
-    axes.set_xlim(-0.2, len(places) - 0.8)
+    axes.set_xlim(-0.2, len(indices) - 0.8)
     axes.set_ylim(0, 1.04 * max(row.high for row in rows))
     _plain(axes)
-    label_ends(axes, ends, len(places) - 0.75, product)
+    label_ends(axes, ends, len(indices) - 0.75, product)
 
 
 def _median_ms(measured: MeasuredTable, model: str) -> float:

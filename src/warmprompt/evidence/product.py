@@ -22,7 +22,7 @@ from warmprompt.meta.learners import UNADAPTED
 from warmprompt.runs.format import Trained
 from warmprompt.runs.models import settings_of
 from warmprompt.settings import Settings, as_measured, load_settings, with_preset
-from warmprompt.training.new_items import place_by_other_texts
+from warmprompt.training.new_items import map_by_other_texts
 from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import fit_run
 from warmprompt.training.start import settings_that_matter
@@ -80,14 +80,14 @@ class Product:
         """Train on exactly these users, or open the model that was; errors as `assembly.train_run`."""
         settings = replace(self.settings, train=replace(self.settings.train, seed=seed))
         trained = fit_run(settings, training, validation, self.folder, progress=self.progress)
-        placed = _placed_by(self.new_items, trained, training, validation) if self.new_items else trained
+        indexed = _placed_by(self.new_items, trained, training, validation) if self.new_items else trained
         ranker = PromptRanker(
             folder=self.folder,
             settings=settings,
             dataset=self.dataset,
             adapted=self.adapted,
             exact=False if self.linear else None,
-            engine=open_engine(placed, learner=None if self.adapted else UNADAPTED),
+            engine=open_engine(indexed, learner=None if self.adapted else UNADAPTED),
         )
         return replace(
             self,
@@ -110,9 +110,7 @@ def _placed_by(features: str, trained: Trained, training: Dataset, validation: D
     """Return the same model with the map for new items learned over these features of the same texts."""
     settings = settings_of(trained)
     inputs_VX = item_features(features, training, seed=settings.train.seed)
-    return place_by_other_texts(
-        trained, training, validation, inputs_VX.astype(np.float32), settings=settings
-    )
+    return map_by_other_texts(trained, training, validation, inputs_VX.astype(np.float32), settings=settings)
 
 
 def product_settings(spec: ModelSpec, *, dataset: str, seed: int) -> Settings:

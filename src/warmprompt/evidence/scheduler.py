@@ -218,10 +218,10 @@ def _left(
     """Return the expected seconds of the jobs that wait, and how many nothing is expected of."""
     known = []
     for job in waiting:
-        place = (job.cells[0].dataset, job.spec.name)
+        index = (job.cells[0].dataset, job.spec.name)
         one = expected_s(job, pace.times)
-        if place in seen_s:
-            one = seen_s[place] * len(job.cells)
+        if index in seen_s:
+            one = seen_s[index] * len(job.cells)
         if one is not None:
             known.append(one)
     unknown = len(waiting) - len(known)

@@ -100,7 +100,7 @@ def rows(measured: MeasuredTable, *, num_resamples: int = NUM_RESAMPLES) -> tupl
         for seeds, models in groups.items()
         for row in comparison_rows(measured.per_user, models, label, seeds=seeds, num_resamples=num_resamples)
     ]
-    order = {model: place for place, model in enumerate(measured.models)}
+    order = {model: position for position, model in enumerate(measured.models)}
     return tuple(sorted(found, key=lambda row: (order[row.model], row.k)))
 
 
@@ -203,8 +203,8 @@ def _side_by_side(plan: EvidencePlan, measured: MeasuredTable, gains: Sequence[G
     users = {user: row for row, user in enumerate(dict.fromkeys(user for of in columns for user in of))}
     values_U2G = np.zeros((len(users), len(columns)))
     metric = METRICS.index(_AVERAGED)
-    for place, of in enumerate(columns):
-        values_U2G[[users[user] for user in of], place] = [values[metric] for values in of.values()]
+    for position, of in enumerate(columns):
+        values_U2G[[users[user] for user in of], position] = [values[metric] for values in of.values()]
     return values_U2G
 
 

@@ -106,9 +106,9 @@ def catalogue_facts(model: Personaliser, dataset: Dataset | None = None) -> Fact
     table = genre_table(dataset)
     genres = {
         item: tuple(
-            table.names[place]
-            for place in np.flatnonzero(has_G)
-            if table.names[place].lower() not in _UNSAID_GENRES
+            table.names[index]
+            for index in np.flatnonzero(has_G)
+            if table.names[index].lower() not in _UNSAID_GENRES
         )
         for item, has_G in zip(dataset.item_ids, table.has_VG, strict=True)
     }

@@ -37,15 +37,15 @@ def node_log_p(lm: LanguageModel, tree: Tree, trie: TokenTrie, *, num_tokens: in
     for start in range(0, len(inner), num_tokens):
         part = inner[start : start + num_tokens]
         nodes = [*trie.path(part[0])[:-1], *part]
-        place = {node: index for index, node in enumerate(nodes)}
-        parents_N = np.array([place.get(int(trie.parent_X[node]), -1) for node in nodes])
+        position = {node: index for index, node in enumerate(nodes)}
+        parents_N = np.array([position.get(int(trie.parent_X[node]), -1) for node in nodes])
         _, log_p_BNW = grow(
             lm,
             tree,
             np.tile(trie.token_X[nodes], (num_rows, 1)),
             np.tile(parents_N, (num_rows, 1)),
         )
-        pairs = [(place[node], child) for node in part for child in trie.children[node]]
+        pairs = [(position[node], child) for node in part for child in trie.children[node]]
         rows, below = (list(column) for column in zip(*pairs, strict=True))
         chosen_BN = log_p_BNW[:, rows, torch.as_tensor(trie.token_X[below])]
         steps_BX[:, below] = chosen_BN.cpu().numpy()

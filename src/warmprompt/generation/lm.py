@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 Bools = NDArray[np.bool_]
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +89,7 @@ class Tree:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     sees_BSS: Bools
-    depth_BS: Places
+    depth_BS: Positions
     next_BW: Tensor
 
     @property
@@ -184,7 +184,7 @@ def repeat_context(tree: Tree, num_rows: int) -> Tree:
 
 
 @torch.inference_mode()
-def grow(lm: LanguageModel, tree: Tree, ids_BN: Places, parents_BN: Places) -> tuple[Tree, Tensor]:
+def grow(lm: LanguageModel, tree: Tree, ids_BN: Positions, parents_BN: Positions) -> tuple[Tree, Tensor]:
     """Add tokens to the trees in one pass; return the trees and what may follow each token.
 
     Args:
@@ -203,8 +203,8 @@ def grow(lm: LanguageModel, tree: Tree, ids_BN: Places, parents_BN: Places) -> t
     sees_BSS[:, :before, :before] = tree.sees_BSS
     depth_BS = np.concatenate([tree.depth_BS, np.zeros((num_rows, num_new), dtype=np.int64)], axis=1)
     rows = np.arange(num_rows)
-    for place in range(num_new):
-        parent_B, slot = parents_BN[:, place], before + place
+    for position in range(num_new):
+        parent_B, slot = parents_BN[:, position], before + position
         has_B = parent_B >= 0
         sees_BSS[rows[has_B], slot] = sees_BSS[rows[has_B], parent_B[has_B]]
         depth_BS[rows[has_B], slot] = depth_BS[rows[has_B], parent_B[has_B]]

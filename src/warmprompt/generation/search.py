@@ -183,23 +183,23 @@ def _layout(
     ids_BN = np.zeros((len(rows), longest), dtype=np.int64)
     parents_BN = np.full((len(rows), longest), -1, dtype=np.int64)
     for index, (row, own) in enumerate(zip(rows, runs, strict=True)):
-        place = 0
+        position = 0
         for run in own:
             for step, node in enumerate(run.nodes):
-                ids_BN[index, place] = row.trie.token_X[node]
-                parents_BN[index, place] = before + place - 1 if step else run.parent
-                place += 1
+                ids_BN[index, position] = row.trie.token_X[node]
+                parents_BN[index, position] = before + position - 1 if step else run.parent
+                position += 1
     return ids_BN, parents_BN
 
 
 def _advance(row: _Row, runs: Sequence[_Run], log_p_NW: Tensor, before: int) -> None:
     """Turn runs into beams: the chosen token is counted already, the forced ones are counted here."""
-    place = 0
+    position = 0
     for run in runs:
         log_p = run.log_p
         for step, node in enumerate(run.nodes[1:]):
-            log_p += float(log_p_NW[place + step, row.trie.token_X[node]])
-        place += len(run.nodes)
+            log_p += float(log_p_NW[position + step, row.trie.token_X[node]])
+        position += len(run.nodes)
         row.beams.append(
-            _Beam(node=run.nodes[-1], slot=before + place - 1, log_p=log_p, next_W=log_p_NW[place - 1])
+            _Beam(node=run.nodes[-1], slot=before + position - 1, log_p=log_p, next_W=log_p_NW[position - 1])
         )

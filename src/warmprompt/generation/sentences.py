@@ -118,4 +118,6 @@ def _listed(names: Sequence[str], *, pairs: bool = True) -> Iterator[str]:
     """Yield each name, then each pair in order."""
     yield from names
     if pairs:
-        yield from (f"{one} and {other}" for place, one in enumerate(names) for other in names[place + 1 :])
+        yield from (
+            f"{one} and {other}" for position, one in enumerate(names) for other in names[position + 1 :]
+        )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from warmprompt.errors import BadInputError
 from warmprompt.types import short_repr
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,9 +30,9 @@ class TokenTrie:
         texts: Per node, the texts that end there; several where they are equal.
     """
 
-    token_X: Places
-    parent_X: Places
-    depth_X: Places
+    token_X: Positions
+    parent_X: Positions
+    depth_X: Positions
     children: tuple[tuple[int, ...], ...]
     texts: tuple[tuple[int, ...], ...]
 
@@ -61,16 +61,16 @@ def make_trie(texts: Sequence[Sequence[int]], *, end_id: int) -> TokenTrie:
     """
     if not texts:
         raise BadInputError(field="texts", value="none", remedy="Give at least one text.")
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         if not len(text) or end_id in text:
             raise BadInputError(
-                field=f"text {place}", value=list(text), remedy="Give tokens, the end token not among them."
+                field=f"text {index}", value=list(text), remedy="Give tokens, the end token not among them."
             )
-    order = sorted(range(len(texts)), key=lambda place: (*texts[place], end_id))
+    order = sorted(range(len(texts)), key=lambda index: (*texts[index], end_id))
     tokens, parents, depths, ends = [-1], [-1], [0], [[]]  # type: list[int], list[int], list[int], list[list[int]]
     path, before = [0], ()  # type: list[int], tuple[int, ...]
-    for place in order:
-        text = (*texts[place], end_id)
+    for index in order:
+        text = (*texts[index], end_id)
         shared = _shared(text, before)
         del path[shared + 1 :]
         for token in text[shared:]:
@@ -79,7 +79,7 @@ def make_trie(texts: Sequence[Sequence[int]], *, end_id: int) -> TokenTrie:
             depths.append(len(path))
             ends.append([])
             path.append(len(tokens) - 1)
-        ends[path[-1]].append(place)
+        ends[path[-1]].append(index)
         before = text
     children: list[list[int]] = [[] for _ in tokens]
     for node, parent in enumerate(parents[1:], start=1):

@@ -336,8 +336,8 @@ def _ranked(
         scores_BV = score(model.engine, vectors_BD, supports)
         viewed = [one.items_K for one in supports] if filter_viewed else None
         best_BK = top_n(scores_BV, k, excluded=viewed, candidates=inside_V >= 0)
-        rows, places = np.nonzero(best_BK >= 0)
-        best = best_BK[rows, places]
+        rows, indices = np.nonzero(best_BK >= 0)
+        best = best_BK[rows, indices]
         found.append((rows + start, inside_V[best], scores_BV[rows, best]))
     targets, items, scores = zip(*found, strict=True)
     return np.concatenate(targets), np.concatenate(items), np.concatenate(scores)

@@ -17,7 +17,7 @@ _OURS = {MANIFEST, "model.safetensors", "items.parquet", "training", "tensorboar
 _RESULTS = {"results.json", "report.md", "metrics.png"}
 
 
-def check_place(folder: Path) -> None:
+def check_location(folder: Path) -> None:
     """Refuse a file, and a folder with anything in it that no run leaves there, such as a data set."""
     if folder.is_file():
         raise BadInputError(field="run folder", value=folder, remedy="It is a file; name another place.")

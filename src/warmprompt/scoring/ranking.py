@@ -143,9 +143,9 @@ def _ranks_of(wanted_Q: Floats, sorted_V: Floats) -> NDArray[np.float64]:
     # How many of all candidates, and of the query alone, reach each score: the rest is outside the query.
     reaching_Q = len(sorted_V) - np.searchsorted(sorted_V, best_first_Q, side="left")
     in_query_Q = np.searchsorted(-best_first_Q, -best_first_Q, side="right")
-    place_Q = np.arange(1, len(order) + 1)
+    position_Q = np.arange(1, len(order) + 1)
     ranks_Q = np.empty(len(order))
-    ranks_Q[order] = np.where(best_first_Q > -np.inf, reaching_Q - in_query_Q + place_Q, MISS)
+    ranks_Q[order] = np.where(best_first_Q > -np.inf, reaching_Q - in_query_Q + position_Q, MISS)
     return ranks_Q
 
 

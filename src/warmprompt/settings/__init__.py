@@ -89,7 +89,7 @@ def load_settings(
     """
     values: dict[str, _Given] = {}
     if file is not None:
-        values |= _flatten(_read_toml(file), place=f" in {file}")
+        values |= _flatten(_read_toml(file), where=f" in {file}")
     values |= _from_environment(environment or {})
     values |= _from_assignments(assignments)
     values |= {
@@ -132,7 +132,7 @@ def from_mapping(mapping: Mapping[str, object]) -> Settings:
         BadInputError: A value of the wrong type or range; nothing is coerced but integers to floats
             and lists to tuples.
     """
-    values = _flatten(mapping, place="")
+    values = _flatten(mapping, where="")
     return replace(_build(values), given=frozenset(values))
 
 
@@ -234,7 +234,7 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
 def _bad_value(given: _Given, error: ValidationError) -> BadInputError:
     first = error.errors()[0]
-    place = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
+    where = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
     remedy = (
         first["msg"]
         .removeprefix("Value error, ")
@@ -242,20 +242,20 @@ def _bad_value(given: _Given, error: ValidationError) -> BadInputError:
         .replace("String", "It")
         .replace("Tuple", "It")
     )
-    return BadInputError(field=f"{given.label}{place}", value=first["input"], remedy=f"{remedy}.")
+    return BadInputError(field=f"{given.label}{where}", value=first["input"], remedy=f"{remedy}.")
 
 
-def _flatten(mapping: Mapping[str, object], *, place: str) -> dict[str, _Given]:
+def _flatten(mapping: Mapping[str, object], *, where: str) -> dict[str, _Given]:
     """Return {"section.key": value}; a section that is no table is refused."""
     values = {}
     for section, inner in mapping.items():
-        given = _Given(label=f"[{section}]{place}", value=inner)
+        given = _Given(label=f"[{section}]{where}", value=inner)
         if section not in _sections():
             raise _unknown(section, list(_sections()), given)
         if not isinstance(inner, Mapping):
             raise BadInputError(field=given.label, value=inner, remedy="It should be a table of settings.")
         for key, value in inner.items():
-            values[f"{section}.{key}"] = _Given(label=f"{section}.{key}{place}", value=value)
+            values[f"{section}.{key}"] = _Given(label=f"{section}.{key}{where}", value=value)
     return values
 
 

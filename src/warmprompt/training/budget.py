@@ -132,7 +132,7 @@ def budget_of(settings: Settings, training: Dataset, validation: Dataset, *, lea
 def _reading(encoder: Backbone, texts: Sequence[str], num_texts: float) -> Spent:
     """Read a sample spread over all lengths."""
     ordered = sorted(texts, key=len)
-    sample = [ordered[int(place)] for place in np.linspace(0, len(ordered) - 1, min(_SAMPLE, len(ordered)))]
+    sample = [ordered[int(index)] for index in np.linspace(0, len(ordered) - 1, min(_SAMPLE, len(ordered)))]
     pool_texts(sample[:1], encoder)  # the first pass of a model costs more
     return _timed(lambda: pool_texts(sample, encoder)).times(num_texts / len(sample))
 

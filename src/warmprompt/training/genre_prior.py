@@ -88,9 +88,9 @@ class _Judged:
         episodes = draw_validation_episodes(
             material.training, validation, seed=seed, ks=(0,), max_users=_MAX_USERS
         )
-        place = {user: index for index, user in enumerate(validation.user_ids)}
+        position = {user: index for index, user in enumerate(validation.user_ids)}
         query_of = {
-            place[support.user]: query
+            position[support.user]: query
             for support, query in zip(episodes.supports.get(0, ()), episodes.queries.get(0, ()), strict=True)
         }
         texts = _pairs(material.validation_texts)

@@ -84,7 +84,7 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
     return next(islice(fit_new_items(params, data, episodes, seed=seed), passes, None))
 
 
-def place_by_other_texts(
+def map_by_other_texts(
     trained: Trained, training: Dataset, validation: Dataset, text_VX: Floats, *, settings: Settings
 ) -> Trained:
     """Return the same model with new items placed by other features of the items' texts: a control.

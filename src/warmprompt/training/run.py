@@ -22,7 +22,7 @@ from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError
 from warmprompt.meta.learners import learner_of
-from warmprompt.runs.folder import alone_in, check_place, finished_run, prepare
+from warmprompt.runs.folder import alone_in, check_location, finished_run, prepare
 from warmprompt.runs.format import Trained, load_trained, save_trained
 from warmprompt.settings import Settings, to_mapping
 from warmprompt.training.budget import budget_of
@@ -125,7 +125,7 @@ def _fit(  # noqa: PLR0913 - as `train_run`
 ) -> Trained | None:
     use_threads(settings.train.threads)
     identity = _identity(settings, training, validation)
-    check_place(folder)
+    check_location(folder)
     finished = finished_run(folder, identity)
     if finished is None:
         _check_users(training, validation)

@@ -169,7 +169,7 @@ def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
         job.progress(f"going on after stage {saved.stage + 1}, epoch {saved.epoch}, batch {saved.batch}")
     earlier_s, earlier_cpu_s = seconds_of(job.folder / STATE)
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
-    place, plan = job.folder / "tensorboard", plan_of(job.settings)
+    index, plan = job.folder / "tensorboard", plan_of(job.settings)
 
     def save(now: TrainState) -> None:
         seconds = (
@@ -178,7 +178,7 @@ def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
         )
         save_state(job.folder / STATE, now, identity=job.identity, seconds=seconds)
 
-    with writing_to(place), write_scalars(place) as write:
+    with writing_to(index), write_scalars(index) as write:
 
         def report(step: TrainingProgress) -> None:
             write(step)

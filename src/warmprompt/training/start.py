@@ -114,13 +114,13 @@ def build_start(
         _sentence_states(encoder, texts).to(device) if encoder else read_reference(backbone, prompt_PH, texts)
     )
     progress(f"measuring how prompts move {backbone.name} read after layer {backbone.num_layers}")
-    place = {text: index for index, text in enumerate(texts)}
+    position = {text: index for index, text in enumerate(texts)}
     training_texts = pool.unique()
     read = fit_read_out(
         backbone,
         prompt_PH,
         training_texts,
-        states_NX[[place[text] for text in training_texts]],
+        states_NX[[position[text] for text in training_texts]],
         ReadOutSize(
             num_directions=settings.model.num_factors,
             num_text_features=settings.model.num_text_features,

@@ -131,7 +131,7 @@ def test_sizes_decide_who_trades():
     partners = []
     for seed in range(16):
         network = generate_fedwire(seed, model=model)
-        partners.append(np.diff(network.matrix.indptr)[network.place("B001")])
+        partners.append(np.diff(network.matrix.indptr)[network.index_of("B001")])
     assert np.mean(partners) == pytest.approx(p_pair[0, 1:].sum(), abs=4 * np.std(partners) / 16**0.5)
 
 

@@ -10,7 +10,7 @@ from warmprompt.errors import BadInputError
 from warmprompt.risk.profile import make_profiler, score_episodes, score_rows, train_profile
 from warmprompt.risk.profile.features import FEATURE_NAMES
 from warmprompt.risk.profile.model import pooled_sentences
-from warmprompt.risk.profile.words import PAYMENT_SENTENCES, describe_payment, sentence_places
+from warmprompt.risk.profile.words import PAYMENT_SENTENCES, describe_payment, sentence_rows
 
 NUM = 3
 
@@ -31,7 +31,7 @@ def told(model, episodes_of, entities):
 
 def test_a_payments_sentence_is_found_from_its_features(world, episodes_of, entities):
     episodes, payments = episodes_of(entities[:60]), world.payments
-    for row, place in zip(episodes.row_R, sentence_places(episodes.features_RF), strict=True):
+    for row, place in zip(episodes.row_R, sentence_rows(episodes.features_RF), strict=True):
         time_s, amount = int(payments.time_N[row]), int(payments.amount_minor_N[row])
         assert PAYMENT_SENTENCES[place] == describe_payment(time_s=time_s, amount_minor=amount)
     assert len(set(PAYMENT_SENTENCES)) == len(PAYMENT_SENTENCES) == 15 * 2 * 4 * 3
@@ -43,7 +43,7 @@ def test_no_part_of_the_day_begins_a_second_off():
     features[:, FEATURE_NAMES.index("hour_sin")] = np.sin(seconds * (2 * np.pi / 86_400))
     features[:, FEATURE_NAMES.index("hour_cos")] = np.cos(seconds * (2 * np.pi / 86_400))
     # 1970-01-01 was a Thursday.
-    found = [PAYMENT_SENTENCES[place] for place in sentence_places(features)]
+    found = [PAYMENT_SENTENCES[place] for place in sentence_rows(features)]
     assert found == [describe_payment(time_s=int(second), amount_minor=0) for second in seconds]
 
 

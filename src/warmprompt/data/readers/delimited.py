@@ -227,10 +227,10 @@ def _names(line: str, separator: str, *, header: bool) -> tuple[str, ...]:
         fields = fields_of([line], separator)[0]
     fields = fields or line.split(separator)
     if not header:
-        return tuple(str(place) for place in range(1, len(fields) + 1))
+        return tuple(str(index) for index in range(1, len(fields) + 1))
     return tuple(
-        name.strip() if name.strip() not in ("", LINE) else f"(column {place})"
-        for place, name in enumerate(fields, start=1)
+        name.strip() if name.strip() not in ("", LINE) else f"(column {index})"
+        for index, name in enumerate(fields, start=1)
     )
 
 

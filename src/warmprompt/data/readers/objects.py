@@ -96,9 +96,9 @@ class _ArrayReader:
             self._text += "\n".join(chunk[TEXT]) + "\n"
         found: Numbered = []
         broken: list[int] = []
-        place = self._skip(0)
-        while place < len(self._text):
-            end, value = _value_at(self._text, place)
+        index = self._skip(0)
+        while index < len(self._text):
+            end, value = _value_at(self._text, index)
             if end is None and chunk is not None:
                 break
             if not isinstance(value, dict):
@@ -106,17 +106,17 @@ class _ArrayReader:
             else:
                 found.append((self._line, value))
             # Text that never ends as a value is given up as a whole.
-            place = self._skip(end or len(self._text), start=place)
-        self._text = self._text[place:]
+            index = self._skip(end or len(self._text), start=index)
+        self._text = self._text[index:]
         log.reject(NOT_AN_OBJECT, broken)
         if chunk is None and self._depth == 1:
             log.reject("the array has no end: the file is cut short", [self._line])
         return found
 
-    def _skip(self, place: int, *, start: int = 0) -> int:
-        """Return where the next value begins after `place`, and count the lines since `start`."""
-        between = _BETWEEN.match(self._text, place)
-        end = between.end() if between else place
+    def _skip(self, index: int, *, start: int = 0) -> int:
+        """Return where the next value begins after `index`, and count the lines since `start`."""
+        between = _BETWEEN.match(self._text, index)
+        end = between.end() if between else index
         if self._depth is None and self._text[end : end + 1] == "[":
             self._depth = 1
             return self._skip(end + 1, start=start)
@@ -127,22 +127,22 @@ class _ArrayReader:
         return end
 
 
-def _value_at(text: str, place: int) -> tuple[int | None, Any]:
-    """Return where the value at `place` ends, and the value; no end where the text stops first."""
+def _value_at(text: str, index: int) -> tuple[int | None, Any]:
+    """Return where the value at `index` ends, and the value; no end where the text stops first."""
     try:
-        value, end = _DECODER.raw_decode(text, place)
+        value, end = _DECODER.raw_decode(text, index)
     except (ValueError, RecursionError):
         pass
     else:
         return end, value
-    if text[place] not in "{[":
-        word = _WORD.match(text, place)
-        return (word.end() if word else place + 1), None
+    if text[index] not in "{[":
+        word = _WORD.match(text, index)
+        return (word.end() if word else index + 1), None
     depth = 0
-    for token in _TOKEN.finditer(text, place):
+    for token in _TOKEN.finditer(text, index):
         depth += {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}.get(token[0], 0)
         if depth == 0:
-            return token.end(), parsed(text[place : token.end()])
+            return token.end(), parsed(text[index : token.end()])
     return None, None
 
 

@@ -194,10 +194,10 @@ def smallest_failing_set(
             first_NB[tried_B, np.arange(len(tried_B))] = True
             round_NB, lost_NB = cascade_together(losses_NN, capital_N, first_NB)
             count_B, total_B = (round_NB >= 0).sum(axis=0), lost_NB.sum(axis=0)
-            place = int(np.lexsort((tried_B, -total_B, -count_B))[0])
-            found = (int(count_B[place]), float(total_B[place]), -int(tried_B[place]))
+            index = int(np.lexsort((tried_B, -total_B, -count_B))[0])
+            found = (int(count_B[index]), float(total_B[index]), -int(tried_B[index]))
             if found > best:
-                best, best_failed_N = found, round_NB[:, place] >= 0
+                best, best_failed_N = found, round_NB[:, index] >= 0
         banks.append(-best[2])
         failures.append(best[0])
         failed_N = best_failed_N

@@ -93,8 +93,8 @@ def read_adjacency_csv(path: Path, *, minor: bool = False, currency: str | None 
         raise BadInputError(field=f"rows and columns of {path}", value=odd, remedy=remedy)
     cells = rows.select(rows.columns[1:])
     values = np.zeros((len(nodes), len(nodes)), dtype=np.int64 if minor else np.float64)
-    place = {node: row for row, node in enumerate(nodes)}
-    order = [place[payer] for payer in payers]
+    index = {node: row for row, node in enumerate(nodes)}
+    order = [index[payer] for payer in payers]
     for column, name in enumerate(cells.columns):
         texts = cells[name].fill_null("0").replace("", "0")
         values[order, column] = _numbers(texts, whole=minor, field=f"{path}, column {nodes[column]!r}")

@@ -197,8 +197,8 @@ def _core_fits(model: FedwireModel, network: PaymentNetwork) -> bool:
 
 def _sizes(model: FedwireModel) -> np.ndarray:
     """Return exponential sizes, largest first: the same banks for every seed, as on every day."""
-    places = np.arange(model.num_participants) + 0.5 + model.size_offset
-    return np.asarray(-np.log(places / (model.num_participants + model.size_offset)))
+    indices = np.arange(model.num_participants) + 0.5 + model.size_offset
+    return np.asarray(-np.log(indices / (model.num_participants + model.size_offset)))
 
 
 def _pairs(seed: int, model: FedwireModel, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

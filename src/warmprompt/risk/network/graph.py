@@ -53,7 +53,7 @@ class PaymentNetwork:
     @cached_property
     def index(self) -> dict[str, int]:
         """Row and column of each participant id."""
-        return {node: place for place, node in enumerate(self.nodes)}
+        return {node: position for position, node in enumerate(self.nodes)}
 
     @property
     def outgoing(self) -> np.ndarray:
@@ -82,10 +82,10 @@ class PaymentNetwork:
         Raises:
             UnknownNameError: One of the two is no participant.
         """
-        value: int | float = self.matrix[self.place(payer), self.place(payee)].item()
+        value: int | float = self.matrix[self.index_of(payer), self.index_of(payee)].item()
         return value
 
-    def place(self, node: str) -> int:
+    def index_of(self, node: str) -> int:
         """Return the row of a participant id.
 
         Raises:
@@ -129,8 +129,8 @@ def network_from_edges(
         )
     names = tuple(sorted({*payers, *payees})) if nodes is None else tuple(nodes)
     _check_nodes(names)
-    index = {node: place for place, node in enumerate(names)}
-    rows, columns = _places(payers, index), _places(payees, index)
+    index = {node: position for position, node in enumerate(names)}
+    rows, columns = _indices(payers, index), _indices(payees, index)
     values = _checked_amounts(amounts, lambda link: f"amount of {payers[link]} -> {payees[link]}")
     _check_links(rows, columns, names, duplicates)
     matrix = sparse.coo_array((values, (rows, columns)), shape=(len(names), len(names))).tocsr()
@@ -194,8 +194,8 @@ def subnetwork(network: PaymentNetwork, nodes: Sequence[str]) -> PaymentNetwork:
     """
     chosen = tuple(nodes)
     _check_nodes(chosen)
-    places = np.array([network.place(node) for node in chosen], dtype=np.int64)
-    matrix = network.matrix[places][:, places].tocsr()
+    positions = np.array([network.index_of(node) for node in chosen], dtype=np.int64)
+    matrix = network.matrix[positions][:, positions].tocsr()
     return PaymentNetwork(nodes=chosen, matrix=canonical_csr(matrix), currency=network.currency)
 
 
@@ -225,7 +225,7 @@ def _check_nodes(nodes: Sequence[Any]) -> None:
         seen.add(node)
 
 
-def _places(ids: Sequence[str], index: dict[str, int]) -> np.ndarray:
+def _indices(ids: Sequence[str], index: dict[str, int]) -> np.ndarray:
     try:
         return np.fromiter((index[node] for node in ids), dtype=np.int64, count=len(ids))
     except KeyError as error:

@@ -107,7 +107,7 @@ def giant_component(network: PaymentNetwork) -> PaymentNetwork:
     """Return the largest part in which everybody reaches everybody along links (GSCC), order kept."""
     _, labels = connected_components(network.matrix, directed=True, connection="strong")
     inside = labels == np.bincount(labels).argmax()
-    return subnetwork(network, [network.nodes[place] for place in np.flatnonzero(inside)])
+    return subnetwork(network, [network.nodes[index] for index in np.flatnonzero(inside)])
 
 
 def reciprocity(matrix: sparse.csr_array) -> float:
@@ -210,7 +210,7 @@ def value_core(network: PaymentNetwork, *, share: float = 0.75) -> tuple[tuple[s
     num_links = min(int(np.searchsorted(carried, wanted)) + 1, len(largest))
     links = largest[:num_links]
     inside = np.unique(np.concatenate([payers[links], payees[links]]))
-    return tuple(network.nodes[place] for place in inside), links
+    return tuple(network.nodes[index] for index in inside), links
 
 
 def _pattern(matrix: sparse.csr_array) -> sparse.csr_array:

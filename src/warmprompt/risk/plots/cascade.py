@@ -39,21 +39,21 @@ def plot_cascade(
         raise BadInputError(
             field="rounds", value="no default", remedy="Give a cascade in which a bank fails."
         )
-    places = np.arange(round_N[failed].min(), round_N.max() + 1)
-    count = np.array([(round_N == place).sum() for place in places])
-    lost = np.array([loss_N[round_N == place].sum() for place in places])
+    indices = np.arange(round_N[failed].min(), round_N.max() + 1)
+    count = np.array([(round_N == index).sum() for index in indices])
+    lost = np.array([loss_N[round_N == index].sum() for index in indices])
     figure = new_figure(7.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    bars = upper.bar(places, count, color=ORANGE, width=0.72)
+    bars = upper.bar(indices, count, color=ORANGE, width=0.72)
     # Inside the bar, out of the line's way; above it where the bar is too low for that.
     low = count < 0.08 * count.sum()
     labels = {"fontsize": 9, "fontweight": "bold"}
     upper.bar_label(bars, np.where(low, "", count), label_type="center", color="white", **labels)
     upper.bar_label(bars, np.where(low & (count > 0), count, ""), padding=2, color=ORANGE, **labels)
-    upper.plot(places, count.cumsum(), color=BLUE, linewidth=1.8, marker="o", markersize=4)
+    upper.plot(indices, count.cumsum(), color=BLUE, linewidth=1.8, marker="o", markersize=4)
     upper.annotate(
         f"{count.sum()} in all",
-        (places[-1], float(count.sum())),
+        (indices[-1], float(count.sum())),
         xytext=(0, 7),
         textcoords="offset points",
         ha="right",
@@ -62,10 +62,10 @@ def plot_cascade(
     )
     upper.set_ylabel("banks that fail", color=GREY)
     upper.set_ylim(0, 1.15 * count.sum())
-    lower.bar(places, lost, color=GREY, width=0.72)
+    lower.bar(indices, lost, color=GREY, width=0.72)
     lower.set_ylabel(unit, color=GREY)
     lower.set_xlabel("round", color=GREY)
-    lower.set_xlim(places[0] - 0.6, places[-1] + 0.6)
+    lower.set_xlim(indices[0] - 0.6, indices[-1] + 0.6)
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (upper, lower):
         plain_axes(axes)

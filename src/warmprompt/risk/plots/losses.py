@@ -88,19 +88,19 @@ def _draw(axes: Axes, summary: StudySummary) -> None:
 
 def _policies(axes: Axes, lines: Sequence[Line]) -> None:
     """Draw policies as diamonds, named at the right edge in order of height, with a line to each."""
-    places = [line.median_acted_s if np.isfinite(line.median_acted_s) else END_S for line in lines]
+    indices = [line.median_acted_s if np.isfinite(line.median_acted_s) else END_S for line in lines]
     heights = np.array([line.beyond_oracle.mean for line in lines])
-    axes.scatter(places, heights, marker="D", s=26, color=INK, zorder=4)
+    axes.scatter(indices, heights, marker="D", s=26, color=INK, zorder=4)
     # Of diamonds at about one height the earlier is named lower, so that the lines do not cross.
     low, high = axes.get_ylim()
-    order = np.lexsort((np.array(places), np.round(heights / (0.02 * (high - low)))))
+    order = np.lexsort((np.array(indices), np.round(heights / (0.02 * (high - low)))))
     steps = 0.052 * (high - low) * np.arange(len(lines))
     named = isotonic_regression(heights[order] - steps).x + steps
     named = named + max(0.0, low + 0.03 * (high - low) - named[0])
-    for place, height in zip(order, named, strict=True):
+    for index, height in zip(order, named, strict=True):
         axes.annotate(
-            lines[place].name,
-            (places[place], heights[place]),
+            lines[index].name,
+            (indices[index], heights[index]),
             xytext=(END_S * 6, float(height)),
             textcoords="data",
             va="center",

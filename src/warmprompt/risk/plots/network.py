@@ -36,7 +36,7 @@ def plot_network(network: PaymentNetwork, path: Path, *, core_share: float = 0.7
     rank = np.empty(network.num_nodes, dtype=np.int64)
     rank[np.argsort(-value, kind="stable")] = np.arange(network.num_nodes)
     radius = np.sqrt(rank + 0.5)
-    place = radius[:, None] * np.stack([np.cos(rank * GOLDEN_ANGLE), np.sin(rank * GOLDEN_ANGLE)], axis=1)
+    index = radius[:, None] * np.stack([np.cos(rank * GOLDEN_ANGLE), np.sin(rank * GOLDEN_ANGLE)], axis=1)
     in_core = np.isin(np.array(network.nodes), members)
     figure = new_figure(8.2, 8.8)
     axes = figure.subplots()
@@ -44,15 +44,15 @@ def plot_network(network: PaymentNetwork, path: Path, *, core_share: float = 0.7
     faint = float(np.clip(300 / max(len(others), 1), 0.02, 0.5))
     for links, colour, alpha, zorder in ((others, GREY, faint, 1), (core, ORANGE, 0.45, 2)):
         width = 0.4 + 2.4 * np.sqrt(amounts[links] / amounts.max())
-        segments = np.stack([place[payers[links]], place[payees[links]]], axis=1)
+        segments = np.stack([index[payers[links]], index[payees[links]]], axis=1)
         axes.add_collection(
             LineCollection(list(segments), colors=colour, linewidths=width, alpha=alpha, zorder=zorder)
         )
     size = 6 + 260 * value / value.max()
     for chosen, colour, name, zorder in ((~in_core, BLUE, "others", 3), (in_core, ORANGE, "core", 4)):
         axes.scatter(
-            place[chosen, 0],
-            place[chosen, 1],
+            index[chosen, 0],
+            index[chosen, 1],
             s=size[chosen],
             color=colour,
             edgecolors="white",
@@ -64,7 +64,7 @@ def plot_network(network: PaymentNetwork, path: Path, *, core_share: float = 0.7
     for node in np.argsort(rank)[:NUM_NAMED]:
         axes.annotate(
             network.nodes[node],
-            place[node],
+            index[node],
             xytext=(0, 2 + np.sqrt(size[node]) / 2),
             textcoords="offset points",
             fontsize=7.5,

@@ -79,20 +79,20 @@ def plot_payments(
     upper.set_ylabel("amount", color=GREY)
     lower.vlines(times, low, high, color=GREY, linewidth=1.5, alpha=0.6)
     for decision, colour in _COLOURS.items():
-        chosen = [place for place, one in enumerate(estimates) if one.decision == decision]
+        chosen = [index for index, one in enumerate(estimates) if one.decision == decision]
         if chosen:
             lower.plot(
-                [times[place] for place in chosen],
+                [times[index] for index in chosen],
                 p[chosen],
                 "o",
                 color=colour,
                 markersize=6,
                 label=_SAYS[decision],
             )
-    known = [place for place, fraud in enumerate(frauds) if fraud]
+    known = [index for index, fraud in enumerate(frauds) if fraud]
     if known:
         lower.plot(
-            [times[place] for place in known],
+            [times[index] for index in known],
             p[known],
             "o",
             markersize=13,

@@ -130,9 +130,9 @@ def score_rows(
         context_NC: From `counterparty_context`.
         rows_R: Places in the table.
     """
-    episodes, places = as_they_came(payments, context_NC, rows_R)
-    scores_R = score_episodes(profiler.model, episodes)[places]
-    known_R = episodes.history.mask_RK.sum(axis=1)[episodes.episode_R[places]]
+    episodes, indices = as_they_came(payments, context_NC, rows_R)
+    scores_R = score_episodes(profiler.model, episodes)[indices]
+    known_R = episodes.history.mask_RK.sum(axis=1)[episodes.episode_R[indices]]
     p_R, says_fraud_R, says_genuine_R = np.empty(len(rows_R)), *np.empty((2, len(rows_R)), dtype=np.bool_)
     least = np.array(sorted(profiler.calibrations))
     reached_R = least[np.searchsorted(least, known_R, side="right") - 1]

@@ -65,8 +65,8 @@ class Calibration:
 
     def probabilities(self, scores_R: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         """Return p_risk and the pair around it; p = p1 / (1 - p0 + p1) (Vovk et al. 2015, eq. 5)."""
-        place_R = np.searchsorted(self.edges, scores_R, side="right")
-        low_R, high_R = self.low_L[place_R], self.high_L[place_R]
+        rank_R = np.searchsorted(self.edges, scores_R, side="right")
+        low_R, high_R = self.low_L[rank_R], self.high_L[rank_R]
         return high_R / (1 - low_R + high_R), low_R, high_R
 
     def sets(self, scores_R: Doubles) -> tuple[Bools, Bools]:
@@ -114,8 +114,8 @@ def fit_calibration(
     every_n = np.repeat(np.arange(len(scores_n)), np.where(fraud_n, 1, per_genuine))
     shares = 1 - np.geomspace(1.0, 3 / len(every_n), _NUM_LEVELS)
     edges = np.unique(np.quantile(scores_n[every_n], shares[1:]))
-    place_n = np.searchsorted(edges, scores_n[every_n], side="right")
-    low_L, high_L = _venn_abers(place_n, fraud_n[every_n], len(edges) + 1)
+    index_n = np.searchsorted(edges, scores_n[every_n], side="right")
+    low_L, high_L = _venn_abers(index_n, fraud_n[every_n], len(edges) + 1)
     return Calibration(
         edges=edges,
         low_L=low_L,
@@ -176,7 +176,7 @@ def _conformal_quantile(badness: Doubles, level: float) -> float:
     return float(np.sort(badness)[min(rank, len(badness)) - 1])
 
 
-def _venn_abers(place_n: np.ndarray, fraud_n: Bools, num_levels: int) -> tuple[Doubles, Doubles]:
+def _venn_abers(index_n: np.ndarray, fraud_n: Bools, num_levels: int) -> tuple[Doubles, Doubles]:
     from mapie.calibration import VennAbersCalibrator
 
     passing = _PassThrough(num_levels)
@@ -185,7 +185,7 @@ def _venn_abers(place_n: np.ndarray, fraud_n: Bools, num_levels: int) -> tuple[D
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         fitted = VennAbersCalibrator(estimator=passing, cv="prefit").fit(
-            place_n.reshape(-1, 1).astype(np.float64), fraud_n.astype(np.int64)
+            index_n.reshape(-1, 1).astype(np.float64), fraud_n.astype(np.int64)
         )
         _, pair = fitted.predict_proba(every, p0_p1_output=True)
     pair = np.asarray(pair, dtype=np.float64)

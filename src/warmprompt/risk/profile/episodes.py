@@ -120,10 +120,10 @@ def build_episodes(
         raise BadInputError(field="K", value=int(cuts.num_E.max()), remedy=f"Give 0 to {MAX_SUPPORT}.")
     order_N = np.lexsort((payments.time_N, payments.entity_N))
     stride = int(payments.time_N[-1]) + horizon_s + 2
-    place_N = payments.entity_N[order_N] * stride + payments.time_N[order_N]
-    begin_E = np.searchsorted(place_N, cuts.entity_E * stride)
-    cut_E = np.searchsorted(place_N, cuts.entity_E * stride + np.minimum(cuts.time_E, stride - horizon_s - 1))
-    end_E = np.searchsorted(place_N, cuts.entity_E * stride + np.minimum(cuts.time_E + horizon_s, stride - 1))
+    index_N = payments.entity_N[order_N] * stride + payments.time_N[order_N]
+    begin_E = np.searchsorted(index_N, cuts.entity_E * stride)
+    cut_E = np.searchsorted(index_N, cuts.entity_E * stride + np.minimum(cuts.time_E, stride - horizon_s - 1))
+    end_E = np.searchsorted(index_N, cuts.entity_E * stride + np.minimum(cuts.time_E + horizon_s, stride - 1))
     slot_K = np.arange(MAX_SUPPORT)
     from_E = np.maximum(begin_E, cut_E - cuts.num_E)
     place_EK = cut_E[:, None] - MAX_SUPPORT + slot_K
@@ -206,9 +206,9 @@ def _now(payments: Payments, context_NC: Doubles, rows_R: Longs) -> Now:
 def _support_features(payments: Payments, context_NC: Doubles, index_EK: Longs, mask_EK: Bools) -> Doubles:
     """Each support payment as it looked when it came: from the support payments before it."""
     parts = []
-    for place in range(MAX_SUPPORT):
-        before_EK = mask_EK & (np.arange(MAX_SUPPORT) < place)
-        now = _now(payments, context_NC, index_EK[:, place])
+    for index in range(MAX_SUPPORT):
+        before_EK = mask_EK & (np.arange(MAX_SUPPORT) < index)
+        now = _now(payments, context_NC, index_EK[:, index])
         parts.append(payment_features(now, _history(payments, index_EK, before_EK, now.time_R)))
     stacked: Doubles = np.stack(parts, axis=1) * mask_EK[:, :, None]
     return stacked

@@ -122,9 +122,9 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
     for k in KS[1:]:
         # In a stream the K payments are those just before. Behind a profile that has gone stale counts of the
         # last day are smaller and scores lower: calibrated there, sets would not hold here.
-        episodes, places = as_they_came(payments, context_NC, rows_R, num=k)
+        episodes, indices = as_they_came(payments, context_NC, rows_R, num=k)
         calibrations[k] = fit_calibration(
-            score_episodes(model, episodes)[places],
+            score_episodes(model, episodes)[indices],
             payments.fraud_N[rows_R],
             level=level,
             per_genuine=per_genuine,

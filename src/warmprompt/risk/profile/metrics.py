@@ -51,21 +51,21 @@ def calibration_error(p_R: Doubles, fraud_R: Bools, *, num_bins: int = NUM_BINS)
 
     Source: Guo, Pleiss, Sun & Weinberger 2017, eq. 3.
     """
-    place_R = np.minimum((p_R * num_bins).astype(np.int64), num_bins - 1)
-    gaps = np.bincount(place_R, weights=fraud_R - p_R, minlength=num_bins)
+    index_R = np.minimum((p_R * num_bins).astype(np.int64), num_bins - 1)
+    gaps = np.bincount(index_R, weights=fraud_R - p_R, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(p_R))
 
 
 def reliability_by(edges: Doubles, p_R: Doubles, fraud_R: Bools) -> list[tuple[float, float, int]]:
     """Return (mean p, share of fraud, payments) of each bin that holds any; `edges` rise."""
-    place_R = np.searchsorted(edges, p_R)
+    index_R = np.searchsorted(edges, p_R)
     return [
         (
-            float(p_R[place_R == one].mean()),
-            float(fraud_R[place_R == one].mean()),
-            int((place_R == one).sum()),
+            float(p_R[index_R == one].mean()),
+            float(fraud_R[index_R == one].mean()),
+            int((index_R == one).sum()),
         )
-        for one in np.unique(place_R)
+        for one in np.unique(index_R)
     ]
 
 
@@ -83,10 +83,10 @@ def card_precision(
     found = []
     for day in np.unique(days):
         today = days == day
-        entities, place = np.unique(entity_R[today], return_inverse=True)
+        entities, position = np.unique(entity_R[today], return_inverse=True)
         worst = np.full(len(entities), -np.inf)
-        np.maximum.at(worst, place, scores_R[today])
-        compromised = np.bincount(place, weights=fraud_R[today]) > 0
+        np.maximum.at(worst, position, scores_R[today])
+        compromised = np.bincount(position, weights=fraud_R[today]) > 0
         top = np.argsort(-worst, kind="stable")[:k]
         found.append(compromised[top].sum() / k)
     return float(np.mean(found))
@@ -159,10 +159,10 @@ def paired_intervals(
     own = models.index(product)
     tail = (1 - level) / 2
     found = {}
-    for place, model in enumerate(models):
+    for position, model in enumerate(models):
         if model != product:
-            low, high = np.quantile(drawn[:, own] - drawn[:, place], [tail, 1 - tail])
-            found[model] = (float(observed[own] - observed[place]), float(low), float(high))
+            low, high = np.quantile(drawn[:, own] - drawn[:, position], [tail, 1 - tail])
+            found[model] = (float(observed[own] - observed[position]), float(low), float(high))
     return found
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from warmprompt.risk.profile.features import FEATURE_NAMES, PaymentHistories
 from warmprompt.risk.profile.payments import Doubles
-from warmprompt.risk.profile.words import sentence_places
+from warmprompt.risk.profile.words import sentence_rows
 from warmprompt.rng import derive
 
 Params = Mapping[str, Tensor]
@@ -126,7 +126,7 @@ def standardise_features(scaling: Scaling, features: Doubles) -> Tensor:
     scaled = scaled.clamp(-_CLIP, _CLIP)
     if not len(scaling.sentences_SX):
         return scaled
-    return torch.cat([scaled, scaling.sentences_SX[torch.from_numpy(sentence_places(features))]], dim=-1)
+    return torch.cat([scaled, scaling.sentences_SX[torch.from_numpy(sentence_rows(features))]], dim=-1)
 
 
 def pooled_sentences(scaling: Scaling, features_BKF: Doubles, history: PaymentHistories) -> Tensor:
@@ -135,9 +135,9 @@ def pooled_sentences(scaling: Scaling, features_BKF: Doubles, history: PaymentHi
     if not num:
         return torch.zeros(len(features_BKF), 0)
     label_code_BK = np.where(history.known_RK, 1 + history.fraud_RK.astype(np.int64), 0)
-    places_BK = torch.from_numpy(sentence_places(features_BKF, label_code_BK))
+    indices_BK = torch.from_numpy(sentence_rows(features_BKF, label_code_BK))
     mask_BK = torch.from_numpy(history.mask_RK).float()
-    summed_BX = (scaling.sentences_SX[places_BK] * mask_BK[..., None]).sum(1)
+    summed_BX = (scaling.sentences_SX[indices_BK] * mask_BK[..., None]).sum(1)
     return summed_BX / mask_BK.sum(1, keepdim=True).clamp(min=1)
 
 

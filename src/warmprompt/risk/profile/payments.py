@@ -262,9 +262,9 @@ class _Index:
         start = int(payments.time_N[0])
         # Longer than any window and delay, so that no window reaches into another key.
         self._stride = int(payments.time_N[-1]) - start + 2 * (WINDOWS_S[-1] + payments.label_delay_s) + 2
-        place_N = key_N.astype(np.int64) * self._stride + (payments.time_N - start)
-        order = np.argsort(place_N, kind="stable")
-        self._order_N, self._sorted_N = order, place_N[order]
+        index_N = key_N.astype(np.int64) * self._stride + (payments.time_N - start)
+        order = np.argsort(index_N, kind="stable")
+        self._order_N, self._sorted_N = order, index_N[order]
         self.ones = _running(np.ones(len(order)))
         self.fraud = _running(payments.fraud_N[order])
         self.log_amount = _running(np.log1p(payments.amount_minor_N[order] / 100) * _PER_UNIT)

@@ -194,8 +194,8 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
     fold_of = np.random.default_rng(derive_seed(seed, "folds")).integers(num_folds, size=len(entities))
 
     def fold(entity: Longs) -> Longs:
-        places: Longs = fold_of[np.searchsorted(entities, entity).clip(max=len(entities) - 1)]
-        return places
+        indices: Longs = fold_of[np.searchsorted(entities, entity).clip(max=len(entities) - 1)]
+        return indices
 
     own = np.empty(len(fraud_R))
     estimates = [np.empty(features.shape[:-1]) for features, _ in others]

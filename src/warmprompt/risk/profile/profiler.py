@@ -104,10 +104,10 @@ class Profiler:
             UnknownNameError: A label of a payment that is not kept.
         """
         _check_entity(entity)
-        for place, payment in enumerate(payments):
-            check_payment(payment, field=f"payment {place}")
-            if place and payment.time_s < payments[place - 1].time_s:
-                raise _out_of_order(payment, payments[place - 1])
+        for index, payment in enumerate(payments):
+            check_payment(payment, field=f"payment {index}")
+            if index and payment.time_s < payments[index - 1].time_s:
+                raise _out_of_order(payment, payments[index - 1])
         kept = tuple(payments[-MAX_SUPPORT:])
         _refuse_twice(kept)
         given = dict(labels or {})
@@ -141,10 +141,10 @@ class Profiler:
             BadInputError: The label cannot be known yet, or is no truth value.
         """
         self._check_own(state)
-        place = next((i for i, one in enumerate(state.payments) if one.id == payment_id), None)
-        if place is None:
+        index = next((i for i, one in enumerate(state.payments) if one.id == payment_id), None)
+        if index is None:
             raise _unknown_payment(payment_id)
-        due_s = state.payments[place].time_s + self.model.label_delay_s
+        due_s = state.payments[index].time_s + self.model.label_delay_s
         if now_s < due_s:
             raise BadInputError(
                 field=f"label of payment {payment_id}",
@@ -153,7 +153,7 @@ class Profiler:
             )
         if not isinstance(fraud, bool):
             raise BadInputError(field=f"label of payment {payment_id}", value=fraud, remedy="Give a bool.")
-        labels = (*state.labels[:place], fraud, *state.labels[place + 1 :])
+        labels = (*state.labels[:index], fraud, *state.labels[index + 1 :])
         return self._state(state.entity, state.payments, labels, num_seen=state.num_seen)
 
     def score(self, state: EntityState, payment: Payment) -> RiskEstimate:
@@ -255,14 +255,14 @@ def _adapted(
     book = _book(model, describe_entities(history, side=model.side)[0])
     num_features = len(model.scaling.mean_F)
     features_1KF = np.zeros((1, MAX_SUPPORT, num_features))
-    for place, payment in enumerate(payments):
+    for index, payment in enumerate(payments):
         # Each payment as it looked when it came: labels due by then, payments before it.
         due = tuple(
             label if one.time_s + model.label_delay_s <= payment.time_s else None
-            for one, label in zip(payments[:place], labels, strict=False)
+            for one, label in zip(payments[:index], labels, strict=False)
         )
-        features_1KF[0, MAX_SUPPORT - len(payments) + place] = payment_features(
-            _now(payment, payments[:place]), _history(payments[:place], due)
+        features_1KF[0, MAX_SUPPORT - len(payments) + index] = payment_features(
+            _now(payment, payments[:index]), _history(payments[:index], due)
         )[0]
     support = _evidence(model, features_1KF, history.mask_RK.astype(np.float64), history)
     adapter = PromptAdapter(
@@ -331,7 +331,7 @@ def _history(payments: Sequence[Payment], labels: Sequence[bool | None]) -> Paym
 
 
 def _numbers(payments: Sequence[Payment]) -> dict[Id, int]:
-    return {name: place for place, name in enumerate(dict.fromkeys(one.counterparty for one in payments))}
+    return {name: index for index, name in enumerate(dict.fromkeys(one.counterparty for one in payments))}
 
 
 def _check_entity(entity: object) -> None:
@@ -342,7 +342,7 @@ def _check_entity(entity: object) -> None:
 def _refuse_twice(payments: Sequence[Payment]) -> None:
     ids = [one.id for one in payments]
     if len(set(ids)) < len(ids):
-        twice = next(one for place, one in enumerate(ids) if one in ids[:place])
+        twice = next(one for index, one in enumerate(ids) if one in ids[:index])
         raise BadInputError(field="payment id", value=twice, remedy="It was given before; ids are unique.")
 
 

@@ -31,20 +31,20 @@ class Book:
     """Distinct texts as the model reads them.
 
     Attributes:
-        place: Text to row.
+        row_by_text: Text to row.
         prefix: Keys and values of the texts.
         reference_NH: Hidden states at the reference prompt.
         features_NT: Text features.
     """
 
-    place: Mapping[str, int]
+    row_by_text: Mapping[str, int]
     prefix: TextPrefix
     reference_NH: Tensor
     features_NT: Tensor
 
     def rows(self, texts: Sequence[str]) -> Tensor:
         """Return the rows of texts; a text that was not read is a KeyError."""
-        return torch.tensor([self.place[text] for text in texts], dtype=torch.long)
+        return torch.tensor([self.row_by_text[text] for text in texts], dtype=torch.long)
 
 
 def fit_reading(  # noqa: PLR0913 - settings by keyword
@@ -83,7 +83,7 @@ def read_book(backbone: Backbone, read: ReadOut, texts: Sequence[str]) -> Book:
     ]
     reference_NH = torch.cat(hidden)
     return Book(
-        place={text: row for row, text in enumerate(distinct)},
+        row_by_text={text: row for row, text in enumerate(distinct)},
         prefix=prefix,
         reference_NH=reference_NH,
         features_NT=text_features(read, reference_NH),

@@ -263,12 +263,12 @@ def draw(found: ProfileSummary) -> Figure:
 
 def _draw_precision(axes: Axes, found: ProfileSummary) -> None:
     ks = sorted(found.differences)
-    for place, model in enumerate(one for one in _SHOWN if (one, ks[0]) in found.values):
+    for index, model in enumerate(one for one in _SHOWN if (one, ks[0]) in found.values):
         axes.plot(
             range(len(ks)),
             [found.values[model, k]["AP"] for k in ks],
-            color=_COLOURS[place],
-            marker=_MARKERS[place],
+            color=_COLOURS[index],
+            marker=_MARKERS[index],
             linewidth=2.4 if model == found.product else 1.3,
             label=model,
         )
@@ -282,14 +282,14 @@ def _draw_precision(axes: Axes, found: ProfileSummary) -> None:
 
 def _draw_reliability(axes: Axes, found: ProfileSummary) -> None:
     axes.plot([1e-4, 1], [1e-4, 1], color="#999999", linewidth=1, linestyle=":")
-    for place, (k, rows) in enumerate(sorted(found.reliability.items())):
+    for index, (k, rows) in enumerate(sorted(found.reliability.items())):
         p, share, _ = (np.array(column) for column in zip(*rows, strict=True))
         shown = share > 0
         axes.plot(
             p[shown],
             share[shown],
-            color=_COLOURS[place],
-            marker=_MARKERS[place],
+            color=_COLOURS[index],
+            marker=_MARKERS[index],
             linewidth=1.2,
             markersize=4,
             label=f"K = {k}",

@@ -37,7 +37,7 @@ def describe_payment(*, time_s: int, amount_minor: int, fraud: bool | None = Non
     ]
 
 
-def sentence_places(features: Doubles, known: Longs | None = None) -> Longs:
+def sentence_rows(features: Doubles, known: Longs | None = None) -> Longs:
     """Return which of `PAYMENT_SENTENCES` each payment is, from its features (..., F) to (...).
 
     Args:
@@ -109,5 +109,5 @@ def _part(second: int) -> int:
 
 
 def _sentence(level: Longs, weekend: Longs | int, part: Longs | int, label: Longs | int) -> Longs:
-    place: Longs = ((level * len(_WEEK) + weekend) * len(_DAY_PARTS) + part) * len(_LABELS) + label
-    return place
+    position: Longs = ((level * len(_WEEK) + weekend) * len(_DAY_PARTS) + part) * len(_LABELS) + label
+    return position

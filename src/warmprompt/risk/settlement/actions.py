@@ -108,8 +108,8 @@ def require_actions(actions: Sequence[Action], num_banks: int) -> None:
         BadInputError: A time that is no number, a bank that does not exist, or an amount that is no
             integer, negative, or 2^62 or more; names the action's place.
     """
-    for place, action in enumerate(actions):
-        _require_action(action, f"action {place} ({action.kind})", num_banks)
+    for index, action in enumerate(actions):
+        _require_action(action, f"action {index} ({action.kind})", num_banks)
 
 
 def _require_action(action: Action, field: str, num_banks: int) -> None:

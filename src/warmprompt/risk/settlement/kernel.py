@@ -157,8 +157,8 @@ def join_line(bank: int, day: Day) -> None:
     idle = day.banks[bank, DOWN] > 0 or day.banks[bank, NUM_QUEUED] == 0
     if day.tally[IN_CYCLES] == 1 or idle or day.banks[bank, IN_LINE] == 1:
         return
-    place = (day.tally[LINE_HEAD] + day.tally[LINE_SIZE]) % len(day.line)
-    day.line[place] = bank
+    index = (day.tally[LINE_HEAD] + day.tally[LINE_SIZE]) % len(day.line)
+    day.line[index] = bank
     day.banks[bank, IN_LINE] = 1
     day.tally[LINE_SIZE] += 1
 

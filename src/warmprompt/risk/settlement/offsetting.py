@@ -109,8 +109,8 @@ def offset_multilateral(now_s: float, day: Day) -> None:
         room_N[bank] = room(bank, day)
     end = greatest_set(queue, start, day, room_N)
     for bank in range(num_banks):
-        for place in range(start[bank], end[bank]):
-            move(queue[place], now_s, MULTILATERAL, day)
+        for index in range(start[bank], end[bank]):
+            move(queue[index], now_s, MULTILATERAL, day)
     for bank in range(num_banks):
         if end[bank] > start[bank]:
             note_use(bank, day)
@@ -135,27 +135,27 @@ def offset_bilateral(now_s: float, day: Day) -> None:
     total_K = np.zeros(num_pairs, dtype=np.int64)
     # Links by place in `queue`, so that they survive the payments leaving their queues.
     later, earlier = np.full(len(queue), -1, dtype=np.int64), np.full(len(queue), -1, dtype=np.int64)
-    for place in range(len(queue)):
-        pair = day.payments[queue[place], PAIR]
-        earlier[place] = last_K[pair]
+    for index in range(len(queue)):
+        pair = day.payments[queue[index], PAIR]
+        earlier[index] = last_K[pair]
         if last_K[pair] < 0:
-            first_K[pair] = place
+            first_K[pair] = index
         else:
-            later[last_K[pair]] = place
-        last_K[pair] = place
-        total_K[pair] += day.payments[queue[place], AMOUNT]
+            later[last_K[pair]] = index
+        last_K[pair] = index
+        total_K[pair] += day.payments[queue[index], AMOUNT]
     for pair in range(num_pairs):
         back = day.pairs[pair, BACK]
         if back > pair and first_K[pair] >= 0 and first_K[back] >= 0:
             _trim(pair, back, queue, earlier, last_K, total_K, day)
             if last_K[pair] >= 0 and last_K[back] >= 0:
                 for way in (pair, back):
-                    place = first_K[way]
+                    index = first_K[way]
                     while True:
-                        move(queue[place], now_s, BILATERAL, day)
-                        if place == last_K[way]:
+                        move(queue[index], now_s, BILATERAL, day)
+                        if index == last_K[way]:
                             break
-                        place = later[place]
+                        index = later[index]
                 note_use(day.pairs[pair, FROM], day)
                 note_use(day.pairs[back, FROM], day)
                 check_money(day)

@@ -149,9 +149,9 @@ def _start(payments: DayPayments, banks: Banks, rules: Rules, *, check: bool) ->
     pairs[:, LIMIT] = NO_LIMIT_MINOR
     pairs[:, FROM] = keys // num_banks
     back_keys = keys % num_banks * num_banks + keys // num_banks
-    place = np.searchsorted(keys, back_keys)
-    found = np.append(keys, -1)[place] == back_keys
-    pairs[:, BACK] = np.where(found, place, -1)
+    position = np.searchsorted(keys, back_keys)
+    found = np.append(keys, -1)[position] == back_keys
+    pairs[:, BACK] = np.where(found, position, -1)
 
     rows = np.full((len(payments), NUM_PAYMENT_COLUMNS), -1, dtype=np.int64)
     rows[:, SENDER], rows[:, RECEIVER] = payments.sender, payments.receiver

@@ -60,14 +60,14 @@ forget_stale(Path(__file__).parent)
 def enqueue(p: int, day: Day) -> None:
     """Put a payment at the end of its bank's queue; while the bank is down, unseen by the system."""
     bank, amount = day.payments[p, SENDER], day.payments[p, AMOUNT]
-    place = bank * day.tally[NUM_LEVELS] + day.payments[p, LEVEL]
-    last = day.queues[place, TAIL]
+    index = bank * day.tally[NUM_LEVELS] + day.payments[p, LEVEL]
+    last = day.queues[index, TAIL]
     day.payments[p, PREVIOUS], day.payments[p, NEXT] = last, -1
     if last < 0:
-        day.queues[place, HEAD] = p
+        day.queues[index, HEAD] = p
     else:
         day.payments[last, NEXT] = p
-    day.queues[place, TAIL] = p
+    day.queues[index, TAIL] = p
     day.pairs[day.payments[p, PAIR], WAITING] += 1
     if day.banks[bank, DOWN] > 0:
         day.banks[bank, NUM_HELD] += 1
@@ -82,14 +82,14 @@ def enqueue(p: int, day: Day) -> None:
 def dequeue(p: int, day: Day) -> None:
     """Take a payment out of its bank's queue."""
     bank = day.payments[p, SENDER]
-    place = bank * day.tally[NUM_LEVELS] + day.payments[p, LEVEL]
+    index = bank * day.tally[NUM_LEVELS] + day.payments[p, LEVEL]
     before, after = day.payments[p, PREVIOUS], day.payments[p, NEXT]
     if before < 0:
-        day.queues[place, HEAD] = after
+        day.queues[index, HEAD] = after
     else:
         day.payments[before, NEXT] = after
     if after < 0:
-        day.queues[place, TAIL] = before
+        day.queues[index, TAIL] = before
     else:
         day.payments[after, PREVIOUS] = before
     day.pairs[day.payments[p, PAIR], WAITING] -= 1

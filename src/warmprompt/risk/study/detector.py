@@ -60,9 +60,9 @@ class Stream:
 def make_stream(sender: Longs, at: Doubles, *, num_banks: int, end: float) -> Stream:
     """Sort submissions by bank and position, and put the opening before each bank's."""
     banks = np.concatenate([np.arange(num_banks), sender])
-    places = np.concatenate([np.zeros(num_banks), at])
-    order = np.lexsort((places, banks))
-    return Stream(bank_E=banks[order], at_E=places[order], end=end, num_banks=num_banks)
+    indices = np.concatenate([np.zeros(num_banks), at])
+    order = np.lexsort((indices, banks))
+    return Stream(bank_E=banks[order], at_E=indices[order], end=end, num_banks=num_banks)
 
 
 def largest_ratios(stream: Stream, profiles: Profiles) -> Doubles:

@@ -80,11 +80,11 @@ def alarm_at(watch: ProgressCallback, threshold: float) -> float:
 def measure_latency(*, num_payments: int = 5_000) -> dict[str, float]:
     """Return median and 99th percentile of adapting and scoring on one payment, in ms of this machine."""
     watch, spent = open_watch(120.0, 1.0), np.zeros(num_payments)
-    for place, at in enumerate(np.linspace(0.0, 1.0, num_payments, endpoint=False).tolist()):
+    for index, at in enumerate(np.linspace(0.0, 1.0, num_payments, endpoint=False).tolist()):
         begun = time.perf_counter()
         watch = observe(watch, at)
         alarm_at(watch, 8.0)
-        spent[place] = time.perf_counter() - begun
+        spent[index] = time.perf_counter() - begun
     return _percentiles(spent)
 
 

@@ -127,23 +127,23 @@ def train_watchers(
     rates, num_days = settings.alarms_per_day, settings.num_days
     learned_on = [
         make_bank_world(
-            world_settings, seed=derive_seed(seed, "learn", place), num_history=settings.num_history
+            world_settings, seed=derive_seed(seed, "learn", index), num_history=settings.num_history
         )
-        for place in range(settings.num_worlds)
+        for index in range(settings.num_worlds)
     ]
     prior = learn_prior(learned_on)
     late_G = learn_late(learned_on, [late_counts(world) for world in learned_on])
     largest: dict[str, list[Doubles]] = {name: [] for name in WATCHERS}
     groups = []
-    for place in range(settings.num_worlds):
+    for index in range(settings.num_worlds):
         world = make_bank_world(
-            world_settings, seed=derive_seed(seed, "set", place), num_history=settings.num_history
+            world_settings, seed=derive_seed(seed, "set", index), num_history=settings.num_history
         )
         profiles = make_profiles(prior, world)
         late_N = late_shares(late_G, world, late_counts(world))
         banks = banks_table(opening_minor=world.opening_minor)
         for stretch in range(settings.num_stretches):
-            days = draw_days(world, seed=derive_seed(seed, "clean", place, stretch), num_days=num_days)
+            days = draw_days(world, seed=derive_seed(seed, "clean", index, stretch), num_days=num_days)
             stream = exposure_stream(prior.clock, world, days, days.time_s, num_days=num_days)
             for name, each in profiles.items():
                 if name != DELAYS:
@@ -302,9 +302,9 @@ def _limits(longest: Doubles, group: np.ndarray, num_days: int, rate: float) -> 
     longest silence seen; one in which too few days were seen for its share is treated the same.
     """
     limits = np.full(len(SIZE_CLASSES), np.inf)
-    for place in range(len(SIZE_CLASSES)):
-        seen = np.sort(longest[group == place])[::-1]
+    for index in range(len(SIZE_CLASSES)):
+        seen = np.sort(longest[group == index])[::-1]
         if len(seen):
             allowed = int(rate / len(SIZE_CLASSES) * num_days)
-            limits[place] = np.nextafter(seen[min(allowed, len(seen) - 1)], np.inf)
+            limits[index] = np.nextafter(seen[min(allowed, len(seen) - 1)], np.inf)
     return limits
