@@ -95,7 +95,7 @@ class Support:
         items_K: Indexes of the items of the user's events, (K,), oldest first where time is known.
         ratings_K: Their ratings, (K,); NaN where the event carries none.
         times_K: Seconds since 1970, (K,), or None.
-        strengths_K: How much each event counts, (K,), 1 the ordinary one; None where all count alike.
+        strengths_K: How much each event counts, (K,), 1 the ordinary one; None where all count the same.
         attributes: The user's attributes as text ("age": "24"); empty when withheld.
         about: A sentence about the user, or None.
     """

@@ -7,7 +7,7 @@ from warmprompt.backbone.forward import read_texts, text_row
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.prompt import init_prompt
-from warmprompt.backbone.readout import InverseResponse, ReadOutSize, faint_of, fit_read_out, read_reference
+from warmprompt.backbone.readout import InverseResponse, ReadOutSize, damping_of, fit_read_out, read_reference
 
 WHOLE = "I love slow films"
 VARIANTS = ["love slow films", "I slow films", "I love slow", "a student of 20"]
@@ -32,7 +32,7 @@ def solved(backbone, read, prefix, metric_DD, gap_BD):
     rows = []
     for row, gap_D in enumerate(gap_BD.double()):
         own_DD = InverseResponse(backbone, read, text_row(prefix, row)).get().double()
-        shift = faint_of(metric_DD.double()) - faint_of(own_DD)
+        shift = damping_of(metric_DD.double()) - damping_of(own_DD)
         rows.append(torch.linalg.solve(torch.linalg.inv(own_DD) + shift * torch.eye(6), gap_D))
     return torch.stack(rows)
 

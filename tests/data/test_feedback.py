@@ -176,7 +176,7 @@ def test_equal_weights_say_nothing_and_are_told(feedback_of):
     _, weights, manifest = feedback_of("weight", [3, 3, 3])
     assert weights is None
     assert manifest.weight_unit is None
-    assert manifest.understood.notes == ("every weight is 3: all events count alike",)
+    assert manifest.understood.notes == ("every weight is 3: all events count the same",)
 
 
 TYPES = ["view"] * 5 + ["cart"] * 2 + ["purchase", "bounce"]

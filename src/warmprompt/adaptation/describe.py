@@ -25,7 +25,7 @@ class ModelDescription:
     Attributes:
         name: Learner, data set and backbone in a line.
         experts: One row each, in the order in which they are added.
-        validation: On which users the weights were chosen, and NDCG@10 there with all experts and
+        validation: On which users the weights were found, and NDCG@10 there with all experts and
             without each; empty where nothing was searched.
         linear: Whether users adapt in the linear response of the language model.
     """
@@ -75,7 +75,7 @@ class ModelDescription:
             return "weights: none were searched"
         sizes = ", ".join(map(str, self.validation["ks"]))
         return (
-            f"weights: chosen on {self.validation['num_users']:,} validation users with K = {sizes} events; "
+            f"weights: found on {self.validation['num_users']:,} validation users with K = {sizes} events; "
             f"NDCG@10 there {self.validation['ndcg']:.4f}"
         )
 

@@ -48,7 +48,7 @@ class Engine:
         learner: Names what is to be explained, and how user vectors answer.
         linear: Users adapt in the linear response, unless a caller asks for prompts.
         mixture: All experts, the learned ones among them.
-        catalogue: What the learned parameters give all users alike.
+        catalogue: What the learned parameters give every user.
     """
 
     trained: Trained

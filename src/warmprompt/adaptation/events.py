@@ -119,7 +119,7 @@ def _is_text(text: str) -> bool:
 def user_text(about: str | None, attributes: Mapping[str, str]) -> str:
     """Return what the model reads about a user: who they are, then the sentence about them.
 
-    Attributes are always worded alike, so that the same user reads the same.
+    Attributes always have the same wording, so that the same user gives the same text.
     """
     who = describe_attributes(attributes, rng=derive(0, "wording")) if attributes else ""
     if who and about:

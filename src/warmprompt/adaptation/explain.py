@@ -30,7 +30,7 @@ from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Event, Floats, ItemId, short_repr
 
 LIKED_SHARE = 0.75
-"""Part of the rating scale from which on a rating says that its item is liked."""
+"""Part of the rating scale from which on a rating means that its item is liked."""
 
 _MARKS = string.punctuation + "\u2018\u2019\u201c\u201d\u2026"
 
@@ -175,7 +175,7 @@ def attribute(
 
 
 def likes(event: Event, scale: tuple[float, float] | None) -> bool:
-    """Return whether an event says that the user likes its item; one without a rating does."""
+    """Return whether an event counts as a like; one without a rating does."""
     if event.rating is None or scale is None or scale[1] <= scale[0]:
         return True
     return (event.rating - scale[0]) / (scale[1] - scale[0]) >= LIKED_SHARE

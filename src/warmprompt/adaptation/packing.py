@@ -6,7 +6,7 @@
     header    JSON, keys sorted; "shapes" is added here
     vector    D float32, little-endian
     offsets   P x H float32, little-endian
-    32 bytes  SHA-256 of all that stands before
+    32 bytes  SHA-256 of everything before
 
 D is factors, P prompt vectors, H hidden width.
 """

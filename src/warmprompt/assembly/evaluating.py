@@ -1,4 +1,4 @@
-"""Measure a run on users it has never seen, beside baselines."""
+"""Measure a run on users it has never seen, next to baselines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate_run(
     Args:
         folder: A finished run.
         options: Protocol, K, seeds, baselines; the run's own settings by default.
-        out: Where the rows go as JSON; `report.md` and `metrics.png` are written beside it.
+        out: Where the rows go as JSON; `report.md` and `metrics.png` are written next to it.
         trec: New folder for TREC run and qrels files.
         dataset: Instead of the one that the run's settings name.
         progress: Receives what begins, and how far it is.
@@ -75,7 +75,7 @@ def evaluate_run(
         dataset = dataset or open_data(settings, progress=progress)
         _check_data(dataset, trained.manifest["data"])
         use_threads(settings.train.threads)
-        chosen = _baselines_of(trained, options, dataset, folder / "tuning", progress)
+        selected = _baselines_of(trained, options, dataset, folder / "tuning", progress)
         own = _own_rows(
             PromptRanker(
                 folder=folder,
@@ -88,7 +88,7 @@ def evaluate_run(
         )
         product, *variants = own
         results = evaluate(
-            own | {name: baseline(name, **given) for name, given in chosen.settings.items()},
+            own | {name: baseline(name, **given) for name, given in selected.settings.items()},
             dataset,
             protocol,
             replace(plan, product=product, variants=tuple(variants)),
@@ -102,8 +102,8 @@ def evaluate_run(
         costs=tuple(costs),
         rows=(*results.rows, *further.rows(protocol.label, own=own)),
         commit=f"warmprompt {version('warmprompt')}",
-        baselines=chosen.rows,
-        tuning=chosen.tuning,
+        baselines=selected.rows,
+        tuning=selected.tuning,
     )
     if out is not None:
         save_results(results, out)

@@ -39,7 +39,7 @@ def fit(  # noqa: PLR0913 - what most callers set, by keyword
         out: The run's folder, where an interrupted training is gone on with. None trains in a temporary
             folder that is deleted; the model stays in memory, and `Personaliser.save` writes it.
         learner: Its name; the default learner when left out.
-        preset: A preset of settings; chosen by the data when left out.
+        preset: A preset of settings; selected by the data when left out.
         backbone: A known name, a model folder, or a Hugging Face id.
         seed: Of the split and of everything drawn.
         settings: Any other setting by dotted name, such as {"train.tangent_epochs": 20}. Environment

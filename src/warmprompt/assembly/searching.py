@@ -149,12 +149,12 @@ def tune_settings(
     if not trials:
         raise BadInputError(field="--budget", value=budget_s, remedy="Allow one trial at least.")
     best = max(trials, key=lambda one: (one.value, -one.number))
-    chosen = _changed(settings, best.changes)
-    write_atomic(out / _BEST, to_toml(chosen).encode())
+    selected = _changed(settings, best.changes)
+    write_atomic(out / _BEST, to_toml(selected).encode())
     return SearchResult(
         trials=trials,
         best=best,
-        settings=chosen,
+        settings=selected,
         file=out / _BEST,
         num_failed=len(_ended(study)) - len(trials),
         num_users=max(map(len, task.cases.values())),

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from warmprompt.backbone.forward import TextPrefix, read_out
 from warmprompt.backbone.load import Backbone
-from warmprompt.backbone.readout import ReadOut, faint_of, prompts_at
+from warmprompt.backbone.readout import ReadOut, damping_of, prompts_at
 
 TOLERANCE = 1e-3
 _MAX_ROUNDS = 30
@@ -38,7 +38,7 @@ def turn_nearby(
 ) -> Tensor:
     """Return each row's gap as its own text's metric turns it, (B, D).
 
-    What keeps an inversion steady (`faint_of`) is taken from the nearby text.
+    What keeps an inversion steady (`damping_of`) is taken from the nearby text.
 
     Args:
         backbone: The frozen model.
@@ -52,7 +52,7 @@ def turn_nearby(
     """
     respond = _response(backbone, read, prefix)
     metric_DD = metric_DD.double()
-    faint = faint_of(metric_DD)
+    damping = damping_of(metric_DD)
     left_BD = gap_BD.double()
     turned_BD = torch.zeros_like(left_BD)
     along_BD = left_BD @ metric_DD
@@ -62,7 +62,7 @@ def turn_nearby(
         open_B = size_B > enough_B
         if not bool(open_B.any()):
             break
-        moved_BD = respond(along_BD.to(gap_BD)).double() + faint * along_BD
+        moved_BD = respond(along_BD.to(gap_BD)).double() + damping * along_BD
         # Rows that are done stay as they are, those without a gap among them.
         step_B1 = torch.where(open_B, size_B / (along_BD * moved_BD).sum(1), 0.0)[:, None]
         turned_BD = turned_BD + step_B1 * along_BD

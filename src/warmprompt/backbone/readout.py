@@ -37,7 +37,7 @@ from warmprompt.types import short_repr
 
 NUM_JACOBIANS = 7
 _CHUNK = 64
-_FAINT = 0.01
+_DAMPING = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,10 @@ class InverseResponse:
                 jacobian_DPH = read.unit * rows_DPH
                 flat_DX = jacobian_DPH.flatten(1).double()
                 response_DD = flat_DX @ flat_DX.T
-                faint = _FAINT * response_DD.diagonal().mean() * torch.eye(len(response_DD)).to(response_DD)
-                self._measured = (torch.linalg.inv(response_DD + faint).float(), jacobian_DPH)
+                damping = (
+                    _DAMPING * response_DD.diagonal().mean() * torch.eye(len(response_DD)).to(response_DD)
+                )
+                self._measured = (torch.linalg.inv(response_DD + damping).float(), jacobian_DPH)
                 self._prefix = None
             return self._measured
 
@@ -152,10 +154,10 @@ def prompt_step(metrics: Sequence[InverseResponse], gap_BD: Tensor, *, rate: Ten
     return -rate * torch.stack(moved)
 
 
-def faint_of(metric_DD: Tensor) -> Tensor:
+def damping_of(metric_DD: Tensor) -> Tensor:
     """Return what stands on the diagonal beside the response that a metric inverts, a scalar."""
-    faint: Tensor = torch.linalg.inv(metric_DD).diagonal().mean() * _FAINT / (1 + _FAINT)
-    return faint
+    damping: Tensor = torch.linalg.inv(metric_DD).diagonal().mean() * _DAMPING / (1 + _DAMPING)
+    return damping
 
 
 def inverse_responses(

@@ -94,8 +94,8 @@ class Blend:
         rankers, share_V = fitted(self.rankers, self.name), fitted(self.share_V, self.name)
         weights, candidates_V = fitted(self.weights, self.name), fitted(self.candidates_V, self.name)
         lengths = [len(np.unique(support.items_K)) for support in supports]
-        chosen = [weights[_nearest(length, weights)] if length else () for length in lengths]
-        weights_BM = np.array([row or (0.0,) * len(rankers) for row in chosen], dtype=np.float32)
+        selected = [weights[_nearest(length, weights)] if length else () for length in lengths]
+        weights_BM = np.array([row or (0.0,) * len(rankers) for row in selected], dtype=np.float32)
         scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)
         for member, ranker in enumerate(rankers if supports else ()):
             if weights_BM[:, member].any():
@@ -203,9 +203,9 @@ def _shortlist(rankers: Sequence[Ranker], episodes: ValidationEpisodes, k: int) 
 def _value(short: _Shortlist, weights_M: NDArray[np.float64]) -> float:
     """Return the mean NDCG@10 of a set of weights."""
     blended_BC = np.einsum("bmc,m->bc", short.scores_BMC, weights_M.astype(np.float32), optimize=True)
-    found = ranks(blended_BC, short.query_places, candidates=short.real_BC)
+    found = ranks(blended_BC, short.query_positions, candidates=short.real_BC)
     missed = [
-        size - len(indices) for size, indices in zip(short.query_sizes, short.query_places, strict=True)
+        size - len(indices) for size, indices in zip(short.query_sizes, short.query_positions, strict=True)
     ]
     return float(
         ndcg_per_user([np.append(one, np.full(n, MISS)) for one, n in zip(found, missed, strict=True)]).mean()

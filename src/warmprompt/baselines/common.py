@@ -1,4 +1,4 @@
-"""What the baselines share: supports as matrices, and popularity where a score says nothing.
+"""What the baselines share: supports as matrices, and popularity where a score is empty.
 
 B is users in a batch, K support events (padded), V items.
 """
@@ -26,7 +26,7 @@ _TIE_SHARE = 1e-6
 def support_matrix(supports: Sequence[Support], num_items: int, *, weighted: bool = False) -> csr_matrix:
     """Return which items each user has an event with, (B, V) float32 of zeros and ones, sorted by item.
 
-    With `weighted`, an event's strength stands in place of the 1 where it has one; of several events with an
+    With `weighted`, an event's strength replaces the 1 where it has one; of several events with an
     item the last one's.
     """
     supports = [distinct(support) for support in supports] if weighted else supports
@@ -66,7 +66,7 @@ def break_ties(scores_BV: NDArray[np.float32], share_V: Floats) -> Floats:
 
 
 def popular_where(empty_B: NDArray[np.bool_], scores_BV: Floats, share_V: Floats) -> Floats:
-    """Return the scores with popularity in the rows where `empty_B` says that nothing is known."""
+    """Return the scores with popularity in the rows where `empty_B` is true."""
     return np.where(empty_B[:, None], share_V[None, :], scores_BV).astype(np.float32)
 
 

@@ -108,7 +108,7 @@ class Hybrid:
                 both,
                 adamw(both, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="lightfm"),
-                lambda chosen, _: self._loss(net, own, seen, known_NA, chosen),
+                lambda selected, _: self._loss(net, own, seen, known_NA, selected),
                 lambda: mean_ndcg(unfinished.score, episodes),
                 Epochs(num_epochs=self.num_epochs, look_every=10),
             )

@@ -269,7 +269,7 @@ class _Prefixes:
 
 
 class _Net(nn.Module):
-    """What is trained; the language model is held beside it, so that it is neither averaged nor copied."""
+    """What is trained; the language model is kept apart, so that it is neither averaged nor copied."""
 
     def __init__(self, backbone: Backbone, factors_VD: Floats, log_share_V: Floats, settings: LoRA) -> None:
         super().__init__()
@@ -316,7 +316,7 @@ class _Net(nn.Module):
         if self.input_VD is not None:
             carried_BKH = (self.input_VD[items_BK] @ self.carry_HD.T).to(embedded_BTH.dtype)
             embedded_BTH = embedded_BTH.index_put((rows_B1, ends_BK[:, 1:]), carried_BKH, accumulate=True)
-        # Padding stands on the right and the model looks to the left: no mask is needed.
+        # Padding is on the right and the model looks to the left: no mask is needed.
         states_BTH = self._held[0](inputs_embeds=embedded_BTH, use_cache=False).last_hidden_state
         normed_BKH = self.norm(states_BTH[rows_B1, ends_BK].float())
         summed_BKH = normed_BKH[:, 1:].cumsum(1)

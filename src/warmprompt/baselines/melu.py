@@ -118,11 +118,11 @@ class MeLU:
                 negatives_M=negatives_M,
             )
 
-            def loss(chosen: NDArray[np.int64], epoch: int) -> Tensor:
-                rng = derive(seed, "melu", "negatives", epoch, int(chosen[0]))
+            def loss(selected: NDArray[np.int64], epoch: int) -> Tensor:
+                rng = derive(seed, "melu", "negatives", epoch, int(selected[0]))
                 wrong_M = torch.from_numpy(rng.choice(catalogue, size=_NUM_NEGATIVES))
-                support, query = _episodes(training, chosen, seed=seed, epoch=epoch)
-                user_BD = known_NA[chosen] @ net.people_AD
+                support, query = _episodes(training, selected, seed=seed, epoch=epoch)
+                user_BD = known_NA[selected] @ net.people_AD
                 layers = self._adapt(net, user_BD, support, wrong_M)
                 losses = vmap(_event_loss, in_dims=(0, 0, 0, None, 0))
                 return losses(layers, user_BD, net.items()[query[0]], net.items()[wrong_M], query[1]).mean()

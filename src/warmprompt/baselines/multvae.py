@@ -96,7 +96,7 @@ class MultVAE:
                 net,
                 adamw(net, rate=self.rate),
                 user_batches(users, _BATCH, seed=seed, name="multvae"),
-                lambda chosen, epoch: self._loss(net, seen, chosen, epoch),
+                lambda selected, epoch: self._loss(net, seen, selected, epoch),
                 lambda: mean_ndcg(lambda supports: _logits(net, supports), episodes),
                 Epochs(num_epochs=self.num_epochs),
             )

@@ -71,7 +71,7 @@ class UserKNN:
     """Score an item by the summed similarity of the nearest training users who have an event with it.
 
     Histories are weighted per item by popularity^(-damping) before the cosine, so that sharing a rare
-    item says more; each similarity enters to the power `sharpness`.
+    item weighs more; each similarity enters to the power `sharpness`.
 
     Args:
         num_neighbours: Nearest training users counted, at least 1.

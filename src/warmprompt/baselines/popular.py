@@ -117,7 +117,7 @@ class TopPopDemographic:
     ("24") are cut into fifths of the training users; other attributes with more than 50 values (postal
     codes) are left out. A user without known values gets plain popularity. With `joint`, the users who share
     every value (the real cells, of age and sex and occupation) are counted too, and that count is smoothed
-    towards what naive Bayes says of the cell.
+    towards the naive Bayes estimate of the cell.
 
     Args:
         smoothing: Events of the overall distribution added to each value's counts, > 0.

@@ -96,10 +96,10 @@ class SASRec:
         with seeded(seed, "sasrec"):
             net = _Net(training.num_items, self)
 
-            def loss(chosen: NDArray[np.int64], epoch: int) -> Tensor:
-                rng = derive(seed, "sasrec", "windows", epoch, int(chosen[0]))
+            def loss(selected: NDArray[np.int64], epoch: int) -> Tensor:
+                rng = derive(seed, "sasrec", "windows", epoch, int(selected[0]))
                 windows = [
-                    _window(events.items[events.events_of(int(user))], rng, _LENGTH + 1) for user in chosen
+                    _window(events.items[events.events_of(int(user))], rng, _LENGTH + 1) for user in selected
                 ]
                 negatives = rng.choice(catalogue, size=self.num_negatives)
                 return _loss(net, _left_padded(windows, _LENGTH + 1), torch.from_numpy(negatives))

@@ -192,9 +192,9 @@ class _Episodes:
         rest_BV = torch.from_numpy(self._seen[users].toarray())
         shut_BV = self._closed_V.repeat(len(users), 1)
         for row, support in enumerate(supports):
-            chosen = torch.from_numpy(support.items_K.astype(np.int64))
-            rest_BV[row, chosen] = 0.0
-            shut_BV[row, chosen] = True
+            selected = torch.from_numpy(support.items_K.astype(np.int64))
+            rest_BV[row, selected] = 0.0
+            shut_BV[row, selected] = True
         # A user who met one item again and again may have nothing left: such a row weighs nothing.
         return supports, rest_BV / rest_BV.sum(1, keepdim=True).clamp(min=1.0), shut_BV
 

@@ -34,7 +34,7 @@ def adapt_command(
     ] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time adapting users with K events each, beside what reading the weights alone would take."""
+    """Time adapting users with K events each, and what reading the weights alone would take."""
     batches = whole_numbers("--batch", batch) or ()
     from warmprompt.adaptation.opening import open_run
     from warmprompt.adaptation.timing import measure_floor, time_adaptation

@@ -1,4 +1,4 @@
-"""What a failed command says and with which code it leaves: one line on stderr, never a traceback.
+"""The message and the exit code of a failed command: one line on stderr, never a traceback.
 
 0    done
 1    a fault: disk full, damaged file, download failed, or a defect of ours ("internal error")

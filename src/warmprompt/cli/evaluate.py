@@ -43,7 +43,7 @@ def app(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="JSON file for the rows; report.md and metrics.png go beside it."),
+        typer.Option("--out", help="JSON file for the rows; report.md and metrics.png go next to it."),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -112,7 +112,7 @@ def app(
 
 
 def further_metrics(results: Results) -> list[str]:
-    """Return the metrics of a table beside the main three."""
+    """Return the metrics of a table besides the main three."""
     from warmprompt.evaluation.metrics import METRICS
 
     return [metric for metric in dict.fromkeys(row.metric for row in results.rows) if metric not in METRICS]

@@ -66,9 +66,9 @@ def build(
     from warmprompt.evidence.plan import load_plan
     from warmprompt.evidence.scheduler import Pace, run_jobs, start_process
 
-    chosen = read_only(only or ())
-    plan, absent = filter_plan(load_plan(plan_file), chosen)
-    missing = missing_jobs(plan, root / "cells", chosen)
+    selected = read_only(only or ())
+    plan, absent = filter_plan(load_plan(plan_file), selected)
+    missing = missing_jobs(plan, root / "cells", selected)
     pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
     with _ending_when_asked(), _shown_progress() as progress:
         outcome = run_jobs(
@@ -96,14 +96,14 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
     )
     from warmprompt.evidence.plan import load_plan
 
-    chosen = read_only(only or ())
-    plan, absent = filter_plan(load_plan(plan_file), chosen)
+    selected = read_only(only or ())
+    plan, absent = filter_plan(load_plan(plan_file), selected)
     table = Table(title=f"{plan_file}, cells in {root}", title_justify="left")
     for head in ("table", "there", "missing"):
         table.add_column(head)
     there: dict[str, int] = {}
     missing: dict[str, dict[str, tuple[int, ...]]] = {}
-    for page, spec, wanted in wanted_cells(plan, chosen):
+    for page, spec, wanted in wanted_cells(plan, selected):
         missing.setdefault(page.name, {})
         if is_there(root / "cells", wanted):
             there[page.name] = there.get(page.name, 0) + 1
@@ -113,7 +113,7 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
         table.add_row(name, str(there.get(name, 0)), _by_seeds(models))
     results_console().print(table)
     times = measured_times(plan, root / "cells")
-    expected = [expected_s(job, times) for job in missing_jobs(plan, root / "cells", chosen)]
+    expected = [expected_s(job, times) for job in missing_jobs(plan, root / "cells", selected)]
     known = [seconds for seconds in expected if seconds is not None]
     results_console().print(
         f"{len(expected)} fits are missing; {len(known)} of them take about {sum(known) / 60:.0f} minutes "

@@ -9,7 +9,7 @@ def whole_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     """Return the numbers of "0,1,5", None where the option was not given.
 
     Raises:
-        BadInputError: Something else stands between the commas.
+        BadInputError: Something else is between the commas.
     """
     if text is None:
         return None

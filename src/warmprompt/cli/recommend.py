@@ -61,7 +61,9 @@ def app(
     ] = None,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Move the prompt through the language model; slower, ranks alike."),
+        typer.Option(
+            "--exact", help="Move the prompt through the language model; slower, nearly the same ranks."
+        ),
     ] = False,
     max_rejects: Annotated[
         float | None, typer.Option("--max-rejects", help="With --users: highest share of malformed rows; 0.")

@@ -247,7 +247,7 @@ def study_command(
     scenarios: Annotated[int, typer.Option("--scenarios", help="Scenarios, at least 2.")] = 24,
     incident: Annotated[_Incident, typer.Option("--incident", help="What goes wrong.")] = _Incident.outage,
     drawn_by: Annotated[
-        _Weighting, typer.Option("--drawn-by", help="Whom it hits: in proportion to value, or all alike.")
+        _Weighting, typer.Option("--drawn-by", help="Whom it hits: in proportion to value, or all equally.")
     ] = _Weighting.value,
     measure: Annotated[
         _Measure | None,

@@ -34,7 +34,7 @@ def read_network(
 ) -> PaymentNetwork:
     """Return the network of a .csv or .parquet file, or of the payments and returns of .xml messages.
 
-    A matrix is CSV; its amounts are whole minor units where its corner cell says `amount_minor`.
+    A matrix is CSV; its amounts are whole minor units where its corner cell is `amount_minor`.
 
     Raises:
         BadInputError: Another kind of file, or one that its reader refuses.

@@ -1,4 +1,4 @@
-"""What the commands of `warmprompt risk` take, print and refuse alike."""
+"""What the commands of `warmprompt risk` share: arguments, output and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`warmprompt serve`: rankings over HTTP for an application beside it."""
+"""`warmprompt serve`: rankings over HTTP for another application."""
 
 from __future__ import annotations
 

@@ -89,13 +89,13 @@ def app(
 
 
 def _taken(manifest: Mapping[str, Any]) -> str:
-    """Return the seconds by the clock and of the processor, each beside what was announced."""
+    """Return the seconds by the clock and of the processor, each with what was announced."""
     announced = manifest.get("budget", {}).get("total", {})
 
-    def beside(taken: float, key: str) -> str:
+    def compared(taken: float, key: str) -> str:
         return f"{taken:.0f} s" + (f" of at most {announced[key]:.0f}" if key in announced else "")
 
-    clock = beside(manifest["train_s"], "wall_s")
+    clock = compared(manifest["train_s"], "wall_s")
     if "train_cpu_s" not in manifest:
         return clock
-    return f"{clock}, processor time {beside(manifest['train_cpu_s'], 'cpu_s')}"
+    return f"{clock}, processor time {compared(manifest['train_cpu_s'], 'cpu_s')}"

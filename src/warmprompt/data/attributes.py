@@ -117,7 +117,7 @@ class ItemAttributes:
 
 
 def attributes_of(items: pl.DataFrame) -> ItemAttributes | None:
-    """Return what a table of items holds beside ids and titles, or None where that is nothing."""
+    """Return what a table of items holds besides ids and titles, or None where that is nothing."""
     frame = items.drop("item", "title", strict=False)
     return ItemAttributes(frame) if frame.width else None
 

@@ -101,7 +101,7 @@ class Dataset:
         """Return the data set of DataFrames, checked as an import of files is.
 
         Frames are polars, pandas or pyarrow tables, or anything that streams Arrow. Columns are named as
-        RecTools names them, or as `columns` says:
+        RecTools names them, or as `columns` maps them:
 
             interactions   user_id, item_id; perhaps rating, weight (a count or an amount), datetime
             items          item_id; every other column is an attribute, and `title` is what people read

@@ -151,7 +151,7 @@ def _facts(description: DatasetDescription) -> list[tuple[str, str]]:
 
 
 def _facts_of_earlier_versions(description: DatasetDescription) -> list[tuple[str, str]]:
-    """Return what a manifest of version 1 says of how the source was read."""
+    """Return what a manifest of version 1 holds of how the source was read."""
     facts = [("format", description.manifest.source_format)]
     if description.first_s is not None and description.last_s is not None:
         facts.append(("period (UTC)", f"{day(description.first_s)} to {day(description.last_s)}"))

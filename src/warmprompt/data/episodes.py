@@ -48,7 +48,7 @@ class EventBatch:
         items_BK: Item indexes; 0 where padded.
         ratings_BK: Ratings; NaN where the event has none or is padding.
         mask_BK: True at events, False at padding.
-        strengths_BK: How much each event counts, 1 where padded; None where all count alike.
+        strengths_BK: How much each event counts, 1 where padded; None where all count the same.
     """
 
     items_BK: NDArray[np.int64]

@@ -142,7 +142,7 @@ def _reason(source: Source, now_s: int) -> pl.Expr:
 
 
 def blank(column: str) -> pl.Expr:
-    """Tell where an id says nothing."""
+    """Tell where an id is empty."""
     return pl.col(column).is_null() | (pl.col(column).cast(pl.String).str.strip_chars() == "")
 
 

@@ -122,7 +122,7 @@ def settle_ratings(events: pl.DataFrame, given: tuple[float, float] | None) -> F
         given: The scale, where it is known; it is believed.
 
     Raises:
-        BadInputError: The values are no scale; the remedy says how to insist.
+        BadInputError: The values are no scale; the remedy shows how to insist.
     """
     if "rating" not in events.columns:
         return Feedback(events=events, scale=None)
@@ -140,7 +140,7 @@ def settle_ratings(events: pl.DataFrame, given: tuple[float, float] | None) -> F
         kept = events.filter(pl.col("rating").is_null() | (pl.col("rating") == 1)).drop("rating")
         return Feedback(events=kept, scale=None, no_events={"rating 0": sizes[0]}, notes=(note,))
     if len(values) == 1:
-        note = f"every rating is {values[0]:g}: it says nothing about liking"
+        note = f"every rating is {values[0]:g}: it tells nothing about liking"
         return Feedback(events=events, scale=(values[0], values[0]), notes=(note,))
     _refuse_no_scale(values, sizes)
     return Feedback(events=events, scale=(values[0], values[-1]), notes=_heaps(values, sizes))
@@ -175,7 +175,7 @@ def settle_repeats(events: pl.DataFrame, *, repeats: Repeats | None) -> tuple[pl
             "--repeats count keeps how many there were as a strength"
         )
     if "weight" in once.columns and once["weight"].n_unique() == 1:
-        notes.append(f"every weight is {once['weight'][0] or 1:g}: all events count alike")
+        notes.append(f"every weight is {once['weight'][0] or 1:g}: all events count the same")
         once = once.drop("weight")
     return once, tuple(notes)
 

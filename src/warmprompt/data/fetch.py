@@ -204,7 +204,7 @@ def _reply(url: str) -> Iterator[httpx.Response]:
 
 
 def _published_md5(url: str) -> str:
-    """Return the MD5 that stands beside the archive, or "" where there is none."""
+    """Return the MD5 next to the archive, or "" where there is none."""
     reply = httpx.get(url, follow_redirects=True, timeout=_TIMEOUT_S)
     if reply.status_code == httpx.codes.NOT_FOUND:
         return ""

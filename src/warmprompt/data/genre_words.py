@@ -19,7 +19,7 @@ from warmprompt.types import short_repr
 
 _WORD = re.compile(r"\w+")
 _OF_ANY_GENRE = {"films", "movies", "stories"}
-# "I love" says nothing of love stories.
+# "I love" is not about love stories.
 _AMBIGUOUS = {"", "love"}
 
 
@@ -36,7 +36,7 @@ class GenreWords:
     __repr__ = short_repr
 
     def named_in(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Tell which genres each text names, (N, G): by whole words, whatever stands between them."""
+        """Tell which genres each text names, (N, G): by whole words, whatever separates them."""
         named_NG = np.zeros((len(texts), len(self.words)), dtype=np.bool_)
         lengths = sorted({len(phrase) for phrase in self._genres_of})
         for row, text in enumerate(texts):
@@ -58,9 +58,9 @@ class GenreWords:
 
 
 def genre_words(table: GenreTable) -> GenreWords:
-    """Return the dictionary of a data set's genres; film genres have synonyms beside their names.
+    """Return the dictionary of a data set's genres; film genres have synonyms besides their names.
 
-    What stands before "films", "movies" or "stories" in a synonym names the genre too ("romantic comedies").
+    What precedes "films", "movies" or "stories" in a synonym names the genre too ("romantic comedies").
     """
     return GenreWords(words=tuple(_synonyms(genre) for genre in table.names))
 

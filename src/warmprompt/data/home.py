@@ -56,7 +56,7 @@ def find_dataset(name_or_folder: str | Path, *, also_known: tuple[str, ...] = ()
 
     Args:
         name_or_folder: A name in the data home, or a folder with a manifest.
-        also_known: Names to suggest beside the imported ones.
+        also_known: Names to suggest besides the imported ones.
 
     Raises:
         UnknownNameError: Neither; lists the known names, the nearest first.

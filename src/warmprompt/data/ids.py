@@ -19,7 +19,7 @@ _INT64_DIGITS = 19
 class IdIndex:
     """Numbers ids in order of first appearance, so that millions of rows hold four bytes each.
 
-    Text and integers that are written alike get one number, so that tables of different kinds join.
+    Text and integers that have the same spelling get one number, so that tables of different kinds join.
 
     Args:
         name: "user" or "item".

@@ -1,12 +1,12 @@
 """Import: one pass over a source in pieces, checked row by row, into tables at rest.
 
-Rules every format is held to:
+Rules for every format:
 - A row is a reject when its user or item id is empty, its rating is not a finite number on the
   scale, or its time is missing (where the source has times), not a number, negative or in the
   future. An empty rating is no reject: the event then has none. Lines that could not be taken
   apart into fields are rejects as well.
 - Rejects beyond `max_rejects`, as a share of the rows of any one table, refuse the import.
-- A row that says that nothing happened (label 0, weight 0, a type of event without a weight) is no
+- A row in which nothing happened (label 0, weight 0, a type of event without a weight) is no
   event and no reject; it is counted.
 - Of several events of one user with one item the one with the latest time stays; at equal times,
   or without times, the last in the file. They are counted, and are no rejects; how many there were
@@ -294,7 +294,7 @@ def _notes_of_unused(source: Source) -> list[str]:
     """Tell of columns that are likely feedback and were not named."""
     likely = [(name, likely_feedback(name)) for name in source.unused.get("interactions", ())]
     return [
-        f"{name} is not used; if it says what came of an event, add {role}={name} to --map"
+        f"{name} is not used; if it holds what came of an event, add {role}={name} to --map"
         for name, role in likely
         if role is not None and role not in source.used.get("interactions", {})
     ]

@@ -43,8 +43,8 @@ def refuse_strangers(
     raise BadInputError(
         field=f"{name} ids",
         value=f"{share:.1%} of events join",
-        remedy=f"Events have {ours!r} where the {name}s' file has {theirs!r}. {why} Write ids alike in both "
-        "files, or allow a lower share with --min-joined.",
+        remedy=f"Events have {ours!r} where the {name}s' file has {theirs!r}. {why} Write ids the same way "
+        "in both files, or allow a lower share with --min-joined.",
     )
 
 
@@ -57,4 +57,4 @@ def _alike(ours: pl.Series, theirs: pl.Series) -> tuple[str, str, str]:
             index = int(shared.arg_max() or 0)
             other = int((loose_theirs == loose_ours[index]).fill_null(value=False).arg_max() or 0)
             return ours[index], theirs[other], f"They differ in {what}."
-    return ours[0], theirs[0], "No looser spelling makes them alike; perhaps the file describes others."
+    return ours[0], theirs[0], "No looser spelling makes them equal; perhaps the file describes others."

@@ -1,8 +1,8 @@
 """The words of user texts: sentence frames, genre words, connectives, in two disjoint sets.
 
 `training` phrasings may be met while learning. `heldout` ones never are: frames, genre words,
-qualifiers and connectives alike; they were written before any result was seen and only measure
-whether new wording is understood. {likes} stands for a list of likes, {who} for a noun phrase
+qualifiers and connectives; they were written before any result was seen and only measure
+whether new wording is understood. {likes} is a list of likes, {who} for a noun phrase
 about a person, {a_who} for the same with its article.
 """
 

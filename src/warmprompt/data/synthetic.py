@@ -183,8 +183,8 @@ def _history(
     for _ in range(int(rng.integers(knobs.min_events, knobs.max_events + 1))):
         items.append(int(rng.choice(len(left), p=_first_event(loved, left, knobs.p_inside))))
         left[items[-1]] = 0
-    chosen = np.array(items)
-    return chosen, np.where(loved[chosen], 4, 1) + rng.integers(0, 2, len(chosen))
+    selected = np.array(items)
+    return selected, np.where(loved[selected], 4, 1) + rng.integers(0, 2, len(selected))
 
 
 def _first_event(

@@ -58,7 +58,7 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a data folder says about itself.
+    """A data folder's manifest.
 
     Attributes:
         name: How the data set is called.

@@ -222,7 +222,7 @@ def item_texts(
     """Return one line per item.
 
     "Toy Story (1995). Animation, Children's, Comedy.": title, then lists of names, then other
-    attributes as "key: value". A year stands in brackets behind a title that does not end with it.
+    attributes as "key: value". A year is in brackets behind a title that does not end with it.
 
     Args:
         dataset: Its `items` table is read.

@@ -185,8 +185,10 @@ def build_task(dataset: Dataset, settings: ProtocolSettings, *, seed: int) -> Ev
         new_V = _draw_new_items(catalogue_V, seed)
         training, validation = _without(training, new_V), _without(validation, new_V)
     if settings.max_training_users is not None and settings.max_training_users < training.num_users:
-        chosen = derive(seed, "training-users").permutation(training.num_users)[: settings.max_training_users]
-        training = take_users(training, np.sort(chosen))
+        selected = derive(seed, "training-users").permutation(training.num_users)[
+            : settings.max_training_users
+        ]
+        training = take_users(training, np.sort(selected))
     candidates_V = catalogue_V & new_V if settings.label.startswith("cold-item/new-only") else catalogue_V
     # Where validation users are tested under `temporal`, their later events stay unseen too.
     source = dataset if settings.users == "test" else visible

@@ -57,7 +57,7 @@ def baselines_caption(results: Results) -> str:
         parts.append(f"{named} recorded settings, found on this data set's validation users earlier.")
     if "defaults" in sources:
         named = _named(results, "defaults", among=sources)
-        parts.append(f"{named} untuned defaults, which were chosen on MovieLens-100K.")
+        parts.append(f"{named} untuned defaults, which were selected on MovieLens-100K.")
     return " ".join(parts)
 
 

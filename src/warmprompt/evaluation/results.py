@@ -84,7 +84,7 @@ class Cost:
         users_per_s: Users scored per second in batches of `batch` users.
         p50_cpu_ms: Processor time of one user alone, milliseconds; other work does not lengthen it.
         fit_cpu_s: Processor time of `fit`, all threads together, seconds; None where it was done earlier.
-        peak_memory_mb: Most memory that the process held, MiB, where the model had a process of its own.
+        peak_memory_mb: Most memory that the process used, MiB, where the model had a process of its own.
     """
 
     model: str

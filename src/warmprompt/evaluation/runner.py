@@ -317,7 +317,7 @@ def _negatives_of(case: Case) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
 def _selection_task(
     dataset: Dataset, settings: ProtocolSettings, plan: EvaluationPlan, task: EvaluationTask
 ) -> EvaluationTask | None:
-    """Return the first seed's validation cases, on which the best baseline of each cell is chosen."""
+    """Return the first seed's validation cases, on which the best baseline of each cell is selected."""
     if plan.product is None:
         return None
     return build_task(dataset, replace(settings, users="validation", ks=tuple(task.cases)), seed=task.seed)

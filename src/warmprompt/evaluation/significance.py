@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_RESAMPLES = 10_000
-# Resample x user cells held at once: 2 million int64 indexes are 16 MB.
+# Resample x user cells in memory at once: 2 million int64 indexes are 16 MB.
 _CELLS = 2_000_000
 
 Doubles = NDArray[np.float64]

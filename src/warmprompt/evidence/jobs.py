@@ -109,18 +109,18 @@ def filter_plan(plan: EvidencePlan, only: Only) -> tuple[EvidencePlan, tuple[str
         BadInputError: The plan has each value, and no cell that has all of them.
     """
     _check(only, plan)
-    chosen = [table for table in plan.tables if _is_chosen(only, table)]
-    if not chosen:
+    selected = [table for table in plan.tables if _is_chosen(only, table)]
+    if not selected:
         choice = " ".join(f"{name}={','.join(values)}" for name, values in only.values.items())
         remedy = "The plan has each of these, and no cell with all of them: leave one out."
         raise BadInputError(field="--only", value=choice, remedy=remedy)
     absent: dict[str, UnknownNameError] = {}
-    for dataset in dict.fromkeys(table.dataset for table in chosen):
+    for dataset in dict.fromkeys(table.dataset for table in selected):
         try:
             _ensure(dataset)
         except UnknownNameError as error:
             absent[dataset] = error
-    there = tuple(table for table in chosen if table.dataset not in absent)
+    there = tuple(table for table in selected if table.dataset not in absent)
     if absent and not there:
         raise next(iter(absent.values()))
     return replace(plan, tables=there), tuple(absent)

@@ -239,12 +239,12 @@ class _Reading:
         if kind is not None and kind not in (*BASELINES, *CONTROLS):
             remedy = f"Describe it in [[models]], or name one of {', '.join((*BASELINES, *CONTROLS))}."
             raise UnknownNameError(field="model", value=name, remedy=remedy)
-        chosen = {}
+        selected = {}
         for key, known in _CONTROL_KINDS.items():
-            chosen[key] = raw.get(key, "")
-            if chosen[key] not in known:
+            selected[key] = raw.get(key, "")
+            if selected[key] not in known:
                 remedy = f"Choose one of {', '.join(known[1:])}."
-                raise UnknownNameError(field=f"{name} {key}", value=chosen[key], remedy=remedy)
+                raise UnknownNameError(field=f"{name} {key}", value=selected[key], remedy=remedy)
         shared = (*self.settings.get(_EVERYWHERE, ()), *self.settings.get(dataset, ()))
         return ModelSpec(
             name=name,
@@ -253,7 +253,7 @@ class _Reading:
             assignments=() if kind else (*shared, *_texts(raw.get("set", []), f"{name} set")),
             adapted=_flag(raw, "adapted", name, default=True),
             linear=_flag(raw, "linear", name, default=False),
-            **chosen,
+            **selected,
         )
 
 

@@ -42,12 +42,12 @@ def plot_metrics_over_k(measured: MeasuredTable, rows: Sequence[Row], product: s
     if len(measured.ks) == 1:
         _plot_one_k(measured, rows, product, path)
         return
-    chosen = _coloured(measured, rows, product)
+    selected = _coloured(measured, rows, product)
     # Room for the names right of the last points, outside the axes.
-    margin = _LETTER_INCHES * max(len(with_seeds(measured, model)) for model in chosen)
+    margin = _LETTER_INCHES * max(len(with_seeds(measured, model)) for model in selected)
     figure = _figure(width=(3.6 + margin) * len(METRICS), height=4.4)
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
-        _draw_metric(axes, measured, [row for row in rows if row.metric == metric], chosen, product)
+        _draw_metric(axes, measured, [row for row in rows if row.metric == metric], selected, product)
         axes.set_title(metric, fontsize=11, loc="left")
     _title(figure, measured, "bands: 95 % intervals over users; grey: the other models")
     _save(figure, path)
@@ -185,9 +185,9 @@ def _label_points(
             for dx, dy in _OFFSETS
         ]
         free = [not any(_overlap(box, other) for other in taken) for box in boxes]
-        chosen = free.index(True) if any(free) else 0
-        taken.append(boxes[chosen])
-        dx, dy = _OFFSETS[chosen]
+        selected = free.index(True) if any(free) else 0
+        taken.append(boxes[selected])
+        dx, dy = _OFFSETS[selected]
         axes.annotate(
             labels[name], indices[name], xytext=(dx, dy), textcoords="offset points", fontsize=_LABEL_SIZE,
             ha="right" if dx < 0 else "left", color=COLOURS[0] if name == product else GREY,
@@ -237,17 +237,17 @@ def _coloured(measured: MeasuredTable, rows: Sequence[Row], product: str) -> lis
 
 
 def _draw_metric(
-    axes: Axes, measured: MeasuredTable, rows: Sequence[Row], chosen: Sequence[str], product: str
+    axes: Axes, measured: MeasuredTable, rows: Sequence[Row], selected: Sequence[str], product: str
 ) -> None:
     indices = {k: position for position, k in enumerate(measured.ks)}
     ends = []
-    for model in (*(name for name in measured.models if name not in chosen), *reversed(chosen)):
+    for model in (*(name for name in measured.models if name not in selected), *reversed(selected)):
         points = sorted((row for row in rows if row.model == model), key=lambda row: row.k)
         x, y = [indices[row.k] for row in points], [row.value for row in points]
-        if model not in chosen:
+        if model not in selected:
             axes.plot(x, y, color=_PALE, linewidth=0.9, zorder=1)
             continue
-        colour = COLOURS[chosen.index(model) % len(COLOURS)]
+        colour = COLOURS[selected.index(model) % len(COLOURS)]
         axes.plot(
             x, y, color=colour, linewidth=2.4 if model == product else 1.4, marker="o", markersize=4, zorder=3
         )

@@ -174,21 +174,21 @@ def mean_gains(
     """Return the mean gains of the headline, as far as the table carries K = 1, 3, 5 and 10."""
     found = []
     for role in ("best", "blend"):
-        chosen = [
+        selected = [
             one
             for one in gains
             if (one.role, one.metric) == (role, _AVERAGED) and one.k in AVERAGED_KS and isfinite(one.percent)
         ]
-        if chosen:
+        if selected:
             means_R2K = bootstrap_means(
-                _side_by_side(plan, measured, chosen),
+                _side_by_side(plan, measured, selected),
                 derive(0, "mean gain", role),
                 num_resamples=num_resamples,
             )
             percent_R = 100 * (means_R2K[:, 0::2] / means_R2K[:, 1::2] - 1).mean(axis=1)
             low, high = np.quantile(percent_R, [0.025, 0.975])
-            percent = sum(one.percent for one in chosen) / len(chosen)
-            ks = tuple(one.k for one in chosen)
+            percent = sum(one.percent for one in selected) / len(selected)
+            ks = tuple(one.k for one in selected)
             found.append(MeanGain(role=role, ks=ks, percent=percent, low=float(low), high=float(high)))
     return tuple(found)
 

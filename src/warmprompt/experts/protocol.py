@@ -54,7 +54,7 @@ class UserBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitContext:
-    """What an expert may use beside the training events.
+    """What an expert may use in addition to the training events.
 
     Attributes:
         texts: A line of text per item, or None where the run reads no item texts.

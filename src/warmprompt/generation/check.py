@@ -21,7 +21,7 @@ _GENRES = r"(.+)(?=\.$)"
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One thing that a sentence says.
+    """One claim of a sentence.
 
     Attributes:
         text: In the sentence's words.

@@ -55,7 +55,7 @@ def spoken(title: str) -> str:
 
 
 def opinion(event: Event, scale: tuple[float, float] | None) -> str:
-    """Return `liked`, `disliked` or `met` for what an event says about its item."""
+    """Return `liked`, `disliked` or `met` for the opinion that an event implies of its item."""
     if likes(event, scale):
         return "liked"
     assert event.rating is not None
@@ -85,7 +85,7 @@ def user_context(
     Args:
         lm: The model.
         model: The trained model that adapted the state.
-        state: The user; None stands for nobody in particular, with the reference prompt.
+        state: The user; None means nobody in particular, with the reference prompt.
         task: What is asked for.
         steered: False puts the reference prompt in the place of the user's own.
 

@@ -1,7 +1,7 @@
 """Why an item is there: exact effects, and one sentence that has been checked against them.
 
 The sentence is written by the language model, steered by the user's own soft prompt, and can only be one of
-the grammar's; it is read back and checked all the same, and a template stands in where the check fails.
+the grammar's; it is read back and checked all the same, and a template is used where the check fails.
 """
 
 from __future__ import annotations

@@ -39,13 +39,13 @@ _OF_ANY_TASTE = frozenset(
         """,
     )
 )
-# "don't" and "it's" are what stands before the apostrophe.
+# "don't" and "it's" are the part before the apostrophe.
 _CONTRACTED = re.compile(r"(n['\u2019]t|['\u2019]\w{1,2})$")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Facts:
-    """What the catalogue says about its items.
+    """What the catalogue holds about its items.
 
     Attributes:
         genres: Genres (or categories) by item; empty where nothing is known.

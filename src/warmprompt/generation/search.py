@@ -85,7 +85,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
-    """Tokens that one beam adds in a pass: the first is chosen, the others leave no choice."""
+    """Tokens that one beam adds in a pass: the first is selected, the others leave no choice."""
 
     nodes: list[int]
     parent: int
@@ -193,7 +193,7 @@ def _layout(
 
 
 def _advance(row: _Row, runs: Sequence[_Run], log_p_NW: Tensor, before: int) -> None:
-    """Turn runs into beams: the chosen token is counted already, the forced ones are counted here."""
+    """Turn runs into beams: the selected token is counted already, the forced ones are counted here."""
     position = 0
     for run in runs:
         log_p = run.log_p

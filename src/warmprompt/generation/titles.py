@@ -1,7 +1,7 @@
 """Titles that the language model itself names for a user; it can write none but those of the catalogue.
 
 Titles are written as people say them, without the year where it is not needed to tell two apart. A title that
-is likely anyway says little about the user, so what it gains from the user counts: its log-likelihood
+is likely anyway tells little about the user, so what it gains from the user counts: its log-likelihood
 behind the user's context less the one behind nobody's, which is computed once per model and catalogue and
 kept on the disk.
 
@@ -112,7 +112,7 @@ def title_writer(model: Personaliser, lm: LanguageModel, *, home: Path | None = 
 
 
 def spoken_titles(titles: Sequence[str]) -> list[str]:
-    """Return titles as spoken; where several items would be spoken alike, as the catalogue spells them."""
+    """Return titles as spoken; where several items would sound the same, as the catalogue spells them."""
     plain = [spoken(title) for title in titles]
     times = Counter(plain)
     return [name if times[name] == 1 else title.strip() for name, title in zip(plain, titles, strict=True)]

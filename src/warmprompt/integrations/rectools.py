@@ -196,8 +196,8 @@ def dataset_from_rectools(dataset: RecToolsDataset, *, ratings: bool = False) ->
     """Return a RecTools data set as ours, items and users with features alone included.
 
     Several interactions of a user with an item become one, as in RecTools' matrices: weights are added, of
-    ratings the last one counts. A weight that is the same everywhere says nothing and is left out, and so is
-    such a time.
+    ratings the last one counts. A weight that is the same everywhere carries no information and is left
+    out, and so is such a time.
 
     Args:
         dataset: RecTools' own.

@@ -109,7 +109,7 @@ def adapt_users(  # noqa: PLR0913 - learned, frozen and given parts, the latter 
     needs no pass, and only the last one is left.
 
     Args:
-        catalogue: What the learned parameters give all users alike.
+        catalogue: What the learned parameters give every user.
         learner: Names what is to be explained, and how user vectors answer.
         backbone: The frozen model.
         readout: The normalised read-out.
@@ -145,7 +145,7 @@ def adapt_linearly(
     steps itself: no pass of the language model, and what is lost is what the response is not linear in.
 
     Args:
-        catalogue: What the learned parameters give all users alike.
+        catalogue: What the learned parameters give every user.
         learner: As in `adapt_users`.
         features_BT: Text features of the users' texts, as the text head reads them.
         events: The users' events; may be empty.

@@ -51,7 +51,7 @@ _Record = TypeVar("_Record", CatalogueData, ReadOut)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """All that ranking needs beside the frozen model. V is items.
+    """All that ranking needs in addition to the frozen model. V is items.
 
     Attributes:
         params: Learned.
@@ -63,7 +63,7 @@ class Trained:
         rating_scale: (lowest, highest) possible rating, or None without ratings.
         manifest: Settings, backbone, data, versions: JSON values only.
         weight_unit: The weight of events that counts 1, or None without weights.
-        experts: What the scores hold beside user vector and popularity.
+        experts: What the scores add to user vector and popularity.
         no_text_T: Text features of the empty text.
         genres: By which words a text about a user names a genre, or None where the text head knows none.
         attributes: Of the items, for filters; None where the run holds none.
@@ -176,7 +176,7 @@ def tensors_of(trained: Trained) -> dict[str, Tensor]:
 
 
 def header_of(trained: Trained) -> dict[str, Any]:
-    """Return what a model holds beside tensors, items and manifest: JSON values only."""
+    """Return what a model holds besides tensors, items and manifest: JSON values only."""
     return {
         "params": list(trained.params),
         "experts": {"weights": dict(trained.experts.weights), "kappa": trained.experts.kappa},
@@ -278,8 +278,8 @@ def _no_run(folder: Path) -> UnknownNameError:
             value=folder,
             remedy="Its training has not finished: give the same train command again, and it goes on.",
         )
-    beside = [path.parent.name for path in sorted(folder.parent.glob(f"*/{MANIFEST}"))]
-    near = difflib.get_close_matches(folder.name, beside, n=1)
+    siblings = [path.parent.name for path in sorted(folder.parent.glob(f"*/{MANIFEST}"))]
+    near = difflib.get_close_matches(folder.name, siblings, n=1)
     guess = f"Did you mean {folder.parent / near[0]}? " if near else ""
     remedy = f"{guess}There is no trained model; train one into this folder."
     return UnknownNameError(field="run", value=folder, remedy=remedy)

@@ -116,8 +116,8 @@ def with_preset(settings: Settings, name: str) -> Settings:
         raise UnknownNameError(field="train.preset", value=name, remedy=f"Choose one of {listed}.")
     values, defaults = _flat(settings), {**_flat(Settings()), **LEARNERS.get(settings.learner.name, {})}
     free = {key for key in values if key not in settings.given and values[key] == defaults[key]}
-    chosen = {key: value for key, value in PRESETS[name].items() if key in free}
-    named = {key: _Given(label=key, value=value) for key, value in (values | chosen).items()}
+    selected = {key: value for key, value in PRESETS[name].items() if key in free}
+    named = {key: _Given(label=key, value=value) for key, value in (values | selected).items()}
     preset = _Given(label="train.preset", value=name)
     return replace(_build(named | {"train.preset": preset}), given=settings.given)
 

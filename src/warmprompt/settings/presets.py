@@ -1,6 +1,6 @@
 """Settings that suit a learner, and presets that suit how dense a data set is.
 
-Both stand between the tree's own defaults and what a settings file, a variable or a flag says. They were
+Both override the tree's own defaults and yield to a settings file, a variable or a flag. They were
 found on validation users; docs/results/presets.md and the log have the numbers.
 """
 

@@ -46,7 +46,7 @@ class BackboneSettings:
         dtype: Arithmetic of the frozen weights.
         device: Where it runs.
         item_text: Frozen model that embeds the items' texts; without it items have no text.
-        user_text: Sentence encoder that tells the prior what a user text says; without it the backbone does.
+        user_text: Sentence encoder that tells the prior what a user text means; without it the backbone does.
     """
 
     name: Name = "smollm2-135m"
@@ -86,7 +86,7 @@ class ModelSettings:
         reach: Share of the prompt's norm travelled per unit of displacement.
         wordings: Sentences written per training user and kind of text.
         new_item_passes: Passes over episodes in which new items' places are learned from texts; without it
-            chosen on validation users, 0 leaves them where the item texts of training put them.
+            found on validation users, 0 leaves them where the item texts of training put them.
     """
 
     num_factors: Count = 32
@@ -102,7 +102,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertSettings:
-    """What scores hold beside user vector and popularity; weights are found on validation users.
+    """What scores add to user vector and popularity; weights are found on validation users.
 
     Attributes:
         use: Experts that are fitted, by their names in `experts.registry`; one that adds nothing on
@@ -149,7 +149,7 @@ class TrainSettings:
 
     Attributes:
         preset: Settings that suit how dense the data are; auto chooses by the numbers of users, items and
-            events. Whatever else is set by file, variable or flag stands above them.
+            events. Whatever else is set by file, variable or flag overrides them.
         seed: The one seed everything random derives from, the split of users included.
         tangent_epochs: Passes over the training users at most, first stage.
         tangent_lr: Peak outer rate of the first stage.
@@ -197,7 +197,7 @@ class EvaluateSettings:
             as the machine's memory allows.
         tune_budget: Processor seconds to search the baselines' settings on validation users, 0 for none;
             without it as many as training took, 600 at most, and none where settings are recorded.
-        metrics: Metrics beside HR@10, NDCG@10 and MRR, such as Recall@10; all names every one.
+        metrics: Metrics besides HR@10, NDCG@10 and MRR, such as Recall@10; all names every one.
         candidates: What a query item competes with; only full belongs in a main table.
         reading: For cold-item, whether new items compete alone or with all.
         min_rating: Ratings below it are no query positives; without it every event is one.

@@ -1,4 +1,4 @@
-"""Which experts a run's scores hold beside the learned ones, and with what weights.
+"""Which experts a run's scores add to the learned ones, and with what weights.
 
 Experts are fitted on training users; their weights are found on validation users. The user vectors of this
 search adapt in the linear response, so it costs no pass of the language model. B is users, V items, U

@@ -30,15 +30,15 @@ def settled(settings: Settings, dataset: Dataset) -> Settings:
     name: str = settings.train.preset
     if name == "auto":
         name = preset_for(density_of(dataset), learner=settings.learner.name)
-    chosen = with_preset(settings, name)
+    selected = with_preset(settings, name)
     most = max(1, dataset.num_items)
-    if _is_open(settings, "model.num_factors") and chosen.model.num_factors > most:
-        return replace(chosen, model=replace(chosen.model, num_factors=most))
-    return chosen
+    if _is_open(settings, "model.num_factors") and selected.model.num_factors > most:
+        return replace(selected, model=replace(selected.model, num_factors=most))
+    return selected
 
 
 def preset_line(asked: Settings, settings: Settings, dataset: Dataset) -> str:
-    """Say which preset was taken, by which figures, and what of it stands back behind settings given.
+    """Say which preset was taken, by which figures, and which of it settings that were given override.
 
     Args:
         asked: The settings before `settled`.

@@ -179,7 +179,7 @@ def open_data(settings: Settings, *, progress: ProgressCallback = no_progress) -
 
 
 def peak_memory_mb() -> float:
-    """Return the largest memory this process has held, in MiB."""
+    """Return the largest memory this process has used, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

@@ -156,7 +156,7 @@ def _start(job: TrainingJob, draft: Draft) -> Draft:
         params=dict(start.params),
         data=start.data,
         readout=start.readout,
-        # An encoder's mean over the run's own texts stands for no text, and has no features.
+        # An encoder's mean over the run's own texts represents no text, and has no features.
         no_text_T=start.features[""] * (job.settings.backbone.user_text is None),
     )
     return replace(draft, trained=trained, features=start.features)

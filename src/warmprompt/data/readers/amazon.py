@@ -94,7 +94,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Source:
-    """Return reviews as events and, where a metadata file lies beside them, the items they name.
+    """Return reviews as events and, where a metadata file lies next to them, the items they name.
 
     Items get `title`, `categories` (each once, in order), `brand` (2023: the store), `department`
     and `description`. Metadata of items without a review is left out.

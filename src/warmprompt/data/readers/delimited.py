@@ -31,11 +31,11 @@ _NAMED = re.compile(r'"?sep=(?P<separator>.)"?')
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """How text files are written, where the caller says so.
+    """How text files are written, where the caller gives it.
 
     Attributes:
         encoding: A Python codec; found out otherwise.
-        separator: What stands between fields; found out otherwise.
+        separator: What separates fields; detected otherwise.
         header: Whether the first line names the columns; without it they are called "1", "2" ...
     """
 
@@ -137,8 +137,8 @@ def open_table(
         wanted: Columns that the header has to name.
         usual: The separator that files of this suffix have.
         quotes: Whether fields may be quoted at all.
-        lead: Whether a separator given has to be this file's; a file beside it may have its own.
-        options: What the caller says about text files.
+        lead: Whether a separator given has to be this file's; another file may have its own.
+        options: Options of text files.
 
     Raises:
         BadInputError: As `open_text`; the header names a wanted column twice or not at all, or the
@@ -247,7 +247,7 @@ def _refuse_header(
         raise BadInputError(
             field=f"{path}, line 1",
             value=line,
-            remedy=f"Say with --separator what stands between its columns ({', '.join(wanted)} are sought).",
+            remedy=f"Say with --separator what separates its columns ({', '.join(wanted)} are sought).",
         )
     require_columns(path, columns, wanted)
 

@@ -38,7 +38,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "event": ("event",),
     "time": ("datetime", "timestamp", "time"),
 }
-"""Our name to the columns that have this meaning unless the caller says otherwise; the first one counts."""
+"""Our name to the columns that have this meaning unless the caller maps another; the first one counts."""
 
 _FEATURES = ("id", "feature", "value")
 

@@ -1,6 +1,6 @@
 """Any CSV, TSV, JSON lines or Parquet file, its columns named by the caller.
 
-A mapping says which of the file's columns is which of ours: {"user": "uid", "item": "sku"}. In the
+A mapping defines which of the file's columns is which of ours: {"user": "uid", "item": "sku"}. In the
 file of events the names of `EVENT_COLUMNS` are events; any other name (title, genres, ...) is an
 attribute of the item, taken from its first row. A name followed by a separator in brackets,
 "genres[|]", is a list written in one text column.

@@ -32,8 +32,8 @@ class TextFile:
     Attributes:
         path: The file, plain or gzip.
         encoding: A Python codec.
-        line_ends: "LF", "CRLF", "CR" or "mixed"; all are read alike.
-        has_quotes: Whether a double quote stands anywhere in it.
+        line_ends: "LF", "CRLF", "CR" or "mixed"; all are read the same way.
+        has_quotes: Whether a double quote is anywhere in it.
     """
 
     path: Path

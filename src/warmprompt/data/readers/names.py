@@ -41,7 +41,7 @@ _EVENT_TYPES = ("event", "event_type", "behavior", "behaviour", "behavior_type",
 
 
 def likely_feedback(column: str) -> str | None:
-    """Return `label`, `weight` or `event` where a column's name says that it is likely that, else None."""
+    """Return `label`, `weight` or `event` where a column's name suggests that, else None."""
     bare = column.lower()
     if bare in (*_ROLES["label"], *_LABELS):
         return "label"
@@ -55,7 +55,7 @@ def roles_in(columns: Sequence[str], named: Mapping[str, str]) -> dict[str, str]
 
     Args:
         columns: Names in the file.
-        named: Our name to the column where the caller says so; such a column plays no other part.
+        named: Our name to the column where the caller names it; such a column plays no other part.
     """
     taken = set(named.values())
     free = {column.lower(): column for column in reversed(columns) if column not in taken}
@@ -73,7 +73,7 @@ def attributes_in(columns: Sequence[str], named: Mapping[str, str], role: str) -
 
     Args:
         columns: Names in the file.
-        named: Our name to the column where the caller says so.
+        named: Our name to the column where the caller gives it.
         role: "item" or "user", whose id has to be there.
     """
     found = dict(named)

@@ -49,7 +49,7 @@ def parsed(text: str) -> Any:
         pass
     try:
         with warnings.catch_warnings():
-            # A backslash that escapes nothing stands for itself.
+            # A backslash that escapes nothing is itself.
             warnings.simplefilter("ignore")
             whole = _PAIR.sub(_joined_pair, text)
             tree = _Words().visit(ast.parse(whole, mode="eval"))

@@ -90,7 +90,7 @@ def open_input(
             kind is found out.
         mapping: Our name to the file's column; each has to be there.
         lead: Whether a separator given has to be this file's.
-        options: What the caller says about text files.
+        options: Options of text files.
 
     Raises:
         BadInputError: The file cannot be read, a column is missing, or an option is not this file's.

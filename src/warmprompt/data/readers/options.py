@@ -1,4 +1,4 @@
-"""What the caller may say about a source, beside where it lies."""
+"""What the caller may set for a source, besides where it lies."""
 
 from __future__ import annotations
 

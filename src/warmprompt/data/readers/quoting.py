@@ -1,6 +1,6 @@
 """Double quotes in delimited text: whether they are rules or text, and rows that span several lines.
 
-In most files a field that holds the separator stands in quotes (RFC 4180). In others nothing is ever
+In most files a field that holds the separator is in quotes (RFC 4180). In others nothing is ever
 quoted, and a title that begins with a quote ('"Heroes') would swallow the rows below it, up to the
 next quote. So a file is looked through before it is read:
 

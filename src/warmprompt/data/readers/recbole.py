@@ -35,7 +35,7 @@ def read(path: Path, options: ReadOptions | None = None) -> Source:
 
     Columns are known by the names that public data sets give them, or by those of the options. `class`
     and `genre` become `genres`; a title gets its release year in brackets, as MovieLens writes it,
-    where the year stands in a column of its own. Zip codes are dropped.
+    where the year is in a column of its own. Zip codes are dropped.
 
     Raises:
         BadInputError: No or several .inter files, a header that is not `name:type`, or no column that is

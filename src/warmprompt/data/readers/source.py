@@ -2,7 +2,7 @@
 
 A reader knows the spelling of one format (files, field names, codes). It checks
 no values: empty ids, ratings, times and duplicates are the importer's business,
-so every format is held to the same rules.
+so every format follows the same rules.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ class Source:
         has_label: Whether it carries `label`: 1 where something happened, 0 where it was only shown.
         has_weight: Whether it carries `weight`: how strong the event is, a count or an amount.
         has_event: Whether it carries `event`: the type of the event, as text.
-        typed_ids: The file says whether an id is text or an integer. Otherwise (text files) ids are
+        typed_ids: The file defines whether an id is text or an integer. Otherwise (text files) ids are
             integers when every one of them is written as one ("7", not "007").
-        time_unit: Since 1970 UTC, or ISO 8601 text; "dates" where the column's type says so, and the
+        time_unit: Since 1970 UTC, or ISO 8601 text; "dates" where the column's type shows that, and the
             times are seconds already. None has the importer find out.
         rating_scale: Lowest and highest possible rating; None takes the lowest and highest seen.
         feedback: How feedback is to be read where the columns alone do not say it.

@@ -60,7 +60,7 @@ class Clearing:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClearingSolution:
-    """What a solver hands to `clearing_of` beside the shares; fields as in `Clearing`."""
+    """What a solver hands to `clearing_of` besides the shares; fields as in `Clearing`."""
 
     defaulted_N: Bools
     round_N: Counts

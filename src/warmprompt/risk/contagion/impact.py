@@ -174,9 +174,9 @@ def _each_in_turn(
     num_banks = len(capital_N)
     if batch_size < 1:
         raise BadInputError(field="batch_size", value=batch_size, remedy="Give a whole number above 0.")
-    chosen = capital_N if weights is None else weights
+    selected = capital_N if weights is None else weights
     # Where nobody has capital, nobody can lose any: the weights then make no difference.
-    weights_N = normalised(chosen, num_banks) if np.any(chosen) or weights is not None else capital_N
+    weights_N = normalised(selected, num_banks) if np.any(selected) or weights is not None else capital_N
     impact_N, vulnerability_N = np.zeros(num_banks), np.zeros(num_banks)
     failures_N, failed_by_N = np.zeros(num_banks, dtype=np.int64), np.zeros(num_banks, dtype=np.int64)
     for start in range(0, num_banks, batch_size):

@@ -46,5 +46,5 @@ def solve_quickly(
     with np.errstate(all="ignore"):
         solved_D, _ = bicgstab(system, right_D, x0=start_D, rtol=_AIM, atol=0.0, maxiter=_MAX_STEPS)
         missed = np.abs(right_D - applied(solved_D)).max()
-    # What counts is the error left, not whether the method says it stagnated; NaN fails too.
+    # What counts is the error left, not whether the method reports stagnation; NaN fails too.
     return np.asarray(solved_D) if missed <= _ACCEPTED else solve_directly(scale * matrix_DD, right_D)

@@ -134,7 +134,7 @@ class PublishedFigure:
 
 @cache
 def fedwire_2004() -> FedwireModel:
-    """Return the model whose networks are held against the published figures."""
+    """Return the model whose networks are compared with the published figures."""
     fields = _config()["model"]
     return FedwireModel(**fields | {"core_within": tuple(fields["core_within"])})
 
@@ -161,29 +161,29 @@ def generate_fedwire(seed: int, *, model: FedwireModel | None = None) -> Payment
     Raises:
         BadInputError: None of 100 draws of the values' noise has as many core banks as the model allows.
     """
-    chosen = fedwire_2004() if model is None else model
-    sizes = _sizes(chosen)
-    left, right = _pairs(seed, chosen, sizes)
+    selected = fedwire_2004() if model is None else model
+    sizes = _sizes(selected)
+    left, right = _pairs(seed, selected, sizes)
     larger, smaller = sizes[left], sizes[right]  # left comes first, and sizes fall
-    two_way = _two_way(seed, chosen, smaller)
+    two_way = _two_way(seed, selected, smaller)
     turned = derive(seed, "fedwire", "direction").random(len(left)) < 0.5
     payers = np.where(turned, right, left)
     payees = np.where(turned, left, right)
     rows = np.concatenate([payers, payees[two_way]])
     columns = np.concatenate([payees, payers[two_way]])
-    scores = smaller + chosen.larger_weight * larger
-    width = len(str(chosen.num_participants))
-    names = tuple(f"B{number:0{width}d}" for number in range(1, chosen.num_participants + 1))
+    scores = smaller + selected.larger_weight * larger
+    width = len(str(selected.num_participants))
+    names = tuple(f"B{number:0{width}d}" for number in range(1, selected.num_participants + 1))
     for attempt in range(_MOST_DRAWS):
-        amounts = _amounts(seed, chosen, scores, two_way, attempt)
+        amounts = _amounts(seed, selected, scores, two_way, attempt)
         matrix = sparse.coo_array((amounts, (rows, columns)), shape=(len(names), len(names))).tocsr()
-        whole = PaymentNetwork(nodes=names, matrix=canonical_csr(matrix), currency=chosen.currency)
+        whole = PaymentNetwork(nodes=names, matrix=canonical_csr(matrix), currency=selected.currency)
         network = giant_component(whole)
-        if _core_fits(chosen, network):
+        if _core_fits(selected, network):
             return network
     raise BadInputError(
         field="model core_within",
-        value=chosen.core_within,
+        value=selected.core_within,
         remedy=f"None of {_MOST_DRAWS} draws has so many core banks; widen it, or set it to None.",
     )
 

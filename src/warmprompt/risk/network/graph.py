@@ -192,11 +192,11 @@ def subnetwork(network: PaymentNetwork, nodes: Sequence[str]) -> PaymentNetwork:
         UnknownNameError: One of them is no participant.
         BadInputError: One comes twice, or there is none.
     """
-    chosen = tuple(nodes)
-    _check_nodes(chosen)
-    positions = np.array([network.index_of(node) for node in chosen], dtype=np.int64)
+    selected = tuple(nodes)
+    _check_nodes(selected)
+    positions = np.array([network.index_of(node) for node in selected], dtype=np.int64)
     matrix = network.matrix[positions][:, positions].tocsr()
-    return PaymentNetwork(nodes=chosen, matrix=canonical_csr(matrix), currency=network.currency)
+    return PaymentNetwork(nodes=selected, matrix=canonical_csr(matrix), currency=network.currency)
 
 
 def canonical_csr(matrix: sparse.csr_array) -> sparse.csr_array:

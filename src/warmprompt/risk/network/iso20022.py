@@ -6,7 +6,7 @@ is ever declared), nothing is fetched, every piece counts against a limit on the
 what is parsed is thrown away after each transaction, so that memory is bounded by the largest
 single transaction allowed and not by the stream.
 
-Only the elements that a settlement needs are read; they are named alike in all versions of the
+Only the elements that a settlement needs are read; they have the same names in all versions of the
 messages, so any version is accepted (pacs.008.001.08, pacs.008.001.10, pacs.009.001.08, ...). A
 message may stand alone or inside an envelope with a business header, as payment systems send it;
 what counts is its own `Document`, that document's own body and header (`iso20022_stream`). This reader
@@ -68,7 +68,7 @@ def read_payments(
         BadInputError: It is no XML, another message than those read here (the error names it) or more than
             one, too large, has a document type or another encoding than UTF-8, or lacks, repeats or garbles
             an element that is needed.
-        MismatchError: It holds another number of payments, or another sum, than its header says.
+        MismatchError: It holds another number of payments, or another sum, than its header gives.
     """
     name = str(source) if isinstance(source, Path) else "message"
     if isinstance(source, Path):
@@ -106,7 +106,7 @@ def _payments(parts: Iterator[Body], name: str) -> Iterator[CreditTransfer | Pay
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What a group header says about every transaction below it; `where` names the message in errors."""
+    """What a group header gives for every transaction below it; `where` names the message in errors."""
 
     kind: str
     where: str

@@ -1,4 +1,4 @@
-"""Where the business message stands in an XML stream: its document, that document's body, and their parts.
+"""Where the business message is in an XML stream: its document, that document's body, and their parts.
 
     [envelope ...] Document  (namespace of a message)
                      body    FIToFICstmrCdtTrf, FICdtTrf or PmtRtr
@@ -6,7 +6,7 @@
 
 Nothing else is ever taken for a message or a part of one, whatever it is called: what hides in supplementary
 data, remittance information, a business header or a document inside a document is passed over. A second
-document beside the first is refused, as is any message that is not read here; the refusal names it.
+second document is refused, as is any message that is not read here; the refusal names it.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _no_xml(message: str, named: Sequence[str], name: str) -> BadInputError:
 
 
 def _is_open(parent: Any) -> bool:
-    """Tell whether an element below `parent` and its ancestors stands in nothing but an envelope."""
+    """Tell whether an element below `parent` and its ancestors is in nothing but an envelope."""
     while parent is not None:
         if etree.QName(parent).localname in _CLOSED:
             return False

@@ -66,7 +66,7 @@ class CreditTransfer:
         debtor: First bank of the chain: the debtor's agent, or in pacs.009 the debtor.
         creditor: Last bank of the chain: the creditor's agent, or in pacs.009 the creditor.
         settlement_date: Day of settlement between the banks.
-        settled_at: Time the payer (else the payee) was booked, with its offset, where the message says so.
+        settled_at: Time the payer (else the payee) was booked, with its offset, where the message gives it.
     """
 
     kind: str

@@ -135,7 +135,7 @@ def clustering(matrix: sparse.csr_array) -> np.ndarray:
     upward = lower < higher
     ones = np.ones(int(upward.sum()), dtype=np.int64)
     climb = sparse.coo_array((ones, (lower[upward], higher[upward])), shape=(size, size)).tocsr()
-    # Of a triangle a < b < c the first product stands at (a, c), the second at (a, b).
+    # Of a triangle a < b < c the first product is at (a, c), the second at (a, b).
     via_middle = (climb @ climb).multiply(climb).tocsr()
     via_top = (climb @ climb.T).multiply(climb).tocsr()
     triangles = via_middle.sum(axis=1) + via_middle.sum(axis=0) + via_top.sum(axis=0)

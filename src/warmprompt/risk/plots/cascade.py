@@ -23,7 +23,7 @@ def plot_cascade(
         path: The file.
         title: What happened.
         unit: What the losses are, for the axis.
-        never: How `rounds` says that a bank does not fail: 0, or -1 where rounds count from 0.
+        never: The value in `rounds` of a bank that does not fail: 0, or -1 where rounds count from 0.
 
     Raises:
         BadInputError: Nobody fails.

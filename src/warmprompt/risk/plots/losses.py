@@ -32,7 +32,7 @@ def plot_losses(summaries: Mapping[str, StudySummary], path: Path) -> None:
 
     The curve lets the same measure come so long after the onset in every scenario; bands are 95 %
     intervals of the paired difference. A policy is a diamond at its own mean, at its median delay from
-    onset to action; where it never acted in most scenarios it stands in the column "mostly too late".
+    onset to action; where it never acted in most scenarios it is in the column "mostly too late".
 
     Raises:
         BadInputError: There is no summary.

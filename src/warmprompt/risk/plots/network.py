@@ -41,24 +41,24 @@ def plot_network(network: PaymentNetwork, path: Path, *, core_share: float = 0.7
     figure = new_figure(8.2, 8.8)
     axes = figure.subplots()
     others = np.setdiff1d(np.argsort(-amounts, kind="stable")[:MAX_LINKS], core)
-    faint = float(np.clip(300 / max(len(others), 1), 0.02, 0.5))
-    for links, colour, alpha, zorder in ((others, GREY, faint, 1), (core, ORANGE, 0.45, 2)):
+    opacity = float(np.clip(300 / max(len(others), 1), 0.02, 0.5))
+    for links, colour, alpha, zorder in ((others, GREY, opacity, 1), (core, ORANGE, 0.45, 2)):
         width = 0.4 + 2.4 * np.sqrt(amounts[links] / amounts.max())
         segments = np.stack([index[payers[links]], index[payees[links]]], axis=1)
         axes.add_collection(
             LineCollection(list(segments), colors=colour, linewidths=width, alpha=alpha, zorder=zorder)
         )
     size = 6 + 260 * value / value.max()
-    for chosen, colour, name, zorder in ((~in_core, BLUE, "others", 3), (in_core, ORANGE, "core", 4)):
+    for selected, colour, name, zorder in ((~in_core, BLUE, "others", 3), (in_core, ORANGE, "core", 4)):
         axes.scatter(
-            index[chosen, 0],
-            index[chosen, 1],
-            s=size[chosen],
+            index[selected, 0],
+            index[selected, 1],
+            s=size[selected],
             color=colour,
             edgecolors="white",
             linewidths=0.6,
             zorder=zorder,
-            label=f"{name}: {int(chosen.sum()):,} participants, "
+            label=f"{name}: {int(selected.sum()):,} participants, "
             f"{len(core) if name == 'core' else network.num_links - len(core):,} links",
         )
     for node in np.argsort(rank)[:NUM_NAMED]:

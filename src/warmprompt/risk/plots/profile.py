@@ -79,11 +79,11 @@ def plot_payments(
     upper.set_ylabel("amount", color=GREY)
     lower.vlines(times, low, high, color=GREY, linewidth=1.5, alpha=0.6)
     for decision, colour in _COLOURS.items():
-        chosen = [index for index, one in enumerate(estimates) if one.decision == decision]
-        if chosen:
+        selected = [index for index, one in enumerate(estimates) if one.decision == decision]
+        if selected:
             lower.plot(
-                [times[index] for index in chosen],
-                p[chosen],
+                [times[index] for index in selected],
+                p[selected],
                 "o",
                 color=colour,
                 markersize=6,

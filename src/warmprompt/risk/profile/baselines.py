@@ -1,4 +1,4 @@
-"""The models to beat, on the handbook's fifteen features of the same visible history, tuned alike.
+"""The models to beat, on the handbook's fifteen features of the same visible history, tuned the same way.
 
 Every baseline is fitted to the training rows, once per setting of its written search space; the setting
 with the highest average precision on the validation entities' rows is kept. R is rows, F features.

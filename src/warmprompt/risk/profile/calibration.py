@@ -90,7 +90,7 @@ def fit_calibration(
         scores_n: Log-odds.
         fraud_n: Labels.
         level: Coverage of the sets within each class.
-        per_genuine: How many genuine payments each one given stands for, where they were drawn from more:
+        per_genuine: How many genuine payments each one given represents, where they were drawn from more:
             probabilities count it so often. Sets are fitted within a class and need no such count.
 
     Raises:

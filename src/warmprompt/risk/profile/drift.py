@@ -9,7 +9,7 @@ from river.drift import ADWIN
 
 from warmprompt.errors import BadInputError
 
-# ADWIN looks for a change at every 32nd value; with fewer it says nothing.
+# ADWIN looks for a change at every 32nd value; with fewer it reports nothing.
 LEAST_VALUES = 32
 
 

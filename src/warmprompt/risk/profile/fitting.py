@@ -49,7 +49,7 @@ class FitReport:
         frauds: Among them.
         average_precision: Per K, on calibration entities, whom no model was fitted or tuned on.
         stages: Of training.
-        marks: Of all entities it was fitted to, chosen or calibrated on; see `marks_of`.
+        marks: Of all entities it was fitted to, selected or calibrated on; see `marks_of`.
     """
 
     entities: tuple[int, int, int]
@@ -143,7 +143,7 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
 
 
 def _some_genuine(rows_R: Longs, fraud_N: Bools, seed: int) -> tuple[Longs, int]:
-    """Return all frauds and some genuine rows, and for how many each genuine one stands.
+    """Return all frauds and some genuine rows, and how many each genuine one represents.
 
     As they came, each takes an adaptation of its own.
     """

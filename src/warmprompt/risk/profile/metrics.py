@@ -176,7 +176,7 @@ def coverage_interval(
 ) -> tuple[float, float, float]:
     """Return (share covered, low, high), the mean over runs; entities are drawn with replacement.
 
-    An entity's payments stay together, as one compromised card makes several frauds that score alike. The
+    An entity's payments stay together, as one compromised card makes several frauds with similar scores. The
     entities are those judged; what the calibration's own sample adds is not in the interval.
 
     Args:

@@ -50,7 +50,7 @@ _SHOWN = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProfileSummary:
-    """Everything that the report says.
+    """Everything in the report.
 
     Attributes:
         product: The model the others are compared with.
@@ -252,7 +252,7 @@ def render_page(found: ProfileSummary, *, picture: str) -> str:
 
 
 def draw(found: ProfileSummary) -> Figure:
-    """Return average precision over K beside the product's reliability diagram."""
+    """Return average precision over K next to the product's reliability diagram."""
     figure = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -330,8 +330,8 @@ def _listed(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _setting(chosen: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in chosen.items()) or "none"
+def _setting(selected: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in selected.items()) or "none"
 
 
 def _cell(value: float) -> str:

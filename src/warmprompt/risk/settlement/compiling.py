@@ -18,7 +18,7 @@ def compiled(function: Function) -> Function:
 
 
 def forget_stale(folder: Path) -> None:
-    """Delete compiled code beside the sources of a folder that is older than any of them.
+    """Delete compiled code next to the sources of a folder that is older than any of them.
 
     Compiled code contains what it calls in other files, but numba compares it with its own file only:
     after a change elsewhere it would go on with the old code. A cache that NUMBA_CACHE_DIR puts

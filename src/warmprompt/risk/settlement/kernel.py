@@ -262,7 +262,7 @@ def act(kind: int, target: int, amount: int, now_s: float, day: Day) -> None:
 
 @compiled
 def submit_held(bank: int, day: Day) -> None:
-    """Make the payments held at a bank part of its queue; they stand in it in their order already."""
+    """Make the payments held at a bank part of its queue; they are in order already."""
     day.banks[bank, NUM_SUBMITTED] += day.banks[bank, NUM_HELD]
     day.banks[bank, NUM_QUEUED] += day.banks[bank, NUM_HELD]
     day.banks[bank, QUEUED] += day.banks[bank, HELD]

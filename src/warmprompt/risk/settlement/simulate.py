@@ -187,9 +187,9 @@ def _plan(actions: Sequence[Action], day: Day, rules: Rules) -> Timetable:
     times, kinds, targets, amounts = [], [], [], []
     for action in ordered:
         if action.kind in {"limit", "cut"}:
-            chosen = (action.bank == EVERY) | (day.pairs[:, FROM] == action.bank)
-            chosen = chosen & ((action.other == EVERY) | (paid_by_pair == action.other))
-            found = np.flatnonzero(chosen)
+            selected = (action.bank == EVERY) | (day.pairs[:, FROM] == action.bank)
+            selected = selected & ((action.other == EVERY) | (paid_by_pair == action.other))
+            found = np.flatnonzero(selected)
         else:
             found = np.arange(len(day.banks)) if action.bank == EVERY else np.array([action.bank])
         targets.append(found)

@@ -1,4 +1,4 @@
-"""When too many of a bank's payments wait: delays as a second signal beside outflow and queue.
+"""When too many of a bank's payments wait: delays as a second signal next to outflow and queue.
 
 A payment is late if it is not settled LATE_S after it was submitted; it is known to be late then, and not to
 be when it settles. The chance that a payment of bank i is late starts at the share of its size class, worth
@@ -64,8 +64,8 @@ def late_stream(payments: DayPayments, seen_s: Doubles, settle_s: Doubles, *, en
     delay_s = np.where(np.isfinite(settle_s), settle_s, np.inf) - np.where(np.isfinite(seen_s), seen_s, 0.0)
     late = delay_s > LATE_S
     known_s = np.where(late, seen_s + LATE_S, settle_s)
-    chosen = np.flatnonzero(np.isfinite(seen_s) & (known_s <= end_s))
-    order = chosen[np.lexsort((known_s[chosen], payments.sender[chosen]))]
+    selected = np.flatnonzero(np.isfinite(seen_s) & (known_s <= end_s))
+    order = selected[np.lexsort((known_s[selected], payments.sender[selected]))]
     return LateStream(
         bank_P=payments.sender[order],
         known_s_P=known_s[order],

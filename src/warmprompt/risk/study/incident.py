@@ -25,7 +25,7 @@ class IncidentSettings:
     Attributes:
         kind: "outage": the bank sends nothing and receives on, until it is repaired. "stress": it withholds
             most payments from others, and fails at the end.
-        drawn_by: Whom it hits: banks in proportion to the value they pay ("value"), or all alike ("uniform").
+        drawn_by: Whom it hits: banks by the value they pay ("value"), or all equally ("uniform").
         earliest: Onset is uniform from this share of the first day ...
         latest: ... to this one.
         median_repair_s: Median of an outage's log-normal length.

@@ -21,7 +21,7 @@ class FailureSettings:
     """What happens at the last close if the troubled bank fails ("stress" only). All assumptions.
 
     Attributes:
-        recovery: Share of its assets that a failing bank's creditors get, for claims on banks and cash alike.
+        recovery: Share of its assets that a failing bank's creditors get, for claims on banks and on cash.
         hole: What the failing bank owes outside the system, in days of its expected payments.
         buffer: Assets of the others besides their balances, as a share of a day's expected payments.
     """

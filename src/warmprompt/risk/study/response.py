@@ -1,7 +1,7 @@
 """What an alarm leads to, right or wrong.
 
 Whoever learns that a bank is in trouble grows careful: for the time that it takes to verify the alarm
-every other bank keeps back part of its liquidity. The measure itself stands until the incident is over,
+every other bank keeps back part of its liquidity. The measure itself lasts until the incident is over,
 or, where the alarm was wrong, until that is known. N is banks.
 """
 

@@ -5,7 +5,7 @@ one day      learned start, moved by its last day
 start only   learned start alone: what is known of a bank without history
 own mean     the bank's own past days alone, its mean taken for certain
 rule         silent for too long; one limit for each size class, the same at any hour
-delays too   few-shot, and beside it whether too many of the bank's payments wait (`delays`); whichever alarms
+delays too   few-shot, and also whether too many of the bank's payments wait (`delays`); whichever alarms
              first, each set to half of the wrong alarms
 
 All are set to the same number of wrong alarms a day, on days of other worlds without trouble. N is banks.
