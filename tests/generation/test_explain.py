@@ -88,7 +88,7 @@ def test_somebody_unknown_is_told_that_nothing_speaks_for_it_or_that_it_is_popul
     for one in found:
         popular = one.item in facts.popular
         assert ("it is popular" in one.sentence) == popular
-        assert ("nothing you told" in one.sentence) != popular
+        assert ("nothing you gave" in one.sentence) != popular
     assert 0 < len(facts.popular) < len(items) / 2
 
 

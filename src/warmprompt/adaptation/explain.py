@@ -43,7 +43,7 @@ class EventEffect:
         event: As given.
         title: Of the event's item.
         effect: Score that the item loses without it, measured from the catalogue's mean.
-        place_without: The item's place in the ranking without it, 1 the best.
+        place_without: The item's rank without it, 1 the best.
     """
 
     event: Event
@@ -106,7 +106,7 @@ class Attribution:
         item: Its id.
         title: Its title.
         score: Its score less the mean over the catalogue, popularity included.
-        place: Its place in the user's ranking, 1 the best.
+        place: Its rank for the user, 1 the best.
         experts: One per expert, largest part first.
         events: One per event, largest effect first.
         words: One per attribute and word, largest effect first.
@@ -221,8 +221,8 @@ def _omissions(state: UserState) -> list[_Omission]:
     ]
 
 
-def _without(parts: Sequence, place: int) -> tuple:  # type: ignore[type-arg]
-    return (*parts[:place], *parts[place + 1 :])
+def _without(parts: Sequence, index: int) -> tuple:  # type: ignore[type-arg]
+    return (*parts[:index], *parts[index + 1 :])
 
 
 def _attribution(  # noqa: PLR0913, PLR0917 - one column of what `attribute` computed

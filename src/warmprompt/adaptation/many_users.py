@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 UnknownItems = Literal["refuse", "skip"]
 Rank = Callable[[Sequence[Known], int], Sequence[Ranking]]
-"""Ranks for some users, so many places each."""
+"""Ranks for some users, so many items each."""
 
 CHUNK = 1024
 _POSITION = re.compile(r"^user (\d+), ")
@@ -268,7 +268,7 @@ def _tell(num_unknown: int, some: Sequence[str]) -> None:
 
 
 def _ranked(chunk: Sequence[UserToRank], n: int, rank: Rank) -> list[Ranking]:
-    """Return a ranking per user; one with older events is asked for more places, and loses those items."""
+    """Return a ranking per user; one with older events is asked for more items, and loses those items."""
     usual = [row for row, one in enumerate(chunk) if not one.older]
     try:
         found = dict(zip(usual, rank([chunk[row].known for row in usual], n), strict=True))

@@ -198,7 +198,7 @@ class Personaliser:
 
         Args:
             state: From `adapt` or `observe` of this model.
-            n: Places, at least 1.
+            n: Items, at least 1.
             candidates: Rank only these items.
             exclude: Rank none of these items.
             filter: Rank only items with these attributes, such as {"genres": ["Comedy", "Drama"]} or
@@ -217,7 +217,7 @@ class Personaliser:
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
         return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
-    def rank_many(  # noqa: PLR0913 - users, places, and options by keyword
+    def rank_many(  # noqa: PLR0913 - users, items, and options by keyword
         self,
         users: Sequence[Known],
         n: int = 10,
@@ -253,7 +253,7 @@ class Personaliser:
             rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
 
-    def recommend(  # noqa: PLR0913 - users, places, and options by keyword
+    def recommend(  # noqa: PLR0913 - users, items, and options by keyword
         self,
         users: Any,
         n: int = 10,
@@ -267,7 +267,7 @@ class Personaliser:
         filter: Filter | None = None,  # noqa: A002
         drop: Sequence[str] = (),
     ) -> pl.DataFrame:
-        """Rank for any number of users: a row per user and place.
+        """Rank for any number of users: a row per user and rank.
 
         Of a user's events the latest 1,000 are adapted to; items of all of them are left out.
 

@@ -18,7 +18,7 @@ _MAX_TEXT = 40
 
 
 class RankedItem(NamedTuple):
-    """An item at its place in a ranking.
+    """An item at its rank.
 
     Attributes:
         item: Its id.

@@ -90,7 +90,7 @@ def top_items(
 
 
 def check_count(n: object) -> None:
-    """Refuse a number of places that is no whole number of at least 1."""
+    """Refuse a number of items that is no whole number of at least 1."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise BadInputError(field="n", value=n, remedy="Ask for a whole number of items, at least 1.")
 

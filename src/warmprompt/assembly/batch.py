@@ -81,7 +81,7 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
     selection: Mapping[str, Any] | None = None,
     progress: BatchProgress = lambda _done, _total: None,
 ) -> BatchReport:
-    """Rank for every user of a file and write a row per user and place.
+    """Rank for every user of a file and write a row per user and rank.
 
     Args:
         model: Does the ranking.

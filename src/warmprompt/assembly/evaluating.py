@@ -175,7 +175,7 @@ def _line(progress: EvaluationProgress) -> str:
 
 
 def _writable(out: Path) -> Path:
-    """Refuse a place that cannot be written to before hours are spent."""
+    """Refuse a folder that cannot be written to before hours are spent."""
     if out.is_dir():
         raise BadInputError(
             field="--out", value=out, remedy="It is a folder; name a file in it, ending in .json."

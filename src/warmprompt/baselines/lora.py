@@ -181,7 +181,7 @@ class LoRA:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Lines:
-    """A text as tokens: `ends` are the places of line ends, the heading's first, then one per item."""
+    """A text as tokens: `ends` are the positions of line ends, the heading's first, then one per item."""
 
     tokens: list[int]
     ends: list[int]

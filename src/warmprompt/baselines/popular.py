@@ -216,7 +216,7 @@ class TopPopDemographic:
 
 
 def _grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
-    """Return the places of each key."""
+    """Return the indices of each key."""
     found: dict[Key, list[int]] = {}
     for index, key in enumerate(keys):
         found.setdefault(key, []).append(index)

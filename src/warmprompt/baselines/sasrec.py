@@ -74,7 +74,7 @@ class SASRec:
 
     @property
     def num_parameters(self) -> int:
-        """Item and place vectors, and the layers."""
+        """Item and position vectors, and the layers."""
         return 0 if self.net is None else sum(one.numel() for one in self.net.parameters())
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> SASRec:
@@ -145,12 +145,12 @@ class _Net(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, rows_BL: Tensor) -> Tensor:
-        """Return the state after each place, (B, L, D); rows are item indexes + 1, 0 where padded."""
+        """Return the state after each position, (B, L, D); rows are item indexes + 1, 0 where padded."""
         length = rows_BL.shape[1]
         # Places count from the newest event, so that a window's length does not move them.
         positions_L = torch.arange(length - 1, -1, -1)
         states_BLD = self.drop(self.items(rows_BL) + self.positions(positions_L))
-        # Every place may see itself: a row of nothing but padding stays finite.
+        # Every position may see itself: a row of nothing but padding stays finite.
         real_BL = rows_BL > 0
         shut_LL = torch.ones(length, length, dtype=torch.bool).triu(1)
         shut_BLL = shut_LL | (~real_BL[:, None, :] & ~torch.eye(length, dtype=torch.bool))

@@ -56,7 +56,7 @@ def found(model: Personaliser, title: str, option: str) -> ItemId:
 
 
 def ranking_rows(ranking: Ranking | Generated) -> list[dict[str, Any]]:
-    """Return the places of a ranking as JSON values."""
+    """Return the rows of a ranking as JSON values."""
     return [
         {"place": rank, "item": item, "title": title, "score": score}
         for rank, (item, title, score) in enumerate(
@@ -66,7 +66,7 @@ def ranking_rows(ranking: Ranking | Generated) -> list[dict[str, Any]]:
 
 
 def table_of(head: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """Return places as a table."""
+    """Return the rows as a table."""
     table = Table("", head, "score", show_edge=False)
     table.columns[2].justify = "right"
     for row in rows:

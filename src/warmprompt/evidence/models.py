@@ -106,8 +106,8 @@ class Control:
     Attributes:
         inner: The model.
         label: What is changed, for the name of the row.
-        view: Returns what the model is fitted on in place of a data set, given the seed.
-        shown: Returns what it scores in place of supports.
+        view: Returns what the model is fitted on instead of a data set, given the seed.
+        shown: Returns what it scores instead of supports.
     """
 
     inner: Ranker

@@ -56,7 +56,7 @@ class Outcome:
     Attributes:
         done: Cells measured.
         left: Cells still missing.
-        failed: Jobs that failed, each with the last line of its log and the log's place.
+        failed: Jobs that failed, each with the last line of its log and the log's path.
     """
 
     done: int

@@ -53,6 +53,6 @@ class Popularity:
         return cls(scores_V=arrays["scores_V"])
 
     def with_items(self, texts: Sequence[str], text_NX: Floats) -> Self:
-        """Return the same expert: the trained model places new items, and gives their scores."""
+        """Return the same expert: the trained model scores new items itself, and gives their scores."""
         del texts, text_NX
         return self

@@ -59,6 +59,6 @@ class UserVector:
         return cls(items_VD=torch.from_numpy(arrays["items_VD"]))
 
     def with_items(self, texts: Sequence[str], text_NX: Floats) -> Self:
-        """Return the same expert: the trained model places new items, and gives their vectors."""
+        """Return the same expert: the trained model scores new items itself, and gives their vectors."""
         del texts, text_NX
         return self

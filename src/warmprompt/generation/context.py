@@ -87,7 +87,7 @@ def user_context(
         model: The trained model that adapted the state.
         state: The user; None means nobody in particular, with the reference prompt.
         task: What is asked for.
-        steered: False puts the reference prompt in the place of the user's own.
+        steered: False puts the reference prompt instead of the user's own.
 
     Raises:
         MismatchError: Another model made the state.

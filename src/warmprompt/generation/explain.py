@@ -37,13 +37,13 @@ _STRIDE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why an item is at its place.
+    """Why an item has its rank.
 
     Attributes:
         item: Its id.
         title: Its title.
         score: Its score less the catalogue's mean.
-        place: Its place in the user's ranking, 1 the best.
+        place: Its rank for the user, 1 the best.
         experts: What each expert adds to the score, largest first.
         events: What each event did for it, largest effect first; see `adaptation.explain`.
         words: What each attribute and word about the user did, likewise.

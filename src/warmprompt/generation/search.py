@@ -65,7 +65,7 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Beam:
-    """A beginning that is still growing: its node, the tree place of its last token, what may follow."""
+    """A beginning that is still growing: its node, the tree position of its last token, what may follow."""
 
     node: int
     slot: int

@@ -30,7 +30,7 @@ def top_n(
 
     Args:
         scores_BV: Finite scores; higher ranks first. Never written to.
-        n: Places, at least 1.
+        n: Items, at least 1.
         excluded: Per user, items to leave out (usually the support); may repeat items.
         candidates: Items that may be ranked, (V,) for all users or (B, V); None allows every item.
 

@@ -85,7 +85,7 @@ class ModelSettings:
         num_text_features: Principal components of the user text that the prior sees.
         reach: Share of the prompt's norm travelled per unit of displacement.
         wordings: Sentences written per training user and kind of text.
-        new_item_passes: Passes over episodes in which new items' places are learned from texts; without it
+        new_item_passes: Passes over episodes in which new items' vectors are learned from texts; without it
             found on validation users, 0 leaves them where the item texts of training put them.
     """
 

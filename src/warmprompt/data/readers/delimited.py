@@ -221,7 +221,7 @@ def _without_header(chunks: Iterator[pl.DataFrame], num_before: int) -> Iterator
 
 
 def _names(line: str, separator: str, *, header: bool) -> tuple[str, ...]:
-    """Return the names in a header; one without a name is called "(column 1)" by its place."""
+    """Return the names in a header; one without a name is called "(column 1)" by its position."""
     fields = None
     if len(separator) == 1 and '"' in line and closes(line, separator):
         fields = fields_of([line], separator)[0]

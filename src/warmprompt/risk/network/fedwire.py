@@ -231,7 +231,7 @@ def _threshold(model: FedwireModel, sizes: np.ndarray) -> float:
 
 
 def _two_way(seed: int, model: FedwireModel, smaller: np.ndarray) -> np.ndarray:
-    """Return which pairs pay both ways, places into (M,), drawn without replacement by (2).
+    """Return which pairs pay both ways, indices into (M,), drawn without replacement by (2).
 
     The largest of log weight plus a Gumbel number are such a draw (Efraimidis & Spirakis 2006).
     """

@@ -174,7 +174,7 @@ def marks_of(payments: Payments) -> dict[int, str]:
 
 
 def _last_rows(entity_N: Longs, entities: Longs, last: int) -> Longs:
-    """Return the places of each entity's last payments, in the table's order of time."""
+    """Return the indices of each entity's last payments, in the table's order of time."""
     kept = np.isin(entity_N, entities)
     order = np.lexsort((np.arange(len(entity_N)), entity_N))
     order = order[kept[order]]

@@ -157,7 +157,7 @@ def fit_forest(
 
 
 def with_most_genuine(fraud_R: Bools, most_genuine: int | None, *, seed: int) -> Longs:
-    """Return the places of all frauds and of at most so many genuine rows, drawn at random."""
+    """Return the indices of all frauds and of at most so many genuine rows, drawn at random."""
     genuine = np.flatnonzero(~fraud_R)
     if most_genuine is None or len(genuine) <= most_genuine:
         return np.arange(len(fraud_R))

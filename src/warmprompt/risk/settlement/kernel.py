@@ -60,7 +60,7 @@ from warmprompt.risk.settlement.state import (
     room,
 )
 
-# Kinds of actions, by their place in actions.KINDS.
+# Kinds of actions, by their index in actions.KINDS.
 GO_DOWN, COME_UP, SET_LIMIT, CUT_LIMIT, SET_RESERVE, SET_CAP = 0, 1, 2, 3, 4, 5
 
 

@@ -133,7 +133,7 @@ def offset_bilateral(now_s: float, day: Day) -> None:
     first_K = np.full(num_pairs, -1, dtype=np.int64)
     last_K = np.full(num_pairs, -1, dtype=np.int64)
     total_K = np.zeros(num_pairs, dtype=np.int64)
-    # Links by place in `queue`, so that they survive the payments leaving their queues.
+    # Links by index in `queue`, so that they survive the payments leaving their queues.
     later, earlier = np.full(len(queue), -1, dtype=np.int64), np.full(len(queue), -1, dtype=np.int64)
     for index in range(len(queue)):
         pair = day.payments[queue[index], PAIR]

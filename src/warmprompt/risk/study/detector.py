@@ -153,7 +153,7 @@ def evidence(stream: Stream, profiles: Profiles) -> tuple[Doubles, Doubles]:
 
 
 def _windows(stream: Stream) -> Iterator[tuple[int, Longs, Doubles]]:
-    """Yield m, the places j of (1), and where the window's next payment, or the end, closes it."""
+    """Yield m, the indices j of (1), and where the window's next payment, or the end, closes it."""
     size = len(stream.at_E)
     following = np.append(stream.at_E, stream.end)
     same = np.append(stream.bank_E, -1)

@@ -28,7 +28,7 @@ class ProgressCallback:
         shape: Shape of its profile at the opening of a day.
         days: Rate of its profile at the opening of a day, in days.
         num_today: Payments submitted today.
-        recent: For the last payments, oldest first: alpha, beta and place on the axis of exposure. The
+        recent: For the last payments, oldest first: alpha, beta and position on the axis of exposure. The
             opening counts as one.
     """
 
