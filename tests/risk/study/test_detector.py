@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy.stats import nbinom, poisson
-from warmprompt.risk.study.progress import alarm_at, observe, open_watch
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.study.detector import (
@@ -19,6 +18,7 @@ from warmprompt.risk.study.detector import (
     threshold_for,
 )
 from warmprompt.risk.study.rates import CERTAIN, Profiles
+from warmprompt.risk.study.watch import alarm_at, observe, open_watch
 from warmprompt.rng import derive
 
 
@@ -96,11 +96,11 @@ def test_one_payment_at_a_time_gives_the_same_alarms(seed):
     stream, profiles = drawn(seed)
     alarms = first_alarms(stream, profiles, threshold=2.5)
     for bank in range(stream.num_banks):
-        progress = open_watch(float(profiles.shape_N[bank]), float(profiles.days_N[bank]))
+        watch = open_watch(float(profiles.shape_N[bank]), float(profiles.days_N[bank]))
         found = np.inf
         for at in [*stream.at_E[stream.bank_E == bank][1:].tolist(), stream.end]:
-            found = min(found, due) if (due := alarm_at(progress, 2.5)) <= at else found
-            progress = observe(progress, at) if at < stream.end else progress
+            found = min(found, due) if (due := alarm_at(watch, 2.5)) <= at else found
+            watch = observe(watch, at) if at < stream.end else watch
         assert (np.isnan(alarms[bank]) and found == np.inf) or found == pytest.approx(alarms[bank], rel=1e-12)
 
 
@@ -126,11 +126,11 @@ def test_the_threshold_lets_just_so_many_through():
     largest = derive(1, "largest").normal(size=1_000)
     threshold = threshold_for(largest, num_days=100, alarms_per_day=0.25)
     assert (largest >= threshold).sum() == 25
-    with pytest.raises(BadInputError, match="ProgressCallback at least 1000 days"):
+    with pytest.raises(BadInputError, match="Watch at least 1000 days"):
         threshold_for(largest, num_days=100, alarms_per_day=0.001)
 
 
 def test_payments_out_of_order_are_refused():
-    progress = observe(open_watch(1.0, 1.0), 0.4)
+    watch = observe(open_watch(1.0, 1.0), 0.4)
     with pytest.raises(BadInputError, match="order of time"):
-        observe(progress, 0.3)
+        observe(watch, 0.3)

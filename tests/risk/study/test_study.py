@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from warmprompt.risk.study.progress import measure_latency
 
 from warmprompt.errors import BadInputError
 from warmprompt.risk.plots import plot_cascade, plot_losses, plot_network
 from warmprompt.risk.study import StudySettings, run_study, study_json, study_report, summarise_study
 from warmprompt.risk.study.plan import NEVER, review_time
 from warmprompt.risk.study.report import seconds
+from warmprompt.risk.study.watch import measure_latency
 
 PNG = b"\x89PNG\r\n"
 

@@ -202,7 +202,7 @@ def _unquoted(field: str, *, others: bool) -> str:
 
 
 def _is_swallowed(texts: Sequence[str], separator: str, width: int) -> bool:
-    """Tell whether each line looks like a row by itself: full width, and numbers or ids in the same columns."""
+    """Tell whether each line looks like a row by itself: full width, and numbers or ids in like columns."""
     if len(texts) < 2 or any(text.count(separator) != width - 1 for text in texts):
         return False
     columns = list(zip(*(text.split(separator) for text in texts), strict=True))

@@ -144,7 +144,7 @@ def score_rows(
 
 
 def drift_of(p_R: Doubles, fraud_R: Bools, time_R: Longs, *, now_s: int, delay_s: int) -> dict[str, Drift]:
-    """ProgressCallback p_risk as payments come and the squared error as labels come due.
+    """Follow p_risk as payments come and the squared error as labels come due.
 
     Args:
         p_R: Probabilities in order of time.

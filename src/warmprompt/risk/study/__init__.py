@@ -8,11 +8,12 @@ from warmprompt.risk.study.report import study_json, study_report
 from warmprompt.risk.study.response import ResponseSettings
 from warmprompt.risk.study.study import run_study
 from warmprompt.risk.study.summary import Contrast, Estimate, Line, StudySummary, summarise_study
-from warmprompt.risk.study.watch import ProgressCallback, alarm_at, observe, open_watch
+from warmprompt.risk.study.watch import BankWatch, alarm_at, observe, open_watch
 from warmprompt.risk.study.watchers import TrainedWatchers, TrainingSettings, train_watchers
 from warmprompt.risk.study.world import BankWorld, BankWorldSettings, draw_day, draw_days, make_bank_world
 
 __all__ = [
+    "BankWatch",
     "BankWorld",
     "BankWorldSettings",
     "Contrast",
@@ -23,7 +24,6 @@ __all__ = [
     "Loss",
     "Policy",
     "Profiles",
-    "ProgressCallback",
     "RatePrior",
     "ResponseSettings",
     "Run",

@@ -119,7 +119,7 @@ def threshold_for(largest: Doubles, *, num_days: float, alarms_per_day: float) -
     """
     allowed = int(alarms_per_day * num_days)
     if allowed < 1:
-        remedy = f"ProgressCallback at least {1 / max(alarms_per_day, 1e-12):.0f} days, or allow more alarms."
+        remedy = f"Watch at least {1 / max(alarms_per_day, 1e-12):.0f} days, or allow more alarms."
         raise BadInputError(field="days without trouble", value=num_days, remedy=remedy)
     ordered = np.sort(largest)[::-1]
     if allowed >= len(ordered):

@@ -21,7 +21,7 @@ from warmprompt.risk.study.detector import MAX_BETWEEN, TROUBLED_SHARE
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressCallback:
+class BankWatch:
     """What is kept of one bank.
 
     Attributes:
@@ -38,12 +38,12 @@ class ProgressCallback:
     recent: tuple[tuple[float, float, float], ...]
 
 
-def open_watch(shape: float, days: float) -> ProgressCallback:
+def open_watch(shape: float, days: float) -> BankWatch:
     """Return the watch at the opening of the first day, the profile as it is."""
-    return ProgressCallback(shape=shape, days=days, num_today=0, recent=((shape, days, 0.0),))
+    return BankWatch(shape=shape, days=days, num_today=0, recent=((shape, days, 0.0),))
 
 
-def observe(watch: ProgressCallback, at: float) -> ProgressCallback:
+def observe(watch: BankWatch, at: float) -> BankWatch:
     """Return the watch after a payment submitted at this exposure, in days.
 
     Raises:
@@ -54,7 +54,7 @@ def observe(watch: ProgressCallback, at: float) -> ProgressCallback:
         raise BadInputError(field="exposure", value=at, remedy=f"Observe in order of time; last was {last}.")
     num_today = watch.num_today + 1 if math.floor(at) == math.floor(last) else 1
     entry = (watch.shape + num_today, watch.days + at - math.floor(at), at)
-    return ProgressCallback(
+    return BankWatch(
         shape=watch.shape,
         days=watch.days,
         num_today=num_today,
@@ -62,7 +62,7 @@ def observe(watch: ProgressCallback, at: float) -> ProgressCallback:
     )
 
 
-def alarm_at(watch: ProgressCallback, threshold: float) -> float:
+def alarm_at(watch: BankWatch, threshold: float) -> float:
     """Return at which exposure the alarm comes if the bank submits nothing more; infinite if never.
 
     Source: (2) of `detector`.
