@@ -71,7 +71,7 @@ def test_irreproducible_machine_adapts_one_by_one(personaliser, monkeypatch):
             found.users_BD[:] += 1e-6 * next(count)
         return found
 
-    monkeypatch.setattr(deterministic, "adapt", irreproducible)
+    monkeypatch.setattr(deterministic, "adapt_batch", irreproducible)
     assert make_model(personaliser, room=0, largest_batch=8).sizes == (1,)
 
 
