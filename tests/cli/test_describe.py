@@ -8,7 +8,7 @@ from warmprompt.cli import run
 def test_every_expert_is_listed_with_its_weight_and_cost(trained_folder, capfd):
     assert run(["describe", str(trained_folder)]) == 0
     text = capfd.readouterr().out
-    assert "chosen on" in text
+    assert "found on" in text
     assert run(["describe", str(trained_folder), "--json"]) == 0
     described = json.loads(capfd.readouterr().out)
     names = [row["name"] for row in described["experts"]]

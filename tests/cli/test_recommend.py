@@ -32,25 +32,21 @@ def test_the_ranking_is_the_models_own(capfd, trained_folder):
     assert told["rank_ms"] > 0
 
 
-def test_the_language_model_need_not_run(capfd, trained_folder):
-    command = ["recommend", str(trained_folder), "--like", LIKED, "--about", " hm ", "-n", "4", "--linear"]
+@pytest.mark.parametrize("way", [[], ["--exact"]])
+def test_rankings_are_the_models_own(capfd, trained_folder, way):
+    command = ["recommend", str(trained_folder), "--like", LIKED, "--about", " hm ", "-n", "4", *way]
     assert run([*command, "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    result = json.loads(capfd.readouterr().out)
     model = load(trained_folder)
     known = Known(events=[Event(item=model.find(LIKED), rating=5.0)], about="hm")
-    (ranking,) = model.rank_many([known], 4)
-    assert [row["item"] for row in told["ranking"]] == list(ranking.items)
-    assert told["about"] == "hm"
-    assert told["adapt_ms"] is None
-    assert told["rank_ms"] > 0
-    assert run(command) == 0
-    assert "without running the language model" in capfd.readouterr().out
-    for words in ("--explain", "--generate"):
-        assert run([*command, words]) == 2
-        assert capfd.readouterr().err.startswith(f"error: {words}: '--linear'. Leave out one")
+    (ranking,) = model.rank_many([known], 4, exact=bool(way) or None)
+    assert [row["item"] for row in result["ranking"]] == list(ranking.items)
+    assert result["about"] == "hm"
+    assert result["adapt_ms"] > 0
+    assert result["rank_ms"] > 0
 
 
-@pytest.mark.parametrize("way", [[], ["--linear"]])
+@pytest.mark.parametrize("way", [[], ["--exact"]])
 def test_exclusions_and_filters_are_the_models_own(capfd, trained_folder, way):
     model = load(trained_folder)
     genre = model.engine.trained.attributes.frame["genres"][model.index[model.find(LIKED)]][0]
@@ -59,7 +55,7 @@ def test_exclusions_and_filters_are_the_models_own(capfd, trained_folder, way):
     items = [row["item"] for row in json.loads(capfd.readouterr().out)["ranking"]]
     known = Known(events=[Event(item=model.find(LIKED), rating=5.0)])
     options = {"exclude": [model.find(DISLIKED)], "filter": {"genres": genre}}
-    (expected,) = model.rank_many([known], 60, **options)
+    (expected,) = model.rank_many([known], 60, exact=bool(way) or None, **options)
     assert set(items) == set(expected.items)
     assert 0 < len(items) < 59
 

@@ -164,11 +164,9 @@ def test_items_of_another_catalogue_are_refused_before_any_ranking(trained_folde
     [
         (["--users", "FILE"], "error: --users: "),
         (["--out", "out.csv"], "error: --out: 'out.csv'. Name a file of users with --users."),
-        (["--exact"], "error: --exact: "),
         (["--max-rejects", "0"], "error: --max-rejects: "),
         (["--users", "FILE", "--out", "out.csv", "--like", "x"], "error: --like: "),
         (["--users", "FILE", "--out", "out.csv", "--json"], "error: --json: "),
-        (["--users", "FILE", "--out", "out.csv", "--exact", "--linear"], "error: --exact: '--linear'."),
         (["--users", "FILE", "--out", "out.xlsx"], "error: --out: "),
         (["--users", "nowhere.csv", "--out", "out.csv"], "error: "),
         (["--users", "FILE", "--out", "out.csv", "--max-rejects", "2"], "error: --max-rejects: '2.0'."),

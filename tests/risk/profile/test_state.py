@@ -105,7 +105,7 @@ def test_payments_out_of_order_or_told_twice_are_refused(profiler):
             call(state, payment(4))
     with pytest.raises(BadInputError, match="in order of time"):
         profiler.profile("a", [payment(5), payment(4)])
-    with pytest.raises(BadInputError, match="told before"):
+    with pytest.raises(BadInputError, match="given before"):
         profiler.observe(state, payment(5, time_s=payment(6).time_s))
 
 
