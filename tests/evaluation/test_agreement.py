@@ -146,8 +146,8 @@ def test_sasrec_reads_a_sequence_as_the_equations_of_its_paper():
 def _read(net, items):
     """Return the last state of Kang & McAuley's network (equations 2 to 6), norms before the sublayers."""
     part = {name: value.detach().numpy().astype(np.float64) for name, value in net.state_dict().items()}
-    length, width = len(items), part["places.weight"].shape[1]
-    x = part["items.weight"][np.array(items) + 1] + part["places.weight"][np.arange(length)[::-1]]
+    length, width = len(items), part["positions.weight"].shape[1]
+    x = part["items.weight"][np.array(items) + 1] + part["positions.weight"][np.arange(length)[::-1]]
     layer = "layers.layers.0."
     heads = net.layers.layers[0].self_attn.num_heads
     normed = _norm(x, part, layer + "norm1")
