@@ -200,7 +200,7 @@ def renamed(given: dict[str, np.ndarray], known: np.ndarray) -> dict[str, torch.
 
 NAMES = {
     "items.": "item_model.item_net_blocks.0.ids_emb.",
-    "places.": "pos_encoding_layer.pos_emb.",
+    "positions.": "pos_encoding_layer.pos_emb.",
     "layers.layers.": "transformer_layers.transformer_blocks.",
     "self_attn.": "multi_head_attn.",
     "norm1.": "layer_norm_1.",
