@@ -12,7 +12,7 @@
     {{p; ml-1m-random; best; 5}}                          p-value after Holm's correction
     {{users; ml-1m-random; 5}}                            tested users
     {{ms; ml-1m-random; warmprompt}}                      p50 of one user in ms, `cpu`: processor time
-    {{json; adapt-bench.json; adapt/0/p50_ms; .0f}}       a number of another file
+    {{json; speed.json; linear_ms; .2f}}       a number of another file
 
 "best" is the best single baseline, chosen on validation users; any other name is a row of the table.
 """
