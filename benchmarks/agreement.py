@@ -94,15 +94,15 @@ def main() -> int:
         for seed in chosen.sasrec_seeds.split(",")
     ]
     sasrec = [judge(one, fit_and_score("sasrec", SASREC, one))[:, 1] for one in in_time]
-    told, there = ask_rectools(chosen.other, "fits", given(task, in_time, scores["ease"]))
+    result, there = ask_rectools(chosen.other, "fits", given(task, in_time, scores["ease"]))
     rows = [
-        *metric_rows(task, scores["ease"], told),
-        *score_rows(task, scores, told),
-        sasrec_row(sasrec, [told[f"ndcg sasrec {place}"] for place in range(len(in_time))]),
+        *metric_rows(task, scores["ease"], result),
+        *score_rows(task, scores, result),
+        sasrec_row(sasrec, [result[f"ndcg sasrec {place}"] for place in range(len(in_time))]),
     ]
     run = {"commit": commit("src", "benchmarks"), "here": versions_here(), "there": there}
     scope = f"split seed {chosen.seed}, {len(task.cases[K])} test users with {K} support events"
-    kept = {"scope": f"{chosen.data}, {scope}", **run, "remarks": remarks(task, scores, told)}
+    kept = {"scope": f"{chosen.data}, {scope}", **run, "remarks": remarks(task, scores, result)}
     write_page(chosen.out, kept | {"rows": [asdict(row) for row in rows]})
     script = Path(__file__).with_name("agreement_sasrec.py")
     split = ["--data", chosen.data, "--seed", chosen.sasrec_seeds.split(",")[0]]
@@ -199,12 +199,12 @@ def order_of(scores_V: Floats, support: NDArray[np.int32], task: EvaluationTask)
     return candidates[np.argsort(-scores_V[candidates], kind="stable")]
 
 
-def metric_rows(task: EvaluationTask, scores_BV: Floats, told: dict[str, NDArray[np.float64]]) -> list[Row]:
+def metric_rows(task: EvaluationTask, scores_BV: Floats, result: dict[str, NDArray[np.float64]]) -> list[Row]:
     """Compare each user's metrics of one ranking: ours by counting ranks, theirs from a sorted list."""
     values_BM = judge(task, scores_BV)
     rows = []
     for place, metric in enumerate(METRICS):
-        theirs_B = told[f"metric {metric}"]
+        theirs_B = result[f"metric {metric}"]
         rows.append(
             Row(
                 what=f"{metric} of one ranking (EASE)",
@@ -219,7 +219,7 @@ def metric_rows(task: EvaluationTask, scores_BV: Floats, told: dict[str, NDArray
 
 
 def score_rows(
-    task: EvaluationTask, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]
+    task: EvaluationTask, scores: dict[str, Floats], result: dict[str, NDArray[np.float64]]
 ) -> list[Row]:
     """Compare scores of all candidates, and what each side says of its own ranking."""
     reasons = {
@@ -230,7 +230,7 @@ def score_rows(
     rows = []
     for name, (unit, tolerance, why) in reasons.items():
         ours_BV = scores[name].astype(np.float64)
-        theirs_BV = told[f"scores {name.partition(',')[0]}"]
+        theirs_BV = result[f"scores {name.partition(',')[0]}"]
         known_BV = np.isfinite(theirs_BV)
         if name == "toppop":
             # Our share of the most popular item's events, as counts.
@@ -248,7 +248,7 @@ def score_rows(
         )
         ours, theirs = (
             float(judge(task, scores[name])[:, 1].mean()),
-            float(told[f"ndcg {name.partition(',')[0]}"].mean()),
+            float(result[f"ndcg {name.partition(',')[0]}"].mean()),
         )
         rows.append(
             Row(
@@ -298,20 +298,20 @@ def versions_here() -> dict[str, str]:
 
 
 def remarks(
-    task: EvaluationTask, scores: dict[str, Floats], told: dict[str, NDArray[np.float64]]
+    task: EvaluationTask, scores: dict[str, Floats], result: dict[str, NDArray[np.float64]]
 ) -> dict[str, str | float]:
     """Return what the remarks name: settings, NDCG by RecTools' default, what turning EASE's map changes."""
     own, other = scores["ease"], scores["ease, map transposed"]
     open_V = task.candidates_V
     turned = np.abs(own - other)[:, open_V].max() / np.abs(other[:, open_V]).max()
-    num_splits = sum(name.startswith("chosen sasrec") for name in told)
+    num_splits = sum(name.startswith("chosen sasrec") for name in result)
     return {
-        "default": f"{float(told['default ndcg']):.4f}",
+        "default": f"{float(result['default ndcg']):.4f}",
         "l2": f"{L2:g}",
         "length": 50,
         "their_rates": ", ".join(f"{rate:g}" for rate in THEIR_RATES),
         "their_stops": ", ".join(map(str, THEIR_STOPS)),
-        "chosen": "; ".join("{:g}, {:.0f}".format(*told[f"chosen sasrec {n}"]) for n in range(num_splits)),
+        "chosen": "; ".join("{:g}, {:.0f}".format(*result[f"chosen sasrec {n}"]) for n in range(num_splits)),
         **SASREC,
         "turned": f"{turned:.1%}",
         "own": f"{judge(task, own)[:, 1].mean():.4f}",
@@ -343,20 +343,16 @@ def write_page(out: Path, kept: dict[str, Any]) -> None:
     made = made_by(kept)
     if added and made_by(added) != made:
         made += f"\n\nThe last row was measured on its own. {made_by(added)}"
-    told = _REMARKS.format(**kept["remarks"]) + (added["remark"] if added else "")
-    page = f"{_TITLE}\n{kept['scope']}. {_HEAD}\n{markdown_table(head, body)}\n{told}\n{made}\n{_FOOT}"
+    result = _REMARKS.format(**kept["remarks"]) + (added["remark"] if added else "")
+    page = f"{_TITLE}\n{kept['scope']}. {_HEAD}\n{markdown_table(head, body)}\n{result}\n{made}\n{_FOOT}"
     write_atomic(out.with_suffix(".md"), page.encode())
     write_atomic(out.with_suffix(".json"), (json.dumps(kept, indent=1) + "\n").encode())
 
 
 def made_by(run: dict[str, Any]) -> str:
     """Return the commit and the versions of a run in one line."""
-    return f"Here: {listed(run['here'])}; commit {run['commit']}. There: {listed(run['there'])}."
-
-
-def listed(versions: dict[str, str]) -> str:
-    """Return versions in one line."""
-    return ", ".join(f"{name} {value}" for name, value in versions.items())
+    here, there = (", ".join(map(" ".join, run[side].items())) for side in ("here", "there"))
+    return f"Here: {here}; commit {run['commit']}. There: {there}."
 
 
 _TITLE = """# Agreement with RecTools

@@ -24,16 +24,16 @@ ABOUT = "A nurse who likes quiet science fiction, old musicals and anything with
 def some_user(rng: random.Random) -> tuple[list[Entry], Numbers]:
     """Return a user's log, a sentence and 10 to 20 events, and the numbers of a state."""
     numbers = np.random.default_rng(rng.getrandbits(32))
-    told = [Entry(kind="profile", body=json.dumps({"about": ABOUT, "attributes": {"age": "34"}}))]
+    entries = [Entry(kind="profile", body=json.dumps({"about": ABOUT, "attributes": {"age": "34"}}))]
     for place in range(rng.randint(10, 20)):
         body = {
             "item": str(rng.randrange(ITEMS)),
             "rating": float(rng.randrange(1, 6)),
             "time_s": 1_700_000_000 + place,
         }
-        told.append(Entry(kind="event", body=json.dumps(body)))
+        entries.append(Entry(kind="event", body=json.dumps(body)))
     vector_D = numbers.normal(size=FACTORS).astype(np.float32)
-    return told, quantised(vector_D, numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32))
+    return entries, quantised(vector_D, numbers.normal(size=(PROMPTS, HIDDEN)).astype(np.float32))
 
 
 def unflushed(store: Any) -> None:
@@ -54,8 +54,8 @@ def many_users(file: Path, num_users: int) -> None:
         held.execute("CREATE TEMP TABLE log (pattern INTEGER, seq, kind, body, evidence, time_s)")
         held.execute("CREATE TEMP TABLE one (pattern INTEGER PRIMARY KEY, seq, evidence, data)")
         for pattern in range(100):
-            told, state = some_user(rng)
-            store.append("pattern", told)
+            entries, state = some_user(rng)
+            store.append("pattern", entries)
             log = store.entries("pattern")
             store.delete("pattern")
             hashes = [bytes.fromhex(entry.evidence_hash) for entry in log]

@@ -19,3 +19,11 @@ def exact_model(model):
     from dataclasses import replace
 
     return replace(model, engine=replace(model.engine, linear=False))
+
+
+@pytest.fixture(scope="session")
+def user_events(model):
+    """Return six events with different ratings."""
+    from warmprompt import Event
+
+    return [Event(item=item, rating=float(1 + index % 5)) for index, item in enumerate(model.items[:60:10])]

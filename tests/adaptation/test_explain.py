@@ -21,13 +21,13 @@ CLOSE = 5e-4
 
 
 @pytest.fixture(scope="module")
-def told(model):
+def user_events(model):
     return [Event(item=model.items[place], rating=float(1 + place % 5)) for place in (0, 7, 14, 21, 28)]
 
 
 @pytest.fixture(scope="module")
-def state(model, told):
-    return model.adapt(told, about=ABOUT, attributes=WHO)
+def state(model, user_events):
+    return model.adapt(user_events, about=ABOUT, attributes=WHO)
 
 
 @pytest.fixture(scope="module")
@@ -63,27 +63,27 @@ def centred(model, state, item):
     return scores_V[model.index[item]] - scores_V.mean()
 
 
-def place_of(model, state, item, told):
-    own = {model.index[event.item] for event in told}
+def place_of(model, state, item, user_events):
+    own = {model.index[event.item] for event in user_events}
     scores_V, _ = scores_of(model, state)
     order = [one for one in np.argsort(-scores_V) if one not in own]
     return order.index(model.index[item]) + 1
 
 
-def test_an_effect_is_what_the_score_loses_without_it(model, state, told, items):
+def test_an_effect_is_what_the_score_loses_without_it(model, state, user_events, items):
     for found in attribute(model, state, items):
         assert found.score == pytest.approx(centred(model, state, found.item), abs=CLOSE)
         assert found.place == list(items).index(found.item) + 1
         for one in found.events:
-            rest = [event for event in told if event != one.event]
+            rest = [event for event in user_events if event != one.event]
             without = model.adapt(rest, about=ABOUT, attributes=WHO)
             loss = centred(model, state, found.item) - centred(model, without, found.item)
             assert one.effect == pytest.approx(loss, abs=CLOSE)
-            assert one.place_without == place_of(model, without, found.item, told)
+            assert one.place_without == place_of(model, without, found.item, user_events)
             assert one.title == model.title(one.event.item)
 
 
-def test_words_and_attributes_are_left_out_one_by_one(model, state, told, items):
+def test_words_and_attributes_are_left_out_one_by_one(model, state, user_events, items):
     (found,) = attribute(model, state, items[:1])
     without = {
         ("word", "I"): ("dig robots, ok!", WHO),
@@ -97,7 +97,7 @@ def test_words_and_attributes_are_left_out_one_by_one(model, state, told, items)
     assert {one.name for one in found.words} == {"", "n", "m"}
     for one in found.words:
         about, attributes = without[one.kind, one.text]
-        other = model.adapt(told, about=about, attributes=attributes)
+        other = model.adapt(user_events, about=about, attributes=attributes)
         loss = centred(model, state, found.item) - centred(model, other, found.item)
         assert one.effect == pytest.approx(loss, abs=CLOSE)
 
@@ -119,10 +119,10 @@ def test_the_only_word_and_the_only_event_can_be_left_out(model, items):
     assert [one.text for one in found.words] == ["robots"]
 
 
-def test_all_that_is_left_out_runs_in_one_batch(exact_model, state, told, items):
+def test_all_that_is_left_out_runs_in_one_batch(exact_model, state, user_events, items):
     model = exact_model
     state = model.with_prompt(state)
-    rows = 1 + len(told) + len(WHO) + len(ABOUT.split())
+    rows = 1 + len(user_events) + len(WHO) + len(ABOUT.split())
     backbone, steps = model.engine.backbone, 2
     model.texts.get(model.engine, user_text(ABOUT, WHO)).responses[0].get()
     assert model.engine.no_text.responses  # measured once per model
@@ -136,11 +136,15 @@ def test_all_that_is_left_out_runs_in_one_batch(exact_model, state, told, items)
         attribute(model, state, items)
     assert again == sizes
     with count_forwards(backbone) as silent:
-        attribute(model, model.adapt(told), items[:1])
-    assert silent == [1] * (steps + 1) + [1 + len(told)] * (steps + 1)  # the state itself, then the batch
+        attribute(model, model.adapt(user_events), items[:1])
+    assert silent == [1] * (steps + 1) + [1 + len(user_events)] * (
+        steps + 1
+    )  # the state itself, then the batch
 
 
-def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(exact_model, state, told, items):
+def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(
+    exact_model, state, user_events, items
+):
     model = exact_model
     state = model.with_prompt(state)
     fresh = replace(model, texts=type(model.texts)())
@@ -156,12 +160,14 @@ def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(exact_
     assert sorted(measured) == sorted([*kept, 1, 1, width])
 
 
-def test_nearest_are_the_liked_items_by_cosine(model, state, told, items):
+def test_nearest_are_the_liked_items_by_cosine(model, state, user_events, items):
     (found,) = attribute(model, state, items[:1], num_nearest=2)
     _, items_VD = scores_of(model, state)
     unit_VD = items_VD / np.linalg.norm(items_VD, axis=1, keepdims=True)
     own_D = unit_VD[model.index[found.item]]
-    liked = {event.item: unit_VD[model.index[event.item]] @ own_D for event in told if event.rating >= 4}
+    liked = {
+        event.item: unit_VD[model.index[event.item]] @ own_D for event in user_events if event.rating >= 4
+    }
     expected = sorted(liked.items(), key=lambda pair: -pair[1])[:2]
     assert len(expected) == 2
     assert [one.item for one in found.nearest] == [item for item, _ in expected]
@@ -178,9 +184,9 @@ def test_somebody_of_whom_nothing_is_known_has_no_effects(model):
     assert found.place == 1
 
 
-def test_what_cannot_be_explained_is_refused(model, state, told, items):
+def test_what_cannot_be_explained_is_refused(model, state, user_events, items):
     with pytest.raises(BadInputError, match="one of the user's own"):
-        attribute(model, state, [told[0].item])
+        attribute(model, state, [user_events[0].item])
     with pytest.raises(UnknownNameError):
         attribute(model, state, ["nothing"])
     for wrong in ([], "i00001"):

@@ -143,9 +143,9 @@ def test_a_small_chunk_and_spooled_rows_change_nothing(model, events, monkeypatc
 def test_beyond_a_thousand_events_all_items_are_left_out(model, monkeypatch):
     monkeypatch.setattr(many_users, "MAX_EVENTS", 4)
     items = model.items[:10]
-    told = Known(events=[Event(item=item, rating=5.0) for item in items])
-    found = model.recommend({"x": told}, 50)
-    latest = model.rank_many([replace(told, events=told.events[-4:])], 60)[0]
+    inputs = Known(events=[Event(item=item, rating=5.0) for item in items])
+    found = model.recommend({"x": inputs}, 50)
+    latest = model.rank_many([replace(inputs, events=inputs.events[-4:])], 60)[0]
     assert found["item_id"].to_list() == [item for item in latest.items if item not in items]
     assert found["rank"].to_list() == list(range(1, 51))
 
@@ -156,11 +156,11 @@ def test_unknown_items_are_refused_or_counted(model, events, known):
         model.recommend(strange)
     with pytest.warns(UserWarning, match="2 events are left out: .* such as nowhere"):
         same(model.recommend(strange, 4, unknown_items="skip"), expected(model, known, 4))
-    told = {"a": [model.items[0], "nowhere"]}
+    inputs = {"a": [model.items[0], "nowhere"]}
     with pytest.raises(UnknownNameError, match="user 'a', item of event 1: 'nowhere'"):
-        model.recommend(told)
+        model.recommend(inputs)
     with pytest.warns(UserWarning, match="1 events are left out"):
-        assert model.recommend(told, 2, unknown_items="skip").height == 2
+        assert model.recommend(inputs, 2, unknown_items="skip").height == 2
 
 
 def test_nobody_gives_no_rows_with_the_same_columns(model):
@@ -174,7 +174,7 @@ def test_whole_numbers_stay_numbers(model, events):
 
 
 @pytest.mark.parametrize(
-    ("users", "options", "error", "told"),
+    ("users", "options", "error", "message"),
     [
         ("a", {}, BadInputError, "interactions: 'str'. Give a polars"),
         ({"a": "i00001"}, {}, BadInputError, "user 'a': 'i00001'. Give a Known"),
@@ -186,11 +186,11 @@ def test_whole_numbers_stay_numbers(model, events):
         ({1: ["i00001"], "b": ["i00001"]}, {}, BadInputError, "ids of several types"),
     ],
 )
-def test_mistakes_are_named(model, users, options, error, told):
+def test_mistakes_are_named(model, users, options, error, message):
     assert model.items[1] == "i00001"
     with pytest.raises(error) as caught:
         model.recommend(users, **options)
-    assert told in caught.value.line()
+    assert message in caught.value.line()
 
 
 def test_bad_rows_of_a_frame_are_named(model, events):

@@ -38,18 +38,20 @@ events = st.builds(
 
 
 @given(
-    told=st.lists(events, max_size=4).map(tuple),
+    user_events=st.lists(events, max_size=4).map(tuple),
     about=st.none() | st.text(max_size=9),
     attributes=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3),
     vector=st.lists(floats, min_size=1, max_size=5),
 )
-def test_a_state_comes_back_bit_for_bit(told, about, attributes, vector):
-    one = state(events=told, about=about, attributes=attributes, vector_D=read_only_copy(np.array(vector)))
+def test_a_state_comes_back_bit_for_bit(user_events, about, attributes, vector):
+    one = state(
+        events=user_events, about=about, attributes=attributes, vector_D=read_only_copy(np.array(vector))
+    )
     back = UserState.from_bytes(one.to_bytes())
     assert (back.events, back.about, dict(back.attributes), back.model_hash) == (
-        told, about, attributes, one.model_hash
+        user_events, about, attributes, one.model_hash
     )  # fmt: skip
-    assert [type(event.item) for event in back.events] == [type(event.item) for event in told]
+    assert [type(event.item) for event in back.events] == [type(event.item) for event in user_events]
     assert back.vector_D.tobytes() == one.vector_D.tobytes()
     assert back.offsets_PH.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert back.to_bytes() == one.to_bytes()

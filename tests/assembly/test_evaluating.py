@@ -118,12 +118,12 @@ def test_another_seed_is_trained_on_its_own_users_and_kept(data, brief):
 
 def test_a_protocol_with_other_training_events_gets_a_model_of_its_own(data, brief):
     task = task_of(data, 0, protocol="cold-item")
-    told = []
-    fitted = replace(brief, progress=told.append).fit(task.training, task.validation, seed=0)
+    updates = []
+    fitted = replace(brief, progress=updates.append).fit(task.training, task.validation, seed=0)
     wanted = users_hash(task.training, task.validation)
     assert fitted.engine.trained.manifest["identity"]["users"] == wanted
     assert (brief.folder / f"seed-0-{wanted[:12]}" / "manifest.json").is_file()
-    assert "no model has been trained on these users" in told[0]
+    assert "no model has been trained on these users" in updates[0]
     # The new items are cold to it: they have no learned part.
     assert float(fitted.engine.trained.data.warm_V.sum()) == 60 - task.counts.num_new_items
 
@@ -187,10 +187,10 @@ def test_a_run_on_other_users_of_the_same_data_is_refused(run, data, ranker):
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_opened(run, options, error):
-    told = []
+    updates = []
     with pytest.raises(error):
-        evaluate_run(run, EvaluateSettings(**options), progress=told.append)
-    assert told == []
+        evaluate_run(run, EvaluateSettings(**options), progress=updates.append)
+    assert updates == []
 
 
 def test_a_folder_is_no_place_for_rows(run, tmp_path):

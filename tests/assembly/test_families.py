@@ -67,9 +67,9 @@ def test_a_run_of_a_relative_model_folder_opens_from_anywhere(planted_folder, tm
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load(tmp_path / "run").rank(load(tmp_path / "run").adapt([]), n=3).items
     monkeypatch.chdir(tmp_path)
-    told = []
-    train_run(settings, tmp_path / "run", progress=told.append)
-    assert any("holds this run already" in str(line) for line in told)
+    updates = []
+    train_run(settings, tmp_path / "run", progress=updates.append)
+    assert any("holds this run already" in str(line) for line in updates)
 
 
 @pytest.mark.parametrize(

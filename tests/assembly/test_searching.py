@@ -102,8 +102,8 @@ def test_the_best_settings_are_a_file_that_train_takes(settings, data, tmp_path,
     assert found.best.value == max(one.value for one in found.trials) > found.trials[0].value
     assert load_settings(file=found.file) == found.settings
     assert changes_of(found.settings) == found.best.changes
-    told = tomllib.loads(found.file.read_text())
-    assert told["data"]["name"] == settings.data.name
+    updates = tomllib.loads(found.file.read_text())
+    assert updates["data"]["name"] == settings.data.name
     # All but what was searched is as the search began.
     begun = to_mapping(settings)
     for section, values in to_mapping(found.settings).items():
@@ -133,10 +133,10 @@ def test_settings_that_cannot_be_trained_are_kept_as_failed_and_the_first_are_an
         return 0.5
 
     monkeypatch.setattr(searching, "_judge", judge)
-    wrong, told = {2}, []
-    found = tune_settings(settings, tmp_path / "out", num_trials=3, dataset=data, progress=told.append)
+    wrong, updates = {2}, []
+    found = tune_settings(settings, tmp_path / "out", num_trials=3, dataset=data, progress=updates.append)
     assert (len(found.trials), found.num_failed) == (2, 1)
-    assert [line for line in told if "cannot be trained: model.num_factors: '128'. Too many." in line]
+    assert [line for line in updates if "cannot be trained: model.num_factors: '128'. Too many." in line]
     calls.clear()
     wrong = {1}
     with pytest.raises(BadInputError, match="Too many"):

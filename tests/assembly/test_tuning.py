@@ -158,12 +158,12 @@ def test_the_budget_is_what_training_took_and_ten_minutes_at_most(data, run):
 
 
 def test_validation_users_without_events_enough_leave_the_defaults(data):
-    told = []
+    updates = []
     chosen = choose_settings(
-        ["ease"], data, replace(NEXT, ks=(900,)), replace(tuning_of(5), ks=(900,)), progress=told.append
+        ["ease"], data, replace(NEXT, ks=(900,)), replace(tuning_of(5), ks=(900,)), progress=updates.append
     )
     assert [row.source for row in chosen.rows] == ["defaults"]
-    assert told == ["no validation user has enough events: the baselines keep their defaults"]
+    assert updates == ["no validation user has enough events: the baselines keep their defaults"]
 
 
 def test_ease_is_compared_with_where_its_fit_fits_into_half_of_memory():

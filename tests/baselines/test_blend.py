@@ -129,6 +129,6 @@ def test_scores_that_differ_by_rounding_alone_weigh_nothing():
     scores = np.ones((2, 6), dtype=np.float32)
     scores[0, 2] += np.finfo(np.float32).eps
     scores[1, 2] = 2.0
-    flat, told = standardised_scores(scores, np.ones(6, dtype=np.bool_))
+    flat, varied = standardised_scores(scores, np.ones(6, dtype=np.bool_))
     assert (flat == 0).all()
-    assert told.std() == pytest.approx(1.0)
+    assert varied.std() == pytest.approx(1.0)

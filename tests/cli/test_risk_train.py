@@ -29,9 +29,9 @@ def test_what_was_trained_profiles_the_customers_it_was_made_of(capfd, trained):
     entity = int(payments.entity_N[-1])
     command = ["risk", "profile", str(trained / "profiler"), str(trained / "payments.parquet")]
     assert run([*command, f"--entity={entity}", "--last=2", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["used_in_training"] is True
-    rows = told["payments"]
+    output = json.loads(capfd.readouterr().out)
+    assert output["used_in_training"] is True
+    rows = output["payments"]
     assert [row["time_s"] for row in rows] == payments.time_N[payments.entity_N == entity][-2:].tolist()
     assert all(0 <= row["p_low"] <= row["p_risk"] <= row["p_high"] <= 1 for row in rows)
 
@@ -40,12 +40,12 @@ def test_a_profiler_is_judged_on_customers_that_are_new_to_it(capfd, trained, tm
     command = ["risk", "profile", str(trained / "profiler"), "--customers=160", "--last=20"]
     plot = tmp_path / "reliability.png"
     assert run([*command, "--seed=2", f"--plot={plot}", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["frauds"] == sum(round(share * num) for _, share, num in told["reliability"])
-    assert told["payments"] <= 20 * told["customers"] <= 20 * 160
+    output = json.loads(capfd.readouterr().out)
+    assert output["frauds"] == sum(round(share * num) for _, share, num in output["reliability"])
+    assert output["payments"] <= 20 * output["customers"] <= 20 * 160
     assert plot.read_bytes()[:4] == b"\x89PNG"
     # Calibrated on payments as they come; behind profiles as old as the cut it would be some .75.
-    assert 0.85 < told["metrics"]["cover genuine"] < 0.96
+    assert 0.85 < output["metrics"]["cover genuine"] < 0.96
     # The training's own seed makes up the training's own customers, all of them used.
     assert run([*command, "--seed=1"]) == 2
     assert capfd.readouterr().err.startswith("error: customers: 'none to judge'. All of them were used")
@@ -59,13 +59,13 @@ def test_a_file_trains_what_the_same_made_up_payments_train(capfd, trained, tmp_
     pl.read_parquet(trained / "payments.parquet").write_csv(table)
     command = ["risk", "train", f"--out={tmp_path / 'again'}", f"--transactions={table}", "--seed=1", *SMALL]
     assert run([*command, "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["model_hash"] == load_profiler(trained / "profiler").model_hash
+    output = json.loads(capfd.readouterr().out)
+    assert output["model_hash"] == load_profiler(trained / "profiler").model_hash
     # 60, 15 and 25 %; nobody is in two parts.
-    assert sum(told["entities"]) == len(np.unique(read_payment_table(table).entity_N))
-    assert told["entities"][0] == pytest.approx(0.6 * sum(told["entities"]), abs=1)
+    assert sum(output["entities"]) == len(np.unique(read_payment_table(table).entity_N))
+    assert output["entities"][0] == pytest.approx(0.6 * sum(output["entities"]), abs=1)
     # Calibration customers are new to the model; a random ranking would have the share of frauds.
-    assert told["average_precision"]["0"] > 3 * told["frauds"][2] / told["payments"][2]
+    assert output["average_precision"]["0"] > 3 * output["frauds"][2] / output["payments"][2]
 
 
 @pytest.mark.parametrize(

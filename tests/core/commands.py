@@ -45,7 +45,7 @@ def rule_of(command: str) -> Rule | None:
 
 
 def kind_of(command: str) -> str | None:
-    """Return what `warmprompt` is told to do, or None for another program."""
+    """Return the command of `warmprompt`, or None for another program."""
     found = re.match(rf"{_WARMPROMPT} (\w+)", command)
     return found and found[1]
 

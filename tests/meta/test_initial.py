@@ -13,12 +13,12 @@ from warmprompt.meta.model import catalogue_vectors, support_vectors
 def test_the_prior_starts_at_the_ridge_regression_of_users_on_their_texts():
     world = ready_world(num_users=80, num_items=30)
     training = world.material.training
-    told = [
+    texts_of_users = [
         (user, world.material.features[text])
         for user, texts in enumerate(world.material.texts.texts)
         for text in texts
     ]
-    found = read_prior(world.params, world.material.data, training, told)
+    found = read_prior(world.params, world.material.data, training, texts_of_users)
     vectors = support_vectors(world.params, world.material.data).numpy()
     counts = np.bincount(training.interactions.items, minlength=training.num_items)
     mean = counts @ vectors / counts.sum()
@@ -31,10 +31,10 @@ def test_the_prior_starts_at_the_ridge_regression_of_users_on_their_texts():
         ]
     )
     ridge = Ridge(alpha=3.0, fit_intercept=False)
-    of_text = [user for user, _ in told]
+    of_text = [user for user, _ in texts_of_users]
     # The texts of a user share one weight.
     weights = 1 / np.bincount(of_text)[of_text]
-    ridge.fit(np.array([one.numpy() for _, one in told]), users[of_text] - users.mean(0), weights)
+    ridge.fit(np.array([one.numpy() for _, one in texts_of_users]), users[of_text] - users.mean(0), weights)
     np.testing.assert_allclose(found["prior.start"].numpy(), users.mean(0), atol=1e-5)
     np.testing.assert_allclose(found["prior.text_head"].numpy(), ridge.coef_.T, atol=1e-4)
 

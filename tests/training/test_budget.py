@@ -46,9 +46,11 @@ def test_each_operation_is_counted_as_often_as_training_does_it(world, monkeypat
 
 def test_the_announced_bound_is_the_sum_with_its_margin():
     part = Spent(wall_s=40.0, cpu_s=10.0)
-    told = Budget(reading=part, measuring=part, fitting=part, weighing=part)
-    assert told.total == Spent(wall_s=250.0, cpu_s=70.0)
-    assert told.line().startswith("budget: at most 4.2 min on this machine, 70 s of processor time (reading ")
+    whole = Budget(reading=part, measuring=part, fitting=part, weighing=part)
+    assert whole.total == Spent(wall_s=250.0, cpu_s=70.0)
+    assert whole.line().startswith(
+        "budget: at most 4.2 min on this machine, 70 s of processor time (reading "
+    )
 
 
 def test_a_run_keeps_what_was_announced_beside_what_it_took(world, tmp_path):

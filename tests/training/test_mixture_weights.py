@@ -194,7 +194,7 @@ def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
     experts = {"cooccurrence": Cooccurrence.fit(training, None)}
     found = []
     for half in (rest[::2], rest[1::2]):
-        mixture, told = choose_weights(
+        mixture, summary = choose_weights(
             trained,
             experts,
             training,
@@ -204,7 +204,7 @@ def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
             seed=0,
             order="random",
         )
-        assert told["num_users"] == np.count_nonzero(
+        assert summary["num_users"] == np.count_nonzero(
             np.diff(take_users(world, half).interactions.offsets) >= 2
         )
         found.append(mixture.weights.get("cooccurrence", 0.0))

@@ -12,12 +12,12 @@ from tests.assembly.small import small_settings
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
-from warmprompt.meta import newcomers as maps
+from warmprompt.meta import new_items as maps
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY
-from warmprompt.meta.newcomers import fit_new_items
+from warmprompt.meta.new_items import fit_new_items
 from warmprompt.runs.format import load_trained
-from warmprompt.training import new_items as newcomers
+from warmprompt.training import new_items as stage
 from warmprompt.training.new_items import MAX_PASSES, place_new_items
 from warmprompt.training.run import train_run
 
@@ -35,7 +35,7 @@ def world():
 def _few_episodes():
     """Draw a tenth of the usual episodes; no claim here rests on their number."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(newcomers, "draw_adapted_episodes", draw_adapted_episodes)
+        patch.setattr(stage, "draw_adapted_episodes", draw_adapted_episodes)
         yield
 
 
@@ -67,7 +67,7 @@ def test_the_number_of_passes_is_the_best_on_items_left_out(world, trained, monk
         seen.append(left_out_V)
         return next(values)
 
-    monkeypatch.setattr(newcomers, "_ndcg", recorded)
+    monkeypatch.setattr(stage, "_ndcg", recorded)
     chosen = _place(world, trained, passes=None)
     assert len(seen) == MAX_PASSES + 1
     assert 0 < seen[0].sum() < 30
@@ -80,13 +80,13 @@ def test_the_number_of_passes_is_the_best_on_items_left_out(world, trained, monk
 
 def test_what_is_found_on_items_left_out_is_a_metric(world, trained, monkeypatch):
     kept = []
-    real = newcomers._ndcg
+    real = stage._ndcg
 
     def recorded(*given):
         kept.append(real(*given))
         return kept[-1]
 
-    monkeypatch.setattr(newcomers, "_ndcg", recorded)
+    monkeypatch.setattr(stage, "_ndcg", recorded)
     _place(world, trained, passes=None)
     assert all(0 < value < 1 for value in kept)
     assert len(np.unique(kept)) > 1

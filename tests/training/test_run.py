@@ -48,8 +48,8 @@ class Stop(Exception):
 
 
 def stopping(stage, step):
-    def progress(told):
-        if isinstance(told, TrainingProgress) and (told.stage, told.step) == (stage, step):
+    def progress(update):
+        if isinstance(update, TrainingProgress) and (update.stage, update.step) == (stage, step):
             raise Stop
 
     return progress
@@ -88,8 +88,8 @@ def test_a_stage_that_there_is_not_is_named(brief, tmp_path):
 
 
 def test_a_killed_stage_after_the_outer_loop_repeats_that_stage_alone(brief, whole, tmp_path):
-    def progress(told):
-        if str(told).startswith("weighing"):
+    def progress(update):
+        if str(update).startswith("weighing"):
             raise Stop
 
     with pytest.raises(Stop):
@@ -132,25 +132,25 @@ def test_scalars_of_both_stages_are_written(trained_folder):
 def test_training_says_when_sentences_will_say_nothing(brief, planted_folder, tmp_path, has_genres):
     data = open_dataset(planted_folder[0])
     data = data if has_genres else replace(data, items=data.items.select("title"))
-    told = []
+    updates = []
 
     def progress(what):
-        told.append(what)
+        updates.append(what)
         if str(what).startswith("measuring"):
             raise Stop
 
     with pytest.raises(Stop):
         train_run(brief, tmp_path / "run", progress=progress, dataset=data)
-    assert ("sentences will say nothing: name a category column" in told) == (not has_genres)
+    assert ("sentences will say nothing: name a category column" in updates) == (not has_genres)
 
 
 def test_a_finished_run_of_the_same_settings_is_returned_as_it_is(trained_folder, tiny_settings):
     before = (trained_folder / "manifest.json").stat().st_mtime_ns
-    told = []
+    updates = []
     again = replace(tiny_settings, evaluate=replace(tiny_settings.evaluate, k=(7,)))
-    train_run(again, trained_folder, progress=told.append)
+    train_run(again, trained_folder, progress=updates.append)
     assert (trained_folder / "manifest.json").stat().st_mtime_ns == before
-    assert "nothing to train" in told[-1]
+    assert "nothing to train" in updates[-1]
 
 
 def test_a_finished_run_of_other_settings_is_replaced_only_when_told_so(brief, whole, tmp_path):
@@ -258,8 +258,8 @@ def test_a_killed_process_leaves_a_run_that_goes_on_to_the_same_bits(brief, whol
     code = f"""
 import os, pathlib, signal
 from warmprompt import load_settings, train_run
-def progress(told):
-    if getattr(told, "stage", "") == "prompt" and told.batch == 2:
+def progress(update):
+    if getattr(update, "stage", "") == "prompt" and update.batch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "parts")!r}, progress=progress)
 """
@@ -275,8 +275,8 @@ train_run(load_settings(file=pathlib.Path({str(settings)!r})), {str(tmp_path / "
 TRAIN = """
 import pathlib, sys
 from warmprompt import load_settings, train_run
-def progress(told):
-    if getattr(told, "stage", "") == "tangent" and told.batch == 1:
+def progress(update):
+    if getattr(update, "stage", "") == "tangent" and update.batch == 1:
         print("training", flush=True)
         sys.stdin.readline()
 train_run(load_settings(file=pathlib.Path(sys.argv[1])), sys.argv[2], progress=progress)

@@ -63,7 +63,7 @@ class TopPopRecent:
 
     Args:
         days: How far back events count, > 0.
-        first: Of each user only this many first events count; 0 counts all. What newcomers begin with differs
+        first: Of each user only this many first events count; 0 counts all. What new users begin with differs
             from what people come to later.
 
     Raises:

@@ -23,7 +23,7 @@ from warmprompt.data.genre_words import genre_words
 from warmprompt.data.matrices import user_item_matrix
 from warmprompt.data.verbalise import GenreTable, describe_tastes, favourite_genres, genre_table
 from warmprompt.errors import BadInputError
-from warmprompt.evidence.newcomers import ItemRidge, random_features
+from warmprompt.evidence.item_controls import ItemRidge, random_features
 from warmprompt.rng import derive
 from warmprompt.scoring.ranking import ndcg_per_user, ranks
 from warmprompt.types import Floats, Ranker, Support

@@ -16,7 +16,7 @@ from warmprompt.adaptation.opening import open_engine
 from warmprompt.assembly.ranker import PromptRanker
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
-from warmprompt.evidence.newcomers import item_features
+from warmprompt.evidence.item_controls import item_features
 from warmprompt.evidence.plan import ModelSpec
 from warmprompt.meta.learners import UNADAPTED
 from warmprompt.runs.format import Trained

@@ -21,7 +21,7 @@ from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params, make_catalogue
 from warmprompt.meta.named_genres import HEAD
-from warmprompt.meta.newcomers import draw_adapted_episodes, fit_new_items, with_other_texts
+from warmprompt.meta.new_items import draw_adapted_episodes, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.rng import derive
 from warmprompt.runs.format import Trained

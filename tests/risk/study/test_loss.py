@@ -126,8 +126,8 @@ def test_an_alarm_makes_others_hoard_until_it_is_verified():
     banks = banks_table(opening_minor=[0, 100, 100])
     quiet = simulate_day(payments, banks, RULES)
     settings = ResponseSettings(measure="stop", hoarded_share=0.5, verify_s=1_800)
-    told = alarm_actions(settings, alarm(2, until=2.5), quiet, banks.opening_minor)
-    result = simulate_day(payments, banks, RULES, told)
+    answer = alarm_actions(settings, alarm(2, until=2.5), quiet, banks.opening_minor)
+    result = simulate_day(payments, banks, RULES, answer)
     # With the 30 that came at 2.2 bank 1 has 130 less 50: enough for 80 even while it hoards.
     assert (quiet.settle_s / HOUR).tolist() == [2.1, 2.2]
     assert (result.settle_s / HOUR).tolist() == [2.2, 2.2]

@@ -12,7 +12,7 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.protocols import ProtocolSettings, build_task
 from warmprompt.evaluation.runner import score_cases
 from warmprompt.evidence.controls import CONTROLS
-from warmprompt.evidence.newcomers import ItemRidge, _predicted
+from warmprompt.evidence.item_controls import ItemRidge, _predicted
 from warmprompt.types import Support
 
 NDCG = METRICS.index("NDCG@10")

@@ -21,7 +21,7 @@ from warmprompt.meta.model import (
     popularity_scores,
     score_catalogue,
 )
-from warmprompt.meta.newcomers import draw_adapted_episodes, fit_new_items, with_other_texts
+from warmprompt.meta.new_items import draw_adapted_episodes, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.types import Support
 
