@@ -171,7 +171,7 @@ class _Study:
                     event=Event(item=item, rating=None if scale is None else scale[1]),
                     title=self.model.title(item),
                     effect=2 * strongest,
-                    place_without=1,
+                    rank_without=1,
                 )
                 for item in false_items[: max(1, len(reasons.events))]
             ]

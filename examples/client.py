@@ -78,8 +78,8 @@ def main(address: str, key: str | None = None) -> None:
     liked = client.find("")[0]
     print(f"liked: {liked['title']}")
     client.tell(user, [{"item": liked["item"]}], about="I like quiet films")
-    for place in client.recommend(user, n=5)["items"]:
-        print(f"{place['place']}. {place['title']}  {place['score']:.3f}")
+    for row in client.recommend(user, n=5)["items"]:
+        print(f"{row['rank']}. {row['title']}  {row['score']:.3f}")
     print(f"forgotten: {client.forget(user)['entries']} entries")
 
 

@@ -73,13 +73,13 @@ def place_of(model, state, item, user_events):
 def test_an_effect_is_what_the_score_loses_without_it(model, state, user_events, items):
     for found in attribute(model, state, items):
         assert found.score == pytest.approx(centred(model, state, found.item), abs=CLOSE)
-        assert found.place == list(items).index(found.item) + 1
+        assert found.rank == list(items).index(found.item) + 1
         for one in found.events:
             rest = [event for event in user_events if event != one.event]
             without = model.adapt(rest, about=ABOUT, attributes=WHO)
             loss = centred(model, state, found.item) - centred(model, without, found.item)
             assert one.effect == pytest.approx(loss, abs=CLOSE)
-            assert one.place_without == place_of(model, without, found.item, user_events)
+            assert one.rank_without == place_of(model, without, found.item, user_events)
             assert one.title == model.title(one.event.item)
 
 
@@ -181,7 +181,7 @@ def test_somebody_of_whom_nothing_is_known_has_no_effects(model):
     state = model.adapt([])
     (found,) = attribute(model, state, model.rank(state, 1).items)
     assert (found.events, found.words, found.nearest) == ((), (), ())
-    assert found.place == 1
+    assert found.rank == 1
 
 
 def test_what_cannot_be_explained_is_refused(model, state, user_events, items):

@@ -113,3 +113,5 @@ def test_every_public_object_and_what_it_holds_is_a_short_line(model, trained_fo
     assert repr(model).startswith(
         "Personaliser(learned-target on 'planted', 60 items, ratings 1 to 5, backbone "
     )
+    listed = repr(model).rpartition(", experts: ")[2].removesuffix(")").split(", ")
+    assert listed == [row.name for row in model.describe().experts]

@@ -23,7 +23,7 @@ def test_the_ranking_is_the_models_own(capfd, trained_folder):
     ranking = model.rank(model.adapt(events, about="hm", attributes={"occupation": "artist"}), 4)
     assert [row["item"] for row in told["ranking"]] == list(ranking.items)
     assert [row["title"] for row in told["ranking"]] == list(ranking.titles)
-    assert [row["place"] for row in told["ranking"]] == [1, 2, 3, 4]
+    assert [row["rank"] for row in told["ranking"]] == [1, 2, 3, 4]
     assert [(event["title"], event["rating"]) for event in told["events"]] == [
         (LIKED, 5.0),
         ("Kiss North (1960)", 1.0),
@@ -88,7 +88,7 @@ def test_why_is_told_of_every_item_by_the_model_in_use(capfd, trained_folder):
     assert "generated" not in told
     assert run(command) == 0
     said = capfd.readouterr().out
-    assert all(f"{one['place']:3}  {one['sentence']}" in said for one in told["explanations"])
+    assert all(f"{one['rank']:3}  {one['sentence']}" in said for one in told["explanations"])
 
 
 def test_without_the_data_set_sentences_do_without_genres(capfd, trained_folder, monkeypatch):
@@ -105,7 +105,7 @@ def test_the_language_model_names_titles_of_the_catalogue(capfd, trained_folder)
     assert run([*command, "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     model = load(trained_folder)
-    assert [row["place"] for row in told["generated"]] == [1, 2, 3, 4]
+    assert [row["rank"] for row in told["generated"]] == [1, 2, 3, 4]
     assert all(model.title(row["item"]) == row["title"] != LIKED for row in told["generated"])
     assert "explanations" not in told
     assert run(command) == 0

@@ -21,12 +21,12 @@ FACTS = Facts(
 
 
 def event(item, title, rating, effect):
-    return EventEffect(event=Event(item=item, rating=rating), title=title, effect=effect, place_without=9)
+    return EventEffect(event=Event(item=item, rating=rating), title=title, effect=effect, rank_without=9)
 
 
 def word(text, effect, name=""):
     return WordEffect(
-        kind="attribute" if name else "word", text=text, name=name, effect=effect, place_without=9
+        kind="attribute" if name else "word", text=text, name=name, effect=effect, rank_without=9
     )
 
 
@@ -34,7 +34,7 @@ KNOWN = Attribution(
     item=1,
     title="Ran (1985)",
     score=2.0,
-    place=1,
+    rank=1,
     experts=(),
     events=(
         event(2, "Ikiru (1952)", 5.0, 1.0),

@@ -33,7 +33,7 @@ def test_the_model_chooses_a_sentence_that_may_be_written(model, lm, facts, stat
         assert one.sentence in sentences_for(attribution, facts, model.rating_scale)
         assert one.checks == claims_of(one.sentence, attribution, facts, model.rating_scale)
         assert all(claim.holds for claim in one.checks)
-        assert (one.item, one.place, one.events) == (attribution.item, attribution.place, attribution.events)
+        assert (one.item, one.rank, one.events) == (attribution.item, attribution.rank, attribution.events)
 
 
 def test_the_chosen_sentence_beats_the_others_per_token(model, lm, state):

@@ -78,7 +78,7 @@ def test_ranking_matches_the_adapted_model(service, personaliser):
     expected = personaliser.rank(state, 7)
     assert items_of(ranking) == list(expected.items)
     places = ranking.json()["items"]
-    assert [one["place"] for one in places] == list(range(1, 8))
+    assert [one["rank"] for one in places] == list(range(1, 8))
     assert tuple(one["title"] for one in places) == expected.titles
     # Rounded to six digits, after sums in another order.
     assert [one["score"] for one in places] == pytest.approx(expected.scores, abs=1e-3)

@@ -194,7 +194,7 @@ def test_explainer_names_the_events(store, personaliser, settings):
     answer = in_service(make_service(store, model, settings), talk)
     for place in answer.json()["items"]:
         explanation = place["explanation"]
-        assert (explanation["item"], explanation["place"]) == (place["item"], place["place"])
+        assert (explanation["item"], explanation["rank"]) == (place["item"], place["rank"])
         assert {one["event"]["item"] for one in explanation["events"]} == set(personaliser.items[:2])
         assert explanation["sentence"]
 

@@ -43,13 +43,13 @@ class EventEffect:
         event: As given.
         title: Of the event's item.
         effect: Score that the item loses without it, measured from the catalogue's mean.
-        place_without: The item's rank without it, 1 the best.
+        rank_without: The item's rank without it, 1 the best.
     """
 
     event: Event
     title: str
     effect: float
-    place_without: int
+    rank_without: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +60,14 @@ class WordEffect:
         kind: `word` of the sentence about the user, or `attribute`.
         text: The word without marks around it; an attribute's value.
         name: The attribute's name; empty for words.
-        effect, place_without: As in `EventEffect`.
+        effect, rank_without: As in `EventEffect`.
     """
 
     kind: Literal["word", "attribute"]
     text: str
     name: str
     effect: float
-    place_without: int
+    rank_without: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class Attribution:
         item: Its id.
         title: Its title.
         score: Its score less the mean over the catalogue, popularity included.
-        place: Its rank for the user, 1 the best.
+        rank: Its position in the user's ranking, 1 the best.
         experts: One per expert, largest part first.
         events: One per event, largest effect first.
         words: One per attribute and word, largest effect first.
@@ -116,7 +116,7 @@ class Attribution:
     item: ItemId
     title: str
     score: float
-    place: int
+    rank: int
     experts: tuple[ExpertPart, ...]
     events: tuple[EventEffect, ...]
     words: tuple[WordEffect, ...]
@@ -162,8 +162,8 @@ def attribute(
     parts = model.engine.mixture.contributions(model.engine.users(vectors_RD[:1], supports[:1]))
     centred_parts = {name: part_1V[0] - part_1V.mean(dtype=np.float64) for name, part_1V in parts.items()}
     own = np.array([model.index[event.item] for event in state.events], dtype=np.int32)
-    places = [np.array([model.index[item] for item in items], dtype=np.int32)] * len(states)
-    ranked = np.array(ranks(scores_RV, places, excluded=[own] * len(states)), dtype=np.int64)
+    indices = [np.array([model.index[item] for item in items], dtype=np.int32)] * len(states)
+    ranked = np.array(ranks(scores_RV, indices, excluded=[own] * len(states)), dtype=np.int64)
     centred_RV = scores_RV.astype(np.float64) - scores_RV.mean(axis=1, keepdims=True, dtype=np.float64)
     found = []
     for column, item in enumerate(items):
@@ -201,8 +201,8 @@ def _omissions(state: UserState) -> list[_Omission]:
     words = (state.about or "").split()
     return [
         *(
-            _Omission(event=event, known=replace(whole, events=_without(state.events, place)))
-            for place, event in enumerate(state.events)
+            _Omission(event=event, known=replace(whole, events=_without(state.events, index)))
+            for index, event in enumerate(state.events)
         ),
         *(
             _Omission(
@@ -214,9 +214,9 @@ def _omissions(state: UserState) -> list[_Omission]:
         ),
         *(
             _Omission(
-                text=word.strip(_MARKS), known=replace(whole, about=" ".join(_without(words, place)) or None)
+                text=word.strip(_MARKS), known=replace(whole, about=" ".join(_without(words, index)) or None)
             )
-            for place, word in enumerate(words)
+            for index, word in enumerate(words)
         ),
     ]
 
@@ -236,20 +236,20 @@ def _attribution(  # noqa: PLR0913, PLR0917 - one column of what `attribute` com
 ) -> Attribution:
     events, words = [], []
     for row, one in enumerate(omissions, start=1):
-        effect, place = float(centred_R[0] - centred_R[row]), int(ranks_R[row])
+        effect, rank = float(centred_R[0] - centred_R[row]), int(ranks_R[row])
         if one.event is not None:
             title = model.title(one.event.item)
-            events.append(EventEffect(event=one.event, title=title, effect=effect, place_without=place))
+            events.append(EventEffect(event=one.event, title=title, effect=effect, rank_without=rank))
         elif one.text:
             kind: Literal["word", "attribute"] = "attribute" if one.name else "word"
             words.append(
-                WordEffect(kind=kind, text=one.text, name=one.name, effect=effect, place_without=place)
+                WordEffect(kind=kind, text=one.text, name=one.name, effect=effect, rank_without=rank)
             )
     return Attribution(
         item=item,
         title=model.title(item),
         score=float(centred_R[0]),
-        place=int(ranks_R[0]),
+        rank=int(ranks_R[0]),
         experts=(),
         events=tuple(sorted(events, key=lambda one: -one.effect)),
         words=tuple(sorted(words, key=lambda one: -one.effect)),

@@ -66,8 +66,9 @@ class Personaliser:
     hidden: frozenset[ItemId] = frozenset()
 
     def __repr__(self) -> str:
-        """Return one line: what was trained on what, and how much can be ranked."""
-        return f"Personaliser({in_a_line(self.engine.trained)})"
+        """Return one line: what was trained on what, how much can be ranked, and the experts by name."""
+        experts = ", ".join(self.engine.mixture.experts)
+        return f"Personaliser({in_a_line(self.engine.trained)}, experts: {experts})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""

@@ -236,7 +236,7 @@ def _show(result: dict[str, Any], *, dislikes: int) -> None:
         console.print("why:")
         for one in result["explanations"]:
             parts = ", ".join(f"{each['name']} {each['part']:+.2f}" for each in one["experts"])
-            console.print(f"{one['place']:3}  {one['sentence']}\n     score {one['score']:+.2f}: {parts}")
+            console.print(f"{one['rank']:3}  {one['sentence']}\n     score {one['score']:+.2f}: {parts}")
         by_template = sum(one["how"] == "template" for one in result["explanations"])
         console.print(
             f"explained in {result['explain_ms']:.0f} ms, {by_template} by template "

@@ -58,7 +58,7 @@ def found(model: Personaliser, title: str, option: str) -> ItemId:
 def ranking_rows(ranking: Ranking | Generated) -> list[dict[str, Any]]:
     """Return the rows of a ranking as JSON values."""
     return [
-        {"place": rank, "item": item, "title": title, "score": score}
+        {"rank": rank, "item": item, "title": title, "score": score}
         for rank, (item, title, score) in enumerate(
             zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
         )
@@ -70,5 +70,5 @@ def table_of(head: str, rows: Sequence[dict[str, Any]]) -> Table:
     table = Table("", head, "score", show_edge=False)
     table.columns[2].justify = "right"
     for row in rows:
-        table.add_row(str(row["place"]), row["title"] or str(row["item"]), f"{row['score']:.3f}")
+        table.add_row(str(row["rank"]), row["title"] or str(row["item"]), f"{row['score']:.3f}")
     return table

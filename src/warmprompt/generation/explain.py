@@ -43,7 +43,7 @@ class Explanation:
         item: Its id.
         title: Its title.
         score: Its score less the catalogue's mean.
-        place: Its rank for the user, 1 the best.
+        rank: Its position in the user's ranking, 1 the best.
         experts: What each expert adds to the score, largest first.
         events: What each event did for it, largest effect first; see `adaptation.explain`.
         words: What each attribute and word about the user did, likewise.
@@ -57,7 +57,7 @@ class Explanation:
     item: ItemId
     title: str
     score: float
-    place: int
+    rank: int
     experts: tuple[ExpertPart, ...]
     events: tuple[EventEffect, ...]
     words: tuple[WordEffect, ...]

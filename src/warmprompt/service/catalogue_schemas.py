@@ -121,10 +121,10 @@ class ItemsOut(BaseModel):
     attributes: list[str] = Field(description="By which rankings can be filtered.")
 
 
-class SimilarPlace(BaseModel):
+class SimilarItemOut(BaseModel):
     """One of the similar items."""
 
-    place: int
+    rank: int
     item: str | int
     title: str
     score: float = Field(description="Cosine of the two items' vectors, 1 at most.")
@@ -135,7 +135,7 @@ class SimilarOut(BaseModel):
 
     item: str | int
     title: str
-    items: list[SimilarPlace]
+    items: list[SimilarItemOut]
     model: str = Field(description="Version of the model.")
 
 

@@ -62,11 +62,11 @@ async def at_once(users: Users, model: ServedModel, rank: Callable[[], Ranking])
 
 def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:
     """Return a ranking as JSON."""
-    places = ranking_rows(ranking)
-    for place, reason in zip(places, reasons or (), strict=False):
-        place["explanation"] = dict(reason)
+    rows = ranking_rows(ranking)
+    for row, reason in zip(rows, reasons or (), strict=False):
+        row["explanation"] = dict(reason)
     body = {
-        "items": places,
+        "items": rows,
         "stale": answer.stale,
         "seq": answer.seq,
         "last_seq": answer.last_seq,
@@ -78,10 +78,10 @@ def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, obj
 
 
 def ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
-    """Return the places of a ranking as JSON values."""
+    """Return the rows of a ranking as JSON values."""
     return [
-        {"place": place, "item": item, "title": title, "score": round(score, 6)}
-        for place, (item, title, score) in enumerate(
+        {"rank": rank, "item": item, "title": title, "score": round(score, 6)}
+        for rank, (item, title, score) in enumerate(
             zip(ranking.items, ranking.titles, ranking.scores, strict=True), start=1
         )
     ]

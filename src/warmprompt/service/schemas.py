@@ -111,15 +111,15 @@ class CandidatesIn(Strict):
 class Recorded(BaseModel):
     """Written to the log, on the disk."""
 
-    first_seq: int = Field(description="Place of the first entry in the log.")
+    first_seq: int = Field(description="Number of the first entry in the log.")
     last_seq: int
     repeated: bool = Field(description="The idempotency key had been used for the same: nothing was written.")
 
 
-class Place(BaseModel):
-    """One place of a ranking."""
+class RankedItemOut(BaseModel):
+    """One item of a ranking."""
 
-    place: int
+    rank: int
     item: str | int
     title: str
     score: float = Field(description="Only differences between items of one user mean something.")
@@ -138,7 +138,7 @@ class EventsUsed(BaseModel):
 class RankingOut(BaseModel):
     """The best items, best first."""
 
-    items: list[Place]
+    items: list[RankedItemOut]
     stale: bool = Field(
         description="The time budget was spent, so the ranking does not include the whole log yet."
     )

@@ -31,14 +31,14 @@ let me = nobody(userId());
 let explains = true;
 
 function nobody(user) {
-  return { user, about: "", attributes: {}, rated: new Map(), seq: 0, model: "", places: null, steps: [], plane: null, reasons: null };
+  return { user, about: "", attributes: {}, rated: new Map(), seq: 0, model: "", ranks: null, steps: [], plane: null, reasons: null };
 }
 
 async function open() {
   const { items, total, rating_scale: scale } = await api.items("", PROBED);
   catalogue.choices = choicesOf(scale);
   catalogue.probe = items.map(({ item }) => item);
-  catalogue.popular = new Map(items.map(({ item }, place) => [item, place + 1]));
+  catalogue.popular = new Map(items.map(({ item }, index) => [item, index + 1]));
   catalogue.top = items.slice(0, SHOWN);
   learnTitles(items);
   byId("catalogue-size").textContent = `${total.toLocaleString("en")} titles`;
@@ -153,15 +153,15 @@ function show(ranking, { begun = null } = {}) {
   me.seq = ranking.last_seq;
   me.reasons = null;
   closeReasons();
-  const places = new Map(ranking.items.map(({ item, place }) => [item, place]));
+  const ranks = new Map(ranking.items.map(({ item, rank }) => [item, rank]));
   const shown = ranking.items.slice(0, SHOWN).filter(({ item }) => !me.rated.has(item));
   showRanking(shown, {
-    former: begun === null ? null : me.places,
+    former: begun === null ? null : me.ranks,
     popular: catalogue.popular,
     parts: { rating: ({ item, title }) => stars(item, title), explain, explains },
   });
-  showPopular(catalogue.top, { mine: places, rated: me.rated });
-  me.places = places;
+  showPopular(catalogue.top, { mine: ranks, rated: me.rated });
+  me.ranks = ranks;
   tellTime(ranking, begun);
   byId("ranking-note").textContent = ranking.last_seq ? "" : "You have no history yet, so you see the ranking for everybody.";
   byId("stored").textContent = ranking.last_seq ? `${ranking.last_seq} ${ranking.last_seq === 1 ? "entry" : "entries"} in your log, and what was derived from them.` : "Nothing.";
@@ -205,12 +205,12 @@ async function explain(item, panel) {
   const [user, seq] = [me.user, me.seq];
   try {
     // Each sentence takes a while, so none is requested below the wanted one.
-    const places = me.places.get(item) ?? SHOWN;
-    if (!(me.reasons?.places >= places)) me.reasons = { places, answer: api.ranking(user, { n: places, explain: true, budget_ms: PATIENT_MS }) };
+    const n = me.ranks.get(item) ?? SHOWN;
+    if (!(me.reasons?.n >= n)) me.reasons = { n, answer: api.ranking(user, { n, explain: true, budget_ms: PATIENT_MS }) };
     const { items } = await me.reasons.answer;
     if (user !== me.user || seq !== me.seq) return;
-    const place = items.find((one) => one.item === item);
-    const parts = place ? becauseOf(place.explanation, catalogue.choices) : [make("p", {}, "The ranking has moved on; ask again.")];
+    const row = items.find((one) => one.item === item);
+    const parts = row ? becauseOf(row.explanation, catalogue.choices) : [make("p", {}, "The ranking has moved on; ask again.")];
     panel.replaceChildren(make("div", { role: "status" }, ...parts));
   } catch (error) {
     me.reasons = null;

@@ -62,14 +62,14 @@ export function planeOf(steps, former = null) {
     points: way.map((_, t) => [0, 1].map((axis) => directions[axis]?.points[t] ?? 0)),
     columns,
     loadings: [0, 1].map((axis) => directions[axis]?.loading ?? columns.map(() => 0)),
-    directions: directions.map(({ loading }) => new Map(columns.map((c, place) => [c, loading[place]]))),
+    directions: directions.map(({ loading }) => new Map(columns.map((c, index) => [c, loading[index]]))),
     share: total > 0 ? shown / total : 1,
   };
 }
 
 /** Keep a direction pointing where it pointed before; at first, let the way lead to the right and up. */
 function signOf(loading, columns, before) {
-  const along = before ? columns.reduce((sum, c, place) => sum + loading[place] * (before.get(c) ?? 0), 0) : 0;
+  const along = before ? columns.reduce((sum, c, index) => sum + loading[index] * (before.get(c) ?? 0), 0) : 0;
   return along < 0 ? -1 : 1;
 }
 
@@ -78,7 +78,7 @@ function centred(row) {
   return row.map((value) => value - mean);
 }
 
-const dot = (one, other) => one.reduce((sum, value, place) => sum + value * other[place], 0);
+const dot = (one, other) => one.reduce((sum, value, index) => sum + value * other[index], 0);
 
 /** Return eigenvalues and eigenvectors of a small symmetric matrix: cyclic Jacobi rotations. */
 function eigen(matrix) {

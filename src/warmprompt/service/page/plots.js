@@ -2,7 +2,7 @@
 
 import { byId, draw, isStill } from "./dom.js";
 
-const SHOWN_PLACES = 10;
+const SHOWN_RANKS = 10;
 const TITLES_AT_EDGE = 2;
 
 /**
@@ -16,14 +16,14 @@ export function drawMap(plane, titles, steps) {
   const box = byId("map");
   const [width, height] = sizeOf(box, 320);
   const inside = { left: 20, right: width - 20, top: 52, bottom: height - 52 };
-  const place = fitted(plane.points, inside);
-  const at = plane.points.map(place);
+  const onPage = fitted(plane.points, inside);
+  const at = plane.points.map(onPage);
   const picture = draw("svg", {
     viewBox: `0 0 ${width} ${height}`,
     role: "img",
     "aria-label": `Path of your vector in ${at.length - 1} steps from the start.`,
   });
-  const [x, y] = place([0, 0]);
+  const [x, y] = onPage([0, 0]);
   picture.append(
     draw("line", { class: "axis", x1: 8, x2: width - 8, y1: y, y2: y }),
     draw("line", { class: "axis", x1: x, x2: x, y1: 44, y2: height - 44 }),
@@ -45,11 +45,11 @@ export function drawBump(steps, titles) {
   const box = byId("bump");
   const [width, height] = sizeOf(box, 380);
   const num = Math.max(2, Math.min(steps.length, Math.floor((width * 0.5) / 34)));
-  const shown = steps.slice(-num).map((step, place, all) => ({ ...step, number: steps.length - all.length + place }));
+  const shown = steps.slice(-num).map((step, index, all) => ({ ...step, number: steps.length - all.length + index }));
   const namesX = Math.round(width * (width < 420 ? 0.5 : 0.56));
   const x = (column) => 16 + (column * (namesX - 30)) / Math.max(1, shown.length - 1);
-  const y = (at) => 34 + ((Math.min(at, SHOWN_PLACES + 1) - 1) * (height - 60)) / SHOWN_PLACES;
-  const today = shown.at(-1).top.slice(0, SHOWN_PLACES);
+  const y = (at) => 34 + ((Math.min(at, SHOWN_RANKS + 1) - 1) * (height - 60)) / SHOWN_RANKS;
+  const today = shown.at(-1).top.slice(0, SHOWN_RANKS);
   const picture = draw("svg", {
     viewBox: `0 0 ${width} ${height}`,
     role: "group",
@@ -61,37 +61,37 @@ export function drawBump(steps, titles) {
       draw("text", { class: "step", x: x(column), y: 16, "text-anchor": "middle" }, step.number ? String(step.number) : "start"),
     ),
   );
-  const lines = today.map((item, place) => line(item, place, { shown, x, y, namesX, width, title: titles.get(item) }));
+  const lines = today.map((item, index) => line(item, index, { shown, x, y, namesX, width, title: titles.get(item) }));
   picture.append(...lines.reverse());
   walkable(lines.reverse());
   box.replaceChildren(picture);
 }
 
-function line(item, place, { shown, x, y, namesX, width, title }) {
-  const places = shown.map((step) => step.top.indexOf(item) + 1 || Infinity);
-  const points = places.map((at, column) => [x(column), y(at)]);
-  const label = `${place + 1}. ${title}`;
-  const spoken = places.map((at, column) => `${shown[column].number || "start"}: ${at <= 50 ? at : "beyond 50"}`);
+function line(item, index, { shown, x, y, namesX, width, title }) {
+  const ranks = shown.map((step) => step.top.indexOf(item) + 1 || Infinity);
+  const points = ranks.map((at, column) => [x(column), y(at)]);
+  const label = `${index + 1}. ${title}`;
+  const spoken = ranks.map((at, column) => `${shown[column].number || "start"}: ${at <= 50 ? at : "beyond 50"}`);
   return draw(
     "g",
     {
-      class: `line of-${place + 1}`,
-      tabindex: place === 0 ? "0" : "-1",
+      class: `line of-${index + 1}`,
+      tabindex: index === 0 ? "0" : "-1",
       role: "img",
       "aria-label": `${label}. Place by step, ${spoken.join(", ")}.`,
     },
     draw("path", { d: smooth(points) }),
-    ...points.map(([px, py], column) => draw("circle", { cx: px, cy: py, r: 4, class: places[column] > SHOWN_PLACES ? "beyond" : "" })),
-    draw("text", { x: namesX, y: y(place + 1) + 4 }, cut(label, (width - namesX) / 6.6)),
+    ...points.map(([px, py], column) => draw("circle", { cx: px, cy: py, r: 4, class: ranks[column] > SHOWN_RANKS ? "beyond" : "" })),
+    draw("text", { x: namesX, y: y(index + 1) + 4 }, cut(label, (width - namesX) / 6.6)),
     draw("title", {}, label),
   );
 }
 
 /** Let the arrow keys go from line to line; the Tab key stops at the picture once. */
 function walkable(lines) {
-  lines.forEach((one, place) =>
+  lines.forEach((one, index) =>
     one.addEventListener("keydown", (event) => {
-      const to = lines[place + ({ ArrowDown: 1, ArrowUp: -1 }[event.key] ?? NaN)];
+      const to = lines[index + ({ ArrowDown: 1, ArrowUp: -1 }[event.key] ?? NaN)];
       if (!to) return;
       event.preventDefault();
       one.setAttribute("tabindex", "-1");
@@ -116,7 +116,7 @@ function mark(x, y, { number, label }, now) {
 function edgeTitles(plane, titles, { width, height, x, y, at }) {
   const best = (axis, sign) =>
     plane.columns
-      .map((column, place) => [sign * plane.loadings[axis][place], titles[column]])
+      .map((column, index) => [sign * plane.loadings[axis][index], titles[column]])
       .filter(([loading]) => loading > 1e-6)
       .sort(([one], [other]) => other - one)
       .slice(0, TITLES_AT_EDGE)
@@ -149,9 +149,9 @@ function fitted(points, { left, right, top, bottom }) {
 }
 
 function smooth(points) {
-  return points.reduce((path, [x, y], place) => {
-    if (!place) return `M${rounded(x)},${rounded(y)}`;
-    const [fx, fy] = points[place - 1];
+  return points.reduce((path, [x, y], index) => {
+    if (!index) return `M${rounded(x)},${rounded(y)}`;
+    const [fx, fy] = points[index - 1];
     const half = rounded((fx + x) / 2);
     return `${path}C${half},${rounded(fy)} ${half},${rounded(y)} ${rounded(x)},${rounded(y)}`;
   }, "");

@@ -8,19 +8,19 @@ const GLIDE = { duration: GLIDE_MS, easing: "cubic-bezier(.2,.8,.2,1)" };
 /**
  * Put a ranking on the page. Rows that stay keep their element, and with it focus and open explanations.
  *
- * @param places   [{place, item, title}], best first
- * @param former   item -> place before, or null at first
- * @param popular  item -> place among the most popular
- * @param parts    {rating: (place) => element, explain: (place, panel) => void, explains: boolean}
+ * @param items    [{rank, item, title}], best first
+ * @param former   item -> rank before, or null at first
+ * @param popular  item -> rank among the most popular
+ * @param parts    {rating: (row) => element, explain: (item, panel) => void, explains: boolean}
  */
-export function showRanking(places, { former, popular, parts }) {
+export function showRanking(items, { former, popular, parts }) {
   const list = byId("ranking");
   const before = rowsOf(list);
   const stood = new Map([...before].map(([item, row]) => [item, row.getBoundingClientRect().top]));
   const focus = focusIn(list);
-  const rows = places.map((place) => {
-    const row = before.get(String(place.item)) ?? newRow(place, parts);
-    fill(row, place, { former, popular, parts });
+  const rows = items.map((one) => {
+    const row = before.get(String(one.item)) ?? newRow(one, parts);
+    fill(row, one, { former, popular, parts });
     return row;
   });
   list.replaceChildren(...rows);
@@ -29,17 +29,17 @@ export function showRanking(places, { former, popular, parts }) {
   if (former && !isStill()) rows.forEach((row) => glide(row, stood.get(row.dataset.item)));
 }
 
-/** Put the list of popular titles on the page, each with the user's own place for it. */
+/** Put the list of popular titles on the page, each with the user's own rank for it. */
 export function showPopular(items, { mine, rated }) {
   const rows = items.map(({ item, title }) => {
-    const place = mine.get(item);
-    const mark = rated.has(item) ? "rated" : place ? `#${place}` : "lower";
-    const spoken = rated.has(item) ? "You rated it" : place ? `Your place ${place}` : "Not among your first 50";
+    const rank = mine.get(item);
+    const mark = rated.has(item) ? "rated" : rank ? `#${rank}` : "lower";
+    const spoken = rated.has(item) ? "You rated it" : rank ? `Your place ${rank}` : "Not among your first 50";
     return make(
       "li",
       {},
       make("span", { class: "title" }, title),
-      make("span", { class: place && place <= 10 ? "mine near" : "mine", title: spoken }, make("span", { "aria-hidden": "true" }, mark), make("span", { class: "unseen" }, spoken)),
+      make("span", { class: rank && rank <= 10 ? "mine near" : "mine", title: spoken }, make("span", { "aria-hidden": "true" }, mark), make("span", { class: "unseen" }, spoken)),
     );
   });
   byId("popular").replaceChildren(...rows);
@@ -66,22 +66,22 @@ function newRow({ item, title }, parts) {
   return make(
     "li",
     { "data-item": item },
-    make("span", { class: "place" }),
+    make("span", { class: "rank" }),
     make("div", { class: "name" }, make("span", { class: "title" }, title), make("span", { class: "tags" })),
     make("div", { class: "acts" }, parts.rating({ item, title }), parts.explains ? why : null),
     panel,
   );
 }
 
-function fill(row, { place, item }, { former, popular }) {
-  row.querySelector(".place").textContent = place;
-  row.classList.toggle("first", place === 1);
+function fill(row, { rank, item }, { former, popular }) {
+  row.querySelector(".rank").textContent = rank;
+  row.classList.toggle("first", rank === 1);
   const tags = [];
   if (former) {
     const was = former.get(item);
     if (!was) tags.push(make("span", { class: "moved up" }, "new here"));
-    else if (was > place) tags.push(make("span", { class: "moved up" }, `▲ ${was - place}`, make("span", { class: "unseen" }, " places up")));
-    else if (was < place) tags.push(make("span", { class: "moved" }, `▼ ${place - was}`, make("span", { class: "unseen" }, " places down")));
+    else if (was > rank) tags.push(make("span", { class: "moved up" }, `▲ ${was - rank}`, make("span", { class: "unseen" }, " places up")));
+    else if (was < rank) tags.push(make("span", { class: "moved" }, `▼ ${rank - was}`, make("span", { class: "unseen" }, " places down")));
   }
   const withAll = popular.get(item);
   tags.push(make("span", { class: "with-all" }, withAll ? `#${withAll} with everyone` : "beyond #200 with everyone"));
@@ -94,13 +94,13 @@ function focusIn(list) {
   const focused = document.activeElement;
   const row = focused?.closest?.("#ranking > li");
   if (!row) return null;
-  return { focused, place: [...list.children].indexOf(row) };
+  return { focused, index: [...list.children].indexOf(row) };
 }
 
 /** Moving an element takes the focus from it: give it back, or to the row that is there now. */
 function restore(focus, list) {
   if (!focus) return;
-  const next = list.children[Math.min(focus.place, list.children.length - 1)];
+  const next = list.children[Math.min(focus.index, list.children.length - 1)];
   const to = focus.focused.isConnected ? focus.focused : next?.querySelector("[tabindex='0']");
   to?.focus({ preventScroll: true });
 }

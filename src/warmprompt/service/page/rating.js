@@ -21,7 +21,7 @@ export function choicesOf(scale) {
   for (let value = Math.ceil(lowest); value <= Math.floor(highest); value += 1) whole.push(value);
   const even = Array.from({ length: MOST }, (_, step) => lowest + (step * (highest - lowest)) / (MOST - 1));
   const values = highest - lowest > MOST ? even : whole.slice(-MOST);
-  return values.map((value, place) => ({ value, name: `${place + 1} of ${values.length} stars`, sign: "star" }));
+  return values.map((value, index) => ({ value, name: `${index + 1} of ${values.length} stars`, sign: "star" }));
 }
 
 /**
@@ -33,7 +33,7 @@ export function choicesOf(scale) {
  */
 export function ratingControls({ title, choices, rating, rate }) {
   const chosen = choices.findIndex((choice) => rating !== undefined && choice.value === nearest(choices, rating));
-  const buttons = choices.map((choice, place) =>
+  const buttons = choices.map((choice, index) =>
     make(
       "button",
       {
@@ -41,10 +41,10 @@ export function ratingControls({ title, choices, rating, rate }) {
         class: choice.sign,
         "aria-label": choice.name,
         title: choice.name,
-        "aria-pressed": String(place === chosen),
-        tabindex: place === Math.max(0, chosen) ? "0" : "-1",
+        "aria-pressed": String(index === chosen),
+        tabindex: index === Math.max(0, chosen) ? "0" : "-1",
         onclick: () => rate(choice.value),
-        onkeydown: (event) => moveBetween(event, buttons, place),
+        onkeydown: (event) => moveBetween(event, buttons, index),
       },
       symbol(choice.sign),
     ),
@@ -64,11 +64,11 @@ function nearest(choices, rating) {
   return choices.reduce((best, choice) => (by(choice) < by(best) ? choice : best)).value;
 }
 
-function moveBetween(event, buttons, place) {
-  const to = { ArrowRight: place + 1, ArrowUp: place + 1, ArrowLeft: place - 1, ArrowDown: place - 1, Home: 0, End: buttons.length - 1 }[event.key];
+function moveBetween(event, buttons, index) {
+  const to = { ArrowRight: index + 1, ArrowUp: index + 1, ArrowLeft: index - 1, ArrowDown: index - 1, Home: 0, End: buttons.length - 1 }[event.key];
   if (to === undefined || !buttons[to]) return;
   event.preventDefault();
-  buttons[place].tabIndex = -1;
+  buttons[index].tabIndex = -1;
   buttons[to].tabIndex = 0;
   buttons[to].focus();
 }

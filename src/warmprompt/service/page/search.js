@@ -28,18 +28,18 @@ export function openSearch({ find, choose, note, failed }) {
     point(-1);
   };
 
-  const point = (place) => {
-    active = place;
-    [...list.children].forEach((option, at) => option.setAttribute("aria-selected", String(at === place)));
-    const option = list.children[place];
+  const point = (index) => {
+    active = index;
+    [...list.children].forEach((option, at) => option.setAttribute("aria-selected", String(at === index)));
+    const option = list.children[index];
     if (option) {
       field.setAttribute("aria-activedescendant", option.id);
       option.scrollIntoView({ block: "nearest" });
     } else field.removeAttribute("aria-activedescendant");
   };
 
-  const take = (place) => {
-    const item = found[place];
+  const take = (index) => {
+    const item = found[index];
     close();
     field.value = "";
     byId("found-note").textContent = "";
@@ -47,10 +47,10 @@ export function openSearch({ find, choose, note, failed }) {
   };
 
   const show = (words) => {
-    const options = found.map((item, place) =>
+    const options = found.map((item, index) =>
       make(
         "li",
-        { id: `found-${place}`, role: "option", "aria-selected": "false", onclick: () => take(place) },
+        { id: `found-${index}`, role: "option", "aria-selected": "false", onclick: () => take(index) },
         make("span", {}, ...marked(item.title, words)),
         make("small", {}, note(item)),
       ),
