@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("docs/results/detection-latency.md"))
     chosen = parser.parse_args()
-    pages, summaries, told = [], {}, {}
+    pages, summaries, studies = [], {}, {}
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     for kind, measure in KINDS.items():
         settings = StudySettings(
@@ -49,17 +49,17 @@ def main() -> None:
         )
         study = run_study(settings, seed=chosen.seed, tell=lambda done: print(done, end=" ", flush=True))
         summaries[TITLES[kind]] = summarise_study(study)
-        told[kind] = json.loads(study_json(study, summaries[TITLES[kind]]))
+        studies[kind] = json.loads(study_json(study, summaries[TITLES[kind]]))
         pages.append(study_report(study, summaries[TITLES[kind]], title=TITLES[kind]))
         print(kind, f"{time.monotonic() - begun_s:.0f} s")
     cpu_s = time.process_time() - begun_cpu_s
     machine = describe_machine()
     write_atomic(chosen.out, page(pages, machine, cpu_s, chosen.out).encode())
     # Single runs are made again from the seed; the page's numbers are kept.
-    for each in told.values():
+    for each in studies.values():
         del each["runs"], each["seen"]
-    told["machine"] = machine
-    write_atomic(chosen.out.with_suffix(".json"), (json.dumps(told, indent=1) + "\n").encode())
+    studies["machine"] = machine
+    write_atomic(chosen.out.with_suffix(".json"), (json.dumps(studies, indent=1) + "\n").encode())
     plot_losses(summaries, chosen.out.with_suffix(".png"))
 
 

@@ -134,9 +134,10 @@ class _Study:
         if not events:
             return None
         gone = [{effect.event.item for effect in events}]
-        told = [event.item for event in state.events]
+        known = [event.item for event in state.events]
         gone += [
-            {told[place] for place in rng.permutation(len(told))[: len(events)]} for _ in range(RANDOM_DRAWS)
+            {known[place] for place in rng.permutation(len(known))[: len(events)]}
+            for _ in range(RANDOM_DRAWS)
         ]
         users = [set(), *gone]
         states = self.model.adapt_many(
@@ -150,7 +151,7 @@ class _Study:
             self.model.engine, torch.tensor(np.stack([each.vector_D for each in states])), supports
         )
         place = self.model.index[one.item]
-        own = np.array([self.model.index[item] for item in told], dtype=np.int32)
+        own = np.array([self.model.index[item] for item in known], dtype=np.int32)
         ranked = np.array(ranks(scores, [np.array([place])] * len(users), excluded=[own] * len(users)))[:, 0]
         centred = scores[:, place] - scores.mean(axis=1)
         drops, lost = centred[0] - centred[1:], ranked[1:] - ranked[0]
@@ -208,9 +209,9 @@ def named(way: str, one: Explanation) -> list[EventEffect]:
 def page(chosen: argparse.Namespace, study: _Study) -> str:
     """Return the page."""
     trained = study.model.engine.trained
-    told = trained.manifest
+    manifest = trained.manifest
     scope = (
-        f"{told['data']['name']}, {trained.learner}, split seed {told['split_seed']}: the first "
+        f"{manifest['data']['name']}, {trained.learner}, split seed {manifest['split_seed']}: the first "
         f"{chosen.items} items of {study.num_users} test users (a seeded sample), each with {K} events and a "
         "sentence about the favourite genres of those events. Times are processor time of one thread."
     )

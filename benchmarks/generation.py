@@ -210,10 +210,10 @@ def from_lists(
 
 def page(chosen: argparse.Namespace, model: Personaliser, found: dict[tuple[str, int], Found]) -> str:
     """Return the tables: accuracy over K, and search against exact likelihood."""
-    told = model.engine.trained.manifest
+    manifest = model.engine.trained.manifest
     scope = (
-        f"{told['data']['name']}, {model.engine.trained.learner}, protocol `random`, split seed "
-        f"{told['split_seed']}, no user text; a seeded sample of {chosen.users} test users "
+        f"{manifest['data']['name']}, {model.engine.trained.learner}, protocol `random`, split seed "
+        f"{manifest['split_seed']}, no user text; a seeded sample of {chosen.users} test users "
         f"(of those with a case at every K), {chosen.width} beams. An item that is not in a list is a miss."
     )
     return "\n".join(

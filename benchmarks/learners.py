@@ -6,7 +6,7 @@ Resumable: finished models and evaluations are kept in the runs folder. The base
 with the first row. Writes learners.md, learners.json and learners.png.
 
 `default` is what `warmprompt train` makes. The other rows are learners without memory of training users, so
-that what adapting gains is told apart from what memory recalls of the same events.
+that what adapting gains is kept apart from what the other experts add for the same events.
 """
 
 from __future__ import annotations

@@ -104,11 +104,11 @@ def train(shop: Shop, folder: Path, assignments: list[str]) -> dict[str, Any]:
     """Train with the defaults and return what was announced beside what came out."""
     more = [part for one in assignments for part in ("--set", one)]
     begun_s = time.monotonic()
-    told = _run("train", "--data", shop.name, "--out", str(folder), *more)
+    printed = _run("train", "--data", shop.name, "--out", str(folder), *more)
     manifest = json.loads((folder / "manifest.json").read_text())
     return {
         "shop": vars(shop),
-        "lines": [line for line in told.splitlines() if re.search(r"preset:|budget:|next:|taken", line)],
+        "lines": [line for line in printed.splitlines() if re.search(r"preset:|budget:|next:|taken", line)],
         "budget": manifest.get("budget"),
         "command_s": round(time.monotonic() - begun_s, 1),
         **{key: manifest.get(key) for key in ("train_s", "train_cpu_s", "peak_memory_mb")},

@@ -35,7 +35,7 @@ _PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Phase:
     """What one phase of load showed.
 
     Attributes:
@@ -88,9 +88,9 @@ class Wire:
             OSError, asyncio.IncompleteReadError: There is none.
         """
         reader, writer = await self._connection()
-        told = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: {len(told)}\r\n\r\n".encode() + told)
+        writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         answer = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(answer.partition(b"content-length: ")[2].partition(b"\r")[0])
         content = await reader.readexactly(length)
@@ -126,7 +126,7 @@ class Count:
 Unit = Callable[[Count], Awaitable[bool]]
 
 
-async def offer(phase: str, unit: Unit, *, rate: float, seconds: float) -> tuple[Told, Count]:
+async def offer(phase: str, unit: Unit, *, rate: float, seconds: float) -> tuple[Phase, Count]:
     """Begin units at a rate, one after the other at even distances, and wait for all of them."""
     count, tasks = Count(), set()
     begun_s = time.perf_counter()
@@ -151,10 +151,10 @@ async def offer(phase: str, unit: Unit, *, rate: float, seconds: float) -> tuple
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
     spent_s = time.perf_counter() - begun_s
-    return _told(phase, count, rate=rate, seconds=seconds, spent_s=spent_s), count
+    return _phase(phase, count, rate=rate, seconds=seconds, spent_s=spent_s), count
 
 
-async def saturate(phase: str, address: str, *, users: int, clients: int, seconds: float) -> Told:
+async def saturate(phase: str, address: str, *, users: int, clients: int, seconds: float) -> Phase:
     """Let clients ask for rankings of users without a pause: the most that is answered."""
     count, wire = Count(), Wire(address)
     begun_s = time.perf_counter()
@@ -169,7 +169,7 @@ async def saturate(phase: str, address: str, *, users: int, clients: int, second
 
     await asyncio.gather(*(client(number) for number in range(clients)))
     await wire.close()
-    return _told(phase, count, rate=0.0, seconds=seconds, spent_s=time.perf_counter() - begun_s)
+    return _phase(phase, count, rate=0.0, seconds=seconds, spent_s=time.perf_counter() - begun_s)
 
 
 def event_and_ranking(wire: Wire, items: Sequence[object], users: int, *, patient: bool) -> Unit:
@@ -179,11 +179,11 @@ def event_and_ranking(wire: Wire, items: Sequence[object], users: int, *, patien
 
     async def unit(count: Count) -> bool:
         user = f"/v1/users/load-{rng.randrange(users)}"
-        status, told = await wire.ask("POST", f"{user}/events", {"events": [{"item": rng.choice(items)}]})
+        status, answer = await wire.ask("POST", f"{user}/events", {"events": [{"item": rng.choice(items)}]})
         count.statuses[str(status)] += 1
         if status != 201:
             return False
-        last_seq = json.loads(told)["last_seq"]
+        last_seq = json.loads(answer)["last_seq"]
         status, ranking = await wire.ask("GET", f"{user}/recommendations{params}")
         count.statuses[str(status)] += 1
         if status != 200:
@@ -196,30 +196,30 @@ def event_and_ranking(wire: Wire, items: Sequence[object], users: int, *, patien
     return unit
 
 
-async def measure(address: str, options: argparse.Namespace) -> list[Told]:
+async def measure(address: str, options: argparse.Namespace) -> list[Phase]:
     """Run all phases against a service."""
     wire = Wire(address)
     _, found = await wire.ask("GET", "/v1/items?n=200")
     items = [one["item"] for one in json.loads(found)["items"]]
     fresh = event_and_ranking(wire, items, options.users, patient=True)
     hurried = event_and_ranking(wire, items, options.users, patient=False)
-    told = [(await offer("warm-up", fresh, rate=min(options.rates), seconds=options.warm_up))[0]]
+    phases = [(await offer("warm-up", fresh, rate=min(options.rates), seconds=options.warm_up))[0]]
     for rate in options.rates:
-        told.append((await offer("event + fresh ranking", fresh, rate=rate, seconds=options.hold))[0])
-        print(_line(told[-1]), flush=True)
-    best = max((one.rate for one in told[1:] if one.is_held), default=min(options.rates))
+        phases.append((await offer("event + fresh ranking", fresh, rate=rate, seconds=options.hold))[0])
+        print(_line(phases[-1]), flush=True)
+    best = max((one.rate for one in phases[1:] if one.is_held), default=min(options.rates))
     users = min(options.users, 200)
     await saturate("fill", address, users=users, clients=4, seconds=options.warm_up)
-    told.append(await saturate("cached rankings", address, users=users, clients=32, seconds=options.cached))
-    print(_line(told[-1]), flush=True)
+    phases.append(await saturate("cached rankings", address, users=users, clients=32, seconds=options.cached))
+    print(_line(phases[-1]), flush=True)
     over, _ = await offer("overload", hurried, rate=OVERLOAD * best, seconds=options.overload)
-    told.append(over)
+    phases.append(over)
     print(_line(over), flush=True)
     await asyncio.sleep(5)
-    told.append((await offer("5 s after overload", fresh, rate=best, seconds=options.recovery))[0])
-    print(_line(told[-1]), flush=True)
+    phases.append((await offer("5 s after overload", fresh, rate=best, seconds=options.recovery))[0])
+    print(_line(phases[-1]), flush=True)
     await wire.close()
-    return told
+    return phases
 
 
 def main() -> None:
@@ -241,7 +241,7 @@ def main() -> None:
                     sys.exit("error: the service did not start")
                 ready_s = time.perf_counter() - begun_s
                 print(f"ready in {ready_s:.1f} s at {address}", flush=True)
-                told = asyncio.run(measure(address, options))
+                phases = asyncio.run(measure(address, options))
             finally:
                 service.terminate()
     report = {
@@ -257,7 +257,7 @@ def main() -> None:
         "commit": measured,
         "ready_s": round(ready_s, 1),
         "machine": describe_machine(),
-        "phases": [asdict(one) | {"held": one.is_held} for one in told],
+        "phases": [asdict(one) | {"held": one.is_held} for one in phases],
     }
     name = options.name
     write_atomic(options.out / f"{name}.json", (json.dumps(report, indent=1) + "\n").encode())
@@ -270,10 +270,10 @@ def scheduling() -> str:
     return names.get(os.sched_getscheduler(0), f"nice {os.nice(0)}")
 
 
-def _told(phase: str, count: Count, *, rate: float, seconds: float, spent_s: float) -> Told:
+def _phase(phase: str, count: Count, *, rate: float, seconds: float, spent_s: float) -> Phase:
     ms = sorted(count.ms) or [float("nan")]
     quantiles = statistics.quantiles(ms, n=100, method="inclusive") if len(ms) > 1 else ms * 99
-    return Told(
+    return Phase(
         phase=phase,
         rate=rate,
         seconds=seconds,
@@ -288,11 +288,11 @@ def _told(phase: str, count: Count, *, rate: float, seconds: float, spent_s: flo
     )
 
 
-def _line(told: Told) -> str:
-    rate = f"{told.rate:g}/s" if told.rate else "as fast as it goes"
+def _line(one: Phase) -> str:
+    rate = f"{one.rate:g}/s" if one.rate else "as fast as it goes"
     return (
-        f"{told.phase}, {rate}, {told.seconds:g} s: {told.per_s:g}/s done, p50 {told.p50_ms} "
-        f"p95 {told.p95_ms} p99 {told.p99_ms} ms, stale {told.stale}, {told.statuses}, failed {told.failed}"
+        f"{one.phase}, {rate}, {one.seconds:g} s: {one.per_s:g}/s done, p50 {one.p50_ms} "
+        f"p95 {one.p95_ms} p99 {one.p99_ms} ms, stale {one.stale}, {one.statuses}, failed {one.failed}"
     )
 
 
@@ -301,8 +301,8 @@ def _command() -> str:
     words = sys.argv[1:]
     if "--note" in words:
         del words[words.index("--note") : words.index("--note") + 2]
-    told = " ".join(["python", "benchmarks/service_load.py", *words])
-    return re.sub(r"postgresql://\S+", "postgresql://...", told)
+    command = " ".join(["python", "benchmarks/service_load.py", *words])
+    return re.sub(r"postgresql://\S+", "postgresql://...", command)
 
 
 def _options() -> argparse.Namespace:

@@ -36,8 +36,8 @@ def write_page(out: Path) -> None:
     """Renew the page from all results in a folder."""
     reports = [json.loads(file.read_text()) for file in sorted(out.glob("service-load*.json"))]
     kills = out / "service-kills.json"
-    told = json.loads(kills.read_text()) if kills.is_file() else None
-    write_atomic(out / "service-load.md", page(reports, told).encode())
+    phase = json.loads(kills.read_text()) if kills.is_file() else None
+    write_atomic(out / "service-load.md", page(reports, phase).encode())
 
 
 def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str:
@@ -100,12 +100,12 @@ def _company(report: dict[str, Any]) -> str:
     return f" while other jobs ran, load average {report['load_average']} at the beginning"
 
 
-def _row(told: dict[str, Any]) -> str:
-    answers = ", ".join(f"{status}: {num}" for status, num in told["statuses"].items())
-    answers += f", none: {told['failed']}" if told["failed"] else ""
-    rate = f"{told['rate']:g}/s" if told["rate"] else "32 clients"
-    held = ("yes" if told["held"] else "no") if told["rate"] and told["phase"] != "overload" else ""
+def _row(phase: dict[str, Any]) -> str:
+    answers = ", ".join(f"{status}: {num}" for status, num in phase["statuses"].items())
+    answers += f", none: {phase['failed']}" if phase["failed"] else ""
+    rate = f"{phase['rate']:g}/s" if phase["rate"] else "32 clients"
+    held = ("yes" if phase["held"] else "no") if phase["rate"] and phase["phase"] != "overload" else ""
     return (
-        f"| {told['phase']} | {rate} | {told['seconds']:g} | {told['per_s']:g} | {told['p50_ms']} "
-        f"| {told['p95_ms']} | {told['p99_ms']} | {told['stale']} | {answers} | {held} |"
+        f"| {phase['phase']} | {rate} | {phase['seconds']:g} | {phase['per_s']:g} | {phase['p50_ms']} "
+        f"| {phase['p95_ms']} | {phase['p99_ms']} | {phase['stale']} | {answers} | {held} |"
     )

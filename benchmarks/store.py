@@ -71,17 +71,17 @@ def main() -> None:
         if chosen.kill_rounds:
             for found in measure_kills(work, num_rounds=chosen.kill_rounds):
                 keep(chosen.out, "kills", found)
-    told = json.loads(chosen.out.with_suffix(".json").read_text())
-    write_atomic(chosen.out.with_suffix(".md"), page(told).encode())
+    results = json.loads(chosen.out.with_suffix(".json").read_text())
+    write_atomic(chosen.out.with_suffix(".md"), page(results).encode())
 
 
 def keep(out: Path, part: str, found: dict[str, Any]) -> None:
     """Put one part's results into the file of results, with where and when they came about."""
     file = out.with_suffix(".json")
-    told = json.loads(file.read_text()) if file.is_file() else {}
+    results = json.loads(file.read_text()) if file.is_file() else {}
     load = os.getloadavg()[0]
-    told[part] = found | {"machine": describe_machine(), "commit": commit(), "load": round(load, 1)}
-    write_atomic(file, (json.dumps(told, indent=1) + "\n").encode())
+    results[part] = found | {"machine": describe_machine(), "commit": commit(), "load": round(load, 1)}
+    write_atomic(file, (json.dumps(results, indent=1) + "\n").encode())
 
 
 # -- bytes per user
@@ -92,9 +92,9 @@ def fill(store: Store, num_users: int, *, encode: Callable[[Numbers], bytes]) ->
     rng = random.Random(0)
     total = 0
     for number in range(num_users):
-        told, state = some_user(rng)
+        entries, state = some_user(rng)
         user = f"{rng.getrandbits(128):032x}"
-        for entry in told:
+        for entry in entries:
             done = store.append(user, [entry], idempotency_key=f"{rng.getrandbits(128):032x}")
         data = encode(state)
         total += len(data)
@@ -172,8 +172,8 @@ def measure_appends(work: Path, *, num_appends: int = 1000, num_threads: int = 8
 
                 def append(number: int, store: Store = store, body: str = body) -> float:
                     started = time.perf_counter()
-                    told = [Entry(kind="event", body=body)]
-                    store.append(f"user {number % 50}", told, idempotency_key=str(number))
+                    entries = [Entry(kind="event", body=body)]
+                    store.append(f"user {number % 50}", entries, idempotency_key=str(number))
                     return 1000 * (time.perf_counter() - started)
 
                 alone = [append(number) for number in range(num_appends)]

@@ -7,7 +7,7 @@ from typing import Any
 ITEMS = 10_000
 
 
-def page(told: dict[str, Any]) -> str:
+def page(results: dict[str, Any]) -> str:
     """Return the page of results, of the parts that were run."""
     parts = {"size": size_part, "appends": appends_part, "reads": reads_part, "kills": kills_part}
     lines = [
@@ -20,8 +20,8 @@ def page(told: dict[str, Any]) -> str:
         "States have 4 x 576 prompt offsets and a vector of 32, the numbers drawn at random.",
     ]
     for name, render in parts.items():
-        if name in told:
-            found = told[name]
+        if name in results:
+            found = results[name]
             machine = found["machine"]
             where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}"
             lines += ["", *render(found), "", f"{where}; load {found['load']}; commit `{found['commit']}`."]
@@ -32,7 +32,9 @@ def page(told: dict[str, Any]) -> str:
         "kills": "--kill-rounds 50",
     }
     lines += [
-        f"\nNot measured here: `benchmarks/store.py {missing[name]}`." for name in parts if name not in told
+        f"\nNot measured here: `benchmarks/store.py {missing[name]}`."
+        for name in parts
+        if name not in results
     ]
     return "\n".join([*lines, ""])
 
@@ -50,8 +52,8 @@ def size_part(found: dict[str, Any]) -> list[str]:
     ]
     for form, own in found["sqlite"].items():
         other = found["postgresql"].get(form)
-        told = f"{other['all']:,.0f}" if other else "not measured"
-        lines.append(f"| {form} | {own['state']:,.0f} | {own['all']:,.0f} | {told} |")
+        results = f"{other['all']:,.0f}" if other else "not measured"
+        lines.append(f"| {form} | {own['state']:,.0f} | {own['all']:,.0f} | {results} |")
     return lines
 
 

@@ -49,7 +49,7 @@ def test_an_interrupted_folder_leaves_nothing_and_the_error_passes(tmp_path, err
     assert names(tmp_path) == []
 
 
-def test_a_full_folder_is_kept_unless_told_otherwise(tmp_path):
+def test_a_full_folder_is_kept_unless_asked_otherwise(tmp_path):
     (tmp_path / "run").mkdir()
     with new_folder(tmp_path / "run") as temp:
         (temp / "x").write_text("1")
@@ -135,7 +135,7 @@ def small_disk(tmp_path):
     return tmp_path
 
 
-def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(small_disk):
+def test_a_full_disk_is_reported_in_one_line_and_leaves_nothing_half_written(small_disk):
     done = mounted(
         """
         write_atomic(Path('x'), b'old')
@@ -196,7 +196,7 @@ def test_other_failures_pass_untouched(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_place_that_may_not_be_written_is_told(tmp_path):
+def test_a_place_that_may_not_be_written_is_reported(tmp_path):
     os.seteuid(65534)
     try:
         with pytest.raises(StorageError, match="may not write there"):

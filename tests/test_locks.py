@@ -88,7 +88,7 @@ def test_of_many_processes_one_at_a_time_holds_the_lock(tmp_path):
     """Each of six takes it as often as it can; two at once would write both names into one file."""
     command = [sys.executable, "-c", TAKE_OFTEN]
     running = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(6)]
-    told = [process.communicate()[0] for process in running]
+    outputs = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0] * 6
-    assert sum(map(int, told)) > 100
+    assert sum(map(int, outputs)) > 100
     assert list(tmp_path.iterdir()) == []

@@ -67,7 +67,7 @@ def test_every_package_that_an_install_brings_is_pinned_to_what_is_tested():
 def test_every_pin_can_be_installed_by_the_oldest_python_that_the_project_allows():
     oldest = f"{PROJECT['requires-python'].removeprefix('>=')}.0"
     asked = {name: metadata.metadata(name).get("Requires-Python") for name in set(pins()) - {"hatchling"}}
-    assert not [name for name, told in asked.items() if told and oldest not in SpecifierSet(told)]
+    assert not [name for name, needed in asked.items() if needed and oldest not in SpecifierSet(needed)]
 
 
 def test_the_build_backend_is_pinned_alike():

@@ -1,4 +1,4 @@
-"""The settings tree: who wins, what is refused and how it is told, and the way to a file and back."""
+"""The settings tree: who wins, what is refused and in which words, and the way to a file and back."""
 
 import json
 import tomllib
@@ -108,7 +108,7 @@ def test_a_variables_text_becomes_the_settings_type(variable, text, value):
         ({"evaluate.k": []}, BadInputError, "It should have at least 1 item"),
     ],
 )  # fmt: skip
-def test_a_wrong_flag_is_told_with_field_value_and_remedy(flags, error, line):
+def test_a_wrong_flag_is_reported_with_field_value_and_remedy(flags, error, line):
     with pytest.raises(error) as caught:
         load_settings(flags=flags)
     assert line in caught.value.line()
@@ -124,7 +124,7 @@ def test_a_wrong_flag_is_told_with_field_value_and_remedy(flags, error, line):
         ("model.reach=nan", "model.reach (--set): 'nan'."),
     ],
 )
-def test_a_wrong_assignment_is_told_by_its_name(assignment, line):
+def test_a_wrong_assignment_is_reported_by_its_name(assignment, line):
     with pytest.raises(WarmpromptError) as caught:
         load_settings(assignments=[assignment])
     assert caught.value.line().startswith(line)
@@ -145,7 +145,7 @@ def test_a_wrong_assignment_is_told_by_its_name(assignment, line):
         ),
     ],
 )
-def test_a_wrong_variable_is_told_by_its_name(environment, line):
+def test_a_wrong_variable_is_reported_by_its_name(environment, line):
     with pytest.raises(WarmpromptError) as caught:
         load_settings(environment=environment)
     assert caught.value.line().startswith(line)
@@ -161,7 +161,7 @@ def test_a_wrong_variable_is_told_by_its_name(environment, line):
         ("[train]\nbatchsize = 3", "nearest are train.batch_size"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_name(tmp_path, text, line):
+def test_a_wrong_file_is_reported_with_its_name(tmp_path, text, line):
     with pytest.raises(WarmpromptError) as caught:
         load_settings(file=toml(tmp_path, text))
     assert line in caught.value.line()
@@ -266,9 +266,9 @@ def test_a_preset_fills_in_what_nobody_has_said():
     assert (larger.model.num_factors, larger.train.batch_size) == (128, 256)
     assert ("user_posterior" in larger.experts.use, larger.train.preset) == (True, "dense")
     assert with_preset(larger, "dense") == larger
-    for told in (["model.num_factors=16"], ["model.num_factors=32"]):  # 32 is the default
-        kept = with_preset(load_settings(assignments=told), "dense")
-        assert f"model.num_factors={kept.model.num_factors}" == told[0]
+    for assignments in (["model.num_factors=16"], ["model.num_factors=32"]):  # 32 is the default
+        kept = with_preset(load_settings(assignments=assignments), "dense")
+        assert f"model.num_factors={kept.model.num_factors}" == assignments[0]
         assert kept.train.batch_size == 256
     by_hand = replace(Settings(), train=replace(TrainSettings(), batch_size=16))
     assert with_preset(by_hand, "dense").train.batch_size == 16

@@ -283,7 +283,7 @@ def test_a_wrong_event_is_refused_by_its_position(model, event, error, user_even
         ({"attributes": [1]}, "Give a mapping"),
     ],
 )
-def test_something_else_that_is_told_of_a_user_is_refused(model, arguments, user_events):
+def test_something_else_that_is_given_of_a_user_is_refused(model, arguments, user_events):
     with pytest.raises(BadInputError) as caught:
         model.adapt(**arguments)
     assert user_events in caught.value.line()

@@ -157,7 +157,7 @@ TEXTS = {"5": 0, "05": 1, "a": 2, str(2**70): 3}
 
 
 @pytest.mark.parametrize(
-    ("told", "index", "expected"),
+    ("given", "index", "expected"),
     [
         (5, INDEX, 5),
         ("5", INDEX, 5),
@@ -181,8 +181,8 @@ TEXTS = {"5": 0, "05": 1, "a": 2, str(2**70): 3}
         ("5", {"5": 0, 5: 1}, "5"),
     ],
 )
-def test_an_id_as_number_or_text_means_the_item_of_that_spelling(told, index, expected):
-    found = known_item(told, index)
+def test_an_id_as_number_or_text_means_the_item_of_that_spelling(given, index, expected):
+    found = known_item(given, index)
     assert found == expected
     assert type(found) is type(expected)
 

@@ -87,7 +87,7 @@ def test_something_else_is_no_state(data):
         UserState.from_bytes(data)
 
 
-def test_a_later_version_is_told():
+def test_a_later_version_is_reported():
     body = state().to_bytes()[:-32]
     later = body[:4] + struct.pack("<H", 2) + body[6:]
     with pytest.raises(MismatchError, match="version"):

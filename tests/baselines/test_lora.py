@@ -40,9 +40,9 @@ def trained(views):
     return baseline("lora", num_epochs=3, rate=6e-3, **SMALL)().fit(*views, seed=0)
 
 
-def _support(items, **told):
+def _support(items, **parts):
     ratings = np.full(len(items), np.nan, dtype=np.float32)
-    return Support(user="new", items_K=np.array(items, dtype=np.int32), ratings_K=ratings, **told)
+    return Support(user="new", items_K=np.array(items, dtype=np.int32), ratings_K=ratings, **parts)
 
 
 def test_planted_tastes_of_unseen_users_are_found(share_inside, trained):
@@ -91,7 +91,7 @@ def test_the_loss_of_a_batch_is_that_of_each_prefix_written_out(views, trained):
         losses = []
         for row, user in enumerate(users):
             history = set(training.interactions.items[training.interactions.events_of(int(user))].tolist())
-            # What is told of tastes comes from events that are neither read nor to be found.
+            # What is known of tastes comes from events that are neither read nor to be found.
             known = set(np.flatnonzero(wanted[row].numpy()).tolist())
             assert known <= history
             each = []
@@ -136,11 +136,11 @@ def test_titles_are_read_without_their_year(few):
 
 
 def test_what_is_said_about_a_user_counts_without_any_event(trained):
-    popular, told, about = trained.score(
+    popular, attributes, about = trained.score(
         [_support([]), _support([], attributes={"occupation": "farmer"}), _support([], about="I love war.")]
     )
-    assert (popular != told).any()
-    assert (told != about).any()
+    assert (popular != attributes).any()
+    assert (attributes != about).any()
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def test_those_who_share_every_value_are_counted_and_smoothed_towards_naive_baye
     ranker = baseline("toppop-demographic", smoothing=5, joint=4)().fit(data, data, seed=0)
     bayes = np.exp(apart.score([_nobody(sex="f", town="a")])[0])
     counted = np.array([1, 1, 0, 0]) + 4 * bayes / bayes.sum()
-    told, half = ranker.score([_nobody(sex="f", town="a"), _nobody(sex="f")])
-    assert told == pytest.approx(np.log(counted / counted.sum()), abs=1e-5)
+    both, half = ranker.score([_nobody(sex="f", town="a"), _nobody(sex="f")])
+    assert both == pytest.approx(np.log(counted / counted.sum()), abs=1e-5)
     assert half == pytest.approx(apart.score([_nobody(sex="f")])[0], abs=1e-6)
 
 

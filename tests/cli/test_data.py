@@ -25,8 +25,8 @@ def test_what_was_imported_is_described_and_listed(capfd, events, tmp_path):
     assert "mine: 2 users, 2 items, 3 events; left out: 1 duplicates, 0 rejects" in said
     assert str(tmp_path / "home" / "data" / "mine") in said
     assert run(["data", "describe", "mine", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert (told["manifest"]["num_events"], told["p_cold"], told["median_events"]) == (3, 1.0, 1.5)
+    printed = json.loads(capfd.readouterr().out)
+    assert (printed["manifest"]["num_events"], printed["p_cold"], printed["median_events"]) == (3, 1.0, 1.5)
     assert run(["data", "describe", "mine"]) == 0
     assert "cold users (at most 5 events)" in capfd.readouterr().out
     assert run(["data", "list", "--json"]) == 0
@@ -43,7 +43,7 @@ def test_a_public_data_set_that_is_here_is_not_fetched_again(capfd, events):
     assert run(["data", "get", "ml-1m", "--from", "nowhere.zip", "--overwrite"]) == 2
 
 
-def test_rejects_are_told_with_their_lines(capfd, events):
+def test_rejects_are_reported_with_their_lines(capfd, events):
     events.write_text(EVENTS + "bob,y,inf,60\ncat,y,5,-1\ncat,y,five,1\n")
     assert run(["data", "import", str(events), "--name", "mine", "--map", MAP, "--max-rejects", "0.5"]) == 0
     said = capfd.readouterr().out

@@ -57,7 +57,7 @@ def test_the_trec_recipe_prints_the_tables_numbers(place, monkeypatch, capsys):
 
 
 class MLflow(ModuleType):
-    """Keeps what it is told, and refuses the names that MLflow refuses."""
+    """Keeps what it is given, and refuses the names that MLflow refuses."""
 
     def __init__(self):
         super().__init__("mlflow")

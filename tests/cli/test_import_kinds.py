@@ -75,7 +75,7 @@ def test_lone_quotes_in_events_lose_no_event(bring):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
-def test_the_encoding_is_found_and_told(bring, encoding):
+def test_the_encoding_is_found_and_reported(bring, encoding):
     name = "Amélie" if encoding == "latin-1" else "Amélie 5 €"
     items = table([(i, name) for i in range(1, 13)], ("item", "title")).encode(encoding)
     files = {"ev.csv": table(EVENTS), "items.csv": items}

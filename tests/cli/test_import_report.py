@@ -61,8 +61,8 @@ def test_what_was_shown_and_not_clicked_is_no_event(bring, capfd, column):
     assert lines[0].startswith("mine: 40 users, 4 items, 160 events")
     assert "160 events pull, 0 push away; 640 rows with label 0 are no events" in line_of(lines, "feedback")
     assert f"label={column}" in line_of(lines, "columns")
-    told = described(capfd)["understood"]
-    assert (told["num_pull"], told["no_events"]) == (160, {"label 0": 640})
+    printed = described(capfd)["understood"]
+    assert (printed["num_pull"], printed["no_events"]) == (160, {"label 0": 640})
 
 
 def test_every_column_that_is_not_used_is_named_in_one_line(bring):
@@ -99,7 +99,7 @@ def test_play_counts_are_refused_as_ratings_and_never_push_as_weights(bring, cap
 
 
 @pytest.mark.parametrize(("value", "scale"), [("0", range(5, 11)), ("-1", range(6, 11))])
-def test_values_that_mean_not_rated_are_told_and_named(bring, capfd, value, scale):
+def test_values_that_mean_not_rated_are_reported_and_named(bring, capfd, value, scale):
     rows = "".join(
         f"{user},{item},{value if (user + item) % 2 else scale[item % len(scale)]}\n"
         for user in range(20)
@@ -116,9 +116,9 @@ def test_values_that_mean_not_rated_are_told_and_named(bring, capfd, value, scal
     )
     assert code == 0
     assert "100 without a rating, 100 by --not-rated" in line_of(lines, "feedback")
-    told = described(capfd)
-    assert told["understood"]["num_unrated"] == 100
-    assert told["rating_scale"][0] > 0
+    printed = described(capfd)
+    assert printed["understood"]["num_unrated"] == 100
+    assert printed["rating_scale"][0] > 0
 
 
 EVENTS = "user,item,rating,time\n" + "".join(
@@ -128,7 +128,7 @@ MAP = ("--map", "user=user,item=item,rating=rating,time=time")
 ITEMS_MAP = ("--items-map", "item=item,title=title")
 
 
-def test_floats_join_and_the_share_is_told(bring):
+def test_floats_join_and_the_share_is_reported(bring):
     titles = "item,title\n" + "".join(f"{n},Title {n}\n" for n in range(57))
     code, lines = bring({"ev.csv": EVENTS, "it.csv": titles}, *MAP, "--items", "it.csv", *ITEMS_MAP)
     assert code == 0

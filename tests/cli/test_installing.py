@@ -27,11 +27,11 @@ Requires-Dist: river>=0.26; extra == 'risk'
 
 class Installed(Distribution):
     def __init__(self, url=None, *, editable=True):
-        told = {"url": url, "dir_info": {"editable": editable}} if url else None
-        self.files_told = {"METADATA": METADATA, "direct_url.json": told and json.dumps(told)}
+        origin = {"url": url, "dir_info": {"editable": editable}} if url else None
+        self.files = {"METADATA": METADATA, "direct_url.json": origin and json.dumps(origin)}
 
     def read_text(self, filename):
-        return self.files_told.get(filename)
+        return self.files.get(filename)
 
     def locate_file(self, path):
         return Path(path)
@@ -41,8 +41,8 @@ class Installed(Distribution):
 def installed(monkeypatch):
     """Return a function that says how warmprompt came here."""
 
-    def say(*told, **how):
-        monkeypatch.setattr(installing, "distribution", lambda name: Installed(*told, **how))
+    def say(*url, **how):
+        monkeypatch.setattr(installing, "distribution", lambda name: Installed(*url, **how))
 
     return say
 
@@ -95,7 +95,7 @@ def test_other_modules_have_no_command(installed, clone, module):
     assert install_command(module) == ""
 
 
-def test_a_missing_package_of_the_risk_chapter_is_told_before_work_begins(monkeypatch, capfd):
+def test_a_missing_package_of_the_risk_chapter_is_reported_before_work_begins(monkeypatch, capfd):
     # As with the core alone: the last of its packages is missing, and no module of it is loaded yet.
     for name in [name for name in sys.modules if name.startswith("warmprompt.risk")]:
         monkeypatch.delitem(sys.modules, name)
@@ -108,6 +108,6 @@ def test_a_missing_package_of_the_risk_chapter_is_told_before_work_begins(monkey
     app = typer.Typer(add_completion=False)
     app.command()(begin)
     assert run_guarded(lambda: app, []) == 2
-    told = capfd.readouterr().err
-    assert told.startswith("error: this needs 'river', which is not installed. Install it: ")
-    assert "risk" in told or "river>=" in told
+    printed = capfd.readouterr().err
+    assert printed.startswith("error: this needs 'river', which is not installed. Install it: ")
+    assert "risk" in printed or "river>=" in printed

@@ -30,11 +30,11 @@ def test_similar_items_are_the_models_own(capfd, trained_folder):
     genre = model.engine.trained.attributes.frame["genres"][0][0]
     command = ["similar", str(trained_folder), TITLE.lower(), "-n", "4"]
     assert run([*command, "--json", "--exclude", OTHER, "--filter", f"genres={genre}"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    printed = json.loads(capfd.readouterr().out)
     expected = model.similar(model.find(TITLE), 4, exclude=[model.find(OTHER)], filter={"genres": genre})
-    assert (told["item"], told["title"]) == (model.find(TITLE), TITLE)
-    assert [row["item"] for row in told["similar"]] == list(expected.items)
-    assert [row["score"] for row in told["similar"]] == pytest.approx(expected.scores)
+    assert (printed["item"], printed["title"]) == (model.find(TITLE), TITLE)
+    assert [row["item"] for row in printed["similar"]] == list(expected.items)
+    assert [row["score"] for row in printed["similar"]] == pytest.approx(expected.scores)
     assert run(command) == 0
     said = capfd.readouterr().out
     assert said.startswith(f"like {TITLE}:")

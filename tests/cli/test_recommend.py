@@ -17,19 +17,19 @@ LIKED, DISLIKED = "Star North (1960)", "kiss north"
 def test_the_ranking_is_the_models_own(capfd, trained_folder):
     command = ["recommend", str(trained_folder), "--like", LIKED.lower(), "--dislike", DISLIKED]
     assert run([*command, "--about", "hm", "--attribute", "occupation=artist", "-n", "4", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    printed = json.loads(capfd.readouterr().out)
     model = load(trained_folder)
     events = [Event(item=model.find(LIKED), rating=5.0), Event(item=model.find(DISLIKED), rating=1.0)]
     ranking = model.rank(model.adapt(events, about="hm", attributes={"occupation": "artist"}), 4)
-    assert [row["item"] for row in told["ranking"]] == list(ranking.items)
-    assert [row["title"] for row in told["ranking"]] == list(ranking.titles)
-    assert [row["rank"] for row in told["ranking"]] == [1, 2, 3, 4]
-    assert [(event["title"], event["rating"]) for event in told["events"]] == [
+    assert [row["item"] for row in printed["ranking"]] == list(ranking.items)
+    assert [row["title"] for row in printed["ranking"]] == list(ranking.titles)
+    assert [row["rank"] for row in printed["ranking"]] == [1, 2, 3, 4]
+    assert [(event["title"], event["rating"]) for event in printed["events"]] == [
         (LIKED, 5.0),
         ("Kiss North (1960)", 1.0),
     ]
-    assert told["adapt_ms"] > 0
-    assert told["rank_ms"] > 0
+    assert printed["adapt_ms"] > 0
+    assert printed["rank_ms"] > 0
 
 
 @pytest.mark.parametrize("way", [[], ["--exact"]])
@@ -70,25 +70,25 @@ def test_a_person_reads_titles_and_times(capfd, trained_folder):
     assert "nothing is known about this person" in capfd.readouterr().out
 
 
-def test_why_is_told_of_every_item_by_the_model_in_use(capfd, trained_folder):
+def test_why_is_explained_for_every_item_by_the_model_in_use(capfd, trained_folder):
     command = ["recommend", str(trained_folder), "--like", LIKED, "--about", "robots", "-n", "3", "--explain"]
     assert run([*command, "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    printed = json.loads(capfd.readouterr().out)
     model = load(trained_folder)
     state = model.adapt([Event(item=model.find(LIKED), rating=5.0)], about="robots")
     expected = attribute(model, state, model.rank(state, 3).items)
-    assert [one["item"] for one in told["explanations"]] == [one.item for one in expected]
-    for one, known in zip(told["explanations"], expected, strict=True):
+    assert [one["item"] for one in printed["explanations"]] == [one.item for one in expected]
+    for one, known in zip(printed["explanations"], expected, strict=True):
         assert [each["effect"] for each in one["events"]] == pytest.approx(
             [each.effect for each in known.events]
         )
         assert [each["text"] for each in one["words"]] == ["robots"]
         assert all(check["holds"] for check in one["checks"])
         assert one["sentence"].startswith(f"“{known.title}”")
-    assert "generated" not in told
+    assert "generated" not in printed
     assert run(command) == 0
     said = capfd.readouterr().out
-    assert all(f"{one['rank']:3}  {one['sentence']}" in said for one in told["explanations"])
+    assert all(f"{one['rank']:3}  {one['sentence']}" in said for one in printed["explanations"])
 
 
 def test_without_the_data_set_sentences_do_without_genres(capfd, trained_folder, monkeypatch):
@@ -103,15 +103,15 @@ def test_without_the_data_set_sentences_do_without_genres(capfd, trained_folder,
 def test_the_language_model_names_titles_of_the_catalogue(capfd, trained_folder):
     command = ["recommend", str(trained_folder), "--like", LIKED, "-n", "4", "--generate"]
     assert run([*command, "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
+    printed = json.loads(capfd.readouterr().out)
     model = load(trained_folder)
-    assert [row["rank"] for row in told["generated"]] == [1, 2, 3, 4]
-    assert all(model.title(row["item"]) == row["title"] != LIKED for row in told["generated"])
-    assert "explanations" not in told
+    assert [row["rank"] for row in printed["generated"]] == [1, 2, 3, 4]
+    assert all(model.title(row["item"]) == row["title"] != LIKED for row in printed["generated"])
+    assert "explanations" not in printed
     assert run(command) == 0
     said = capfd.readouterr().out
     assert "named by the language model" in said
-    assert all(row["title"] in said for row in told["generated"])
+    assert all(row["title"] in said for row in printed["generated"])
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_spooled_in_pieces_the_rows_are_the_same(trained_folder, model, events, 
 def test_one_object_per_user_tells_all_that_the_service_takes(trained_folder, model, tmp_path, capfd):
     users, out = tmp_path / "users.jsonl.gz", tmp_path / "out.jsonl"
     items = model.items
-    told = [
+    objects = [
         {
             "user": "a",
             "events": [{"item": items[3], "rating": 5.0, "time_s": 5}, {"item": items[4], "rating": 1}],
@@ -98,7 +98,7 @@ def test_one_object_per_user_tells_all_that_the_service_takes(trained_folder, mo
         {"user": 3, "events": [items[7], "nowhere"]},
     ]
     with gzip.open(users, "wt") as file:
-        file.writelines(json.dumps(one) + "\n" for one in told)
+        file.writelines(json.dumps(one) + "\n" for one in objects)
     command = ["recommend", str(trained_folder), "--users", str(users), "--out", str(out), "-n", "3"]
     assert run([*command, "--exclude", model.title(items[9])]) == 0
     assert "left out: 1 of 4 events" in " ".join(capfd.readouterr().out.split())
@@ -130,7 +130,7 @@ def test_bad_rows_name_their_lines_or_are_counted(trained_folder, model, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("told", "what"),
+    ("body", "what"),
     [
         ({"user": "b", "events": [{"item": "i00001", "rating": 9}]}, "rating of event: Give 1 to 5"),
         ({"user": "c", "events": [{"item": "i00001", "stars": 5}]}, "event, stars: Known are item, rating,"),
@@ -139,9 +139,9 @@ def test_bad_rows_name_their_lines_or_are_counted(trained_folder, model, tmp_pat
         ({"user": "e", "likes": []}, "object, likes: Known are about,"),
     ],
 )
-def test_a_bad_object_names_its_line_or_is_counted(told, what, trained_folder, tmp_path, capfd):
+def test_a_bad_object_names_its_line_or_is_counted(body, what, trained_folder, tmp_path, capfd):
     users, out = tmp_path / "users.jsonl", tmp_path / "out.csv"
-    users.write_text(json.dumps({"user": "a"}) + "\n" + json.dumps(told) + "\n")
+    users.write_text(json.dumps({"user": "a"}) + "\n" + json.dumps(body) + "\n")
     command = ["recommend", str(trained_folder), "--users", str(users), "--out", str(out), "-n", "1"]
     assert run(command) == 2
     assert f'1 of 2 rows malformed: "1 x {what}' in capfd.readouterr().err.replace("'", '"')

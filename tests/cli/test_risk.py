@@ -46,16 +46,16 @@ def test_a_generated_network_has_the_generators_figures(capfd, tmp_path):
     out, plot = tmp_path / "links.csv", tmp_path / "network.png"
     command = ["risk", "network", "--banks=80", "--seed=4", f"--out={out}", f"--plot={plot}", "--json"]
     assert run(command) == 0
-    told = json.loads(capfd.readouterr().out)
+    printed = json.loads(capfd.readouterr().out)
     network = generate_fedwire(4, model=smaller_model(80))
-    assert told["num_links"] == network.num_links
-    assert told["reciprocity"] == statistics(network).reciprocity
-    assert sum(int(row["amount_minor"]) for row in table(out)) == network.total == told["total"]
+    assert printed["num_links"] == network.num_links
+    assert printed["reciprocity"] == statistics(network).reciprocity
+    assert sum(int(row["amount_minor"]) for row in table(out)) == network.total == printed["total"]
     assert plot.read_bytes()[:4] == b"\x89PNG"
     assert run(["risk", "network", str(out), "--json"]) == 0
     again = json.loads(capfd.readouterr().out)
     assert {name: again[name] for name in again if name != "currency"} == {
-        name: told[name] for name in told if name != "currency"
+        name: printed[name] for name in printed if name != "currency"
     }
 
 
@@ -66,10 +66,10 @@ def test_clearing_by_hand(capfd, links, tmp_path):
     for solver in ("fixed-point", "fictitious", "lp"):
         command = ["risk", "clear", str(links), f"--assets={assets}", f"--solver={solver}", f"--out={out}"]
         assert run([*command, "--json"]) == 0
-        told = json.loads(capfd.readouterr().out)
+        printed = json.loads(capfd.readouterr().out)
         # A pays 4 + what C pays; B passes on 1 more; C pays its 2 in full.
-        assert told["payments"] == pytest.approx({"A": 6, "B": 7, "C": 2})
-        assert told["defaulted"] == ["A", "B"]
+        assert printed["payments"] == pytest.approx({"A": 6, "B": 7, "C": 2})
+        assert printed["defaulted"] == ["A", "B"]
         assert [float(row["equity"]) for row in table(out)] == pytest.approx([0, 0, 5])
     assert run(["risk", "clear", str(links), f"--assets={assets}", f"--plot={tmp_path / 'c.png'}"]) == 0
     said = capfd.readouterr().out
@@ -96,9 +96,9 @@ def test_a_matrix_is_the_network_of_its_links(capfd, links, tmp_path):
         again = tmp_path / "again.csv"
         command = ["risk", "network", str(matrix), "--layout=adjacency", "--json"]
         assert run([*command, f"--out={again}"]) == 0
-        told = json.loads(capfd.readouterr().out)
-        assert isinstance(told["total"], kind)
-        assert told["total"] == 20
+        printed = json.loads(capfd.readouterr().out)
+        assert isinstance(printed["total"], kind)
+        assert printed["total"] == 20
         assert table(again)[0][corner] == ("10" if kind is int else "10.0")
     cleared = []
     for given in ([str(links)], [str(matrix), "--layout=adjacency"]):
@@ -131,9 +131,9 @@ def test_a_day_is_simulated_and_an_outage_hurts(capfd, tmp_path):
 def test_a_study_writes_report_numbers_and_picture(capfd, tmp_path):
     command = ["risk", "study", "--scenarios=2", "--banks=60", "--payments=600", "--alarms=0.5"]
     assert run([*command, f"--out={tmp_path / 'study'}", "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told == json.loads((tmp_path / "study" / "results.json").read_text())
-    assert told["settings"]["response"]["measure"] == "credit"
+    printed = json.loads(capfd.readouterr().out)
+    assert printed == json.loads((tmp_path / "study" / "results.json").read_text())
+    assert printed["settings"]["response"]["measure"] == "credit"
     assert "What earlier detection is worth" in (tmp_path / "study" / "report.md").read_text()
     assert (tmp_path / "study" / "losses.png").exists()
 
@@ -279,7 +279,7 @@ def test_a_customers_scores_are_those_of_a_replayed_stream(capfd, made_up, profi
     command = ["risk", "profile", str(tmp_path / "profiler"), str(tmp_path / "payments.parquet")]
     assert run([*command, f"--entity={entity}", "--last=3", "--json"]) == 0
     whole = json.loads(capfd.readouterr().out)
-    told = whole["payments"]
+    printed = whole["payments"]
     assert whole["entity"] == entity
     # Nothing was saved about whom it was fitted to; drift is watched over all of the customer's payments.
     assert whole["used_in_training"] is False
@@ -303,9 +303,9 @@ def test_a_customers_scores_are_those_of_a_replayed_stream(capfd, made_up, profi
         scores.append(profiler.score(state, payment))
         state = profiler.observe(state, payment)
         waiting.append(row)
-    assert [row["p_risk"] for row in told] == [score.p_risk for score in scores[-3:]]
-    assert [row["score"] for row in told] == [score.score for score in scores[-3:]]
-    assert told[-1]["num_known"] == MAX_SUPPORT
+    assert [row["p_risk"] for row in printed] == [score.p_risk for score in scores[-3:]]
+    assert [row["score"] for row in printed] == [score.score for score in scores[-3:]]
+    assert printed[-1]["num_known"] == MAX_SUPPORT
 
     plot = tmp_path / "customer.png"
     assert run([*command, f"--entity={entity}", "--last=2", f"--plot={plot}"]) == 0

@@ -1,4 +1,4 @@
-"""`warmprompt risk train`: the folder it writes is one that profiles; mistakes are told in one line."""
+"""`warmprompt risk train`: the folder it writes is one that profiles; mistakes are reported in one line."""
 
 import json
 

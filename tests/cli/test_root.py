@@ -1,4 +1,4 @@
-"""The root command: what starts, how failures are told, and with which code they leave."""
+"""The root command: what starts, how failures are reported, and with which code they leave."""
 
 import errno
 import os
@@ -124,7 +124,7 @@ def test_a_mistyped_command_line_names_the_nearest_and_the_help(capfd, arguments
         assert shown.err.count("\n") == 1
 
 
-def test_an_import_that_fails_is_told_like_any_failure(capfd):
+def test_an_import_that_fails_is_reported_like_any_failure(capfd):
     def broken() -> typer.Typer:
         raise ImportError("libfoo.so is missing")
 
@@ -185,7 +185,7 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_behind_stdout_is_told():
+def test_a_full_disk_behind_stdout_is_reported():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*PYTHON, "--help"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False

@@ -18,7 +18,7 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_a_run_is_trained_as_told(capfd, planted_folder, tmp_path):
+def test_a_run_is_trained_as_asked(capfd, planted_folder, tmp_path):
     out = tmp_path / "run"
     command = ["train", "--data", str(planted_folder[0]), "--learner=multitask", "--out", str(out), *TINY]
     assert run(command) == 0

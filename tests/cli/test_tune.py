@@ -66,7 +66,7 @@ def test_a_mistake_is_one_line(capfd, planted_folder, trained_folder, tmp_path, 
         arguments = [argument.replace(name, str(place)) for argument in arguments]
     assert run(["tune", *arguments]) == 2
     # What began stands before it, each line with its time.
-    said = [told for told in capfd.readouterr().err.splitlines() if not told.startswith("[")]
+    said = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("[")]
     assert len(said) == 1
     assert said[0].startswith(line)
     assert judged == []

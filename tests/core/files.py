@@ -23,13 +23,13 @@ def write_reader_files(folder: Path) -> None:
                        for user, sku, stars, day in events)  # fmt: skip
     with (folder / "products.jsonl").open("w") as file:
         for item in range(NUM_ITEMS):
-            told = {
+            row = {
                 "sku": _sku(item),
                 "name": f"{_taste(item)} No. {item}",
                 "brand": "ours",
                 "tags": [_taste(item)],
             }
-            file.write(json.dumps(told) + "\n")
+            file.write(json.dumps(row) + "\n")
     _write_products(folder / "products.csv")
     _write_people(folder / "people.parquet")
     _write_frames(folder, events)
@@ -122,7 +122,7 @@ def _write_movielens(folder: Path, events: list[tuple[str, str, int, int]]) -> N
 
 def _write_amazon(folder: Path, events: list[tuple[str, str, int, int]]) -> None:
     folder.mkdir()
-    told = (
+    rows = (
         {
             "reviewerID": user,
             "asin": sku,
@@ -131,7 +131,7 @@ def _write_amazon(folder: Path, events: list[tuple[str, str, int, int]]) -> None
         }
         for user, sku, stars, day in events
     )
-    (folder / "reviews.json").write_text("".join(json.dumps(one) + "\n" for one in told))
+    (folder / "reviews.json").write_text("".join(json.dumps(one) + "\n" for one in rows))
 
 
 def _events() -> Iterator[tuple[str, str, int, int]]:

@@ -33,7 +33,8 @@ def python(new_clone, program):
 def test_nothing_but_the_core_is_installed(new_clone):
     # The core is what warmprompt asks for without an extra, and what that asks for in turn.
     installed = {
-        canonicalize_name(name): told for name, told in json.loads(python(new_clone, _INSTALLED)).items()
+        canonicalize_name(name): release
+        for name, release in json.loads(python(new_clone, _INSTALLED)).items()
     }
     todo, seen = [("warmprompt", "")], set()
     while todo:

@@ -54,9 +54,9 @@ def shop(new_clone, shop_data):
 
 
 def test_strings_without_ratings_are_imported_whole(shop):
-    told = shop.run("warmprompt data describe shop")
-    assert "100" in told
-    assert "1,300" in told
+    printed = shop.run("warmprompt data describe shop")
+    assert "100" in printed
+    assert "1,300" in printed
 
 
 def test_every_learner_trains_and_recommends(shop):
@@ -84,8 +84,10 @@ def test_every_protocol_is_measured(shop):
 def test_a_service_takes_events_and_new_items(shop):
     at = shop.serve("warmprompt serve runs/shop --port 0 --budget-ms 10000")
     with httpx.Client(base_url=at, timeout=60, trust_env=False) as http:
-        told = http.post("/v1/users/ada/events", json={"events": [{"item": "sku00"}], "about": "I like tea"})
-        assert told.is_success, told.text
+        stored = http.post(
+            "/v1/users/ada/events", json={"events": [{"item": "sku00"}], "about": "I like tea"}
+        )
+        assert stored.is_success, stored.text
         added = http.post("/v1/items", json={"items": [{"id": "new", "title": "Tea No. 99", "text": "Tea"}]})
         assert added.is_success, added.text
         ranked = http.get("/v1/users/ada/recommendations", params={"n": 60}).json()

@@ -60,7 +60,7 @@ def test_nothing_but_zeros_is_no_data_set(feedback_of):
         feedback_of("label", ["0", "0", "0"])
 
 
-def test_ratings_of_zero_and_one_are_labels_and_told(feedback_of):
+def test_ratings_of_zero_and_one_are_labels_and_reported(feedback_of):
     ratings, _, manifest = feedback_of("rating", ["0", "1", "0", "1", "1"])
     assert ratings is None
     assert (manifest.num_events, manifest.rating_scale) == (3, None)
@@ -136,7 +136,7 @@ def test_a_scale_that_is_given_is_believed(feedback_of):
         ([99] * 30 + [1, 2, 3, 4, 5] * 6, "99"),
     ],
 )
-def test_a_heap_at_an_end_is_told_and_can_be_named(feedback_of, values, low):
+def test_a_heap_at_an_end_is_reported_and_can_be_named(feedback_of, values, low):
     _, _, manifest = feedback_of("rating", values)
     (note,) = manifest.understood.notes
     assert f"--not-rated {low}" in note
@@ -172,7 +172,7 @@ def test_a_weight_of_zero_is_no_event_and_a_negative_one_is_refused(feedback_of)
         feedback_of("weight", [2, -1, 4])
 
 
-def test_equal_weights_say_nothing_and_are_told(feedback_of):
+def test_equal_weights_say_nothing_and_are_reported(feedback_of):
     _, weights, manifest = feedback_of("weight", [3, 3, 3])
     assert weights is None
     assert manifest.weight_unit is None

@@ -185,9 +185,9 @@ def test_an_archive_damaged_in_the_middle_is_one_line(publish, tmp_path):
 
 
 def test_pip_on_a_full_disk_says_so(monkeypatch, tmp_path):
-    told = "ERROR: Exception:\nTraceback ...\nOSError: [Errno 28] No space left on device"
+    stderr = "ERROR: Exception:\nTraceback ...\nOSError: [Errno 28] No space left on device"
     monkeypatch.setattr(
-        fetch.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, stdout="", stderr=told)
+        fetch.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, stdout="", stderr=stderr)
     )
     with pytest.raises(StorageError, match="is full"):
         fetch.get_dataset("ml-100k", now_s=NOW_S)

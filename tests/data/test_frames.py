@@ -116,14 +116,14 @@ def test_columns_by_mapping_rename_what_is_there(from_files):
     same(Dataset.from_frames(events, items, users, columns=columns), from_files)
 
 
-def test_events_alone_are_enough_and_other_columns_are_told_of():
-    told = []
+def test_events_alone_are_enough_and_other_columns_are_reported():
+    lines = []
     frame = {"user": [1, 1, 2], "item": ["a", "b", "a"], "page": [0, 0, 0]}
-    found = Dataset.from_frames(pl.DataFrame(frame), progress=told.append)
+    found = Dataset.from_frames(pl.DataFrame(frame), progress=lines.append)
     assert (found.user_ids, found.item_ids) == ((1, 2), ("a", "b"))
     assert (found.rating_scale, found.weight_unit, found.name) == (None, None, "frames")
-    assert "not used: interactions page" in told
-    assert "columns: interactions user=user, item=item" in told
+    assert "not used: interactions page" in lines
+    assert "columns: interactions user=user, item=item" in lines
 
 
 def test_weights_are_strengths_and_never_a_scale():
@@ -169,7 +169,7 @@ EVENT = {"user_id": [1, 2], "item_id": [1, 2]}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"interactions": [[1, 2]]}, "interactions: 'list'. Give a polars, pandas or pyarrow table"),
         ({"interactions": pl.DataFrame({"a": [1], "item_id": [2]})},
@@ -194,10 +194,10 @@ EVENT = {"user_id": [1, 2], "item_id": [1, 2]}
          "1 x rating is outside 1 to 5 (line 1)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_by_name(arguments, told):
+def test_what_cannot_be_is_refused_by_name(arguments, message):
     with pytest.raises(BadInputError) as caught:
         Dataset.from_frames(arguments.pop("interactions"), **arguments)
-    assert told in caught.value.line()
+    assert message in caught.value.line()
 
 
 def test_mixed_types_in_a_pandas_column_are_one_clear_error():

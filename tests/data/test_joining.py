@@ -140,7 +140,7 @@ def test_tables_that_do_not_join_are_refused_with_both_spellings(
     assert "0.0% of events join" in line
 
 
-def test_half_may_join_and_the_share_is_told_per_event(source_of, bring_in):
+def test_half_may_join_and_the_share_is_reported_per_event(source_of, bring_in):
     # Three of four events are with "a"; one of two items is described.
     dataset, manifest = bring_in(source_of(["a", "b", "a", "a"], ["a", "z"]))
     assert manifest.understood.joined == {"items": 0.75}

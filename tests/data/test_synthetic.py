@@ -46,8 +46,10 @@ def test_shares_are_as_stated(world):
     assert fits(sum(world.loved(u)[firsts[u]] for u in range(users)), users, 0.85)
     assert fits(sum(len(tastes) == 2 for tastes in world.user_tastes), users, 0.3)
     spoken = world.dataset.users["occupation"].to_list()
-    told = sum(TASTES[tastes[0]][2] == job for tastes, job in zip(world.user_tastes, spoken, strict=True))
-    assert fits(told, users, 0.8)
+    true_jobs = sum(
+        TASTES[tastes[0]][2] == job for tastes, job in zip(world.user_tastes, spoken, strict=True)
+    )
+    assert fits(true_jobs, users, 0.8)
 
 
 def test_the_first_event_follows_the_stated_probability(world):

@@ -1,4 +1,4 @@
-"""Tables at rest: what is written is read back; damage, missing parts and killed imports are told."""
+"""Tables at rest: what is written is read back; damage, missing parts and killed imports are reported."""
 
 import dataclasses
 import io
@@ -151,7 +151,7 @@ def test_damage_is_named(stored, name, damage):
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"format_version": 1}'])
-def test_a_broken_manifest_is_told(stored, content):
+def test_a_broken_manifest_is_reported(stored, content):
     (stored / MANIFEST).write_text(content)
     with pytest.raises(IntegrityError, match="manifest"):
         open_dataset(stored)

@@ -54,7 +54,7 @@ def time_of(write, bring_in):
         ("20190304T150607Z", "iso", SECONDS),
     ],
 )
-def test_the_only_plausible_unit_is_found_and_told(time_of, written, unit, expected):
+def test_the_only_plausible_unit_is_found_and_reported(time_of, written, unit, expected):
     found, manifest = time_of([written] * 3)
     assert found == expected
     assert manifest.understood.time_unit == unit
@@ -85,7 +85,7 @@ def test_a_unit_that_is_given_is_believed(time_of):
     assert time_of([f"{SECONDS}"] * 3, unit="ms")[0] == SECONDS // 1000
 
 
-def test_the_wrong_unit_is_told_or_refused(time_of):
+def test_the_wrong_unit_is_reported_or_refused(time_of):
     _, manifest = time_of([f"{SECONDS}"] * 3, unit="ms")
     assert "100% of times lie before 1990, read as milliseconds" in manifest.understood.notes[0]
     with pytest.raises(RejectsError, match=r"time is in the future.*--time-unit s, ms, us, ns or iso"):
@@ -121,7 +121,7 @@ def test_units_are_found_in_every_kind_of_file(write, bring_in, kind):
     assert manifest.understood.time_unit == "ms"
 
 
-def test_parquet_dates_are_told_as_dates(write, bring_in):
+def test_parquet_dates_are_reported_as_dates(write, bring_in):
     frame = pl.DataFrame({"u": ["a"], "i": ["x"], "t": [MOMENT]})
     frame.write_parquet(write("d", {}) / "e.parquet")
     path = write("d", {}) / "e.parquet"

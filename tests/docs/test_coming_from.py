@@ -147,8 +147,8 @@ def test_every_line_for_users_of_a_tool_runs(tool, shop, capfd):
     for task, line in rows_of(tool):
         if line.startswith("$ "):
             in_shell(line, capfd)
-        elif told := _REQUEST.fullmatch(line.replace("ITEM", shop["item"])):
-            requests.append(told.groups())
+        elif request := _REQUEST.fullmatch(line.replace("ITEM", shop["item"])):
+            requests.append(request.groups())
         else:
             exec(line, shop)
             check(task, shop)
@@ -170,9 +170,9 @@ def check(task, names):
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_task_is_covered_for_each_tool(tool):
-    told = [task for task, _ in rows_of(tool)]
+    covered = [task for task, _ in rows_of(tool)]
     for task in (*TASKS, "a user with"):
-        assert any(re.match(task, each) for each in told), f"{tool}: {task}"
+        assert any(re.match(task, each) for each in covered), f"{tool}: {task}"
 
 
 def test_the_page_has_the_tools_and_no_other():

@@ -228,7 +228,7 @@ def test_what_has_been_timed_tells_how_long_the_rest_takes(plan, build, tmp_path
     assert known["toppop"] is None
 
 
-def test_damage_is_told(plan, build, tmp_path):
+def test_damage_is_reported(plan, build, tmp_path):
     build(plan, "seed=0", "model=ease")
     ((_, _, wanted),) = wanted_cells(plan, read_only(["seed=0", "model=ease"]))
     file = wanted.file(tmp_path / "cells")

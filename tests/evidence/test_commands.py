@@ -84,8 +84,8 @@ def test_mistakes_exit_with_two(plan, tmp_path, capfd, words, shown):
 
 
 def test_absent_data_sets_are_named(plan, tmp_path, capfd):
-    told_plan = plan.read_text()
-    plan.write_text(told_plan + told_plan[told_plan.index("[[tables]]") :].replace('"little"', '"nowhere"'))
+    text = plan.read_text()
+    plan.write_text(text + text[text.index("[[tables]]") :].replace('"little"', '"nowhere"'))
     common = ["--plan", plan, "--root", tmp_path / "root"]
     for command in (["build", "--only", "seed=1"], ["status"], ["report", "--out", tmp_path / "pages"]):
         code, out, _ = call(capfd, *command, *common)

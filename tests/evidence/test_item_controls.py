@@ -62,11 +62,11 @@ def test_known_items_keep_their_vectors(task):
 def test_left_out_items_do_not_move_predictions():
     rng = np.random.default_rng(0)
     inputs_VX, own_VD = rng.standard_normal((40, 5)), rng.standard_normal((40, 3))
-    told_V = np.arange(40) < 30
-    changed_VD = np.where(told_V[:, None], own_VD, 99.0)
-    expected = _predicted(inputs_VX, own_VD, told_V, 2.0)
-    np.testing.assert_array_equal(_predicted(inputs_VX, changed_VD, told_V, 2.0), expected)
-    assert np.abs(_predicted(inputs_VX, changed_VD, ~told_V, 2.0) - expected).max() > 10
+    known_V = np.arange(40) < 30
+    changed_VD = np.where(known_V[:, None], own_VD, 99.0)
+    expected = _predicted(inputs_VX, own_VD, known_V, 2.0)
+    np.testing.assert_array_equal(_predicted(inputs_VX, changed_VD, known_V, 2.0), expected)
+    assert np.abs(_predicted(inputs_VX, changed_VD, ~known_V, 2.0) - expected).max() > 10
 
 
 def test_unknown_features_are_refused(task):

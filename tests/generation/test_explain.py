@@ -81,7 +81,7 @@ def test_without_a_writer_the_template_speaks_and_is_checked(model, facts, state
         assert all(claim.holds for claim in one.checks)
 
 
-def test_somebody_unknown_is_told_that_nothing_speaks_for_it_or_that_it_is_popular(model, lm, facts):
+def test_somebody_unknown_reads_that_nothing_speaks_for_it_or_that_it_is_popular(model, lm, facts):
     state = model.adapt([])
     items = model.rank(state, 60).items
     found = explain(model, state, items, facts)

@@ -147,7 +147,7 @@ def test_only_items_of_a_whitelist_are_recommended(fitted, dataset, world):
     assert set(table[Columns.Item]) <= set(some)
 
 
-def test_a_user_of_features_alone_is_told_by_them(fitted, dataset, world):
+def test_a_user_of_features_alone_is_known_by_them(fitted, dataset, world):
     warm = [
         (user, occupation)
         for user, occupation in zip(world.dataset.user_ids, world.dataset.users["occupation"], strict=True)

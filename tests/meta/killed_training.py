@@ -48,7 +48,7 @@ def run(path, tell):
 
 
 def in_child(path, kill_after):
-    """Run in a child, kill it after so many events, and return how it ended and what it told."""
+    """Run in a child, kill it after so many events, and return how it ended and how many events it noted."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -56,14 +56,14 @@ def in_child(path, kill_after):
         run(path, lambda note: os.write(writing, note))
         os._exit(0)
     os.close(writing)
-    told = b""
-    while len(told) < kill_after and (note := os.read(reading, 1)):
-        told += note
-    if len(told) == kill_after:
+    notes = b""
+    while len(notes) < kill_after and (note := os.read(reading, 1)):
+        notes += note
+    if len(notes) == kill_after:
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.close(reading)
-    return status, len(told)
+    return status, len(notes)
 
 
 def main(folder, *moments):

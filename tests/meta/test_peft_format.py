@@ -115,7 +115,7 @@ def _edit(adapter, **changes):
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
-def test_a_missing_file_is_told(adapter, file):
+def test_a_missing_file_is_reported(adapter, file):
     (adapter / file).unlink()
     with pytest.raises(UnknownNameError, match=WEIGHTS):
         import_peft(adapter)
@@ -123,7 +123,7 @@ def test_a_missing_file_is_told(adapter, file):
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 @pytest.mark.parametrize("length", [0, 7, 60])
-def test_a_truncated_file_is_told(adapter, file, length):
+def test_a_truncated_file_is_reported(adapter, file, length):
     (adapter / file).write_bytes((adapter / file).read_bytes()[:length])
     with pytest.raises(IntegrityError, match=file):
         import_peft(adapter)

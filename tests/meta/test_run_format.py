@@ -97,9 +97,9 @@ def test_experts_come_back_with_their_weights_and_share_what_is_equal(tmp_path, 
 
 def test_the_dictionary_of_genres_comes_back_or_none(tmp_path, trained):
     genres = GenreWords(words=(("sci-fi", "Sci-Fi"), ("七人",)))
-    for number, told in enumerate((genres, None)):
-        save_trained(tmp_path / str(number), replace(trained, genres=told))
-        assert load_trained(tmp_path / str(number)).genres == told
+    for number, dictionary in enumerate((genres, None)):
+        save_trained(tmp_path / str(number), replace(trained, genres=dictionary))
+        assert load_trained(tmp_path / str(number)).genres == dictionary
 
 
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):
@@ -190,7 +190,7 @@ def test_no_run_names_the_nearest_one(stored):
         load_trained(stored / "deep" / "down")
 
 
-def test_unfinished_training_is_told_from_no_run(tmp_path, worlds):
+def test_unfinished_training_differs_from_no_run(tmp_path, worlds):
     save_state(tmp_path / STATE, worlds.some_state(), identity=IDENTITY)
     with pytest.raises(UnknownNameError, match="has not finished"):
         load_trained(tmp_path)

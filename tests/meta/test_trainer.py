@@ -1,4 +1,4 @@
-"""Training on a planted world: it finds the plant, stops when told, and goes on after a kill as before."""
+"""Training on a planted world: it finds the plant, stops in time, and goes on after a kill as before."""
 
 import math
 import subprocess

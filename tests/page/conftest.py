@@ -63,7 +63,7 @@ def visit(chromium, site):
     """Return a function that opens the page in a fresh profile; nothing it does may go amiss unseen.
 
     Args of the function: `allow`, parts of console messages that a test brings about itself; the others go
-    to the browser's context. What is wrong is told at the end of the test.
+    to the browser's context. What is wrong is reported at the end of the test.
     """
     address, _ = site
     contexts, wrong = [], []
@@ -78,7 +78,7 @@ def visit(chromium, site):
             if not any(part in text for part in allow):
                 wrong.append(f"{kind}: {text}")
 
-        page.on("console", lambda told: note("console", told.text) if told.type != "log" else None)
+        page.on("console", lambda message: note("console", message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: note("error", str(error)))
         context.on(
             "request",

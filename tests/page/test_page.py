@@ -73,11 +73,11 @@ def test_why_shows_the_services_sentence_and_the_strongest_effect_first(visit, s
     settle(page, steps=2)
     with page.expect_response(lambda answer: "explain=true" in answer.url) as answered:
         page.locator("#ranking .why").nth(1).click()
-    told = answered.value.json()["items"][1]["explanation"]
+    explanation = answered.value.json()["items"][1]["explanation"]
     panel = page.locator("#ranking > li").nth(1).locator(".because")
     panel.locator(".sentence").wait_for()
-    assert panel.locator(".sentence").inner_text() == told["sentence"]
-    largest = max((one["effect"] for one in told["events"] + told["words"]), key=abs)
+    assert panel.locator(".sentence").inner_text() == explanation["sentence"]
+    largest = max((one["effect"] for one in explanation["events"] + explanation["words"]), key=abs)
     shown = panel.locator(".effect").first.inner_text().replace("\N{MINUS SIGN}", "-")
     assert float(shown) == pytest.approx(largest, abs=0.005)
 
@@ -209,7 +209,7 @@ def test_where_a_key_is_needed_the_page_asks_for_it_and_keeps_it_in_the_tab(visi
         assert key not in page.evaluate("JSON.stringify({...localStorage})") + page.content()
 
 
-def test_what_could_not_be_sent_is_told_and_sent_once_later(visit, site):
+def test_what_could_not_be_sent_is_reported_and_sent_once_later(visit, site):
     page = visit(allow=["net::ERR_FAILED", "503"])
     failures = ["503", "lost", "answer lost"]
 

@@ -14,7 +14,7 @@ ABOUT = "I like it slow and quiet"
 PAGE_BYTES = 100_000
 
 
-def test_a_stale_ranking_is_told_until_the_fresh_one_is_there(visit):
+def test_a_stale_ranking_is_reported_until_the_fresh_one_is_there(visit):
     page = visit()
     before, held = ranked(page), []
 
@@ -77,13 +77,13 @@ def test_the_plane_is_that_of_a_singular_value_decomposition(visit):
     page = visit()
     rng = np.random.default_rng(3)
     scores = rng.normal(size=(7, 40)) @ np.diag(np.linspace(3, 0.1, 40))
-    told = [[None if (t, c) == (4, 11) else float(scores[t, c]) for c in range(40)] for t in range(7)]
+    rows = [[None if (t, c) == (4, 11) else float(scores[t, c]) for c in range(40)] for t in range(7)]
     plane = page.evaluate(
-        """async (told) => {
+        """async (rows) => {
             const { planeOf } = await import('/static/journey.js');
-            return planeOf(told.map((scores) => ({ scores })));
+            return planeOf(rows.map((scores) => ({ scores })));
         }""",
-        told,
+        rows,
     )
     usable = np.delete(scores, 11, axis=1)
     way = usable - usable.mean(axis=1, keepdims=True)

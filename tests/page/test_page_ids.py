@@ -40,8 +40,8 @@ def test_an_id_that_a_double_rounds_is_rated_kept_and_exported_exactly(visit, si
         page.locator("#chosen button").nth(4).click()
         settle(page, steps=step)
         rated.append(title)
-    told = [{"item": FIRST + place, "rating": 5.0, "time_s": None} for place in (31, 32)]
-    assert log_of(site, user_of(page)) == [("event", body) for body in told]
+    bodies = [{"item": FIRST + place, "rating": 5.0, "time_s": None} for place in (31, 32)]
+    assert log_of(site, user_of(page)) == [("event", body) for body in bodies]
     events = [Event(item=FIRST + place, rating=5.0) for place in (31, 32)]
     assert ranked(page) == expected(page_model, events)
     assert page.locator("#rated .title").all_inner_texts() == rated[::-1]
@@ -66,7 +66,7 @@ def test_a_hidden_item_leaves_the_page_and_keeps_its_title_among_what_was_rated(
     other = ranked(page)[0]
     for one in (item, page_model.personaliser.find(other)):
         answer = page.evaluate(
-            f"fetch('v1/items/{one}/hidden', {{method: 'PUT'}}).then((told) => told.status)"
+            f"fetch('v1/items/{one}/hidden', {{method: 'PUT'}}).then((answer) => answer.status)"
         )
         assert answer == 200
     page.reload()

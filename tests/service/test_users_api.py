@@ -82,8 +82,8 @@ def test_ranking_matches_the_adapted_model(service, personaliser):
     assert tuple(one["title"] for one in places) == expected.titles
     # Rounded to six digits, after sums in another order.
     assert [one["score"] for one in places] == pytest.approx(expected.scores, abs=1e-3)
-    told_of = {key: ranking.json()[key] for key in ("stale", "seq", "last_seq", "events")}
-    assert told_of == {"stale": False, "seq": 6, "last_seq": 6, "events": {"used": 5, "left_out": 0}}
+    freshness = {key: ranking.json()[key] for key in ("stale", "seq", "last_seq", "events")}
+    assert freshness == {"stale": False, "seq": 6, "last_seq": 6, "events": {"used": 5, "left_out": 0}}
 
 
 def test_unknown_user_gets_default_without_trace(service, personaliser):

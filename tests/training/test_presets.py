@@ -61,5 +61,5 @@ def test_a_small_catalogue_gets_no_more_factors_than_items():
     settings = settled(asked, data)
     assert settings.model.num_factors == 20
     assert preset_line(asked, settings, data).endswith("; 20 factors, as many as items")
-    told = load_settings(assignments=["model.num_factors=25"])
-    assert settled(told, data).model.num_factors == 25  # refused later, by name
+    given = load_settings(assignments=["model.num_factors=25"])
+    assert settled(given, data).model.num_factors == 25  # refused later, by name

@@ -153,7 +153,7 @@ def test_a_finished_run_of_the_same_settings_is_returned_as_it_is(trained_folder
     assert "nothing to train" in updates[-1]
 
 
-def test_a_finished_run_of_other_settings_is_replaced_only_when_told_so(brief, whole, tmp_path):
+def test_a_finished_run_of_other_settings_is_replaced_only_when_asked(brief, whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     other = replace(brief, inner=replace(brief.inner, num_steps=1))
     with pytest.raises(BadInputError) as caught:
@@ -166,7 +166,7 @@ def test_a_finished_run_of_other_settings_is_replaced_only_when_told_so(brief, w
     assert trained.params["inner.log_rates"].shape == (1,)
 
 
-def test_unfinished_training_of_other_settings_is_told_by_name(brief, tmp_path):
+def test_unfinished_training_of_other_settings_is_reported_by_name(brief, tmp_path):
     with pytest.raises(Stop):
         train_run(brief, tmp_path, progress=stopping("tangent", 2))
     other = replace(brief, train=replace(brief.train, dropout=0.1))
@@ -229,7 +229,9 @@ def test_a_disk_that_fills_up_between_checkpoints_is_one_error(brief, tmp_path, 
         ("prompt", {"init": "text"}, "prompt.text_init"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_told_before_training(tiny_settings, tmp_path, section, changes, line):
+def test_a_setting_that_does_not_fit_is_named_before_training(
+    tiny_settings, tmp_path, section, changes, line
+):
     wrong = replace(tiny_settings, **{section: replace(getattr(tiny_settings, section), **changes)})
     with pytest.raises((UnknownNameError, BadInputError)) as caught:
         train_run(wrong, tmp_path / "run")

@@ -83,7 +83,7 @@ def profile_command(
 
         plot_reliability(found, plot, title=source)
     if as_json:
-        typer.echo(json.dumps(_told(found) | {"source": source, "seed": seed}, indent=1))
+        typer.echo(json.dumps(_audit_row(found) | {"source": source, "seed": seed}, indent=1))
         return
     numbers = {
         "customers that are new to it": f"{found.num_entities:,}",
@@ -95,7 +95,7 @@ def profile_command(
     print_written(plot)
 
 
-def _told(found: Audit) -> dict[str, object]:
+def _audit_row(found: Audit) -> dict[str, object]:
     return {
         "customers": found.num_entities,
         "payments": len(found.fraud_R),

@@ -24,12 +24,12 @@ def test_a_batch_scores_what_a_stream_scores(profiler, world, context, entities,
             waiting.remove(one)
             if one in {kept.id for kept in state.payments}:
                 state = profiler.report(state, one, fraud=bool(payments.fraud_N[one]), now_s=now.time_s)
-        told = profiler.score(state, now)
+        estimate = profiler.score(state, now)
         # Batches add up in another order: float32 through the language model.
-        assert scores[place] == pytest.approx(told.score, abs=1e-4)
-        assert verdicts.p_R[place] == pytest.approx(told.p_risk, abs=1e-12)
+        assert scores[place] == pytest.approx(estimate.score, abs=1e-4)
+        assert verdicts.p_R[place] == pytest.approx(estimate.p_risk, abs=1e-12)
         says_both = bool(verdicts.says_fraud_R[place]) == bool(verdicts.says_genuine_R[place])
-        assert says_both == (told.decision == "unsure")
+        assert says_both == (estimate.decision == "unsure")
         state = profiler.observe(state, now)
         waiting.append(int(row))
 
@@ -94,8 +94,8 @@ def test_pictures_are_drawn(profiler, world, entities, payment_at, tmp_path):
     plot_reliability(found, tmp_path / "reliability.png", title="made up")
     row = int(np.flatnonzero(world.payments.entity_N == entities[0])[0])
     payment = payment_at(row)
-    told = profiler.score(profiler.start(1), payment)
-    plot_payments([payment], [told], [True], tmp_path / "customer.png", title="one payment")
+    estimate = profiler.score(profiler.start(1), payment)
+    plot_payments([payment], [estimate], [True], tmp_path / "customer.png", title="one payment")
     for name in ("reliability", "customer"):
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(BadInputError, match="Give at least one"):

@@ -66,7 +66,7 @@ def test_streaming_scores_are_the_batch_scores(profiler, world, context, episode
         entity, cut = episodes.cuts.entity_E[place], episodes.cuts.time_E[place]
         own = np.flatnonzero((payments.entity_N == entity) & (payments.time_N < cut))[-5:]
 
-        def told(row):
+        def payment_of(row):
             return Payment(
                 id=int(row),
                 time_s=int(payments.time_N[row]),
@@ -76,9 +76,9 @@ def test_streaming_scores_are_the_batch_scores(profiler, world, context, episode
             )
 
         due = {int(row): bool(payments.fraud_N[row]) for row in own if payments.time_N[row] + WEEK <= cut}
-        state = profiler.profile(int(entity), [told(row) for row in own], due)
+        state = profiler.profile(int(entity), [payment_of(row) for row in own], due)
         for query in np.flatnonzero(episodes.episode_R == place):
-            estimate = profiler.score(state, told(episodes.row_R[query]))
+            estimate = profiler.score(state, payment_of(episodes.row_R[query]))
             # Batched and single passes of the model round differently.
             assert estimate.score == pytest.approx(expected[query], abs=1e-3)
             assert 0 <= estimate.p_low <= estimate.p_risk <= estimate.p_high <= 1
@@ -89,8 +89,8 @@ def test_a_label_is_refused_before_it_is_due(profiler):
     due_s = payment(1).time_s + WEEK
     with pytest.raises(BadInputError, match="It is due at"):
         profiler.report(state, 1, fraud=True, now_s=due_s - 1)
-    told = profiler.report(state, 1, fraud=True, now_s=due_s)
-    assert told.labels == (None, True)
+    labelled = profiler.report(state, 1, fraud=True, now_s=due_s)
+    assert labelled.labels == (None, True)
     assert state.labels == (None, None)
     with pytest.raises(UnknownNameError, match="last 20"):
         profiler.report(state, 99, fraud=True, now_s=due_s)
@@ -98,7 +98,7 @@ def test_a_label_is_refused_before_it_is_due(profiler):
         profiler.report(state, 1, fraud=1, now_s=due_s)
 
 
-def test_payments_out_of_order_or_told_twice_are_refused(profiler):
+def test_payments_out_of_order_or_reported_twice_are_refused(profiler):
     state = profiler.profile("a", [payment(5)])
     for call in (profiler.observe, profiler.score):
         with pytest.raises(BadInputError, match="in order of time"):
@@ -163,7 +163,7 @@ def test_no_payment_after_the_scored_one_changes_a_bit_of_its_score(profiler, wo
     )
 
     def score(table, entity):
-        told = counterparty_context(table)
+        context_NC = counterparty_context(table)
         own = np.flatnonzero((table.entity_N == entity) & (table.time_N < end_s))[-8:]
         payments_of = [
             Payment(
@@ -171,7 +171,7 @@ def test_no_payment_after_the_scored_one_changes_a_bit_of_its_score(profiler, wo
                 time_s=int(table.time_N[row]),
                 amount_minor=int(table.amount_minor_N[row]),
                 counterparty=int(table.counterparty_N[row]),
-                context=tuple(told[row].tolist()),
+                context=tuple(context_NC[row].tolist()),
             )
             for row in own
         ]

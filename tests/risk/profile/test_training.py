@@ -203,5 +203,5 @@ def test_texts_say_what_is_known(episodes_of, entities):
         assert ("known fraud" in text and "no known fraud" not in text) == bool(
             episodes.history.fraud_RK[place].any()
         )
-    told = describe_payment(time_s=1_523_059_200 + 3 * 3600, amount_minor=4_210, fraud=True)
-    assert told == "a payment of about 40 at the weekend at night, later found fraudulent"
+    sentence = describe_payment(time_s=1_523_059_200 + 3 * 3600, amount_minor=4_210, fraud=True)
+    assert sentence == "a payment of about 40 at the weekend at night, later found fraudulent"

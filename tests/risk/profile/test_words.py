@@ -16,7 +16,7 @@ NUM = 3
 
 
 @pytest.fixture(scope="module")
-def told(model, episodes_of, entities):
+def in_words(model, episodes_of, entities):
     """The same training as `model`, with payments in words; the entity's own part is switched on."""
     found = train_profile(
         episodes_of(entities[:80], per_entity=2),
@@ -47,18 +47,18 @@ def test_no_part_of_the_day_begins_a_second_off():
     assert found == [describe_payment(time_s=int(second), amount_minor=0) for second in seconds]
 
 
-def test_sentences_are_read_once_into_components_of_variance_1(model, told):
+def test_sentences_are_read_once_into_components_of_variance_1(model, in_words):
     assert model.scaling.sentences_SX.shape == (0, 0)
-    sentences = told.scaling.sentences_SX.double()
+    sentences = in_words.scaling.sentences_SX.double()
     assert torch.allclose(sentences.T @ sentences / 360, torch.eye(NUM).double(), atol=1e-4)
-    rows = {name: len(told.params[name]) - len(one) for name, one in model.params.items() if one.ndim}
+    rows = {name: len(in_words.params[name]) - len(one) for name, one in model.params.items() if one.ndim}
     assert {name: more for name, more in rows.items() if more} == {"phi.hidden": NUM, "prior.text_head": NUM}
 
 
-def test_the_support_is_pooled_with_the_labels_that_are_known(told, episodes_of, entities):
+def test_the_support_is_pooled_with_the_labels_that_are_known(in_words, episodes_of, entities):
     episodes = episodes_of(entities, days=(40, 55), ks=(0, 5, 20))
-    pooled = pooled_sentences(told.scaling, episodes.support_EKF, episodes.history)
-    history, sentences = episodes.history, told.scaling.sentences_SX
+    pooled = pooled_sentences(in_words.scaling, episodes.support_EKF, episodes.history)
+    history, sentences = episodes.history, in_words.scaling.sentences_SX
     assert (history.known_RK & history.fraud_RK).any()
     for place, mask in enumerate(history.mask_RK):
         texts = [
@@ -74,23 +74,23 @@ def test_the_support_is_pooled_with_the_labels_that_are_known(told, episodes_of,
         assert torch.allclose(pooled[place], expected, atol=1e-5)
 
 
-def test_what_is_read_reaches_the_score(told, episodes_of, entities):
+def test_what_is_read_reaches_the_score(in_words, episodes_of, entities):
     episodes = episodes_of(entities[100:120], ks=(20,))
-    deaf = told.params["phi.hidden"].clone()
+    deaf = in_words.params["phi.hidden"].clone()
     deaf[len(FEATURE_NAMES) :] = 0
-    one = score_episodes(told, episodes)
-    two = score_episodes(replace(told, params=told.params | {"phi.hidden": deaf}), episodes)
+    one = score_episodes(in_words, episodes)
+    two = score_episodes(replace(in_words, params=in_words.params | {"phi.hidden": deaf}), episodes)
     assert np.abs(one - two).max() > 1e-4
-    head = told.params["prior.text_head"].clone()
+    head = in_words.params["prior.text_head"].clone()
     head[-NUM:] += 1
-    three = score_episodes(replace(told, params=told.params | {"prior.text_head": head}), episodes)
+    three = score_episodes(replace(in_words, params=in_words.params | {"prior.text_head": head}), episodes)
     assert np.abs(one - three).max() > 1e-4
 
 
 def test_a_stream_reads_them_as_a_batch_does(
-    told, episodes_of, entities, world, context, payment_at, state_before
+    in_words, episodes_of, entities, world, context, payment_at, state_before
 ):
-    profiler = make_profiler(told, {0: episodes_of(entities[100:140], per_entity=2, ks=(0,))})
+    profiler = make_profiler(in_words, {0: episodes_of(entities[100:140], per_entity=2, ks=(0,))})
     rows = np.concatenate([np.flatnonzero(world.payments.entity_N == one)[-3:] for one in entities[140:143]])
     scores, _ = score_rows(profiler, world.payments, context, rows)
     for row, score in zip(rows, scores, strict=True):

@@ -128,12 +128,12 @@ def test_a_bank_short_of_money_is_noticed_by_its_delays_and_not_by_its_outflow(t
     settled = simulate_day(days, scenario.banks, scenario.rules, drained).settle_s
     watching = set_to_work(trained, world)
     seen = Seeing(submitted_s=days.time_s, settled_s=settled)
-    told = {
+    alarm_s = {
         name: watching.alarms(name, days, seen, rate=0.5, not_before_s=onset_s)[0]
         for name in (FEW_SHOT, DELAYS)
     }
-    assert np.isnan(told[FEW_SHOT])
-    assert onset_s + LATE_S <= told[DELAYS] < onset_s + 6 * 3_600
+    assert np.isnan(alarm_s[FEW_SHOT])
+    assert onset_s + LATE_S <= alarm_s[DELAYS] < onset_s + 6 * 3_600
 
 
 def test_no_more_wrong_alarms_than_asked_for_on_the_days_they_were_set_on(trained, settings):

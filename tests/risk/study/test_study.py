@@ -89,9 +89,9 @@ def test_the_summary_is_the_mean_of_paired_runs(outage_study):
 
 def test_report_and_json_hold_the_same_numbers(outage_study):
     summary = summarise_study(outage_study)
-    told = json.loads(study_json(outage_study, summary))
-    assert len(told["runs"]) == len(outage_study.runs)
-    assert told["summary"]["num_scenarios"] == 3
+    written = json.loads(study_json(outage_study, summary))
+    assert len(written["runs"]) == len(outage_study.runs)
+    assert written["summary"]["num_scenarios"] == 3
     page = study_report(outage_study, summary)
     assert f"{summary.line('policy', 'hourly').spillover.mean:.3f} %" in page
     assert "no statement about the real Fedwire" in page
