@@ -98,7 +98,7 @@ def main() -> int:
     rows = [
         *metric_rows(task, scores["ease"], result),
         *score_rows(task, scores, result),
-        sasrec_row(sasrec, [result[f"ndcg sasrec {place}"] for place in range(len(in_time))]),
+        sasrec_row(sasrec, [result[f"ndcg sasrec {index}"] for index in range(len(in_time))]),
     ]
     run = {"commit": commit("src", "benchmarks"), "here": versions_here(), "there": there}
     scope = f"split seed {chosen.seed}, {len(task.cases[K])} test users with {K} support events"
@@ -203,14 +203,14 @@ def metric_rows(task: EvaluationTask, scores_BV: Floats, result: dict[str, NDArr
     """Compare each user's metrics of one ranking: ours by counting ranks, theirs from a sorted list."""
     values_BM = judge(task, scores_BV)
     rows = []
-    for place, metric in enumerate(METRICS):
+    for index, metric in enumerate(METRICS):
         theirs_B = result[f"metric {metric}"]
         rows.append(
             Row(
                 what=f"{metric} of one ranking (EASE)",
-                ours=float(values_BM[:, place].mean()),
+                ours=float(values_BM[:, index].mean()),
                 theirs=float(theirs_B.mean()),
-                difference=float(np.abs(values_BM[:, place] - theirs_B).max()),
+                difference=float(np.abs(values_BM[:, index] - theirs_B).max()),
                 tolerance=1e-12,
                 why="doubles, sums of ten terms in another order",
             )

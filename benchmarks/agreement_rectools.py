@@ -58,9 +58,9 @@ def fits(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         reco = model.fit(training).recommend(users, whole, k=num_items, filter_viewed=True)
         found[f"scores {name}"] = table(reco, (num_users, num_items))
         found[f"ndcg {name}"] = ndcg(reco, query, num_users)
-    for place in range(int(given["num_splits"])):
-        name = f"next_{place}"
-        found[f"ndcg sasrec {place}"], found[f"chosen sasrec {place}"] = sasrec(given, name)
+    for index in range(int(given["num_splits"])):
+        name = f"next_{index}"
+        found[f"ndcg sasrec {index}"], found[f"chosen sasrec {index}"] = sasrec(given, name)
     return found
 
 

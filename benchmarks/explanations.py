@@ -63,8 +63,8 @@ def main() -> None:
     lm = open_language_model(model.engine)
     facts, table = catalogue_facts(model, dataset), genre_table(dataset)
     study = _Study(model, facts, lm)
-    for count, place in enumerate(np.sort(drawn), start=1):
-        study.add(known_of(model, cases[place], table), str(cases[place].support.user), chosen.items)
+    for count, position in enumerate(np.sort(drawn), start=1):
+        study.add(known_of(model, cases[position], table), str(cases[position].support.user), chosen.items)
         if count % 5 == 0 or count == len(drawn):
             print(f"{count} users", flush=True)
             write_atomic(chosen.out, page(chosen, study).encode())
@@ -136,7 +136,7 @@ class _Study:
         gone = [{effect.event.item for effect in events}]
         known = [event.item for event in state.events]
         gone += [
-            {known[place] for place in rng.permutation(len(known))[: len(events)]}
+            {known[position] for position in rng.permutation(len(known))[: len(events)]}
             for _ in range(RANDOM_DRAWS)
         ]
         users = [set(), *gone]
@@ -150,10 +150,12 @@ class _Study:
         scores = score(
             self.model.engine, torch.tensor(np.stack([each.vector_D for each in states])), supports
         )
-        place = self.model.index[one.item]
+        position = self.model.index[one.item]
         own = np.array([self.model.index[item] for item in known], dtype=np.int32)
-        ranked = np.array(ranks(scores, [np.array([place])] * len(users), excluded=[own] * len(users)))[:, 0]
-        centred = scores[:, place] - scores.mean(axis=1)
+        ranked = np.array(ranks(scores, [np.array([position])] * len(users), excluded=[own] * len(users)))[
+            :, 0
+        ]
+        centred = scores[:, position] - scores.mean(axis=1)
         drops, lost = centred[0] - centred[1:], ranked[1:] - ranked[0]
         return np.array([drops[0], drops[1:].mean(), lost[0], lost[1:].mean()])
 
@@ -166,7 +168,9 @@ class _Study:
         for one in attributions:
             reasons = reasons_of(one.events, one.words)
             strongest = max((each.effect for each in (*one.events, *one.words)), default=1.0)
-            false_items = [self.model.items[place] for place in rng.permutation(len(self.model.items))[:3]]
+            false_items = [
+                self.model.items[position] for position in rng.permutation(len(self.model.items))[:3]
+            ]
             false_events = [
                 EventEffect(
                     event=Event(item=item, rating=None if scale is None else scale[1]),
@@ -179,7 +183,7 @@ class _Study:
             false = replace(one, events=tuple(false_events), words=())
             genres = {genre for own in self.facts.genres.values() for genre in own}
             absent = sorted(genres - set(self.facts.genres[one.item]))
-            swapped = tuple(absent[place] for place in rng.permutation(len(absent))[:2])
+            swapped = tuple(absent[position] for position in rng.permutation(len(absent))[:2])
             false_facts = replace(self.facts, genres={**self.facts.genres, one.item: swapped})
             choices.append(sentences_for(one, self.facts, scale) + sentences_for(false, false_facts, scale))
         written = write_sentences(self.lm, self.model, state, choices)

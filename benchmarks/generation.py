@@ -134,7 +134,7 @@ def sampled(task: EvaluationTask, ks: Sequence[int], num: int) -> set[object]:
         set.intersection(*({case.support.user for case in task.cases[k]} for k in ks)), key=str
     )
     drawn = derive(task.seed, "generation-users").permutation(len(everywhere))[:num]
-    return {everywhere[place] for place in drawn}
+    return {everywhere[position] for position in drawn}
 
 
 def adapted(model: Personaliser, cases: Sequence[Case]) -> tuple[list[UserState], float]:

@@ -48,9 +48,9 @@ def main() -> None:
     )
     learners = chosen.learners.split(",")
     found = {}
-    for place, name in enumerate(learners):
-        seeds = others if place else first
-        found[name] = evaluated(chosen.runs / name, name, chosen.data, seeds, with_baselines=place == 0)
+    for index, name in enumerate(learners):
+        seeds = others if index else first
+        found[name] = evaluated(chosen.runs / name, name, chosen.data, seeds, with_baselines=index == 0)
         write_atomic(chosen.out.with_suffix(".md"), report(found, chosen.runs).encode())
         write_atomic(chosen.out.with_suffix(".json"), rows_of(found).encode())
         plot_metrics(found[learners[0]], chosen.out.with_suffix(".png"))

@@ -50,7 +50,7 @@ def row(model: Personaliser, sentence: str, number: int) -> str:
     popular = np.argsort(-model.engine.popularity_V.numpy())[:300]
     rng = derive(0, "left-out-words", number)
     drawn = rng.choice(popular, NUM_EVENTS, replace=False)
-    events = [Event(item=model.items[place], rating=float(rng.integers(2, 6))) for place in drawn]
+    events = [Event(item=model.items[position], rating=float(rng.integers(2, 6))) for position in drawn]
     state = model.adapt(events, about=sentence)
     users = [_known(state), *(one.known for one in _omissions(state))]
     begun_s = time.process_time()

@@ -95,8 +95,8 @@ def write_shop(shop: Shop, folder: Path) -> tuple[Path, Path]:
             scores_V = level_V + tastes[department_V] + 0.5 * hidden_VD @ rng.normal(size=6)
             length = min(shop.num_items // 2, max(1, int(shop.per_user * rng.lognormal(0.0, 0.5))))
             # The largest of scores with Gumbel noise are a draw without replacement by softmax.
-            for place, item in enumerate(np.argsort(-(scores_V + rng.gumbel(size=shop.num_items)))[:length]):
-                write([f"c{user}", f"sku-{item}", _START_S + 86_400 * place + user])
+            for index, item in enumerate(np.argsort(-(scores_V + rng.gumbel(size=shop.num_items)))[:length]):
+                write([f"c{user}", f"sku-{item}", _START_S + 86_400 * index + user])
     return events, items
 
 

@@ -219,20 +219,20 @@ def time_entities(*, rounds: int = 300) -> dict[str, float]:
     )
     profiler = make_profiler(model, {0: episodes(entities[100:], (0,))})
 
-    def payment(place: int) -> Payment:
+    def payment(index: int) -> Payment:
         return Payment(
-            id=place,
-            time_s=first_s + 40_000 * place,
-            amount_minor=2_000 + 31 * (place % 90),
-            counterparty=place % 7,
+            id=index,
+            time_s=first_s + 40_000 * index,
+            amount_minor=2_000 + 31 * (index % 90),
+            counterparty=index % 7,
         )
 
-    state = profiler.profile("a", [payment(place) for place in range(20)])
+    state = profiler.profile("a", [payment(index) for index in range(20)])
     spent: dict[str, list[tuple[float, float]]] = {"score": [], "observe and adapt": []}
-    for place in range(20, 20 + rounds):
+    for index in range(20, 20 + rounds):
         for name, call in (("score", profiler.score), ("observe and adapt", profiler.observe)):
             begun = time.perf_counter(), time.process_time()
-            result = call(state, payment(place))
+            result = call(state, payment(index))
             spent[name].append((time.perf_counter() - begun[0], time.process_time() - begun[1]))
         state = result  # type: ignore[assignment]
     return {

@@ -90,12 +90,12 @@ def main() -> None:
         cuts = draw(test, days=TEST_DAYS, per_entity=1, ks=(0,))
         for k in KS:
             episodes = build(cuts.with_num(k))
-            place = np.searchsorted(entities, payments.entity_N[episodes.row_R])
+            index = np.searchsorted(entities, payments.entity_N[episodes.row_R])
             scores = {name: score_episodes(model, episodes) for name, model in models.items()}
             scores["population model"] = models[PLAIN].population.log_odds(episodes.features_RF)
             runs[k].append(
                 {
-                    name: weighted_average_precision(score, episodes.fraud_R, place)
+                    name: weighted_average_precision(score, episodes.fraud_R, index)
                     for name, score in scores.items()
                 }
             )

@@ -227,8 +227,8 @@ def main() -> None:
     options = _options()
     load_average = os.getloadavg()[0]
     measured = commit("src/warmprompt/service", "src/warmprompt/store")
-    with tempfile.TemporaryDirectory() as place:
-        store = options.store or f"sqlite:///{place}/users.db"
+    with tempfile.TemporaryDirectory() as folder:
+        store = options.store or f"sqlite:///{folder}/users.db"
         command = [sys.executable, "-m", "warmprompt", "serve", str(options.run), "--port", "0"]
         command += ["--store", store, "--rate", "0", "--log-level", "WARNING"]
         command += ["--max-batch", str(options.max_batch), "--queue", str(options.queue)]

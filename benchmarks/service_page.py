@@ -52,7 +52,7 @@ def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str
             f"drawn from {report['users']:,}; ready to answer in {report['ready_s']} s. "
             f"Highest rate held: **{best}**."
         )
-        place = (
+        where = (
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; both "
             f"scheduled as {report['scheduling']}{_company(report)}; commit `{report['commit']}`; "
             f"`{report['command']}`. {report['note']}".strip()
@@ -67,7 +67,7 @@ def page(reports: Sequence[dict[str, Any]], kills: dict[str, Any] | None) -> str
             "|---|---|---|---|---|---|---|---|---|---|",
             *(_row(one) for one in report["phases"] if one["phase"] != "warm-up"),
             "",
-            place,
+            where,
         ]
     return "\n".join([*lines, *_kills_part(kills), ""])
 

@@ -222,7 +222,7 @@ def measure_reads(work: Path, *, memory: Path, num_users: int, num_reads: int = 
         progress = store.progress(MODEL)
         assert (progress.users, progress.current) == (number, number)
         found["users"][str(number)]["progress_s"] = time.perf_counter() - started
-        deletions = timed(lambda place, store=store: store.delete(f"user {place + 1}"), range(20))
+        deletions = timed(lambda index, store=store: store.delete(f"user {index + 1}"), range(20))
         found["users"][str(number)]["delete_ms"] = quantiles(deletions)
         started = time.perf_counter()
         found["users"][str(number)]["scrubbed"] = store.scrub()

@@ -25,11 +25,11 @@ def some_user(rng: random.Random) -> tuple[list[Entry], Numbers]:
     """Return a user's log, a sentence and 10 to 20 events, and the numbers of a state."""
     numbers = np.random.default_rng(rng.getrandbits(32))
     entries = [Entry(kind="profile", body=json.dumps({"about": ABOUT, "attributes": {"age": "34"}}))]
-    for place in range(rng.randint(10, 20)):
+    for index in range(rng.randint(10, 20)):
         body = {
             "item": str(rng.randrange(ITEMS)),
             "rating": float(rng.randrange(1, 6)),
-            "time_s": 1_700_000_000 + place,
+            "time_s": 1_700_000_000 + index,
         }
         entries.append(Entry(kind="event", body=json.dumps(body)))
     vector_D = numbers.normal(size=FACTORS).astype(np.float32)

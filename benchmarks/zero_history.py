@@ -66,12 +66,12 @@ def kinds(dataset: Dataset, task: EvaluationTask) -> dict[str, list[Case]]:
     """Return the cases at K = 0 with each kind of text."""
     cases = list(task.cases[0])
     table = genre_table(dataset)
-    place = {user: index for index, user in enumerate(dataset.user_ids)}
+    position = {user: index for index, user in enumerate(dataset.user_ids)}
 
     def tastes(frames: str) -> list[str]:
         texts = []
         for case in cases:
-            row = place[case.support.user]
+            row = position[case.support.user]
             items = dataset.interactions.items[dataset.interactions.events_of(row)]
             shown = items[~np.isin(items, case.held_out)]
             rng = derive(task.seed, "about", frames, str(case.support.user))
@@ -82,7 +82,7 @@ def kinds(dataset: Dataset, task: EvaluationTask) -> dict[str, list[Case]]:
     def attributes(frames: str) -> list[str]:
         return [
             describe_attributes(
-                attribute_texts(dataset, place[case.support.user]),
+                attribute_texts(dataset, position[case.support.user]),
                 rng=derive(task.seed, "who", frames, str(case.support.user)),
                 frames=frames,  # type: ignore[arg-type]
             )

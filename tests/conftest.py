@@ -109,7 +109,7 @@ def planted_folder(made_once):
         {
             "user": [user for user, n in zip(data.user_ids, lengths, strict=True) for _ in range(n)],
             "item": [data.item_ids[item] for item in events.items],
-            "order": pl.Series([place for n in lengths for place in range(n)], dtype=pl.Int32),
+            "order": pl.Series([index for n in lengths for index in range(n)], dtype=pl.Int32),
             "rating": events.ratings,
             "time_s": events.times_s,
         }

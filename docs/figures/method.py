@@ -84,10 +84,10 @@ def draw_scores(axes: Axes) -> None:
 
     label(axes, 880, 44, "Ranking of the whole catalogue", size=11, color=INK, weight="bold")
     titles = ["2001: A Space Odyssey", "Blade Runner", "Solaris", "Alien", "Metropolis"]
-    for place, (title, share) in enumerate(zip(titles, [1.0, 0.86, 0.7, 0.62, 0.5], strict=True)):
-        y = 66 + 21 * place
+    for index, (title, share) in enumerate(zip(titles, [1.0, 0.86, 0.7, 0.62, 0.5], strict=True)):
+        y = 66 + 21 * index
         box(axes, (880, y, 285 * share, 15), ITEM, "none", radius=4)
-        label(axes, 888, y + 8, f"{place + 1}   {title}", size=8.8, color=ITEM_INK)
+        label(axes, 888, y + 8, f"{index + 1}   {title}", size=8.8, color=ITEM_INK)
 
 
 def draw_support(axes: Axes) -> None:
@@ -201,16 +201,16 @@ def under(axes: Axes, left: float, right: float, title: str, rest: str, color: s
 
 
 def chip(
-    axes: Axes, place: tuple[float, float, float, float], word: str, fill: str, line: str, ink: str
+    axes: Axes, index: tuple[float, float, float, float], word: str, fill: str, line: str, ink: str
 ) -> None:
     """One token of the input."""
-    box(axes, place, fill, line, radius=8)
-    label(axes, place[0] + place[2] / 2, place[1] + place[3] / 2, word, size=10.5, color=ink, ha="center")
+    box(axes, index, fill, line, radius=8)
+    label(axes, index[0] + index[2] / 2, index[1] + index[3] / 2, word, size=10.5, color=ink, ha="center")
 
 
-def box(axes: Axes, place: tuple[float, float, float, float], fill: str, line: str, *, radius: float) -> None:
+def box(axes: Axes, index: tuple[float, float, float, float], fill: str, line: str, *, radius: float) -> None:
     """A rounded rectangle: left, top, width, height."""
-    x, y, width, height = place
+    x, y, width, height = index
     style = f"round,pad=0,rounding_size={radius}"
     axes.add_patch(
         FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=fill, edgecolor=line, linewidth=1.3)

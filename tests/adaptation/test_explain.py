@@ -22,7 +22,9 @@ CLOSE = 5e-4
 
 @pytest.fixture(scope="module")
 def user_events(model):
-    return [Event(item=model.items[place], rating=float(1 + place % 5)) for place in (0, 7, 14, 21, 28)]
+    return [
+        Event(item=model.items[position], rating=float(1 + position % 5)) for position in (0, 7, 14, 21, 28)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def test_ranking_linearly_runs_no_language_model_and_ranks_much_as_moved_prompts
     for ranking, wanted, user in zip(found, exact, users, strict=True):
         assert len(ranking) == 60 - len(user.events)
         assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
-        places = {item: place for place, item in enumerate(wanted.items)}
+        places = {item: index for index, item in enumerate(wanted.items)}
         assert np.corrcoef([places[item] for item in ranking.items], range(len(ranking)))[0, 1] > 0.9
     assert found[0].items != found[3].items[: len(found[0])]
     alone = [model.rank_many([user], 5)[0].items for user in users]

@@ -87,7 +87,7 @@ def test_mappings_and_lists_give_the_same(model, known):
     same(model.recommend(known, 5), wanted)
     same(model.recommend({user: one.events for user, one in known.items()}, 5), wanted)
     listed = model.recommend(list(known.values()), 5)
-    assert listed["user_id"].to_list() == [place for place in range(5) for _ in range(5)]
+    assert listed["user_id"].to_list() == [index for index in range(5) for _ in range(5)]
     assert listed["item_id"].to_list() == wanted["item_id"].to_list()
     bare = model.recommend({1: np.array([model.items[3]])}, np.int64(2))
     same(bare, expected(model, {1: Known(events=[Event(item=model.items[3])])}, 2))
@@ -118,7 +118,7 @@ def test_a_data_set_ranks_for_its_users(model, planted_folder):
 
 
 def test_selection_reaches_the_ranking(model, known):
-    some = [model.items[place] for place in (2, 4, 6, 10)]
+    some = [model.items[index] for index in (2, 4, 6, 10)]
     found = model.recommend(known, 3, candidates=some, exclude=some[:1])
     assert set(found["item_id"]) == set(some[1:])
 

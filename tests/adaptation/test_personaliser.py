@@ -185,9 +185,9 @@ def test_adapting_moves_rankings_towards_the_planted_taste(model, planted_folder
 
 def test_a_dislike_lowers_what_a_like_raises(model):
     item = model.items[0]
-    place = 0
+    position = 0
     start, liked, disliked = (
-        scores_of(model, model.adapt(events))[place]
+        scores_of(model, model.adapt(events))[position]
         for events in ([], [Event(item=item, rating=5.0)], [Event(item=item, rating=1.0)])
     )
     assert disliked < start < liked

@@ -21,7 +21,7 @@ def opened(trained_folder):
 
 @pytest.fixture(scope="module")
 def users(opened):
-    events = [Event(item=item, rating=float(1 + place % 5)) for place, item in enumerate(opened.items[:60:7])]
+    events = [Event(item=item, rating=float(1 + index % 5)) for index, item in enumerate(opened.items[:60:7])]
     return [Known(events=events), Known(events=events[:2], about="hm", attributes={"age": "24"}), Known()]
 
 

@@ -130,10 +130,10 @@ def test_similar_items_are_those_with_the_highest_cosine(model):
     vectors_VD = (vectors_VD + constants.item_text_VX.double() @ params["items.text_map"].double()).numpy()
     assert bool((constants.warm_V > 0).all())
     units_VD = vectors_VD / np.linalg.norm(vectors_VD, axis=1, keepdims=True)
-    for place in (0, 17, 59):
-        cosines_V = units_VD @ units_VD[place]
-        expected = [item for item in np.argsort(-cosines_V) if item != place][:5]
-        found = model.similar(model.items[place], 5)
+    for position in (0, 17, 59):
+        cosines_V = units_VD @ units_VD[position]
+        expected = [item for item in np.argsort(-cosines_V) if item != position][:5]
+        found = model.similar(model.items[position], 5)
         assert found.items == tuple(model.items[item] for item in expected)
         assert found.scores == pytest.approx(cosines_V[expected], abs=1e-5)
 

@@ -64,10 +64,10 @@ def test_events_without_weights_are_written_as_version_0_1_did():
     )
 
 
-@given(place=st.integers(0, 10**6), flip=st.integers(1, 255))
-def test_any_changed_byte_is_noticed(place, flip):
+@given(index=st.integers(0, 10**6), flip=st.integers(1, 255))
+def test_any_changed_byte_is_noticed(index, flip):
     data = bytearray(state().to_bytes())
-    data[place % len(data)] ^= flip
+    data[index % len(data)] ^= flip
     with pytest.raises((IntegrityError, BadInputError)):
         UserState.from_bytes(bytes(data))
 

@@ -32,12 +32,12 @@ def _order(scores, count=15):
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_weights_of_one_and_zero_rank_like_the_single_model(views, place):
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_weights_of_one_and_zero_rank_like_the_single_model(views, chosen):
     members = (baseline("userknn"), baseline("ease"))
-    weights = dict.fromkeys((1, 5, 20), tuple(float(place == member) for member in (0, 1)))
+    weights = dict.fromkeys((1, 5, 20), tuple(float(chosen == member) for member in (0, 1)))
     blended = Blend(members=members, weights=weights).fit(*views, seed=0)
-    alone = members[place]().fit(*views, seed=0)
+    alone = members[chosen]().fit(*views, seed=0)
     # Both break ties by popularity, scaled to their own scores: only what differs by more is compared.
     scores = alone.score(SUPPORTS)
     found = np.take_along_axis(scores, _order(blended.score(SUPPORTS)), axis=1)

@@ -88,9 +88,9 @@ def test_rejects_are_reported_with_their_lines(capfd, events):
 def test_a_mistake_is_one_line_and_leaves_nothing(capfd, events, tmp_path, arguments, code, line):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text('{"format": 2, "learner": "maml"}')
-    for name, place in (("FILE", events), ("RUN", tmp_path / "run")):
-        arguments = [argument.replace(name, str(place)) for argument in arguments]
-        line = line.replace(name, str(place))
+    for name, path in (("FILE", events), ("RUN", tmp_path / "run")):
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
+        line = line.replace(name, str(path))
     assert run(["data", *arguments]) == code
     said = capfd.readouterr()
     assert said.err.startswith(line)

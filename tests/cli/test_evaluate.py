@@ -99,8 +99,8 @@ def test_a_mistake_is_one_line(capfd, trained_folder, tmp_path, arguments, code,
     model.write_bytes(model.read_bytes()[:-9])
     (empty / "manifest.json").write_bytes(b"")
     places = {"RUN": trained_folder, "CUT": cut, "EMPTY": empty, "DIR": tmp_path}
-    for name, place in places.items():
-        arguments = [argument.replace(name, str(place)) for argument in arguments]
+    for name, path in places.items():
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
     assert run(["evaluate", *arguments]) == code
     said = capfd.readouterr().err
     assert said.startswith(line)

@@ -19,10 +19,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "howto" / "evaluate.md"
 
 
 @pytest.fixture(scope="module")
-def place(trained_folder, tmp_path_factory, text_home):
+def folder(trained_folder, tmp_path_factory, text_home):
     """Return a folder with a run in the place of the demo's, measured, its rankings in runs/trec."""
-    place = tmp_path_factory.mktemp("reader")
-    demo = shutil.copytree(trained_folder, place / "runs" / "demo")
+    folder = tmp_path_factory.mktemp("reader")
+    demo = shutil.copytree(trained_folder, folder / "runs" / "demo")
     command = [
         "evaluate",
         str(demo),
@@ -33,8 +33,8 @@ def place(trained_folder, tmp_path_factory, text_home):
         "--out",
         str(demo / "results.json"),
     ]
-    assert run([*command, "--trec", str(place / "runs" / "trec")]) == 0
-    return place
+    assert run([*command, "--trec", str(folder / "runs" / "trec")]) == 0
+    return folder
 
 
 def recipe(heading):
@@ -42,16 +42,16 @@ def recipe(heading):
     return re.search(r"```py\n(.*?)```", section[1], re.DOTALL)[1]
 
 
-def rows(place):
-    found = json.loads((place / "runs" / "demo" / "results.json").read_text())["rows"]
+def rows(folder):
+    found = json.loads((folder / "runs" / "demo" / "results.json").read_text())["rows"]
     return {(row["model"], row["metric"], row["k"]): row["value"] for row in found if row["seed"] is None}
 
 
-def test_the_trec_recipe_prints_the_tables_numbers(place, monkeypatch, capsys):
-    monkeypatch.chdir(place)
+def test_the_trec_recipe_prints_the_tables_numbers(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
     exec(recipe("TREC files"), {})
     printed = dict(re.findall(r"(nDCG@10|RR): ([\d.]+)", capsys.readouterr().out))
-    value = rows(place)
+    value = rows(folder)
     assert float(printed["nDCG@10"]) == pytest.approx(value["warmprompt", "NDCG@10", 5], abs=1e-6)
     assert float(printed["RR"]) == pytest.approx(value["warmprompt", "MRR", 5], abs=1e-6)
 
@@ -80,12 +80,12 @@ class MLflow(ModuleType):
         self.artifacts.append(path)
 
 
-def test_the_mlflow_recipe_logs_the_products_rows_and_the_settings(place, monkeypatch):
-    monkeypatch.chdir(place)
+def test_the_mlflow_recipe_logs_the_products_rows_and_the_settings(folder, monkeypatch):
+    monkeypatch.chdir(folder)
     mlflow = MLflow()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     exec(recipe("Log to MLflow"), {})
-    value = rows(place)
+    value = rows(folder)
     own = {
         (f"{model}/{metric}", k): number for (model, metric, k), number in value.items() if "warm" in model
     }
@@ -97,9 +97,9 @@ def test_the_mlflow_recipe_logs_the_products_rows_and_the_settings(place, monkey
     assert mlflow.artifacts == ["runs/demo/report.md"]
 
 
-def test_a_run_keeps_what_tensorboard_shows(place):
+def test_a_run_keeps_what_tensorboard_shows(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(place / "runs" / "demo" / "tensorboard"))
+    events = EventAccumulator(str(folder / "runs" / "demo" / "tensorboard"))
     events.Reload()
     assert any("loss" in tag for tag in events.Tags()["scalars"])

@@ -81,8 +81,8 @@ def test_a_mistake_is_one_line(capfd, planted_folder, tmp_path, arguments, code,
     file = tmp_path / "file"
     file.write_text("x")
     places = {"OUT": str(tmp_path / "run"), "FILE": str(file), "DATA": str(planted_folder[0])}
-    for name, place in places.items():
-        arguments = [argument.replace(f"={name}", f"={place}") for argument in arguments]
+    for name, index in places.items():
+        arguments = [argument.replace(f"={name}", f"={index}") for argument in arguments]
     data = [] if any(a.startswith("--data") for a in arguments) else [f"--data={planted_folder[0]}"]
     small = [one for one in TINY if one.split("=")[0] not in {a.split("=")[0] for a in arguments} - {"--set"}]
     assert run(["train", *small, *data, *arguments]) == code

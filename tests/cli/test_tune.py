@@ -62,8 +62,8 @@ def test_a_run_begins_with_its_own_settings(trained_folder, tiny_settings, tmp_p
 )
 def test_a_mistake_is_one_line(capfd, planted_folder, trained_folder, tmp_path, judged, arguments, line):
     places = {"RUN": trained_folder, "DATA": planted_folder[0], "OUT": tmp_path / "search"}
-    for name, place in places.items():
-        arguments = [argument.replace(name, str(place)) for argument in arguments]
+    for name, path in places.items():
+        arguments = [argument.replace(name, str(path)) for argument in arguments]
     assert run(["tune", *arguments]) == 2
     # What began stands before it, each line with its time.
     said = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("[")]

@@ -103,8 +103,8 @@ def _write_frames(folder: Path, events: list[tuple[str, str, int, int]]) -> None
     ]
     pl.DataFrame(items).write_parquet(folder / "items.parquet")
     people = [
-        {"user_id": user, "occupation": ("cook", "artist")[place % 2]}
-        for place, user in enumerate(dict.fromkeys(users))
+        {"user_id": user, "occupation": ("cook", "artist")[index % 2]}
+        for index, user in enumerate(dict.fromkeys(users))
     ]
     pl.DataFrame(people).write_parquet(folder / "users.parquet")
 
@@ -142,12 +142,12 @@ def _events() -> Iterator[tuple[str, str, int, int]]:
         others = [item for item in range(NUM_ITEMS) if item not in loved]
         chosen = chance.sample(loved, 10) + chance.sample(others, 3)
         chance.shuffle(chosen)
-        for place, item in enumerate(chosen):
+        for index, item in enumerate(chosen):
             yield (
                 _user(user),
                 _sku(item),
                 (5 if item in loved else chance.choice([1, 3])),
-                user % 28 + 2 * place,
+                user % 28 + 2 * index,
             )
 
 

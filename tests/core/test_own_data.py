@@ -91,7 +91,7 @@ def test_a_service_takes_events_and_new_items(shop):
         added = http.post("/v1/items", json={"items": [{"id": "new", "title": "Tea No. 99", "text": "Tea"}]})
         assert added.is_success, added.text
         ranked = http.get("/v1/users/ada/recommendations", params={"n": 60}).json()
-        assert "new" in {place["item"] for place in ranked["items"]}
+        assert "new" in {row["item"] for row in ranked["items"]}
         # Without --risk there are no entities, and without the extra the page and the document are served.
         payment = {"id": 1, "time_s": 1, "amount_minor": 1, "counterparty": "x"}
         assert http.post("/v1/entities/card/events", json={"events": [payment]}).status_code == 501

@@ -22,7 +22,7 @@ def test_taken_users_keep_their_histories_in_the_order_given(dataset, users):
     part = take_users(dataset, np.array(users, dtype=np.int64))
     assert part.user_ids == tuple(dataset.user_ids[user] for user in users)
     assert part.interactions.num_users == len(users)
-    assert [history(part, place) for place in range(len(users))] == [history(dataset, user) for user in users]
+    assert [history(part, index) for index in range(len(users))] == [history(dataset, user) for user in users]
     assert part.users["occupation"].to_list() == [dataset.users["occupation"][user] for user in users]
     assert part.item_ids == dataset.item_ids
 

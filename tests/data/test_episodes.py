@@ -16,7 +16,7 @@ from warmprompt.types import Support
 
 def _dataset(lengths, *, rated=True):
     """Return users with so many events; event number n of user u is item 100 u + n with rating n."""
-    items = [100 * user + place for user, length in enumerate(lengths) for place in range(length)]
+    items = [100 * user + index for user, length in enumerate(lengths) for index in range(length)]
     return Dataset(
         name="counted",
         content_hash="0" * 64,
@@ -113,7 +113,7 @@ def test_batches_hold_each_users_own_events_and_nothing_where_padded(rated):
             positions = getattr(episode, part)
             size = len(positions)
             assert events.mask_BK[row].tolist() == [True] * size + [False] * (events.mask_BK.shape[1] - size)
-            assert events.items_BK[row, :size].tolist() == [100 * episode.user + place for place in positions]
+            assert events.items_BK[row, :size].tolist() == [100 * episode.user + index for index in positions]
             assert not events.items_BK[row, size:].any()
             ratings = events.ratings_BK[row, :size]
             assert ratings.tolist() == positions.tolist() if rated else np.isnan(ratings).all()

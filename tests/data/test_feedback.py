@@ -17,8 +17,8 @@ def feedback_of(write, bring_in):
     """Import values of one column under a name of ours: (ratings, weights, manifest), in order."""
 
     def run(name, values, *, scale=None, users=None, items=None, **options):
-        users = users or [f"u{place // 10}" for place in range(len(values))]
-        items = items or [f"i{place % 10}" for place in range(len(values))]
+        users = users or [f"u{index // 10}" for index in range(len(values))]
+        items = items or [f"i{index % 10}" for index in range(len(values))]
         rows = "".join(f'{u},{i},"{value}"\n' for u, i, value in zip(users, items, values, strict=True))
         path = write("f", {"e.csv": f"u,i,v\n{rows}"}) / "e.csv"
         source = read_mapped(MappedFile(path=path, mapping={**MAP, name: "v"}), rating_scale=scale)

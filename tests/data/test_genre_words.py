@@ -41,10 +41,10 @@ def test_every_wording_of_training_is_found_and_no_held_out_one():
     genres = tuple(FILM_GENRES)
     words = genre_words(GenreTable(names=genres, has_VG=np.zeros((0, len(genres)), dtype=bool)))
     rng = np.random.default_rng(0)
-    for place, genre in enumerate(genres):
+    for index, genre in enumerate(genres):
         known = [describe_tastes([genre], rng=rng) for _ in range(40)]
         unseen = [describe_tastes([genre], rng=rng, frames="heldout") for _ in range(40)]
-        assert words.named_in(known)[:, place].all(), genre
+        assert words.named_in(known)[:, index].all(), genre
         assert not words.named_in(unseen).any(), genre
 
 

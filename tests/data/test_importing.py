@@ -107,11 +107,11 @@ ROWS = st.lists(
 def expected_events(rows, *, timed):
     """Apply the stated rules in plain Python: sorted() is stable, a dict keeps the last value."""
     ordered = sorted(enumerate(rows), key=lambda each: (each[1][0], each[1][3] if timed else 0))
-    kept = {(user, item): place for place, (_, (user, item, _, _)) in enumerate(ordered)}
+    kept = {(user, item): position for position, (_, (user, item, _, _)) in enumerate(ordered)}
     return [
         (user, item, float(rating), time if timed else None)
-        for place, (_, (user, item, rating, time)) in enumerate(ordered)
-        if kept[user, item] == place
+        for position, (_, (user, item, rating, time)) in enumerate(ordered)
+        if kept[user, item] == position
     ]
 
 

@@ -27,8 +27,8 @@ def source_of(write):
     def run(met, described, kinds=("csv", "csv"), dtypes=(None, None)):
         folder = write("j", {})
         parts = {
-            "e": {"u": [f"u{place % 3}" for place in range(len(met))], "i": met},
-            "p": {"i": described, "t": [f"Title {place}" for place in range(len(described))]},
+            "e": {"u": [f"u{index % 3}" for index in range(len(met))], "i": met},
+            "p": {"i": described, "t": [f"Title {index}" for index in range(len(described))]},
         }
         for (name, columns), kind, dtype in zip(parts.items(), kinds, dtypes, strict=True):
             path = folder / f"{name}.{kind}"

@@ -19,7 +19,7 @@ def time_of(write, bring_in):
     """Import one way to write a time, several times over: (seconds of the first event, manifest)."""
 
     def run(written, unit=None):
-        rows = "".join(f'a,i{place},"{text}"\n' for place, text in enumerate(written))
+        rows = "".join(f'a,i{index},"{text}"\n' for index, text in enumerate(written))
         path = write("t", {"e.csv": f"u,i,t\n{rows}"}) / "e.csv"
         source = read_mapped(MappedFile(path=path, mapping={"user": "u", "item": "i", "time": "t"}))
         dataset, manifest = bring_in(replace(source, time_unit=unit))

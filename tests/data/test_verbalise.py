@@ -242,9 +242,9 @@ def test_the_column_that_sentences_name(columns, expected):
 
 
 def test_brands_by_the_thousand_are_no_tastes():
-    titles = [f"t{place}" for place in range(1200)]
-    few = pl.DataFrame({"title": titles, "brand": [f"brand {place % 200}" for place in range(1200)]})
-    many = pl.DataFrame({"title": titles, "brand": [f"brand {place % 201}" for place in range(1200)]})
+    titles = [f"t{position}" for position in range(1200)]
+    few = pl.DataFrame({"title": titles, "brand": [f"brand {position % 200}" for position in range(1200)]})
+    many = pl.DataFrame({"title": titles, "brand": [f"brand {position % 201}" for position in range(1200)]})
     assert (taste_column(few), taste_column(many)) == ("brand", None)
 
 

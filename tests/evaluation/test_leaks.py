@@ -99,7 +99,7 @@ def test_queries_of_other_users_bring_a_learner_down_to_popularity(world, protoc
     task = build_task(world, ProtocolSettings(ks=(K,), **protocol), seed=0)
     cases = task.cases[K]
     rng = np.random.default_rng(1)
-    others = [cases[place] for place in rng.permutation(len(cases))]
+    others = [cases[position] for position in rng.permutation(len(cases))]
     swapped = [replace(own, query=other.query) for own, other in zip(cases, others, strict=True)]
     learner = baseline("content-tfidf", sharpness=1.0)().fit(task.training, task.validation, seed=0)
     permuted, error = value(learner, task, swapped)

@@ -202,7 +202,7 @@ def test_ties_in_run_files_count_against_the_model_in_one_real_ordering(worlds, 
     for case in task.cases[3]:
         free = set(np.flatnonzero(task.candidates_V)) - set(case.support.items_K)
         best = sorted(free, key=lambda item, query=set(case.query): (-(item % 3), item in query))
-        wanted.append(1 / (1 + next(place for place, item in enumerate(best) if item in case.query)))
+        wanted.append(1 / (1 + next(index for index, item in enumerate(best) if item in case.query)))
     assert ir_measures.calc_aggregate([RR], qrels, run)[RR] == pytest.approx(np.mean(wanted), abs=1e-6)
     # No reader can order the lines otherwise: scores fall strictly as 32-bit numbers.
     by_user: dict = {}

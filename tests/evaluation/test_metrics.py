@@ -63,7 +63,7 @@ def test_ties_put_query_items_last_in_a_list_that_ir_measures_reads():
     run = []
     for user, query in enumerate(queries):
         worst = sorted(range(40), key=lambda item: (-scores[user, item], item in query))
-        run += [ScoredDoc(str(user), str(item), float(-place)) for place, item in enumerate(worst)]
+        run += [ScoredDoc(str(user), str(item), float(-index)) for index, item in enumerate(worst)]
     theirs = {
         (m.query_id, str(m.measure)): m.value
         for m in ir_measures.iter_calc([Success @ 10, nDCG @ 10, RR], qrels, run)

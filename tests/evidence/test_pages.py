@@ -133,7 +133,7 @@ def test_holm_counts_each_hypothesis_once(plan, measured):
 
 
 def test_smaller_k_chooses_without_validation_users(plan, measured):
-    known = {place: value for place, value in measured.on_validation.items() if place[1] != 5}
+    known = {position: value for position, value in measured.on_validation.items() if position[1] != 5}
     short = replace(measured, on_validation=known)
     assert [chosen_at(plan, measured, k) for k in (0, 2, 5)] == [0, 2, 5]
     assert [chosen_at(plan, short, k) for k in (0, 2, 5)] == [0, 2, 2]

@@ -141,7 +141,7 @@ def attributions(draw):
     words = draw(st.lists(st.tuples(st.sampled_from(["war", "love", "Dramas", "é…à"]), effects), max_size=3))
     attributes = draw(st.lists(st.tuples(st.sampled_from(["job", "age"]), names, effects), max_size=2))
     events = [
-        event(place, title, rating, effect) for place, (title, rating, effect) in enumerate(rows, start=2)
+        event(index, title, rating, effect) for index, (title, rating, effect) in enumerate(rows, start=2)
     ]
     said = [word(text, effect) for text, effect in words] + [
         word(text, effect, name) for name, text, effect in attributes

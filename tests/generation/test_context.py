@@ -53,9 +53,9 @@ def test_tastes_are_the_latest_events_by_opinion(model):
 def position_of(context_TH, prompt_PH):
     width = len(prompt_PH)
     return [
-        place
-        for place in range(len(context_TH) - width + 1)
-        if torch.equal(context_TH[place : place + width], prompt_PH)
+        index
+        for index in range(len(context_TH) - width + 1)
+        if torch.equal(context_TH[index : index + width], prompt_PH)
     ]
 
 

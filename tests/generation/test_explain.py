@@ -17,7 +17,7 @@ from warmprompt.generation.sentences import sentences_for, template_for
 
 @pytest.fixture(scope="module")
 def state(model):
-    events = [Event(item=model.items[place], rating=5.0 - place % 5) for place in (0, 7, 14, 21)]
+    events = [Event(item=model.items[position], rating=5.0 - position % 5) for position in (0, 7, 14, 21)]
     return model.adapt(events, about="I dig robots")
 
 
@@ -51,7 +51,7 @@ def test_the_chosen_sentence_beats_the_others_per_token(model, lm, state):
         with torch.no_grad():
             logits = lm.model(inputs_embeds=torch.cat([context, lm.embed(ids)])[None]).logits[0].double()
         log_p = torch.log_softmax(logits, dim=-1)[len(context) - 1 :]
-        scores.append(sum(log_p[place, token].item() for place, token in enumerate(ids)) / len(ids))
+        scores.append(sum(log_p[position, token].item() for position, token in enumerate(ids)) / len(ids))
     assert chosen == choices[scores.index(max(scores))]
 
 

@@ -50,7 +50,7 @@ def test_a_tree_of_titles_reads_as_each_title_alone(smollm):
             with torch.no_grad():
                 joined = torch.cat([context, smollm.embed(ids)])[None]
                 log_p = torch.log_softmax(smollm.model(inputs_embeds=joined).logits[0].double(), dim=-1)
-            alone = sum(log_p[len(context) - 1 + place, token].item() for place, token in enumerate(ids))
+            alone = sum(log_p[len(context) - 1 + index, token].item() for index, token in enumerate(ids))
             # Thirty layers of float32, some ten logarithms of about -5.
             assert one.log_p == pytest.approx(alone, abs=5e-3)
             assert exact_BX[row, one.node] == pytest.approx(alone, abs=5e-3)

@@ -34,7 +34,7 @@ def text_log_p(lm, context_TH, ids):
     logits = lm.model(inputs_embeds=joined).logits[0].double()
     log_p = torch.log_softmax(logits, dim=-1)
     places = range(len(context_TH) - 1, len(context_TH) - 1 + len(ids))
-    return torch.stack([log_p[place, token] for place, token in zip(places, ids, strict=True)])
+    return torch.stack([log_p[index, token] for index, token in zip(places, ids, strict=True)])
 
 
 def brute(lm, context, words=WORDS):
@@ -63,7 +63,7 @@ def test_whole_languages_are_read_exactly(lm, contexts, trie, num_tokens):
     found_BX = node_log_p(lm, read_contexts(lm, contexts), trie, num_tokens=num_tokens)
     ends = {trie.texts[node][0]: node for node in range(len(trie)) if trie.texts[node]}
     for row, context in enumerate(contexts):
-        own = found_BX[row, [ends[place] for place in range(len(WORDS))]]
+        own = found_BX[row, [ends[index] for index in range(len(WORDS))]]
         np.testing.assert_allclose(own, brute(lm, context), atol=10 * CLOSE)
     assert not found_BX[:, 0].any()
 

@@ -25,7 +25,7 @@ def writer(model, lm, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def states(model):
-    events = [Event(item=model.items[place], rating=5.0 - place % 5) for place in (0, 9, 13)]
+    events = [Event(item=model.items[position], rating=5.0 - position % 5) for position in (0, 9, 13)]
     return [model.adapt(events, about="robots"), model.adapt([]), model.adapt(events[:1])]
 
 
@@ -39,7 +39,7 @@ def states(model):
 )
 def test_nothing_is_named_that_is_not_in_the_catalogue(model, writer, events, about, width):
     state = model.adapt(
-        [Event(item=model.items[place], rating=rating) for place, rating in events], about=about
+        [Event(item=model.items[position], rating=rating) for position, rating in events], about=about
     )
     (found,) = generate_titles(writer, model, [state], 5, width=width)
     own = {event.item for event in state.events}
@@ -66,7 +66,7 @@ def test_exact_scores_are_those_of_one_pass_per_title(model, lm, writer, states,
 def plain_log_p(lm, context_TH, ids):
     logits = lm.model(inputs_embeds=torch.cat([context_TH, lm.embed(ids)])[None]).logits[0].double()
     log_p = torch.log_softmax(logits, dim=-1)[len(context_TH) - 1 :]
-    return sum(log_p[place, token].item() for place, token in enumerate(ids))
+    return sum(log_p[position, token].item() for position, token in enumerate(ids))
 
 
 def test_a_search_with_beams_for_all_is_the_exact_ranking(model, writer, states):

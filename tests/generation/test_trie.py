@@ -16,11 +16,11 @@ texts_of = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tupl
 def test_the_paths_that_end_are_the_texts(texts):
     trie = make_trie(texts, end_id=END)
     found = {
-        place: tuple(int(trie.token_X[one]) for one in trie.path(node))
+        index: tuple(int(trie.token_X[one]) for one in trie.path(node))
         for node in range(len(trie))
-        for place in trie.texts[node]
+        for index in trie.texts[node]
     }
-    assert found == {place: (*text, END) for place, text in enumerate(texts)}
+    assert found == {index: (*text, END) for index, text in enumerate(texts)}
     assert all(bool(trie.texts[node]) == (not trie.children[node]) for node in range(len(trie)))
 
 

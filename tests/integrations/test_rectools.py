@@ -235,9 +235,9 @@ def test_features_become_attributes_and_weights_say_something_only_where_they_di
     data = dataset_from_rectools(constructed(interactions, pd.concat([items, more]), users))
     assert data.rating_scale is None
     assert data.weight_unit is None
-    place = data.item_ids.index(world.dataset.item_ids[1])
-    assert data.items["year"][place] == "1991"
-    assert [data.items["genres"][place]] == world.dataset.items["genres"][1].to_list()
+    position = data.item_ids.index(world.dataset.item_ids[1])
+    assert data.items["year"][position] == "1991"
+    assert [data.items["genres"][position]] == world.dataset.items["genres"][1].to_list()
     rated, items, users = frames(world, weight=None)
     assert dataset_from_rectools(constructed(rated, items, users), ratings=True).rating_scale == (1.0, 5.0)
     counted = dataset_from_rectools(constructed(rated, items, users))

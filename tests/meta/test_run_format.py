@@ -118,10 +118,10 @@ def test_saving_again_keeps_what_lies_beside(stored, trained):
 
 
 @pytest.mark.parametrize("file", [MODEL, ITEMS])
-@pytest.mark.parametrize("place", [0, 9, -1])
-def test_a_changed_byte_is_named(stored, file, place):
+@pytest.mark.parametrize("index", [0, 9, -1])
+def test_a_changed_byte_is_named(stored, file, index):
     data = bytearray((stored / file).read_bytes())
-    data[place] ^= 1
+    data[index] ^= 1
     (stored / file).write_bytes(data)
     with pytest.raises(IntegrityError, match=file):
         load_trained(stored)

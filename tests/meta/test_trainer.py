@@ -86,7 +86,7 @@ def _ndcg(scores_BV, cases):
     """Return the mean NDCG@10 of the query items, written out."""
     supports, queries, _ = zip(*cases, strict=True)
     found = ranks(scores_BV, queries, excluded=[support.items_K for support in supports])
-    ideal = sum(1 / math.log2(1 + place) for place in range(1, NUM_QUERY + 1))
+    ideal = sum(1 / math.log2(1 + position) for position in range(1, NUM_QUERY + 1))
     gains = [sum(1 / math.log2(1 + rank) for rank in row if rank <= 10) / ideal for row in found]
     return float(np.mean(gains))
 

@@ -73,8 +73,12 @@ def events_of(rows, *, width=None):
     ratings_BK = torch.full((len(rows), width), torch.nan, dtype=torch.float64)
     mask_BK = torch.zeros(len(rows), width, dtype=torch.bool)
     for index, row in enumerate(rows):
-        for place, (item, rating) in enumerate(row):
-            items_BK[index, place], ratings_BK[index, place], mask_BK[index, place] = item, rating, True
+        for position, (item, rating) in enumerate(row):
+            items_BK[index, position], ratings_BK[index, position], mask_BK[index, position] = (
+                item,
+                rating,
+                True,
+            )
     return Events(items_BK=items_BK, ratings_BK=ratings_BK, mask_BK=mask_BK)
 
 

@@ -51,10 +51,10 @@ def test_the_top_tens_lines_say_every_place_and_are_walked_by_arrow_keys(visit, 
     assert everybody[:10] == first
     lines = page.locator("#bump .line")
     lines.first.wait_for()
-    said = {lines.nth(place).get_attribute("aria-label") for place in range(10)}
+    said = {lines.nth(index).get_attribute("aria-label") for index in range(10)}
     assert said == {
-        f"{place}. {title}. Place by step, start: {everybody.index(title) + 1}, 1: {place}."
-        for place, title in enumerate(now, start=1)
+        f"{index}. {title}. Place by step, start: {everybody.index(title) + 1}, 1: {index}."
+        for index, title in enumerate(now, start=1)
     }
     page.locator("#bump .of-1").focus()
     for _ in range(2):

@@ -22,7 +22,7 @@ def page_model(trained_folder):
     run = load(trained_folder)
     ids = tuple(range(FIRST, FIRST + len(run.items)))
     trained = replace(run.engine.trained, item_ids=ids)
-    index = {item: place for place, item in enumerate(ids)}
+    index = {item: position for position, item in enumerate(ids)}
     run = replace(run, engine=replace(run.engine, trained=trained), index=index)
     return make_model(run, room=4, largest_batch=4, make_explainer=explainer_factory())
 
@@ -33,16 +33,16 @@ def test_an_id_that_a_double_rounds_is_rated_kept_and_exported_exactly(visit, si
     personaliser = page_model.personaliser
     rated = []
     # An odd id and its even neighbour, which a double takes for the same.
-    for step, place in enumerate((31, 32), start=1):
-        title = personaliser.title(FIRST + place)
+    for step, position in enumerate((31, 32), start=1):
+        title = personaliser.title(FIRST + position)
         page.get_by_role("combobox").fill(title)
         page.locator("#found li", has_text=title).first.click()
         page.locator("#chosen button").nth(4).click()
         settle(page, steps=step)
         rated.append(title)
-    bodies = [{"item": FIRST + place, "rating": 5.0, "time_s": None} for place in (31, 32)]
+    bodies = [{"item": FIRST + position, "rating": 5.0, "time_s": None} for position in (31, 32)]
     assert log_of(site, user_of(page)) == [("event", body) for body in bodies]
-    events = [Event(item=FIRST + place, rating=5.0) for place in (31, 32)]
+    events = [Event(item=FIRST + position, rating=5.0) for position in (31, 32)]
     assert ranked(page) == expected(page_model, events)
     assert page.locator("#rated .title").all_inner_texts() == rated[::-1]
     page.reload()

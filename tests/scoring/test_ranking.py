@@ -39,7 +39,7 @@ def test_ranks_are_those_of_the_worst_list_that_exists(problem):
     found = ranks(scores_BV, queries, excluded=excluded, candidates=mask)
     for row, query in enumerate(queries):
         allowed = _candidates_of(row, scores_BV.shape, excluded, mask)
-        turn = {item: place for place, item in enumerate(query.tolist())}
+        turn = {item: position for position, item in enumerate(query.tolist())}
         worst = sorted(allowed, key=lambda v: (-scores_BV[row, v], turn.get(v, -1)))
         expected = [worst.index(item) + 1 if item in allowed else MISS for item in query]
         assert found[row].tolist() == expected

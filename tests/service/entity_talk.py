@@ -15,19 +15,19 @@ def path(entity, rest=""):
     return f"/v1/entities/{quote(entity, safe='')}{rest}"
 
 
-def event(place, **changed):
+def event(index, **changed):
     values = {
-        "id": place,
-        "time_s": START_S + place * STEP_S,
-        "amount_minor": 1000 + 137 * place,
-        "counterparty": f"shop {place % 4}",
+        "id": index,
+        "time_s": START_S + index * STEP_S,
+        "amount_minor": 1000 + 137 * index,
+        "counterparty": f"shop {index % 4}",
         "context": {"count_1d": 1.0, "risk_7d": 0.25},
     }
     return values | changed
 
 
-def label(place, *, fraud, after_s=WEEK_S):
-    return {"id": place, "fraud": fraud, "time_s": START_S + place * STEP_S + after_s}
+def label(index, *, fraud, after_s=WEEK_S):
+    return {"id": index, "fraud": fraud, "time_s": START_S + index * STEP_S + after_s}
 
 
 def payment(values):

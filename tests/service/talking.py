@@ -51,7 +51,7 @@ def log_of(*items, rating=None):
 
 def items_of(answer):
     assert answer.status_code == 200, answer.text
-    return [place["item"] for place in answer.json()["items"]]
+    return [row["item"] for row in answer.json()["items"]]
 
 
 @contextmanager

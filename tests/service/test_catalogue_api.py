@@ -52,10 +52,10 @@ def test_untitled_item_is_found_by_id(store, tiny_model, settings, personaliser)
     assert titled not in by_id_of_titled
 
 
-def untitled(personaliser, place):
+def untitled(personaliser, index):
     """Return the run as if one of its items had no title."""
     trained = personaliser.engine.trained
-    titles = tuple("" if at == place else title for at, title in enumerate(trained.titles))
+    titles = tuple("" if at == index else title for at, title in enumerate(trained.titles))
     engine = replace(personaliser.engine, trained=replace(trained, titles=titles))
     return replace(personaliser, engine=engine, lookup=title_index(titles, engine.popularity_V.numpy()))
 

@@ -88,19 +88,19 @@ def test_added_item_changes_no_state(tiny_model):
 def test_new_item_scores_like_a_cold_item(tiny_model, personaliser):
     # A catalogue item given once more under another id has the same text, so only what was learned differs.
     larger = extended(tiny_model, [NewItem(id="new", title="Star Kitchen (2026)")], items_version=1)
-    place = larger.personaliser.index["new"]
+    position = larger.personaliser.index["new"]
     params = personaliser.engine.trained.params
-    text_X = larger.personaliser.engine.trained.data.item_text_VX[place]
+    text_X = larger.personaliser.engine.trained.data.item_text_VX[position]
     assert float(text_X.norm()) == pytest.approx(1.0, abs=1e-6)
     # Ranked where the map for new items puts it; as an event it pulls along the text map of training.
     engine = larger.personaliser.engine
     expected = (text_X.double() @ params["items.new_map"].double()).numpy()
-    np.testing.assert_allclose(engine.catalogue_VD[place].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(engine.catalogue_VD[position].numpy(), expected, atol=1e-5)
     popular = float(text_X @ params["items.new_popularity"] + params["items.new_level"])
-    assert float(engine.popularity_V[place]) == pytest.approx(popular, abs=1e-5)
+    assert float(engine.popularity_V[position]) == pytest.approx(popular, abs=1e-5)
     pull = (text_X.double() @ params["items.text_map"].double()).numpy()
     vectors = support_vectors(engine.trained.params, engine.trained.data)
-    np.testing.assert_allclose(vectors[place].numpy(), pull, atol=1e-5)
+    np.testing.assert_allclose(vectors[position].numpy(), pull, atol=1e-5)
     state = adapt_all(larger, [Known(events=[Event(item="new", rating=5.0)])])[0]
     assert bits(state) != bits(larger.start)
     everything = larger.personaliser.rank(larger.start, larger.num_items)

@@ -16,7 +16,7 @@ from warmprompt.store.sql import SqlStore
 
 
 def test_each_event_is_scored_before_observed(watching, profiler):
-    inputs = [event(place) for place in range(23)]
+    inputs = [event(index) for index in range(23)]
     labels = [label(2, fraud=True), label(3, fraud=False)]
 
     async def talk(client):
@@ -55,8 +55,8 @@ def test_stored_entity_state_equals_replay(watching, store, risk, monkeypatch):
     num = 24
 
     async def live(client):
-        for place in range(0, num, 8):
-            events = [event(one) for one in range(place, place + 8)]
+        for index in range(0, num, 8):
+            events = [event(one) for one in range(index, index + 8)]
             answer = await client.post(path("a", "/events"), json={"events": events})
             assert answer.status_code == 201, answer.text
         inputs = {"labels": [label(num - 1, fraud=True), label(num - 3, fraud=False)]}
@@ -88,7 +88,7 @@ def test_outdated_or_damaged_state_is_rebuilt(watching, store, risk, monkeypatch
     name = name_of_entity("a")
 
     async def post(client, first, last):
-        events = [event(place) for place in range(first, last)]
+        events = [event(index) for index in range(first, last)]
         return (await client.post(path("a", "/events"), json={"events": events})).json()["estimates"]
 
     async def ask(client):
@@ -130,7 +130,7 @@ def test_repeated_request_counts_once(watching):
 
 def test_concurrent_requests_are_serialised(watching, profiler):
     async def talk(client):
-        events = [event(place, time_s=START_S) for place in range(6)]
+        events = [event(index, time_s=START_S) for index in range(6)]
         await asyncio.gather(*(client.post(path("a", "/events"), json={"events": [one]}) for one in events))
         return (await client.get(path("a"))).json()
 
@@ -154,7 +154,7 @@ def test_scoring_stores_nothing(watching, store, profiler):
 
     stranger, unknown, known, now = in_service(watching(), talk)
     start = profiler.start("a")
-    expected = [judged(place, profiler.score(start, payment(event(place)))) for place in (5, 4)]
+    expected = [judged(index, profiler.score(start, payment(event(index)))) for index in (5, 4)]
     assert stranger.json()["estimates"] == expected
     assert unknown.status_code == 404
     state = profiler.observe(start, payment(event(0)))
@@ -178,7 +178,7 @@ def test_scoring_stores_nothing(watching, store, profiler):
         ({"events": [event(6, context={"mood": 1})]}, 422, "context of event 0"),
         ({"events": [event(6, fraud=True)]}, 422, "body.events.0.fraud"),
         ({"labels": [label(5, fraud=1)]}, 422, "body.labels.0.fraud"),
-        ({"events": [event(place) for place in range(6, 107)]}, 422, "body.events"),
+        ({"events": [event(index) for index in range(6, 107)]}, 422, "body.events"),
         ({}, 422, "body"),
     ],
 )

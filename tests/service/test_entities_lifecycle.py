@@ -99,9 +99,9 @@ def test_two_processes_replay_a_log_identically(watching, profiler, monkeypatch)
 
     async def talk():
         async with asking(one) as here, asking(other) as there:
-            for client, place in ((here, 0), (there, 1), (here, 2)):
-                answer = await client.post(path("a", "/events"), json={"events": [event(place)]})
-                assert answer.json()["last_seq"] == place + 1
+            for client, index in ((here, 0), (there, 1), (here, 2)):
+                answer = await client.post(path("a", "/events"), json={"events": [event(index)]})
+                assert answer.json()["last_seq"] == index + 1
             append = SqlStore.append
 
             def late(self, name, entries, **key):  # another process is faster between check and append
@@ -117,7 +117,7 @@ def test_two_processes_replay_a_log_identically(watching, profiler, monkeypatch)
     raced, (here, there) = asyncio.run(talk())
     assert (raced["first_seq"], raced["estimates"], raced["left_out"]) == (5, [], 1)
     assert here == there
-    state = profiler.profile("a", [payment(event(place)) for place in range(3)])
+    state = profiler.profile("a", [payment(event(index)) for index in range(3)])
     assert here["last"] == judged(6, profiler.score(state, payment(event(6))))
     assert (here["num_events"], here["left_out"], here["seq"]) == (4, 1, 5)
 

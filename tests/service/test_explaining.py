@@ -19,7 +19,7 @@ def explained(service, items):
 
     answer = in_service(service, talk)
     assert answer.status_code == 200, answer.text
-    return [place["explanation"] for place in answer.json()["items"]]
+    return [row["explanation"] for row in answer.json()["items"]]
 
 
 def test_sentences_use_the_runs_model_and_genres(store, personaliser, settings, planted_folder, monkeypatch):

@@ -20,8 +20,8 @@ def genres(personaliser):
     )
 
 
-def asked(service, place, **params):
-    return in_service(service, lambda client: client.get(place, params=params))
+def asked(service, url, **params):
+    return in_service(service, lambda client: client.get(url, params=params))
 
 
 def test_recommendations_apply_exclusions_and_filters(service, personaliser, genres):
@@ -30,12 +30,12 @@ def test_recommendations_apply_exclusions_and_filters(service, personaliser, gen
 
     async def talk(client):
         await client.post("/v1/users/ada/events", json=log_of(personaliser.items[5], rating=5))
-        place = "/v1/users/ada/recommendations"
-        whole = await client.get(place, params={"n": 100})
+        url = "/v1/users/ada/recommendations"
+        whole = await client.get(url, params={"n": 100})
         part = await client.get(
-            place, params={"n": 100, "exclude": without, "filter": f"genres={genre.upper()}"}
+            url, params={"n": 100, "exclude": without, "filter": f"genres={genre.upper()}"}
         )
-        again = await client.get(place, params={"n": 100})
+        again = await client.get(url, params={"n": 100})
         return whole, part, again
 
     whole, part, again = in_service(service, talk)
@@ -92,9 +92,9 @@ def test_similar_items_match_the_model(service, personaliser, genres):
         ({"filter": [f"a{n}=b" for n in range(21)]}, "query.filter", "at most 20 items"),
     ],
 )
-@pytest.mark.parametrize("place", ["/v1/users/ada/recommendations", "/v1/items/ITEM/similar"])
-def test_invalid_selection_is_422(service, personaliser, place, params, field, remedy):
-    answer = asked(service, place.replace("ITEM", personaliser.items[0]), **params)
+@pytest.mark.parametrize("url", ["/v1/users/ada/recommendations", "/v1/items/ITEM/similar"])
+def test_invalid_selection_is_422(service, personaliser, url, params, field, remedy):
+    answer = asked(service, url.replace("ITEM", personaliser.items[0]), **params)
     problem = answer.json()
     assert (answer.status_code, problem["field"]) == (422, field)
     assert remedy in problem["remedy"]
@@ -198,9 +198,9 @@ def test_hiding_applies_at_once_and_is_reversible(service, personaliser):
 
 def test_hiding_is_idempotent(service, personaliser):
     async def talk(client):
-        place = f"/v1/items/{personaliser.items[0]}/hidden"
+        url = f"/v1/items/{personaliser.items[0]}/hidden"
         return [
-            (await client.request(method, place)).json()["num_hidden"]
+            (await client.request(method, url)).json()["num_hidden"]
             for method in ("PUT", "PUT", "DELETE", "DELETE")
         ]
 
@@ -232,11 +232,11 @@ def test_processes_sharing_a_store_share_hiding(store, tiny_model, settings, per
 
     async def talk():
         async with asking(one) as first, asking(two) as second:
-            place = path("eve", "/recommendations")
-            before = items_of(await second.get(place, params={"n": 100}))
+            url = path("eve", "/recommendations")
+            before = items_of(await second.get(url, params={"n": 100}))
             await first.put(f"/v1/items/{item}/hidden")
             await two.sync_items()  # as its chores do every two seconds
-            return before, items_of(await second.get(place, params={"n": 100}))
+            return before, items_of(await second.get(url, params={"n": 100}))
 
     before, after = asyncio.run(talk())
     assert item in before
@@ -299,10 +299,9 @@ def test_new_item_is_filtered_by_attributes(service, store, settings, personalis
     async def talk(client):
         added = await client.post("/v1/items", json={"items": new})
         again = await client.post("/v1/items", json={"items": new})
-        place = path("eve", "/recommendations")
+        url = path("eve", "/recommendations")
         ranked = [
-            await client.get(place, params={"n": 100, "filter": f"genres={one}"})
-            for one in (genre, "Nautical")
+            await client.get(url, params={"n": 100, "filter": f"genres={one}"}) for one in (genre, "Nautical")
         ]
         return added.status_code, again.status_code, *map(items_of, ranked)
 

@@ -14,7 +14,7 @@ BEYOND = 2**53
 def renamed(personaliser, ids):
     """Return the run as if its items were called otherwise."""
     trained = replace(personaliser.engine.trained, item_ids=tuple(ids))
-    index = {item: place for place, item in enumerate(ids)}
+    index = {item: position for position, item in enumerate(ids)}
     return replace(personaliser, engine=replace(personaliser.engine, trained=trained), index=index)
 
 

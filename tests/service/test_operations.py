@@ -126,13 +126,13 @@ def test_failed_state_write_is_retried(store, tiny_model, settings, personaliser
 
 def test_large_file_is_scrubbed_on_request_only(tmp_path, tiny_model, settings, personaliser, monkeypatch):
     monkeypatch.setattr("warmprompt.service.service._PERIOD_S", 0.01)
-    place = tmp_path / "large"
-    place.mkdir()
+    folder = tmp_path / "large"
+    folder.mkdir()
 
     def words_left():
-        return any(b"quokka" in file.read_bytes() for file in place.iterdir())
+        return any(b"quokka" in file.read_bytes() for file in folder.iterdir())
 
-    with open_store(f"sqlite:///{place}/users.db", scrub_up_to_bytes=0) as store:
+    with open_store(f"sqlite:///{folder}/users.db", scrub_up_to_bytes=0) as store:
         service = make_service(store, tiny_model, replace(settings, scrub_up_to_bytes=0))
 
         async def talk(client):

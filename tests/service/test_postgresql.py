@@ -87,7 +87,7 @@ def test_hiding_reaches_the_other_service(server, tiny_model, settings):
 
             async def ranked():
                 answer = await two.get("/v1/users/eve/recommendations", params={"n": 100})
-                return [place["item"] for place in answer.json()["items"]]
+                return [row["item"] for row in answer.json()["items"]]
 
             whole = await ranked()
             assert (await one.put(f"/v1/items/{item}/hidden")).status_code == 200

@@ -37,7 +37,7 @@ ODD_IDS = [
 
 
 @pytest.mark.parametrize(
-    ("method", "place", "field", "remedy"),
+    ("method", "url", "field", "remedy"),
     [
         (
             "GET",
@@ -49,8 +49,8 @@ ODD_IDS = [
         ("DELETE", "/v1/users/ada?scrub=1", "query.scrub", "Remove it; this route has no parameters."),
     ],
 )
-def test_unknown_parameter_is_refused(service, method, place, field, remedy):
-    answer = in_service(service, lambda client: client.request(method, place))
+def test_unknown_parameter_is_refused(service, method, url, field, remedy):
+    answer = in_service(service, lambda client: client.request(method, url))
     problem = answer.json()
     assert (answer.status_code, problem["field"], problem["remedy"]) == (422, field, remedy)
 
@@ -63,7 +63,7 @@ def test_missing_content_type_names_the_header(service):
 
 
 def test_ranking_matches_the_adapted_model(service, personaliser):
-    inputs = [Event(item=item, rating=float(1 + place)) for place, item in enumerate(personaliser.items[:5])]
+    inputs = [Event(item=item, rating=float(1 + index)) for index, item in enumerate(personaliser.items[:5])]
     body = {"events": [{"item": one.item, "rating": one.rating} for one in inputs], "about": "I like it slow"}
 
     async def talk(client):
@@ -77,11 +77,11 @@ def test_ranking_matches_the_adapted_model(service, personaliser):
     state = personaliser.adapt(inputs, about="I like it slow")
     expected = personaliser.rank(state, 7)
     assert items_of(ranking) == list(expected.items)
-    places = ranking.json()["items"]
-    assert [one["rank"] for one in places] == list(range(1, 8))
-    assert tuple(one["title"] for one in places) == expected.titles
+    rows = ranking.json()["items"]
+    assert [one["rank"] for one in rows] == list(range(1, 8))
+    assert tuple(one["title"] for one in rows) == expected.titles
     # Rounded to six digits, after sums in another order.
-    assert [one["score"] for one in places] == pytest.approx(expected.scores, abs=1e-3)
+    assert [one["score"] for one in rows] == pytest.approx(expected.scores, abs=1e-3)
     freshness = {key: ranking.json()[key] for key in ("stale", "seq", "last_seq", "events")}
     assert freshness == {"stale": False, "seq": 6, "last_seq": 6, "events": {"used": 5, "left_out": 0}}
 
@@ -334,8 +334,8 @@ def test_two_services_on_one_store_agree(store, tiny_model, settings):
         async with asking(services[0]) as one, asking(services[1]) as two:
             await asyncio.gather(
                 *(
-                    client.post(path("ada", "/events"), json=log_of(items[place + 20 * side]))
-                    for place in range(15)
+                    client.post(path("ada", "/events"), json=log_of(items[index + 20 * side]))
+                    for index in range(15)
                     for side, client in enumerate((one, two))
                 )
             )

@@ -192,9 +192,9 @@ def test_explainer_names_the_events(store, personaliser, settings):
         return await client.get(path("ada", "/recommendations"), params={"n": 2, "explain": "true"})
 
     answer = in_service(make_service(store, model, settings), talk)
-    for place in answer.json()["items"]:
-        explanation = place["explanation"]
-        assert (explanation["item"], explanation["rank"]) == (place["item"], place["rank"])
+    for row in answer.json()["items"]:
+        explanation = row["explanation"]
+        assert (explanation["item"], explanation["rank"]) == (row["item"], row["rank"])
         assert {one["event"]["item"] for one in explanation["events"]} == set(personaliser.items[:2])
         assert explanation["sentence"]
 

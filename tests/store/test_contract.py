@@ -50,7 +50,7 @@ def test_append_returns_entry_numbers(store):
 
 def test_heads_skip_unknown_users(store):
     ends = [
-        store.append(user, entries(*range(1, place + 2))) for place, user in enumerate(("ada", "bob", "Ünï"))
+        store.append(user, entries(*range(1, index + 2))) for index, user in enumerate(("ada", "bob", "Ünï"))
     ]
     found = store.heads(["bob", "nobody", "Ünï", "ada"])
     assert sorted(found, key=lambda head: head.last_seq) == [

@@ -44,9 +44,9 @@ def test_whoever_names_a_genre_is_shown_more_of_it(world, engine):
     assert engine.trained.genres is not None
     assert len(engine.trained.params[HEAD]) == 2 * len(engine.trained.readout.text_TX) + len(table.names)
     nothing_V = _scores(engine, "")
-    for place, genre in enumerate(table.names):
+    for index, genre in enumerate(table.names):
         gained_V = _scores(engine, f"Quite fond of {genre.upper()}, thanks.") - nothing_V
-        has_V = table.has_VG[:, place]
+        has_V = table.has_VG[:, index]
         assert gained_V[has_V].mean() > gained_V[~has_V].mean(), genre
 
 

@@ -34,8 +34,8 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
-@pytest.mark.parametrize("place", ["transaction", "before", "header", "body", "body-first"])
-def test_what_is_hidden_in_a_message_is_not_the_message(hidden, place):
+@pytest.mark.parametrize("part", ["transaction", "before", "header", "body", "body-first"])
+def test_what_is_hidden_in_a_message_is_not_the_message(hidden, part):
     plain = message(customer(), customer(2, "7"))
     where, by = {
         "transaction": ("<Cdtr>", f"{hidden}<Cdtr>"),
@@ -43,16 +43,16 @@ def test_what_is_hidden_in_a_message_is_not_the_message(hidden, place):
         "header": ("</GrpHdr>", f"{hidden}</GrpHdr>"),
         "body": ("</FIToFICstmrCdtTrf>", f"{hidden}</FIToFICstmrCdtTrf>"),
         "body-first": ("<GrpHdr>", f"{hidden}<GrpHdr>"),
-    }[place]
+    }[part]
     text = plain.replace(where, by, 1)
     assert "<SplmtryData>" in text or "<RmtInf>" in text
     assert read(text) == read(plain)
 
 
-@pytest.mark.parametrize("place", ["AppHdr", "AppHdr/Sgntr/Object", "SplmtryData"])
+@pytest.mark.parametrize("where", ["AppHdr", "AppHdr/Sgntr/Object", "SplmtryData"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_document_hidden_in_the_envelope_is_not_the_message(place, first):
-    tags = place.split("/")
+def test_a_document_hidden_in_the_envelope_is_not_the_message(where, first):
+    tags = where.split("/")
     evil = "".join(f"<{tag}>" for tag in tags) + whole(count=1) + "".join(f"</{tag}>" for tag in tags[::-1])
     own = message(customer()).partition("?>")[2]
     envelope = f"<Incoming xmlns='urn:any'>{evil if first else own}{own if first else evil}</Incoming>"

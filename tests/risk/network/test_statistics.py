@@ -64,7 +64,7 @@ def test_clustering_matches_networkx_bank_by_bank_with_hubs():
     np.fill_diagonal(matrix, 0)
     network = network_from_matrix(matrix)
     expected = nx.clustering(as_networkx(network).to_undirected())
-    assert clustering(network.matrix) == pytest.approx([expected[place] for place in range(200)], abs=1e-12)
+    assert clustering(network.matrix) == pytest.approx([expected[index] for index in range(200)], abs=1e-12)
 
 
 def test_paths_across_more_targets_than_one_block_match_scipy():
@@ -72,8 +72,8 @@ def test_paths_across_more_targets_than_one_block_match_scipy():
     size = 1100
     payers = [*range(size), *range(0, size, 7)]
     payees = [
-        *((place + 1) % size for place in range(size)),
-        *((7 * place + 50) % size for place in range(158)),
+        *((index + 1) % size for index in range(size)),
+        *((7 * index + 50) % size for index in range(158)),
     ]
     network = network_from_edges(list(map(str, payers)), list(map(str, payees)), [1] * len(payers))
     mean, reachable, diameter = path_lengths(network.matrix)
@@ -97,7 +97,7 @@ def test_giant_component_is_networkx_largest_strongly_connected_one(seed):
     network = random_network(seed, density=0.03)
     largest = max(nx.strongly_connected_components(as_networkx(network)), key=len)
     giant = giant_component(network)
-    assert giant.nodes == tuple(str(place) for place in sorted(largest))
+    assert giant.nodes == tuple(str(index) for index in sorted(largest))
     assert statistics(giant).reachable_share == 1.0
     assert giant.amount(*_a_link(giant)) == network.amount(*_a_link(giant))
 

@@ -17,7 +17,7 @@ def test_a_batch_scores_what_a_stream_scores(profiler, world, context, entities,
     rows = np.flatnonzero(payments.entity_N == entity)[:40]
     scores, verdicts = score_rows(profiler, payments, context, rows)
     state, waiting = profiler.start(entity), []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         now = payment_at(row)
         due = [one for one in waiting if payments.time_N[one] + payments.label_delay_s <= now.time_s]
         for one in due:
@@ -26,9 +26,9 @@ def test_a_batch_scores_what_a_stream_scores(profiler, world, context, entities,
                 state = profiler.report(state, one, fraud=bool(payments.fraud_N[one]), now_s=now.time_s)
         estimate = profiler.score(state, now)
         # Batches add up in another order: float32 through the language model.
-        assert scores[place] == pytest.approx(estimate.score, abs=1e-4)
-        assert verdicts.p_R[place] == pytest.approx(estimate.p_risk, abs=1e-12)
-        says_both = bool(verdicts.says_fraud_R[place]) == bool(verdicts.says_genuine_R[place])
+        assert scores[index] == pytest.approx(estimate.score, abs=1e-4)
+        assert verdicts.p_R[index] == pytest.approx(estimate.p_risk, abs=1e-12)
+        says_both = bool(verdicts.says_fraud_R[index]) == bool(verdicts.says_genuine_R[index])
         assert says_both == (estimate.decision == "unsure")
         state = profiler.observe(state, now)
         waiting.append(int(row))

@@ -117,7 +117,7 @@ def test_drift_alarm_comes_after_a_change_and_not_before():
     assert not any(quiet)
     loud = [watch.update(value) for value in (rng.random(500) < 0.4) * 1.0]
     assert any(report.alarm for report in loud)
-    assert next(place for place, report in enumerate(loud) if report.alarm) < 200
+    assert next(index for index, report in enumerate(loud) if report.alarm) < 200
     assert loud[-1].num_seen == 1500
     assert loud[-1].mean == pytest.approx(0.4, abs=0.1)
     for wrong in (float("nan"), -0.1, 1.1):

@@ -16,7 +16,7 @@ def one(now_s, amount, past, *, counterparty=1):
         time_RK=np.array([[row[0] for row in filled]], dtype=np.int64),
         amount_RK=np.array([[row[1] for row in filled]]),
         counterparty_RK=np.array([[row[2] for row in filled]], dtype=np.int64),
-        mask_RK=np.array([[place < len(past) for place in range(size)]]),
+        mask_RK=np.array([[index < len(past) for index in range(size)]]),
         known_RK=np.array([[row[3] is not None for row in filled]]),
         fraud_RK=np.array([[row[3] is True for row in filled]]),
     )
@@ -55,7 +55,7 @@ def test_without_history_the_population_speaks():
 
 
 def test_labels_and_unusual_amounts_are_counted():
-    past = [(SATURDAY_NOON - (20 - place) * DAY // 2, 10.0, place, place == 3 or None) for place in range(12)]
+    past = [(SATURDAY_NOON - (20 - index) * DAY // 2, 10.0, index, index == 3 or None) for index in range(12)]
     past[-1] = (past[-1][0], 500.0, 1, None)
     found = one(SATURDAY_NOON, 40.0, past)
     assert (found["num_labelled"], found["num_frauds"], found["num_unusual_14d"]) == (1, 1, 1)

@@ -130,13 +130,13 @@ def test_support_and_query_against_brute_force(world, context, entities):
     cut_s = int(payments.time_N[0]) // DAY * DAY + 40 * DAY
     cuts = Cuts(entity_E=entities[:20], time_E=np.full(20, cut_s), num_E=np.full(20, 5))
     found = build_episodes(payments, context, cuts)
-    for place, entity in enumerate(entities[:20]):
+    for index, entity in enumerate(entities[:20]):
         own = payments.entity_N == entity
         earlier = np.flatnonzero(own & (payments.time_N < cut_s))[-5:]
-        mask = found.history.mask_RK[place]
-        assert found.history.time_RK[place][mask].tolist() == payments.time_N[earlier].tolist()
+        mask = found.history.mask_RK[index]
+        assert found.history.time_RK[index][mask].tolist() == payments.time_N[earlier].tolist()
         later = np.flatnonzero(own & (payments.time_N >= cut_s) & (payments.time_N < cut_s + 21 * DAY))
-        assert found.row_R[found.episode_R == place].tolist() == later.tolist()
+        assert found.row_R[found.episode_R == index].tolist() == later.tolist()
 
 
 def test_unknown_entity_and_k_out_of_range(world, context):

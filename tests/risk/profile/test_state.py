@@ -11,19 +11,19 @@ from warmprompt.risk.profile import EntityState, Payment, counterparty_context, 
 WEEK = 7 * 86_400
 
 
-def payment(place, **changed):
+def payment(index, **changed):
     base = {
-        "id": place,
-        "time_s": 1_525_000_000 + place * 40_000,
-        "amount_minor": 1000 + 137 * place,
-        "counterparty": f"shop {place % 4}",
+        "id": index,
+        "time_s": 1_525_000_000 + index * 40_000,
+        "amount_minor": 1000 + 137 * index,
+        "counterparty": f"shop {index % 4}",
         "context": (1.0, 7.0, 30.0, 0.0, 0.1, 0.02, 3.0, 3.0, 14.0, 21.0, 0.1, 0.1, 0.05),
     }
     return Payment(**(base | changed))
 
 
 def test_replay_equals_batch_bit_for_bit(profiler):
-    payments = [payment(place) for place in range(24)]
+    payments = [payment(index) for index in range(24)]
     state = profiler.start("a")
     for one in payments[:20]:
         state = profiler.observe(state, one)
@@ -39,7 +39,7 @@ def test_replay_equals_batch_bit_for_bit(profiler):
 
 
 def test_a_state_survives_bytes(profiler):
-    state = profiler.profile("a", [payment(place) for place in range(3)], {0: False})
+    state = profiler.profile("a", [payment(index) for index in range(3)], {0: False})
     data = state.to_bytes()
     back = EntityState.from_bytes(data)
     assert back.to_bytes() == data
@@ -62,8 +62,8 @@ def test_streaming_scores_are_the_batch_scores(profiler, world, context, episode
     payments = world.payments
     episodes = episodes_of(entities[140:148], ks=(5,))
     expected = score_episodes(profiler.model, episodes)
-    for place in range(len(episodes)):
-        entity, cut = episodes.cuts.entity_E[place], episodes.cuts.time_E[place]
+    for index in range(len(episodes)):
+        entity, cut = episodes.cuts.entity_E[index], episodes.cuts.time_E[index]
         own = np.flatnonzero((payments.entity_N == entity) & (payments.time_N < cut))[-5:]
 
         def payment_of(row):
@@ -77,7 +77,7 @@ def test_streaming_scores_are_the_batch_scores(profiler, world, context, episode
 
         due = {int(row): bool(payments.fraud_N[row]) for row in own if payments.time_N[row] + WEEK <= cut}
         state = profiler.profile(int(entity), [payment_of(row) for row in own], due)
-        for query in np.flatnonzero(episodes.episode_R == place):
+        for query in np.flatnonzero(episodes.episode_R == index):
             estimate = profiler.score(state, payment_of(episodes.row_R[query]))
             # Batched and single passes of the model round differently.
             assert estimate.score == pytest.approx(expected[query], abs=1e-3)

@@ -197,11 +197,11 @@ def test_support_loss_ignores_padding_and_unknown_labels():
 def test_texts_say_what_is_known(episodes_of, entities):
     episodes = episodes_of(entities[:60], ks=(0, 1, 20))
     texts = describe_entities(episodes.history, side="customer")
-    for place, text in enumerate(texts):
-        known = episodes.history.mask_RK[place].sum()
+    for index, text in enumerate(texts):
+        known = episodes.history.mask_RK[index].sum()
         assert ("without any known payment" in text) == (known == 0)
         assert ("known fraud" in text and "no known fraud" not in text) == bool(
-            episodes.history.fraud_RK[place].any()
+            episodes.history.fraud_RK[index].any()
         )
     sentence = describe_payment(time_s=1_523_059_200 + 3 * 3600, amount_minor=4_210, fraud=True)
     assert sentence == "a payment of about 40 at the weekend at night, later found fraudulent"

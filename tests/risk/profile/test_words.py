@@ -31,9 +31,9 @@ def in_words(model, episodes_of, entities):
 
 def test_a_payments_sentence_is_found_from_its_features(world, episodes_of, entities):
     episodes, payments = episodes_of(entities[:60]), world.payments
-    for row, place in zip(episodes.row_R, sentence_rows(episodes.features_RF), strict=True):
+    for row, position in zip(episodes.row_R, sentence_rows(episodes.features_RF), strict=True):
         time_s, amount = int(payments.time_N[row]), int(payments.amount_minor_N[row])
-        assert PAYMENT_SENTENCES[place] == describe_payment(time_s=time_s, amount_minor=amount)
+        assert PAYMENT_SENTENCES[position] == describe_payment(time_s=time_s, amount_minor=amount)
     assert len(set(PAYMENT_SENTENCES)) == len(PAYMENT_SENTENCES) == 15 * 2 * 4 * 3
 
 
@@ -43,7 +43,7 @@ def test_no_part_of_the_day_begins_a_second_off():
     features[:, FEATURE_NAMES.index("hour_sin")] = np.sin(seconds * (2 * np.pi / 86_400))
     features[:, FEATURE_NAMES.index("hour_cos")] = np.cos(seconds * (2 * np.pi / 86_400))
     # 1970-01-01 was a Thursday.
-    found = [PAYMENT_SENTENCES[place] for place in sentence_rows(features)]
+    found = [PAYMENT_SENTENCES[position] for position in sentence_rows(features)]
     assert found == [describe_payment(time_s=int(second), amount_minor=0) for second in seconds]
 
 
@@ -60,18 +60,18 @@ def test_the_support_is_pooled_with_the_labels_that_are_known(in_words, episodes
     pooled = pooled_sentences(in_words.scaling, episodes.support_EKF, episodes.history)
     history, sentences = episodes.history, in_words.scaling.sentences_SX
     assert (history.known_RK & history.fraud_RK).any()
-    for place, mask in enumerate(history.mask_RK):
+    for position, mask in enumerate(history.mask_RK):
         texts = [
             describe_payment(
-                time_s=int(history.time_RK[place, slot]),
-                amount_minor=round(history.amount_RK[place, slot] * 100),
-                fraud=bool(history.fraud_RK[place, slot]) if history.known_RK[place, slot] else None,
+                time_s=int(history.time_RK[position, slot]),
+                amount_minor=round(history.amount_RK[position, slot] * 100),
+                fraud=bool(history.fraud_RK[position, slot]) if history.known_RK[position, slot] else None,
             )
             for slot in np.flatnonzero(mask)
         ]
         rows = sentences[[PAYMENT_SENTENCES.index(text) for text in texts]]
         expected = rows.mean(0) if texts else torch.zeros(NUM)
-        assert torch.allclose(pooled[place], expected, atol=1e-5)
+        assert torch.allclose(pooled[position], expected, atol=1e-5)
 
 
 def test_what_is_read_reaches_the_score(in_words, episodes_of, entities):

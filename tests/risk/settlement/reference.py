@@ -42,16 +42,16 @@ class Day:
 
     def run(self):
         rules = self.rules
-        events = [(action.time_s, 0, place) for place, action in enumerate(self.actions)]
-        events += [(payment[0], 1, place) for place, payment in enumerate(self.payments)]
+        events = [(action.time_s, 0, index) for index, action in enumerate(self.actions)]
+        events += [(payment[0], 1, index) for index, payment in enumerate(self.payments)]
         if rules.cycle_s:
             events += [(time, 2, 0) for time in [rules.open_s, *self.grid(rules.cycle_s)]]
         if rules.offsetting != "none":
             events += [(time, 3, 0) for time in self.grid(rules.offset_every_s)]
         if rules.sample_s is not None:
             events += [(time, 4, 0) for time in self.grid(rules.sample_s)]
-        for self.now, kind, place in sorted(events):
-            (self.act, self.arrive, self.cycle, self.offset, self.sample)[kind](place)
+        for self.now, kind, index in sorted(events):
+            (self.act, self.arrive, self.cycle, self.offset, self.sample)[kind](index)
             self.count_the_money()
         return self
 
@@ -95,8 +95,8 @@ class Day:
             self.offset_multilateral()
         self.join(range(self.num_banks))
 
-    def act(self, place):
-        action = self.actions[place]
+    def act(self, index):
+        action = self.actions[index]
         pairs = sorted({(payment[1], payment[2]) for payment in self.payments})
         if action.kind in {"limit", "cut"}:
             for pair in pairs:

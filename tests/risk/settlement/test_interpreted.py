@@ -75,9 +75,9 @@ def test_compiled_code_older_than_any_source_beside_it_is_forgotten(tmp_path):
 
     cache = tmp_path / "__pycache__"
     cache.mkdir()
-    for place, name in enumerate(("a.py", "__pycache__/old.nbi", "b.py", "__pycache__/new.nbi")):
+    for index, name in enumerate(("a.py", "__pycache__/old.nbi", "b.py", "__pycache__/new.nbi")):
         (tmp_path / name).touch()
-        os.utime(tmp_path / name, (place, place))
+        os.utime(tmp_path / name, (index, index))
     forget_stale(tmp_path)
     assert [path.name for path in cache.iterdir()] == ["new.nbi"]
     forget_stale(tmp_path / "nowhere")

@@ -143,7 +143,7 @@ def test_settling_at_once_agrees_where_one_payment_comes_at_a_time(pssimpy):
     num_compared = num_delayed = 0
     for _ in range(40):
         rows, opening = random_system(rng, num_banks=4, num_payments=12, minutes=12)
-        rows = [(10 * place, *row[1:]) for place, row in enumerate(rows)]
+        rows = [(10 * index, *row[1:]) for index, row in enumerate(rows)]
         theirs = pssimpy(rows, opening, 1, 120, "fifo")
         if theirs is None:
             continue

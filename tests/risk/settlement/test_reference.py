@@ -92,9 +92,9 @@ def require_equal(found, slow, banks):
     assert found.overdraft_minor.tolist() == slow.overdraft
     assert (banks.opening_minor + found.injected_minor).tolist() == slow.given
     assert len(found.series.grid_s) == len(slow.samples)
-    for place, sample in enumerate(slow.samples):
-        assert found.series.values_TNF[place].T.tolist() == sample[:-1]
-        assert found.series.delay_s_TN[place].tolist() == sample[-1]
+    for index, sample in enumerate(slow.samples):
+        assert found.series.values_TNF[index].T.tolist() == sample[:-1]
+        assert found.series.delay_s_TN[index].tolist() == sample[-1]
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,12 @@ def test_no_more_wrong_alarms_than_asked_for_on_the_days_they_were_set_on(traine
     # 12 days at 0.5 a day: at most 6 banks, 3 for each signal, and one whose ratio is the threshold but for
     # rounding.
     wrong = 0
-    for place in range(3):
-        world = make_bank_world(settings, seed=derive_seed(2, "set", place), num_history=3)
+    for index in range(3):
+        world = make_bank_world(settings, seed=derive_seed(2, "set", index), num_history=3)
         watching = set_to_work(trained, world)
         banks = banks_table(opening_minor=world.opening_minor)
         for stretch in range(4):
-            days = draw_days(world, seed=derive_seed(2, "clean", place, stretch), num_days=1)
+            days = draw_days(world, seed=derive_seed(2, "clean", index, stretch), num_days=1)
             rules = Rules(close_s=settings.day_s, bypass=True, sample_s=None)
             seen = Seeing(submitted_s=days.time_s, settled_s=simulate_day(days, banks, rules).settle_s)
             wrong += int(np.isfinite(watching.alarms(DELAYS, days, seen, rate=0.5)).sum())

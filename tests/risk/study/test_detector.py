@@ -33,11 +33,11 @@ def drawn(seed, num_banks=6, num_days=2, num=60):
 def brute_force(stream, profiles, bank, at):
     """W at one moment, straight from the definition: every start among the last payments."""
     own = [0.0, *stream.at_E[(stream.bank_E == bank)][1:]]
-    past = [place for place in own if place <= at]
+    past = [index for index in own if index <= at]
     largest = -np.inf
     for m in range(min(MAX_BETWEEN, len(past) - 1) + 1):
         start = past[len(past) - 1 - m]
-        today = [place for place in own[1:] if np.floor(place) == np.floor(start) and place <= start]
+        today = [index for index in own[1:] if np.floor(index) == np.floor(start) and index <= start]
         alpha = profiles.shape_N[bank] + len(today)
         beta = profiles.days_N[bank] + start - np.floor(start)
         largest = max(largest, float(log_ratio(alpha, beta, at - start, m)))
