@@ -107,7 +107,7 @@ def test_the_architecture_page_lists_the_same():
 
 def test_the_architecture_page_names_who_imports_torch():
     page = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
-    named = re.search(r"Only (.+?) import torch, beside `baselines`", page)
+    named = re.search(r"Only (.+?) import torch, as do `baselines`", page)
     assert named
     importing = {
         path.relative_to(SOURCE).parts

@@ -136,7 +136,7 @@ def service_of(model):
     from warmprompt.store.opening import open_store
 
     store = open_store("sqlite:///talk.db").__enter__()
-    return make_service(store, make_model(model, room=4, largest_batch=4), ServiceSettings(readapt=False))
+    return make_service(store, make_model(model, room=4, largest_batch=4), ServiceSettings(backfill=False))
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -50,7 +50,7 @@ def site(page_model, tmp_path_factory):
             budget_s=30.0,
             batch=BatchLimits(largest=4, window_s=0.003, queue=64),
             limits=RequestLimits(per_s=0),
-            readapt=False,
+            backfill=False,
         )
         source = ModelSource(name="tiny", open=lambda: page_model.personaliser)
         service = Service(store, source, page_model, settings=settings, keys_needed=False)

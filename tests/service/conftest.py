@@ -51,7 +51,7 @@ def settings():
         budget_s=30.0,
         batch=BatchLimits(largest=8, window_s=0.003, queue=64),
         limits=RequestLimits(per_s=0),
-        readapt=False,
+        backfill=False,
     )
 
 

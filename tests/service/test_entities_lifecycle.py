@@ -81,14 +81,14 @@ def test_backfill_counts_users_and_keeps_entity_states(watching, store, tiny_mod
         await client.post(path("a", "/events"), json={"events": [event(0)]})
         await client.post("/v1/users/ada/events", json=log_of(tiny_model.personaliser.items[0]))
         for _ in range(500):
-            status = (await client.get("/readyz")).json()["readaptation"]
+            status = (await client.get("/readyz")).json()["backfill"]
             if status and status["users"] == status["current"] == 1 and not status["running"]:
                 return status
             service.backfill.wake()
             await asyncio.sleep(0.02)
         return status
 
-    service = watching(readapt=True)
+    service = watching(backfill=True)
     assert in_service(service, talk) == {"users": 1, "current": 1, "running": False}
     assert store.get_state(name_of_entity("a"), tiny_model.version) is None
     assert store.get_state(name_of_entity("a"), risk.version) is not None

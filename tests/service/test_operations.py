@@ -45,7 +45,7 @@ def test_health_and_readiness_report_the_model(service, tiny_model):
 
     alive, ready = in_service(service, talk)
     assert alive == {"alive": True}
-    assert ready == {"ready": True, "database": True, "model": tiny_model.version, "readaptation": None}
+    assert ready == {"ready": True, "database": True, "model": tiny_model.version, "backfill": None}
 
 
 def test_model_lists_what_scores_are_made_of(service, personaliser, tiny_model):

@@ -211,7 +211,7 @@ def test_new_model_version_backfills_states(store, personaliser, settings, tiny_
     monkeypatch.setattr(type(store), "drop_states", slowly)
     # Another room makes another version of the same run.
     items = personaliser.items
-    service = make_service(store, tiny_model, replace(settings, readapt=True))
+    service = make_service(store, tiny_model, replace(settings, backfill=True))
 
     async def talk(client):
         for number in range(6):
@@ -225,7 +225,7 @@ def test_new_model_version_backfills_states(store, personaliser, settings, tiny_
         after = (await client.get(path("u0", "/recommendations"))).json()
         for _ in range(600):
             ready = (await client.get("/readyz")).json()
-            current = ready["readaptation"]
+            current = ready["backfill"]
             if current and (current["users"], current["current"]) == (6, 6) and not current["running"]:
                 assert left[-1:] == [0]
                 break
@@ -235,7 +235,7 @@ def test_new_model_version_backfills_states(store, personaliser, settings, tiny_
     before, after, ready, other = in_service(service, talk)
     assert before["model"] == tiny_model.version
     assert after["model"] == ready["model"] == other.version
-    assert ready["readaptation"] == {"users": 6, "current": 6, "running": False}
+    assert ready["backfill"] == {"users": 6, "current": 6, "running": False}
     assert store.progress(other.version).current == 6
     assert store.progress(tiny_model.version).current == 0
 

@@ -2,7 +2,7 @@
 
 Each distinct text is read once. How the model answers behind a text (`InverseResponse`) is measured for the
 whole text alone; it serves as it is where the text is the same, and finds the answer of texts with a word
-less where it is not (`backbone.nearby`). So a variant's state is that of a user without that input.
+less where it is not (`backbone.response_cg`). So a variant's state is that of a user without that input.
 
 R is the whole user and its variants, D factors.
 """
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from warmprompt.adaptation.engine import Engine, encode
 from warmprompt.backbone.forward import TextPrefix, text_rows
-from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.readout import InverseResponse
+from warmprompt.backbone.response_cg import apply_inverse_response
 from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import Adapted, EncodedTexts, adapt_users
@@ -82,7 +82,7 @@ def _turn(
                 turned_RD[rows_R] = gap_RD[rows_R] @ response.get()
         if searched:
             own = text_rows(prefix, at_R[searched])
-            turned_RD[searched] = turn_nearby(
+            turned_RD[searched] = apply_inverse_response(
                 engine.backbone, engine.trained.readout, own, gap_RD[searched], metric_DD=nearby.get()
             )
         return turned_RD

@@ -50,7 +50,7 @@ _POSITIONS_BEHIND_PADDING = (
 _NAME_ANOTHER = "Name a causal language model with attention in every layer, or an encoder of the BERT kind."
 _PROBE_TOKENS = 6
 # Sums in another order, relative to the states' length; bfloat16 keeps eight bits of each product.
-_ALIKE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,11 +198,11 @@ def prove(model: PreTrainedModel, *, kind: Kind, name: str, cut: bool) -> int:
         ) from error
     if not torch.isfinite(whole_1SH).all():
         raise NotFiniteError(field="backbone", value=name, remedy="Choose float32, or another model.")
-    alike = _ALIKE.get(whole_1SH.dtype, 1e-3) * whole_1SH.norm()
-    if (again_TH - whole_1SH[0, -len(again_TH) :]).norm() > alike:
+    allowed = _TOLERANCE.get(whole_1SH.dtype, 1e-3) * whole_1SH.norm()
+    if (again_TH - whole_1SH[0, -len(again_TH) :]).norm() > allowed:
         what = "reusing a text's keys and values" if kind == "decoder" else "padding"
         raise _refused(model.config, name, f"Its states depend on {what}.")
-    if (last_1SH - whole_1SH).norm() > alike:
+    if (last_1SH - whole_1SH).norm() > allowed:
         raise _uncuttable(model)
     return int(whole_1SH.shape[-1])
 
@@ -228,7 +228,7 @@ def _reused(model: PreTrainedModel, rows_1SE: Tensor) -> Tensor:
 
 
 def _padded(model: PreTrainedModel, rows_1SE: Tensor) -> Tensor:
-    """Return the states beside a longer input in one batch, (S, H)."""
+    """Return the states of an input in one batch with a longer one, (S, H)."""
     longer = torch.cat([rows_1SE, rows_1SE[:, :2]], dim=1)
     mask = torch.ones((2, longer.shape[1]), dtype=torch.long, device=rows_1SE.device)
     mask[0, _PROBE_TOKENS:] = 0

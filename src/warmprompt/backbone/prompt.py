@@ -1,4 +1,4 @@
-"""Soft prompts: a few vectors that stand beside the token embeddings of a frozen model.
+"""Soft prompts: a few vectors next to the token embeddings of a frozen model.
 
 P is prompt vectors, H the width of the model's embeddings.
 """
@@ -63,7 +63,7 @@ def check_context_length(length: int, max_tokens: int | None, name: str) -> None
     Raises:
         BadInputError: It does not fit.
     """
-    # The first special token of an encoder and the read-out stand beside text and prompt.
+    # The first special token of an encoder and the read-out come next to text and prompt.
     room = (max_tokens or length + MAX_TEXT_TOKENS + 2) - MAX_TEXT_TOKENS - 2
     if room < 1:
         raise BadInputError(

@@ -155,7 +155,7 @@ def prompt_step(metrics: Sequence[InverseResponse], gap_BD: Tensor, *, rate: Ten
 
 
 def damping_of(metric_DD: Tensor) -> Tensor:
-    """Return what stands on the diagonal beside the response that a metric inverts, a scalar."""
+    """Return what is added to the diagonal of the response before it is inverted, a scalar."""
     damping: Tensor = torch.linalg.inv(metric_DD).diagonal().mean() * _DAMPING / (1 + _DAMPING)
     return damping
 

@@ -16,7 +16,7 @@ from warmprompt.meta.objectives import Objective
 
 
 class ModelData(Protocol):
-    """What all users share beside parameters."""
+    """What all users share besides parameters."""
 
     def at(self, params: Params) -> Model:
         """Return what these parameters give all users alike, differentiable in them."""

@@ -261,7 +261,7 @@ class DeletedOut(BaseModel):
     )
 
 
-class Readaptation(BaseModel):
+class BackfillOut(BaseModel):
     """How many users' states are up to date."""
 
     users: int
@@ -275,7 +275,7 @@ class ReadyOut(BaseModel):
     ready: bool
     database: bool
     model: str
-    readaptation: Readaptation | None = Field(description="Null until first counted.")
+    backfill: BackfillOut | None = Field(description="Null until first counted.")
 
 
 class ExpertOut(BaseModel):

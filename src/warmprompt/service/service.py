@@ -119,7 +119,7 @@ class Service:
         self.users.start()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._run_periodic_tasks(), name="periodic tasks")]
-        if self.settings.readapt:
+        if self.settings.backfill:
             self._tasks.append(loop.create_task(self.backfill.run(), name="backfill"))
 
     async def close(self) -> None:

@@ -57,7 +57,7 @@ class ServiceSettings:
         room: Items that may be added while the service runs.
         scrub_up_to_bytes: A SQLite file of up to this size is rewritten soon after a deletion; a larger one,
             for which writers would wait too long, when an operator asks.
-        readapt: Whether states that are behind are backfilled while no request waits.
+        backfill: Whether states that are behind are backfilled while no request waits.
     """
 
     budget_s: float = 0.25
@@ -71,4 +71,4 @@ class ServiceSettings:
     shared: bool = False
     room: int = 1024
     scrub_up_to_bytes: int = 268_435_456
-    readapt: bool = True
+    backfill: bool = True

@@ -42,8 +42,7 @@ async def ready(service: ServiceDep) -> Response:
         "ready": database,
         "database": database,
         "model": service.users.model.version,
-        "readaptation": status
-        and {"users": status.users, "current": status.current, "running": status.running},
+        "backfill": status and {"users": status.users, "current": status.current, "running": status.running},
     }
     return JSONResponse(body, status_code=200 if database else 503)
 

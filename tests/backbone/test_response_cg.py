@@ -5,9 +5,9 @@ import torch
 
 from warmprompt.backbone.forward import read_texts, text_row
 from warmprompt.backbone.load import load_backbone
-from warmprompt.backbone.nearby import turn_nearby
 from warmprompt.backbone.prompt import init_prompt
 from warmprompt.backbone.readout import InverseResponse, ReadOutSize, damping_of, fit_read_out, read_reference
+from warmprompt.backbone.response_cg import apply_inverse_response
 
 WHOLE = "I love slow films"
 VARIANTS = ["love slow films", "I slow films", "I love slow", "a student of 20"]
@@ -40,7 +40,9 @@ def solved(backbone, read, prefix, metric_DD, gap_BD):
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-3])
 def test_a_gap_is_turned_as_by_the_texts_own_metric(setting, tolerance):
     backbone, read, prefix, metric_DD, gap_BD = setting
-    found_BD = turn_nearby(backbone, read, prefix, gap_BD, metric_DD=metric_DD, tolerance=tolerance)
+    found_BD = apply_inverse_response(
+        backbone, read, prefix, gap_BD, metric_DD=metric_DD, tolerance=tolerance
+    )
     wanted_BD = solved(*setting)
     assert not found_BD[1].any()
     for row in (0, 2, 3):

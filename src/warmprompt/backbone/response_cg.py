@@ -27,7 +27,7 @@ _MAX_ROUNDS = 30
 
 
 @torch.no_grad()
-def turn_nearby(
+def apply_inverse_response(
     backbone: Backbone,
     read: ReadOut,
     prefix: TextPrefix,
@@ -36,9 +36,9 @@ def turn_nearby(
     metric_DD: Tensor,
     tolerance: float = TOLERANCE,
 ) -> Tensor:
-    """Return each row's gap as its own text's metric turns it, (B, D).
+    """Return each row's gap, (B, D), times the inverse response of its own text.
 
-    What keeps an inversion steady (`damping_of`) is taken from the nearby text.
+    The damping of the inversion (`damping_of`) is taken from the nearby text.
 
     Args:
         backbone: The frozen model.
@@ -81,7 +81,7 @@ def _response(backbone: Backbone, read: ReadOut, prefix: TextPrefix) -> Callable
     # The fast kernels of attention can be differentiated but once.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         moved_BD = read_out(backbone, prefix, prompts_at(read, at_BPH)) @ read.move_DH.T
-        # Linear in what it is taken along, so its own derivative there is J, whatever stands there.
+        # Linear in what it is taken along, so its own derivative is J at any value.
         any_BD = torch.zeros_like(moved_BD).requires_grad_()
         (step_BPH,) = torch.autograd.grad(moved_BD, at_BPH, any_BD, create_graph=True)
 
