@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +37,14 @@ class ContentKNN:
     Source: Lops, de Gemmis & Semeraro 2011, the vector-space model.
     """
 
+    name: ClassVar[str] = "content-vectors"
+    num_parameters: ClassVar[int] = 0
+
     vectors_VX: Floats | None = None
     sharpness: float = 2.0
     popularity: float = 0.0
     unit_VX: Any = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "content-vectors"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> ContentKNN:
         """Scale the vectors to length 1; `validation` and `seed` are not needed.
@@ -90,21 +83,14 @@ class TfidfKNN:
         max_words: Longest run of words that counts as a term, 1 or 2.
     """
 
+    name: ClassVar[str] = "content-tfidf"
+    num_parameters: ClassVar[int] = 0
+
     sharpness: float = 1.0
     popularity: float = 0.0
     max_words: int = 1
     unit_VX: Any = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "content-tfidf"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> TfidfKNN:
         """Count the terms of all item texts; `validation` and `seed` are not needed."""

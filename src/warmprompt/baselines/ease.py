@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +34,12 @@ class EASE:
     Source: Steck 2019, eq. 8.
     """
 
+    name: ClassVar[str] = "ease"
+
     l2: float = 5000.0
     map_UW: Floats | None = None
     known_W: NDArray[np.int64] | None = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "ease"
 
     @property
     def num_parameters(self) -> int:

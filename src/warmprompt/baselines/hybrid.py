@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +65,8 @@ class Hybrid:
     Source: Kula 2015, eq. 1 and 2.
     """
 
+    name: ClassVar[str] = "lightfm"
+
     width: int = 64
     own_l2: float = 10.0
     rate: float = 1e-2
@@ -72,11 +74,6 @@ class Hybrid:
     net: Any = None
     features: UserFeatures | None = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "lightfm"
 
     @property
     def num_parameters(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,17 +30,14 @@ class IALS:
     Source: Hu, Koren & Volinsky 2008.
     """
 
+    name: ClassVar[str] = "ials"
+
     num_factors: int = 32
     regularization: float = 10.0
     alpha: float = 1.5
     num_iterations: int = 15
     model: Any = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "ials"
 
     @property
     def num_parameters(self) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -95,6 +95,8 @@ class LoRA:
     Source: Hu et al. 2022 for LoRA; Liao et al. 2024 (LLaRA) for item vectors among the words.
     """
 
+    name: ClassVar[str] = "lora"
+
     rank: int = 8
     rate: float = 1e-3
     vector_rate: float = 3e-4
@@ -109,11 +111,6 @@ class LoRA:
     net: Any = None
     words: Any = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "lora"
 
     @property
     def num_parameters(self) -> int:

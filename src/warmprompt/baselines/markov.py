@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -34,20 +35,13 @@ class MarkovChain:
     Source: Rendle, Freudenthaler & Schmidt-Thieme 2010, section 4.1, for one item at a time.
     """
 
+    name: ClassVar[str] = "markov"
+    num_parameters: ClassVar[int] = 0
+
     smoothing: float = 30.0
     window: int = 1
     steps_VV: csr_matrix | None = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "markov"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> MarkovChain:
         """Count steps; `validation` and `seed` are not needed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +71,8 @@ class MeLU:
     Source: Lee, Im, Jang, Cho & Chung 2019, algorithm 1.
     """
 
+    name: ClassVar[str] = "melu"
+
     width: int = 32
     layer_width: int = 64
     num_steps: int = 3
@@ -81,11 +83,6 @@ class MeLU:
     features: UserFeatures | None = None
     share_V: Floats | None = None
     negatives_M: NDArray[np.int64] | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "melu"
 
     @property
     def num_parameters(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -54,6 +54,8 @@ class MultVAE:
     Source: Liang, Krishnan, Hoffman & Jebara 2018, eq. 4 to 7.
     """
 
+    name: ClassVar[str] = "multvae"
+
     num_hidden: int = 300
     num_latent: int = 100
     beta: float = 0.2
@@ -62,11 +64,6 @@ class MultVAE:
     num_epochs: int = 80
     net: Any = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "multvae"
 
     @property
     def num_parameters(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
@@ -33,20 +34,13 @@ class ItemKNN:
     Source: Deshpande & Karypis 2004; shrinkage after Bell & Koren 2007.
     """
 
+    name: ClassVar[str] = "itemknn"
+    num_parameters: ClassVar[int] = 0
+
     num_neighbours: int = 500
     shrinkage: float = 20.0
     neighbours_VV: csr_matrix | None = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "itemknn"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> ItemKNN:
         """Compute the item similarities; `validation` and `seed` are not needed."""
@@ -81,6 +75,9 @@ class UserKNN:
     Source: Herlocker et al. 1999, for implicit feedback.
     """
 
+    name: ClassVar[str] = "userknn"
+    num_parameters: ClassVar[int] = 0
+
     num_neighbours: int = 50
     damping: float = 0.25
     sharpness: float = 2.0
@@ -88,16 +85,6 @@ class UserKNN:
     unit_VN: csr_matrix | None = None
     weight_V: Floats | None = None
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "userknn"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> UserKNN:
         """Keep the training users' histories; `validation` and `seed` are not needed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -32,17 +32,10 @@ Value = tuple[str, str]
 class TopPop:
     """Every user gets the items with the most training events."""
 
+    name: ClassVar[str] = "toppop"
+    num_parameters: ClassVar[int] = 0
+
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "toppop"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> TopPop:
         """Count events per item; `validation` and `seed` are not needed."""
@@ -70,19 +63,12 @@ class TopPopRecent:
         BadInputError: `days` is not positive, or `first` below 0 (from `fit`).
     """
 
+    name: ClassVar[str] = "toppop-recent"
+    num_parameters: ClassVar[int] = 0
+
     days: float = 30.0
     first: int = 0
     share_V: Floats | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "toppop-recent"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> TopPopRecent:
         """Count events per item; `validation` and `seed` are not needed."""
@@ -129,6 +115,9 @@ class TopPopDemographic:
         BadInputError: `joint` is below 0 (from `fit`).
     """
 
+    name: ClassVar[str] = "toppop-demographic"
+    num_parameters: ClassVar[int] = 0
+
     smoothing: float = 3000.0
     weight: float = 1.0
     joint: float = 0.0
@@ -136,16 +125,6 @@ class TopPopDemographic:
     base_V: Floats | None = None
     lifts: Mapping[Value, Floats] | None = None
     shared: Mapping[frozenset[Value], Floats] | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "toppop-demographic"
-
-    @property
-    def num_parameters(self) -> int:
-        """Nothing is trained."""
-        return 0
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> TopPopDemographic:
         """Count events per item and attribute value; `validation` and `seed` are not needed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -77,6 +77,8 @@ class SetEncoder:
     Source: Zaheer et al. 2017 and Lee et al. 2019 for sets; Hu, Koren & Volinsky 2008 for the start.
     """
 
+    name: ClassVar[str] = "set-encoder"
+
     num_factors: int = 128
     regularization: float = 100.0
     alpha: float = 10.0
@@ -89,11 +91,6 @@ class SetEncoder:
     nets: tuple[Any, ...] | None = None
     share_V: Floats | None = None
     scale: tuple[float, float] | None = None
-
-    @property
-    def name(self) -> str:
-        """The row label in tables."""
-        return "set-encoder"
 
     @property
     def num_parameters(self) -> int:
