@@ -20,12 +20,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.experts.worlds import batch_of, context_of, small_world, support_of
 
-from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, MismatchError, StorageError, UnknownNameError
 from warmprompt.experts import EXPERTS, Mixture
 from warmprompt.experts.registry import LEARNED
 from warmprompt.files import write_atomic
-from warmprompt.runs.format import ITEMS, MANIFEST, MODEL, STATE, Trained, load_trained, save_trained
+from warmprompt.runs.format import (
+    ITEMS,
+    MANIFEST,
+    MODEL,
+    STATE,
+    Trained,
+    header_of,
+    load_trained,
+    save_trained,
+    tensors_of,
+    with_tensors,
+)
 from warmprompt.runs.training_state import load_state, save_state
 
 IDENTITY = {"settings": {"train": {"seed": 0, "lr": 1e-3}, "evaluate": {"k": [0, 1]}}, "data": "d" * 64}
@@ -95,11 +105,13 @@ def test_experts_come_back_with_their_weights_and_share_what_is_equal(tmp_path, 
     assert (tmp_path / MODEL).stat().st_size < sum(one.nbytes for one in mixture.arrays().values()) + 20_000
 
 
-def test_the_dictionary_of_genres_comes_back_or_none(tmp_path, trained):
-    genres = GenreWords(words=(("sci-fi", "Sci-Fi"), ("七人",)))
-    for number, dictionary in enumerate((genres, None)):
-        save_trained(tmp_path / str(number), replace(trained, genres=dictionary))
-        assert load_trained(tmp_path / str(number)).genres == dictionary
+def test_a_run_with_a_dictionary_of_genres_reads_texts_by_the_encoder_alone(trained):
+    head_TD = trained.params["prior.text_head"]
+    params = {**trained.params, "prior.text_head": torch.cat([head_TD, 0.3 * head_TD, head_TD[:2]])}
+    older = replace(trained, params=params, no_text_T=torch.zeros(len(head_TD)))
+    header = {**header_of(older), "genres": [["sci-fi", "Sci-Fi"], ["war"]]}
+    read = with_tensors(trained, tensors_of(older), header)
+    torch.testing.assert_close(read.params["prior.text_head"], head_TD, rtol=0, atol=0)
 
 
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):

@@ -24,7 +24,6 @@ from warmprompt.experts.user_vector import UserVector
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import Catalogue, make_catalogue
-from warmprompt.meta.named_genres import widen
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import (
     Adapted,
@@ -84,9 +83,7 @@ class Engine:
 
         def make() -> EncodedTexts:
             trained = self.trained
-            encoded = encode_texts(
-                self.backbone, trained.readout, [""], encoder=self.encoder, genres=trained.genres
-            )
+            encoded = encode_texts(self.backbone, trained.readout, [""], encoder=self.encoder)
             if self.learner.objective is LearnedTarget:
                 encoded.responses[0].get()
             return encoded
@@ -148,9 +145,7 @@ def encode(engine: Engine, texts: Sequence[str]) -> EncodedTexts:
     """Let the frozen model read the users' texts; texts that are all empty cost no pass."""
     if not any(texts):
         return repeat_text(engine.no_text, len(texts))
-    return encode_texts(
-        engine.backbone, engine.trained.readout, texts, encoder=engine.encoder, genres=engine.trained.genres
-    )
+    return encode_texts(engine.backbone, engine.trained.readout, texts, encoder=engine.encoder)
 
 
 def adapt_batch(engine: Engine, texts: EncodedTexts, events: EventBatch) -> Adapted:
@@ -198,8 +193,7 @@ def head_inputs(engine: Engine, texts: Sequence[str]) -> Tensor:
         )[0]
 
     rows = [engine.models.features_of(text, read) if text else trained.no_text_T for text in texts]
-    features_BT = torch.stack(rows) if rows else trained.no_text_T.expand(0, -1)
-    return widen(features_BT, texts, trained.genres)
+    return torch.stack(rows) if rows else trained.no_text_T.expand(0, -1)
 
 
 def score(

@@ -158,20 +158,17 @@ def where_users_lead(params: Params, data: CatalogueData, training: Dataset) -> 
     )
 
 
-def ridge_of_texts(
-    inputs_MX: Tensor, users_M: Tensor, led_ND: Tensor, *, weight: float = _USER_RIDGE
-) -> Tensor:
+def ridge_of_texts(inputs_MX: Tensor, users_M: Tensor, led_ND: Tensor) -> Tensor:
     """Return the ridge regression of users, less their mean, on inputs of their texts, (X, D).
 
     Args:
         inputs_MX: A row per text.
         users_M: Whose text it is; all texts of a user weigh as much as one.
         led_ND: What to predict per user.
-        weight: Of the penalty.
     """
     weights_M1 = torch.bincount(users_M)[users_M].rsqrt()[:, None]
     wanted_MD = (led_ND[users_M] - led_ND.mean(0)) * weights_M1
-    head_XD, _ = ridge((inputs_MX * weights_M1).numpy(), wanted_MD.numpy(), center=False, weight=weight)
+    head_XD, _ = ridge((inputs_MX * weights_M1).numpy(), wanted_MD.numpy(), center=False, weight=_USER_RIDGE)
     return torch.from_numpy(head_XD)
 
 

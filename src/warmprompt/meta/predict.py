@@ -22,11 +22,9 @@ from warmprompt.backbone.readout import (
     text_features,
 )
 from warmprompt.data.episodes import EventBatch
-from warmprompt.data.genre_words import GenreWords
 from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter, RidgeAdapter, by_steps
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import Catalogue, to_events
-from warmprompt.meta.named_genres import widen
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.small_batches import is_small, users_at_target
 from warmprompt.meta.target import target_displacement
@@ -68,7 +66,6 @@ def encode_texts(
     texts: Sequence[str],
     *,
     encoder: Backbone | None = None,
-    genres: GenreWords | None = None,
 ) -> EncodedTexts:
     """Read texts and take their hidden states at the reference prompt: two passes, none of them adapted.
 
@@ -77,7 +74,6 @@ def encode_texts(
         readout: The normalised read-out.
         texts: One per user; may be empty.
         encoder: The sentence encoder that the text features were fitted with, where there is one.
-        genres: The dictionary that the text head was fitted with, where there is one.
     """
     prefix = read_texts(backbone, texts)
     prompts_BPH = readout.reference_PH.expand(len(texts), -1, -1)
@@ -86,7 +82,7 @@ def encode_texts(
     return EncodedTexts(
         prefix=prefix,
         reference_BH=reference_BH,
-        features_BT=widen(text_features(readout, states_BX), texts, genres),
+        features_BT=text_features(readout, states_BX),
         responses=inverse_responses(backbone, readout, prefix, texts),
     )
 

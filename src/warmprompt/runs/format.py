@@ -31,7 +31,6 @@ from warmprompt.backbone.hashing import hash_tensors
 from warmprompt.backbone.readout import ReadOut
 from warmprompt.data.attributes import ItemAttributes, attributes_of
 from warmprompt.data.feedback import PUSHING_SHARE
-from warmprompt.data.genre_words import GenreWords
 from warmprompt.errors import BadInputError, IntegrityError, UnknownNameError
 from warmprompt.experts.mixture import Mixture
 from warmprompt.files import write_atomic, writing_to
@@ -65,7 +64,6 @@ class Trained:
         weight_unit: The weight of events that counts 1, or None without weights.
         experts: What the scores add to user vector and popularity.
         no_text_T: Text features of the empty text.
-        genres: By which words a text about a user names a genre, or None where the text head knows none.
         attributes: Of the items, for filters; None where the run holds none.
     """
 
@@ -80,7 +78,6 @@ class Trained:
     weight_unit: float | None = None
     experts: Mixture = NO_EXPERTS
     no_text_T: Tensor = field(default_factory=lambda: torch.zeros(0))
-    genres: GenreWords | None = None
     attributes: ItemAttributes | None = None
 
     __repr__ = short_repr
@@ -180,21 +177,22 @@ def header_of(trained: Trained) -> dict[str, Any]:
     return {
         "params": list(trained.params),
         "experts": {"weights": dict(trained.experts.weights), "kappa": trained.experts.kappa},
-        "genres": trained.genres and trained.genres.words,
     }
 
 
 def with_tensors(blank: Trained, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Trained:
     """Return the model whose `tensors_of` and `header_of` are given; the rest is that of `blank`."""
-    genres = header["genres"]
+    params = {name: tensors[f"params.{name}"] for name in header["params"]}
+    if header.get("genres"):
+        # Of a run whose head also reads the genres that a text names: the first rows read any other text.
+        params["prior.text_head"] = params["prior.text_head"][: len(tensors["no_text_T"])]
     return replace(
         blank,
-        params={name: tensors[f"params.{name}"] for name in header["params"]},
+        params=params,
         data=_record(CatalogueData, "constants", tensors),
         readout=_record(ReadOut, "read", tensors),
         experts=_experts_of(tensors, header["experts"]),
         no_text_T=tensors["no_text_T"],
-        genres=genres and GenreWords(words=tuple(map(tuple, genres))),
     )
 
 

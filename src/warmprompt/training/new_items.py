@@ -20,7 +20,6 @@ from warmprompt.experts.embedding import Embedding
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params, make_catalogue
-from warmprompt.meta.named_genres import HEAD
 from warmprompt.meta.new_items import draw_adapted_episodes, fit_new_items, with_other_texts
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.rng import derive
@@ -112,7 +111,7 @@ def map_by_other_texts(
         training,
         validation,
         passes=settings.model.new_item_passes,
-        no_text_T=torch.zeros(len(trained.params[HEAD])),
+        no_text_T=torch.zeros(len(trained.params["prior.text_head"])),
         seed=settings.train.seed,
         order=settings.train.order,
     )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from warmprompt.adaptation.engine import mixture_of, repeat_text
 from warmprompt.backbone.forward import read_out, read_texts
@@ -23,7 +22,6 @@ from warmprompt.experts.mixture import Mixture
 from warmprompt.experts.protocol import UserBatch
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import make_catalogue
-from warmprompt.meta.named_genres import widen
 from warmprompt.meta.predict import EncodedTexts, adapt_linearly, adapt_users
 from warmprompt.runs.format import Trained
 from warmprompt.scoring.ranking import ndcg_per_user, ranks
@@ -83,11 +81,10 @@ def judge_linear_response(
 def _no_text(trained: Trained, backbone: Backbone) -> EncodedTexts:
     prefix = read_texts(backbone, [""])
     reference_BH = read_out(backbone, prefix, trained.readout.reference_PH[None])
-    features_BT: Tensor = widen(trained.no_text_T[None], [""], trained.genres)
     return EncodedTexts(
         prefix=prefix,
         reference_BH=reference_BH,
-        features_BT=features_BT,
+        features_BT=trained.no_text_T[None],
         responses=inverse_responses(backbone, trained.readout, prefix, [""]),
     )
 

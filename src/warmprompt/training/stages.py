@@ -4,7 +4,6 @@
     meta_learning   the outer loop, in the linear response and then through the language model
     new_items       where items without events go
     experts         count-based scores and the weights of all experts
-    genre_prior     what texts mean that name a genre
     response        whether users adapt in the linear response
 
 Resuming, progress, timings and `until` follow from the list.
@@ -38,7 +37,6 @@ from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensor
 from warmprompt.runs.models import open_backbone
 from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
 from warmprompt.settings import Settings
-from warmprompt.training.genre_prior import learn_named_genres
 from warmprompt.training.mixture_weights import choose_weights, fit_experts
 from warmprompt.training.new_items import place_new_items
 from warmprompt.training.progress import ProgressCallback
@@ -237,11 +235,6 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
     return replace(draft, trained=replace(draft.trained, experts=mixture, manifest=manifest))
 
 
-def _genre_prior(job: TrainingJob, draft: Draft) -> Draft:
-    trained = learn_named_genres(draft.trained, training_inputs(job, draft), seed=job.settings.train.seed)
-    return replace(draft, trained=trained)
-
-
 def _response(job: TrainingJob, draft: Draft) -> Draft:
     train = job.settings.train
     judged = judge_linear_response(
@@ -256,7 +249,6 @@ STAGES = (
     Stage(name="meta_learning", line=None, run=_meta_learning),
     Stage(name="new_items", line="learning where new items go", run=_new_items),
     Stage(name="experts", line="weighing experts on validation users", run=_experts),
-    Stage(name="genre_prior", line="learning what genres are called", run=_genre_prior),
     Stage(name="response", line="comparing linear and exact adaptation on validation users", run=_response),
 )
 
