@@ -158,7 +158,7 @@ def tiny_settings(planted_folder):
             "train.max_support=10",
             "train.batch_size=32",
             "inner.num_steps=2",
-            "experts.use=user_neighbours,cooccurrence,tfidf",
+            "experts.use=user_neighbours,tfidf",
             "train.preset=default",
             "train.threads=1",
         ]

@@ -5,8 +5,6 @@ import pytest
 from tests.experts.worlds import batch_of, context_of, small_world, support_of, texts_of
 
 from warmprompt.data.dataset import take_users
-from warmprompt.experts.cooccurrence import Cooccurrence
-from warmprompt.experts.embedding import Embedding
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.experts.user_neighbours import UserNeighbours
 
@@ -57,40 +55,21 @@ def test_owners_of_items_with_similar_words_are_neighbours_too(world):
     )
 
 
-def test_cooccurrence_is_the_cosine_with_shrinkage_without_the_item_itself(world):
-    seen_UV = _matrix(world)
-    counts_V = seen_UV.sum(0)
-    cosine_VV = seen_UV.T @ seen_UV / (np.sqrt(np.outer(counts_V, counts_V)) + 10.0)
-    np.fill_diagonal(cosine_VV, 0)
-    found_BV = Cooccurrence.fit(world, context_of(world)).score(batch_of(support_of(2, 7)))
-    expected_V = (cosine_VV[2] + cosine_VV[7]) / np.sqrt(2)
-    np.testing.assert_allclose(found_BV[0], expected_V, rtol=1e-5, atol=1e-7)
-
-
-def test_embedding_is_the_cosine_with_the_mean_of_the_users_items(world):
-    context = context_of(world)
-    text_VX = context.text_VX
-    found_BV = Embedding.fit(world, context).score(batch_of(support_of(1, 4)))
-    expected_V = (text_VX @ text_VX[1] + text_VX @ text_VX[4]) / 2
-    np.testing.assert_allclose(found_BV[0], expected_V, rtol=1e-4, atol=1e-6)
-
-
 def test_experts_of_texts_need_texts(world):
     assert TfIdf.fit(world, context_of(world, texts=None)) is None
-    assert Embedding.fit(world, context_of(world, text_VX=np.zeros((30, 1), np.float32))) is None
 
 
 def test_an_item_added_later_finds_neighbours_and_words_by_its_text(world):
     context, new = context_of(world, similar_item_weight=0.1), world.num_items
     text_1X = np.ones((1, 4), dtype=np.float32)
-    words, neighbours, together = (
-        kind.fit(world, context).with_items(["blue thing of make 0"], text_1X)
-        for kind in (TfIdf, UserNeighbours, Cooccurrence)
+    words, neighbours, apart = (
+        kind.fit(world, given).with_items(["blue thing of make 0"], text_1X)
+        for kind, given in ((TfIdf, context), (UserNeighbours, context), (UserNeighbours, context_of(world)))
     )
     users = batch_of(support_of(new))
     assert words.score(users)[0, [0, new]] == pytest.approx(1.0, abs=1e-6)
     assert neighbours.score(users).any()
-    assert not together.score(users).any()
+    assert not apart.score(users).any()
 
 
 def test_only_training_users_vote(world):

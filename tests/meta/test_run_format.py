@@ -114,6 +114,13 @@ def test_a_run_with_a_dictionary_of_genres_reads_texts_by_the_encoder_alone(trai
     torch.testing.assert_close(read.params["prior.text_head"], head_TD, rtol=0, atol=0)
 
 
+def test_an_expert_of_another_version_is_named(trained):
+    header = {**header_of(trained), "experts": {"weights": {"cooccurrence": 2.0}, "kappa": 0.0}}
+    with pytest.raises(UnknownNameError, match="Train the run again") as caught:
+        with_tensors(trained, tensors_of(trained), header)
+    assert caught.value.value == "cooccurrence"
+
+
 def test_the_manifest_carries_the_hash_of_every_other_file(stored):
     files = json.loads((stored / MANIFEST).read_text())["files"]
     others = {path.name for path in stored.iterdir()} - {MANIFEST}

@@ -1,23 +1,26 @@
 """Weights of experts: what is asked for is fitted, gains are found on validation users, noise is dropped."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from tests.assembly.small import small_settings
 
 from warmprompt.adaptation.engine import users_linearly
 from warmprompt.adaptation.opening import open_engine
 from warmprompt.data.dataset import take_users
+from warmprompt.data.matrices import item_cosines
 from warmprompt.data.splits import split_users
 from warmprompt.data.synthetic import planted_world
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts import EXPERTS
-from warmprompt.experts.cooccurrence import Cooccurrence
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.experts.user_neighbours import UserNeighbours
+from warmprompt.experts.user_posterior import UserPosterior
 from warmprompt.runs.format import load_trained
 from warmprompt.settings import ExpertSettings
 from warmprompt.training import mixture_weights
@@ -36,6 +39,17 @@ def trained(world, tmp_path_factory):
     """Return a model without counted experts."""
     folder = tmp_path_factory.mktemp("plain") / "run"
     return train_run(small_settings("experts.use="), folder, dataset=world)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Score by cosines of items over training users."""
+
+    cosines_VV: csr_matrix
+    from_events: ClassVar[bool] = True
+
+    def score(self, users):
+        return np.stack([self.cosines_VV[own].toarray().sum(0) for own in users.liked])
 
 
 def _views(world):
@@ -120,7 +134,10 @@ def test_a_clear_gain_is_found_and_noise_is_dropped(world, trained, monkeypatch)
     ignorant = replace(
         trained, params={**trained.params, "items.learned": trained.params["items.learned"] * 1e-6}
     )
-    assert _choose(world, ignorant, use=("cooccurrence",)).weights["cooccurrence"] > 0
+    together = Together(item_cosines(_views(world)[0], shrinkage=10.0, num_kept=200))
+    monkeypatch.setattr(UserPosterior, "score", lambda _, users: together.score(users))
+    monkeypatch.setattr(mixture_weights, "START_WITH_POSTERIOR", {})
+    assert _choose(world, ignorant, use=("user_posterior",)).weights["user_posterior"] > 0
     rng = np.random.default_rng(0)
 
     def noise(_expert, users):
@@ -191,7 +208,7 @@ def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
     training, _ = _views(world)
     rest = np.setdiff1d(np.arange(world.num_users), split_users(world.num_users, seed=0).train)
     no_text_T = torch.zeros(len(trained.params["prior.text_head"]))
-    experts = {"cooccurrence": Cooccurrence.fit(training, None)}
+    experts = {"together": Together(item_cosines(training, shrinkage=10.0, num_kept=200))}
     found = []
     for half in (rest[::2], rest[1::2]):
         mixture, summary = choose_weights(
@@ -207,5 +224,5 @@ def test_weights_hardly_move_with_the_draw_of_validation_users(world, trained):
         assert summary["num_users"] == np.count_nonzero(
             np.diff(take_users(world, half).interactions.offsets) >= 2
         )
-        found.append(mixture.weights.get("cooccurrence", 0.0))
+        found.append(mixture.weights.get("together", 0.0))
     assert max(found) <= 4 * max(min(found), 5.0)

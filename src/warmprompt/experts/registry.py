@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from warmprompt.experts.cooccurrence import Cooccurrence
-from warmprompt.experts.embedding import Embedding
 from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.protocol import Expert
 from warmprompt.experts.tfidf import TfIdf
@@ -12,8 +10,7 @@ from warmprompt.experts.user_posterior import UserPosterior
 from warmprompt.experts.user_vector import UserVector
 
 EXPERTS: dict[str, type[Expert]] = {
-    kind.name: kind
-    for kind in (UserVector, Popularity, UserNeighbours, UserPosterior, Cooccurrence, TfIdf, Embedding)
+    kind.name: kind for kind in (UserVector, Popularity, UserNeighbours, UserPosterior, TfIdf)
 }
 
 LEARNED = (UserVector.name, Popularity.name)

@@ -33,6 +33,7 @@ from warmprompt.data.attributes import ItemAttributes, attributes_of
 from warmprompt.data.feedback import PUSHING_SHARE
 from warmprompt.errors import BadInputError, IntegrityError, UnknownNameError
 from warmprompt.experts.mixture import Mixture
+from warmprompt.experts.registry import EXPERTS
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.model import CatalogueData
 from warmprompt.types import ItemId, short_repr
@@ -131,7 +132,7 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
         device: Where the tensors go.
 
     Raises:
-        UnknownNameError: There is no run, or its training has not finished.
+        UnknownNameError: No run, training not finished, or an expert that this version does not have.
         BadInputError: The folder holds something else, or a run of another format.
         IntegrityError: A file is missing, cut short or not the one that was written.
     """
@@ -205,6 +206,10 @@ def _record(kind: type[_Record], prefix: str, tensors: Mapping[str, Tensor]) -> 
 
 
 def _experts_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Mixture:
+    for name in about["weights"]:
+        if name not in EXPERTS:
+            remedy = f"This version has {', '.join(EXPERTS)}. Train the run again."
+            raise UnknownNameError(field="expert of the run", value=name, remedy=remedy)
     # Copied: torch moves a tensor's memory when it sends it to another process, and a view would dangle.
     copies: dict[int, Any] = {}
     arrays = {

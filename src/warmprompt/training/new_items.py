@@ -16,7 +16,6 @@ from torch import Tensor
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Order, batch_supports
-from warmprompt.experts.embedding import Embedding
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import NEW_LEVEL, NEW_MAP, NEW_POPULARITY, Params, make_catalogue
@@ -102,9 +101,6 @@ def map_by_other_texts(
     unit_VX = torch.from_numpy((text_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
     params, data = with_other_texts(trained.params, trained.data, unit_VX)
     experts = trained.experts.without(TfIdf.name)
-    if Embedding.name in experts.experts:
-        other_text = Embedding(text_VX=unit_VX.numpy())
-        experts = replace(experts, experts={**experts.experts, Embedding.name: other_text})
     other = replace(trained, params=params, data=data, experts=experts)
     new_items = place_new_items(
         other,
