@@ -67,8 +67,7 @@ class Personaliser:
 
     def __repr__(self) -> str:
         """Return one line: what was trained on what, how much can be ranked, and the experts by name."""
-        experts = ", ".join(self.engine.mixture.experts)
-        return f"Personaliser({in_a_line(self.engine.trained)}, experts: {experts})"
+        return f"Personaliser({in_a_line(self.engine.trained, self.engine.mixture.experts)})"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from warmprompt.errors import BadInputError
@@ -19,9 +20,10 @@ def save_model(folder: Path, trained: Trained, *, overwrite: bool) -> None:
         save_trained(staging, trained)
 
 
-def in_a_line(trained: Trained) -> str:
-    """Return what was trained on what, and how much can be ranked."""
+def in_a_line(trained: Trained, experts: Collection[str] = ()) -> str:
+    """Return what was trained on what, how much can be ranked, and the experts given."""
     record, scale = trained.manifest, trained.rating_scale
     rated = "no ratings" if scale is None else f"ratings {scale[0]:g} to {scale[1]:g}"
     data, backbone = (str(record[part]["name"])[-60:] for part in ("data", "backbone"))
-    return f"{trained.learner} on {data!r}, {len(trained.item_ids):,} items, {rated}, backbone {backbone!r}"
+    line = f"{trained.learner} on {data!r}, {len(trained.item_ids):,} items, {rated}, backbone {backbone!r}"
+    return f"{line}, experts: {', '.join(experts)}" if experts else line
