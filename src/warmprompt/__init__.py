@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from warmprompt.adaptation.known import Known
+    from warmprompt.adaptation.events import Known
     from warmprompt.adaptation.opening import open_run as load
     from warmprompt.adaptation.personaliser import Personaliser
     from warmprompt.adaptation.rankings import Ranking
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 _LOCATIONS = {
-    "adaptation.known": ("Known",),
+    "adaptation.events": ("Known",),
     "adaptation.personaliser": ("Personaliser",),
     "adaptation.rankings": ("Ranking",),
     "adaptation.state": ("UserState",),

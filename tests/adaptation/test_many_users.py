@@ -10,6 +10,7 @@ import pytest
 
 import warmprompt.adaptation.many_users as many_users
 import warmprompt.data.histories as histories
+import warmprompt.data.readers.frames as frames
 from warmprompt import BadInputError, Dataset, Event, Known, UnknownNameError
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import RejectsError
@@ -127,7 +128,7 @@ def test_a_small_chunk_and_spooled_rows_change_nothing(model, events, monkeypatc
     whole = model.recommend(events, 5)
     monkeypatch.setattr(many_users, "CHUNK", 2)
     monkeypatch.setattr(histories, "_ROWS_IN_MEMORY", 3)
-    source_of = many_users.frames_source
+    source_of = frames.frames_source
 
     def in_pieces(*arguments, **options):
         """Hand the frame out in three pieces, as a reader hands out a long file."""
@@ -135,7 +136,7 @@ def test_a_small_chunk_and_spooled_rows_change_nothing(model, events, monkeypatc
         (rows,) = source.events(histories.RejectLog("events"))
         return replace(source, events=lambda _: iter([rows[:4], rows[4:5], rows[5:]]))
 
-    monkeypatch.setattr(many_users, "frames_source", in_pieces)
+    monkeypatch.setattr(frames, "frames_source", in_pieces)
     order = ["user_id", "rank"]
     same(model.recommend(events, 5).sort(order), whole.sort(order))
 

@@ -15,7 +15,6 @@ from warmprompt.meta.learners import LEARNERS, UNADAPTED
 from warmprompt.meta.model import Events, make_catalogue
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import adapt_linearly
-from warmprompt.meta.small_batches import is_small
 from warmprompt.meta.target import initial_target, target_displacement
 from warmprompt.risk.profile.tasks import risk_learner
 
@@ -137,7 +136,7 @@ def test_linear_adaptation_is_the_tangent_task(worlds):
 
 
 @pytest.mark.parametrize("num_steps", [1, 3])
-def test_small_batches_land_where_large_ones_do(worlds, num_steps):
+def test_numpy_lands_where_gradient_steps_do(worlds, num_steps):
     params = _params(worlds, branches=0.5) | {"inner.log_rates": torch.full((num_steps,), -0.3)}
     catalogue = make_catalogue(params, worlds.random_data(0))
     nan = math.nan
@@ -148,12 +147,23 @@ def test_small_batches_land_where_large_ones_do(worlds, num_steps):
         strengths_BK=np.array([[1.0, 0.5, 2.0, 1.0, 1.0], [1.0] * 5, [1.0] * 5], dtype=np.float32),
     )
     features_BT = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
-    assert is_small(catalogue, events)
-    few = adapt_linearly(catalogue, learned_target, features_BT=features_BT, events=events)
-    many = EventBatch(**{name: np.tile(value, (9, 1)) for name, value in vars(events).items()})
-    assert not is_small(catalogue, many)
-    all_of_them = adapt_linearly(catalogue, learned_target, features_BT=features_BT.repeat(9, 1), events=many)
-    torch.testing.assert_close(few.repeat(9, 1), all_of_them, rtol=1e-6, atol=1e-6)
+    found = adapt_linearly(catalogue, learned_target, features_BT=features_BT, events=events)
+    # A catalogue that carries gradients goes step by step in PyTorch.
+    free = make_catalogue({name: value.requires_grad_() for name, value in params.items()}, catalogue.data)
+    assert free.mean_D.requires_grad
+    expected = adapt_linearly(free, learned_target, features_BT=features_BT, events=events)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-6, atol=1e-6)
+
+
+def test_nobodys_events_leave_everybody_at_the_prior(worlds):
+    catalogue = make_catalogue(_params(worlds, branches=0.5), worlds.random_data(0))
+    nothing = EventBatch(
+        items_BK=np.zeros((2, 0), np.int64), ratings_BK=np.zeros((2, 0)), mask_BK=np.zeros((2, 0), np.bool_)
+    )
+    features_BT = torch.randn(2, 2, generator=torch.Generator().manual_seed(0))
+    found = adapt_linearly(catalogue, learned_target, features_BT=features_BT, events=nothing)
+    params = catalogue.params
+    torch.testing.assert_close(found, params["prior.start"] + features_BT @ params["prior.text_head"])
 
 
 @pytest.mark.parametrize("name", ["learned-target", "closed-form"])

@@ -171,19 +171,17 @@ def users_linearly(engine: Engine, texts: Sequence[str], supports: Sequence[Supp
         texts: The users' texts.
         supports: The users' events.
     """
-    return adapt_linearly(
-        engine.catalogue,
-        engine.learner,
-        features_BT=head_inputs(engine, texts),
-        events=batch_supports(supports),
-    )
+    no_text_T = engine.trained.no_text_T
+    features_BT = _head_inputs(engine, texts) if any(texts) else no_text_T.expand(len(texts), -1)
+    events = batch_supports(supports)
+    return adapt_linearly(engine.catalogue, engine.learner, features_BT=features_BT, events=events)
 
 
 @torch.no_grad()
-def head_inputs(engine: Engine, texts: Sequence[str]) -> Tensor:
+def _head_inputs(engine: Engine, texts: Sequence[str]) -> Tensor:
     """Return the inputs of the text head, row by row; each text is read alone, so no other changes a bit."""
     trained = engine.trained
-    if not engine.models.has_encoder and any(texts):
+    if not engine.models.has_encoder:
         return encode(engine, texts).features_BT
 
     def read(text: str) -> Tensor:
@@ -193,7 +191,7 @@ def head_inputs(engine: Engine, texts: Sequence[str]) -> Tensor:
         )[0]
 
     rows = [engine.models.features_of(text, read) if text else trained.no_text_T for text in texts]
-    return torch.stack(rows) if rows else trained.no_text_T.expand(0, -1)
+    return torch.stack(rows)
 
 
 def score(

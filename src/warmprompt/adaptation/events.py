@@ -1,10 +1,12 @@
-"""Checks on a user's inputs; everything wrong is refused by name, nothing is dropped."""
+"""Inputs of one user and their checks: everything wrong is refused by name, nothing is dropped."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -13,9 +15,47 @@ from warmprompt.data.strength import strengths
 from warmprompt.data.verbalise import describe_attributes
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.rng import derive
-from warmprompt.types import Event, ItemId, Support
+from warmprompt.types import Event, ItemId, Support, short_repr
 
 MAX_EVENTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Inputs of one user, for `Personaliser.adapt_many`.
+
+    Attributes:
+        events: What the user did.
+        about: A sentence about the user, or None.
+        attributes: The user's attributes, or None.
+    """
+
+    events: Sequence[Event] = ()
+    about: str | None = None
+    attributes: Mapping[str, str] | None = None
+
+    __repr__ = short_repr
+
+    @cached_property
+    def text(self) -> str:
+        """What the model reads about the user, "" where nothing is given."""
+        return user_text(self.about, self.attributes or {})
+
+
+def checked_known(
+    known: Known,
+    *,
+    index: Mapping[ItemId, int],
+    scale: tuple[float, float] | None,
+    weighted: bool,
+    now_s: float,
+) -> Known:
+    """Return a user's inputs as they count; arguments and errors as those of `checked_events`."""
+    return Known(
+        events=checked_events(known.events, index=index, scale=scale, weighted=weighted, now_s=now_s),
+        about=checked_about(known.about),
+        attributes=checked_attributes(known.attributes),
+    )
 
 
 def checked_events(
@@ -47,8 +87,18 @@ def checked_events(
         )
     latest: dict[ItemId, Event] = {}
     for position, event in enumerate(events):
-        _check(event, f"event {position}", index=index, scale=scale, now_s=now_s)
-        _check_weight(event.weight, f"event {position}", weighted=weighted)
+        if not isinstance(event, Event):
+            remedy = "Give warmprompt.Event(item=..., rating=...)."  # type: ignore[unreachable]
+            raise BadInputError(field=f"event {position}", value=event, remedy=remedy)
+        item: object = event.item
+        if isinstance(item, bool) or not isinstance(item, str | int) or item not in index:
+            raise unknown_item(item, index, field=f"item of event {position}")
+        if event.rating is not None:
+            _check_rating(event.rating, f"rating of event {position}", scale)
+        if event.time_s is not None:
+            _check_time(event.time_s, f"time of event {position}", now_s)
+        if event.weight is not None:
+            _check_weight(event.weight, f"weight of event {position}", weighted=weighted)
         latest.pop(event.item, None)
         latest[event.item] = event
     return tuple(latest.values())
@@ -63,12 +113,15 @@ def support_of(events: Sequence[Event], *, index: Mapping[ItemId, int], weight_u
         weight_unit: The weight that counts 1, or None where the model was trained without weights.
     """
     ratings = [math.nan if event.rating is None else event.rating for event in events]
-    weights = np.array([math.nan if event.weight is None else event.weight for event in events])
+    strengths_K = None
+    if weight_unit is not None:
+        weights = [math.nan if event.weight is None else event.weight for event in events]
+        strengths_K = strengths(np.array(weights), weight_unit)
     return Support(
         user="",
         items_K=np.array([index[event.item] for event in events], dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
-        strengths_K=None if weight_unit is None else strengths(weights, weight_unit),
+        strengths_K=strengths_K,
     )
 
 
@@ -140,63 +193,28 @@ def unknown_item(item: object, index: Mapping[ItemId, int], *, field: str) -> Un
     return UnknownNameError(field=field, value=item, remedy=remedy)
 
 
-def _check(
-    event: Event,
-    field: str,
-    *,
-    index: Mapping[ItemId, int],
-    scale: tuple[float, float] | None,
-    now_s: float,
-) -> None:
-    if not isinstance(event, Event):
-        raise BadInputError(field=field, value=event, remedy="Give warmprompt.Event(item=..., rating=...).")
-    item: object = event.item
-    if isinstance(item, bool) or not isinstance(item, str | int) or item not in index:
-        raise unknown_item(item, index, field=f"item of {field}")
-    _check_rating(event.rating, field, scale)
-    time_s: object = event.time_s
-    if time_s is None:
-        return
+def _check_rating(rating: object, field: str, scale: tuple[float, float] | None) -> None:
+    if isinstance(rating, bool) or not isinstance(rating, int | float) or not math.isfinite(rating):
+        raise BadInputError(field=field, value=rating, remedy="Give a finite number, or None.")
+    if scale is None:
+        remedy = "Leave it out: the model was trained without ratings."
+        raise BadInputError(field=field, value=rating, remedy=remedy)
+    if not scale[0] <= rating <= scale[1]:
+        raise BadInputError(field=field, value=rating, remedy=f"Give {scale[0]:g} to {scale[1]:g}.")
+
+
+def _check_time(time_s: object, field: str, now_s: float) -> None:
     if isinstance(time_s, bool) or not isinstance(time_s, int) or time_s < 0:
-        raise BadInputError(
-            field=f"time of {field}", value=time_s, remedy="Give whole seconds since 1970, or None."
-        )
+        raise BadInputError(field=field, value=time_s, remedy="Give whole seconds since 1970, or None.")
     if time_s > now_s:
-        raise BadInputError(
-            field=f"time of {field}",
-            value=time_s,
-            remedy="It lies in the future; give seconds, not milliseconds.",
-        )
+        remedy = "It lies in the future; give seconds, not milliseconds."
+        raise BadInputError(field=field, value=time_s, remedy=remedy)
 
 
 def _check_weight(weight: object, field: str, *, weighted: bool) -> None:
-    if weight is None:
-        return
     is_number = isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight)
     if not is_number or not weight > 0:  # type: ignore[operator]
-        raise BadInputError(
-            field=f"weight of {field}", value=weight, remedy="Give a number above 0, or None."
-        )
+        raise BadInputError(field=field, value=weight, remedy="Give a number above 0, or None.")
     if not weighted:
-        raise BadInputError(
-            field=f"weight of {field}",
-            value=weight,
-            remedy="Leave it out: the model was trained without weights.",
-        )
-
-
-def _check_rating(rating: object, field: str, scale: tuple[float, float] | None) -> None:
-    if rating is None:
-        return
-    if isinstance(rating, bool) or not isinstance(rating, int | float) or not math.isfinite(rating):
-        raise BadInputError(field=f"rating of {field}", value=rating, remedy="Give a finite number, or None.")
-    if scale is None:
-        raise BadInputError(
-            field=f"rating of {field}",
-            value=rating,
-            remedy="Leave it out: the model was trained without ratings.",
-        )
-    if not scale[0] <= rating <= scale[1]:
-        raise BadInputError(
-            field=f"rating of {field}", value=rating, remedy=f"Give {scale[0]:g} to {scale[1]:g}."
-        )
+        remedy = "Leave it out: the model was trained without weights."
+        raise BadInputError(field=field, value=weight, remedy=remedy)

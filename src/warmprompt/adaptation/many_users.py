@@ -18,18 +18,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import polars as pl
 
-from warmprompt.adaptation.events import MAX_EVENTS, unknown_item
-from warmprompt.adaptation.known import Known
+from warmprompt.adaptation.events import MAX_EVENTS, Known, unknown_item
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.selection import check_count
 from warmprompt.data.dataset import Dataset
-from warmprompt.data.histories import History, read_histories
-from warmprompt.data.readers.frames import FrameOptions, frames_source
 from warmprompt.errors import BadInputError, UserError
 from warmprompt.types import Event, Floats, ItemId, UserId
 
 if TYPE_CHECKING:
     from warmprompt.adaptation.personaliser import Personaliser
+    from warmprompt.data.histories import History
 
 UnknownItems = Literal["refuse", "skip"]
 Rank = Callable[[Sequence[Known], int], Sequence[Ranking]]
@@ -189,6 +187,10 @@ def plain_value(value: Any) -> Any:
 def _of_frame(
     users: Any, catalogue: EventContext, options: UserOptions, scratch: Path
 ) -> Iterator[UserToRank]:
+    # Imported here: one user's ranking needs no reader of tables.
+    from warmprompt.data.histories import read_histories
+    from warmprompt.data.readers.frames import FrameOptions, frames_source
+
     frame_options = FrameOptions(rating_scale=catalogue.rating_scale)
     source = frames_source(users, columns=options.columns, options=frame_options)
     found = read_histories(source, catalogue.items, now_s=catalogue.now_s, scratch=scratch)

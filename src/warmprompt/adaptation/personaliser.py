@@ -21,14 +21,13 @@ from torch import Tensor
 
 from warmprompt.adaptation.describe import ModelDescription, model_description
 from warmprompt.adaptation.engine import Engine, adapt_batch, check_text, encode, score, users_linearly
-from warmprompt.adaptation.events import support_of, unknown_item
-from warmprompt.adaptation.known import Known, checked_known
+from warmprompt.adaptation.events import Known, checked_known, support_of, unknown_item
 from warmprompt.adaptation.many_users import UnknownItems, UserOptions, for_each_user, recommended
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
 from warmprompt.adaptation.selection import Mask, Selection, check_count, known_item, positions_of, top_items
 from warmprompt.adaptation.similar import similar_cosines
-from warmprompt.adaptation.state import UserState, check_own, states_of, without_prompts
+from warmprompt.adaptation.state import UserState, check_own, states_of
 from warmprompt.adaptation.text_cache import Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title
 from warmprompt.adaptation.variants import adapt_variants
@@ -159,7 +158,7 @@ class Personaliser:
             texts = [known.text for known in part]
             supports = [self.support_of(known.events) for known in part]
             adapted = adapt_variants(self.engine, texts, supports, whole=text, response=whole.responses[0])
-            states += states_of(part, adapted, model_hash=self.model_hash)
+            states += states_of(part, adapted.users_BD, adapted.offsets_BPH, model_hash=self.model_hash)
         return states
 
     def observe(self, state: UserState, event: Event) -> UserState:
@@ -367,12 +366,12 @@ class Personaliser:
 
     def support_of(self, events: Sequence[Event]) -> Support:
         """Return checked events as the support set that the model takes."""
-        return support_of(events, index=self.index, weight_unit=self.weight_unit)
+        return support_of(events, index=self.index, weight_unit=self.engine.trained.weight_unit)
 
     def checked(self, known: Known) -> Known:
         """Return a user's inputs as they count; errors as `adapt`."""
-        weighted = self.weight_unit is not None
-        scale, now_s = self.rating_scale, self.clock()
+        trained, now_s = self.engine.trained, self.clock()
+        scale, weighted = trained.rating_scale, trained.weight_unit is not None
         checked = checked_known(known, index=self.index, scale=scale, weighted=weighted, now_s=now_s)
         check_text(self.engine, checked.text)
         return checked
@@ -388,13 +387,13 @@ class Personaliser:
 
     def _linear_states(self, users: Sequence[Known]) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]
-        vectors_BD = self._vectors(users, supports, exact=False)
-        return states_of(users, without_prompts(vectors_BD), model_hash=self.model_hash)
+        vectors_BD = users_linearly(self.engine, [known.text for known in users], supports)
+        return states_of(users, vectors_BD, model_hash=self.model_hash)
 
     def _states(self, users: Sequence[Known], texts: EncodedTexts) -> list[UserState]:
         supports = [self.support_of(known.events) for known in users]
         adapted = adapt_batch(self.engine, texts, batch_supports(supports))
-        return states_of(users, adapted, model_hash=self.model_hash)
+        return states_of(users, adapted.users_BD, adapted.offsets_BPH, model_hash=self.model_hash)
 
     def _mask(self, selection: Selection) -> Mask | None:
         return selection.mask(self.index, self.engine.trained.attributes, self.hidden)

@@ -78,15 +78,14 @@ def top_items(
         mask: Items that may be ranked, (V,), or None for all.
     """
     best_BN = top_n(scores_BV, n, excluded=[support.items_K for support in supports], candidates=mask)
-    found = [[int(item) for item in best_N if item >= 0] for best_N in best_BN]
-    return [
-        Ranking(
-            items=tuple(trained.item_ids[item] for item in best),
-            titles=tuple(trained.titles[item] for item in best),
-            scores=tuple(float(scores_V[item]) for item in best),
-        )
-        for best, scores_V in zip(found, scores_BV, strict=True)
-    ]
+    rankings = []
+    for best_N, scores_V in zip(best_BN, scores_BV, strict=True):
+        found = best_N[best_N >= 0]
+        best = found.tolist()
+        items, titles = ([names[item] for item in best] for names in (trained.item_ids, trained.titles))
+        scores = scores_V[found].tolist()
+        rankings.append(Ranking(items=tuple(items), titles=tuple(titles), scores=tuple(scores)))
+    return rankings
 
 
 def check_count(n: object) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from warmprompt.adaptation.known import Known
+from warmprompt.adaptation.events import Known
 from warmprompt.adaptation.packing import Packing, read_only_copy
 from warmprompt.errors import BadInputError, MismatchError
-from warmprompt.meta.predict import Adapted
 from warmprompt.types import Event, Floats, short_repr
 
 VERSION = 1
@@ -26,6 +26,7 @@ _PACKING = Packing(
     maker="UserState.to_bytes",
     remedy="adapt the user again",
 )
+_NO_PROMPT = read_only_copy(np.zeros((0, 0), dtype=np.float32))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,25 +95,23 @@ def check_own(state: UserState, model_hash: str) -> None:
         )
 
 
-def states_of(users: Sequence[Known], adapted: Adapted, *, model_hash: str) -> list[UserState]:
-    """Return the states of users whose prompts were adapted, row by row."""
-    vectors_BD, offsets_BPH = adapted.users_BD.cpu().numpy(), adapted.offsets_BPH.cpu().numpy()
+def states_of(
+    users: Sequence[Known], users_BD: Tensor, offsets_BPH: Tensor | None = None, *, model_hash: str
+) -> list[UserState]:
+    """Return the states of adapted users, row by row; without offsets no prompt was moved."""
+    vectors_BD = users_BD.cpu().numpy()
+    offsets = [_NO_PROMPT] * len(users) if offsets_BPH is None else offsets_BPH.cpu().numpy()
     return [
         UserState(
             events=tuple(known.events),
             about=known.about,
             attributes=known.attributes or {},
-            vector_D=read_only_copy(vectors_BD[row]),
-            offsets_PH=read_only_copy(offsets_BPH[row]),
+            vector_D=read_only_copy(vector_D),
+            offsets_PH=offsets_PH if offsets_BPH is None else read_only_copy(offsets_PH),
             model_hash=model_hash,
         )
-        for row, known in enumerate(users)
+        for known, vector_D, offsets_PH in zip(users, vectors_BD, offsets, strict=True)
     ]
-
-
-def without_prompts(users_BD: Tensor) -> Adapted:
-    """Return user vectors that were adapted without moving any prompt."""
-    return Adapted(users_BD=users_BD, offsets_BPH=users_BD.new_zeros(len(users_BD), 0, 0))
 
 
 def _written(event: Event) -> list[Any]:

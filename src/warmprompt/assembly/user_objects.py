@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from warmprompt.adaptation.known import Known
+from warmprompt.adaptation.events import Known
 from warmprompt.adaptation.many_users import UserToRank, latest
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.selection import known_item

@@ -63,16 +63,16 @@ class UserItems:
 
 
 def picked(entries: Ints, offsets: Rows, rows: NDArray[np.integer]) -> tuple[Ints, Rows]:
-    """Return the entries of one compressed row or more, row after row, and the number in each row."""
-    starts, ends = offsets[rows], offsets[rows + 1]
-    parts = [entries[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    return np.concatenate(parts), ends - starts
+    """Return the entries of some compressed rows, row after row, and the number in each row."""
+    starts = offsets[rows]
+    lengths = offsets[rows + 1] - starts
+    index = np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
+    index += np.arange(len(index))
+    return entries[index], lengths
 
 
 def largest(values: NDArray[np.floating], num_kept: int) -> Rows:
     """Return the positions of the largest values above 0, largest first; ties keep the lowest positions."""
-    positive = np.flatnonzero(values > 0)
-    if num_kept < len(positive):
-        least = np.partition(values[positive], -num_kept)[-num_kept]
-        positive = positive[values[positive] >= least]
-    return positive[np.argsort(-values[positive], kind="stable")[:num_kept]]
+    least = np.partition(values, -num_kept)[-num_kept] if num_kept < len(values) else 0
+    kept = np.flatnonzero(values >= least if least > 0 else values > 0)
+    return kept[np.argsort(-values[kept], kind="stable")[:num_kept]]

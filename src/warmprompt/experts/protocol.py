@@ -49,7 +49,7 @@ class UserBatch:
         items_K = np.asarray(support.items_K)
         if self.least_rating is not None:
             items_K = items_K[~(support.ratings_K < self.least_rating)]
-        return np.unique(items_K).astype(np.int32)
+        return np.array(sorted(set(items_K.tolist())), dtype=np.int32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

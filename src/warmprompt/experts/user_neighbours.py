@@ -8,12 +8,13 @@ more and long histories less. U is training users, V items, K items of one user.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.experts.histories import UserItems, largest, picked
@@ -25,6 +26,8 @@ from warmprompt.types import Floats, Ints, fields_only, short_repr
 _LENGTH_POWER = 0.25
 _POPULARITY_POWER = 0.5
 _NUM_SIMILAR = 30
+# Users times training users that are looked at together: 8 MB.
+_MAX_CELLS = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,8 +71,11 @@ class UserNeighbours:
     def score(self, users: UserBatch) -> Floats:
         """Return the votes for each item, (B, V)."""
         scores_BV = np.zeros((len(users), self.num_items), dtype=np.float32)
-        for row, items_K in enumerate(users.liked):
-            self._vote(items_K, scores_BV[row])
+        for scores_V, nearness_U in zip(scores_BV, self._nearness(users.liked), strict=True):
+            nearest = largest(nearness_U, self.num_neighbours)
+            votes = nearness_U[nearest] / nearness_U[nearest].sum()
+            items, lengths = picked(self.histories.items, self.histories.offsets_U, nearest)
+            scores_V[:] = np.bincount(items, np.repeat(votes, lengths), self.num_items)
         return scores_BV
 
     def arrays(self) -> dict[str, Array]:
@@ -116,20 +122,19 @@ class UserNeighbours:
         damping_U: Floats = (np.maximum(self.histories.lengths_U, 1) ** -_LENGTH_POWER).astype(np.float32)
         return damping_U
 
-    def _vote(self, items_K: Ints, out_V: Floats) -> None:
-        """Write one user's votes; sums are taken in double precision, item after item."""
-        offsets_V, owners = self.histories.by_item
-        shared, weights = self._shared(items_K)
-        if not len(shared):
-            return
-        near, lengths = picked(owners, offsets_V, shared)
-        weights = weights * self._rarity_V[shared]
-        nearness_U = np.bincount(near, np.repeat(weights, lengths), len(self._damping_U)) * self._damping_U
-        nearest = largest(nearness_U, self.num_neighbours)
-        if len(nearest):
-            votes = nearness_U[nearest] / nearness_U[nearest].sum()
-            items, lengths = picked(self.histories.items, self.histories.offsets_U, nearest)
-            out_V[:] = np.bincount(items, np.repeat(votes, lengths), self.num_items)
+    def _nearness(self, liked: Sequence[Ints]) -> Iterator[NDArray[np.float64]]:
+        """Yield how near each user is to every training user, (U,); sums are taken item after item."""
+        (offsets_V, owners), num_users = self.histories.by_item, len(self._damping_U)
+        size = max(1, _MAX_CELLS // max(1, num_users))
+        for start in range(0, len(liked), size):
+            shared = [self._shared(items_K) for items_K in liked[start : start + size]]
+            items = np.concatenate([own for own, _ in shared])
+            weights = np.concatenate([weights for _, weights in shared]) * self._rarity_V[items]
+            first = np.repeat(num_users * np.arange(len(shared)), [len(own) for own, _ in shared])
+            near, lengths = picked(owners, offsets_V, items)
+            near = near + np.repeat(first, lengths)
+            sums = np.bincount(near, np.repeat(weights, lengths), len(shared) * num_users)
+            yield from sums.reshape(len(shared), num_users) * self._damping_U
 
     def _shared(self, items_K: Ints) -> tuple[Ints, Floats]:
         """Return items, and how much of each the user shares with a training user who has it."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from warmprompt.data.episodes import EventBatch
 from warmprompt.data.feedback import PUSHING_SHARE
-from warmprompt.types import short_repr
+from warmprompt.types import Floats, fields_only, short_repr
 
 Params = Mapping[str, Tensor]
 
@@ -134,6 +135,15 @@ class Catalogue:
     num_warm: int
 
     __repr__ = short_repr
+    __getstate__ = fields_only
+
+    @cached_property
+    def arrays(self) -> dict[str, Floats]:
+        """Copies in NumPy of all values that are not per item, by name; without gradients on a processor."""
+        own = {name: value for name, value in self.params.items() if not name.startswith("items.")}
+        own |= {"mean_D": self.mean_D, "level_weights_R": self.level_weights_R}
+        own |= {name: getattr(self.data, name) for name in ("rating_levels_R", "rating_range")}
+        return {name: value.numpy().copy() for name, value in own.items()}
 
     def detached(self) -> Catalogue:
         """Return the same values as constants."""

@@ -25,8 +25,8 @@ from warmprompt.data.episodes import EventBatch
 from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter, RidgeAdapter, by_steps
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import Catalogue, to_events
+from warmprompt.meta.numpy_target import users_at_target
 from warmprompt.meta.objectives import LearnedTarget
-from warmprompt.meta.small_batches import is_small, users_at_target
 from warmprompt.meta.target import target_displacement
 from warmprompt.meta.task import TaskAt
 from warmprompt.types import short_repr
@@ -146,7 +146,8 @@ def adapt_linearly(
         features_BT: Text features of the users' texts, as the text head reads them.
         events: The users' events; may be empty.
     """
-    if learner.objective is LearnedTarget and learner.adapter is by_steps and is_small(catalogue, events):
+    towards_target = learner.objective is LearnedTarget and learner.adapter is by_steps
+    if towards_target and catalogue.mean_D.device.type == "cpu" and not catalogue.mean_D.requires_grad:
         return torch.from_numpy(users_at_target(catalogue, features_BT.numpy(), events))
     return _adapted(catalogue, learner, LinearAdapter(features_BT=features_BT), events)[0]
 

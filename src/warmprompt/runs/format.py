@@ -18,6 +18,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,7 +84,7 @@ class Trained:
 
     __repr__ = short_repr
 
-    @property
+    @cached_property
     def least_rating(self) -> float | None:
         """Events rated below it push away, and recall nothing; None without ratings."""
         if self.rating_scale is None:

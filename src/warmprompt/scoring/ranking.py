@@ -46,8 +46,10 @@ def top_n(
     if width == 0:
         return best
     last_B = np.partition(masked_BV, -width, axis=1)[:, -width]
+    # What is no candidate has -inf, below every finite score.
+    last_B = np.maximum(last_B, np.finfo(masked_BV.dtype).min)
     for row, (scores_V, last) in enumerate(zip(masked_BV, last_B, strict=True)):
-        reaching = np.flatnonzero((scores_V >= last) & (scores_V > -np.inf))
+        reaching = np.flatnonzero(scores_V >= last)
         order = np.argsort(-scores_V[reaching], kind="stable")[:width]
         best[row, : len(order)] = reaching[order]
     return best
