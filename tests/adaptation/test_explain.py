@@ -150,7 +150,6 @@ def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(
     model = exact_model
     state = model.with_prompt(state)
     fresh = replace(model, texts=type(model.texts)())
-    width = len(model.engine.trained.readout.move_DH)
     counts = []
     for one in (model, fresh):
         with count_forwards(model.engine.backbone) as sizes:
@@ -158,8 +157,8 @@ def test_a_text_not_kept_is_measured_once_however_many_words_are_left_out(
         counts.append(sizes)
     kept, measured = counts
     assert fresh.texts.peek(user_text(ABOUT, WHO)) is None
-    # The text read, the reference prompt, and a row per factor.
-    assert sorted(measured) == sorted([*kept, 1, 1, width])
+    # The text read, the reference prompt, and one row for all factors.
+    assert sorted(measured) == sorted([*kept, 1, 1, 1])
 
 
 def test_nearest_are_the_liked_items_by_cosine(model, state, user_events, items):

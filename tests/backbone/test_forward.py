@@ -1,14 +1,18 @@
 """The pass [text][prompt][read-out] against the transformers model run on the whole input at once."""
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from warmprompt.backbone.forward import (
     LEAD_TEXT,
     MAX_TEXT_TOKENS,
     READ_OUT_TEXT,
+    PlainAttention,
     count_forwards,
     read_out,
     read_texts,
@@ -140,3 +144,26 @@ def test_smollm2_with_cached_texts_is_the_whole_input_run_alone(cached_home):
         expected_H = _whole_pass(backbone, text, prompt_PH)
         # Float32 sums in another order over six layers, relative to the vector's length.
         assert (found_H - expected_H).norm() < 1e-4 * expected_H.norm()
+
+
+def _twice_differentiated():
+    """Return attention with a mask, and its second derivative, which the fast kernels do not have."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 3, 4, generator=draw).requires_grad_() for _ in range(3))
+    mask = torch.tensor([[True, False, True], [True, True, False], [True, True, True]])
+    found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    heat = (query @ key.transpose(2, 3) / 2).masked_fill(~mask, -math.inf)
+    expected = heat.softmax(3) @ value
+    (slope,) = torch.autograd.grad(found.sum(), query, create_graph=True)
+    return found, expected, torch.autograd.grad(slope.square().sum(), key)[0]
+
+
+def test_plain_attention_is_the_formula_in_this_thread_alone():
+    with PlainAttention():
+        found, expected, second = _twice_differentiated()
+        with ThreadPoolExecutor(1) as other, pytest.raises(RuntimeError, match="not implemented"):
+            other.submit(_twice_differentiated).result()
+    torch.testing.assert_close(found, expected)
+    assert second.abs().max() > 0
+    with pytest.raises(RuntimeError, match="not implemented"):
+        _twice_differentiated()

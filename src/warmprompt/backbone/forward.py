@@ -9,13 +9,16 @@ B is users, T text tokens (padded on the right), P prompt vectors, H hidden widt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from warmprompt.backbone.load import Backbone
 from warmprompt.types import short_repr
@@ -153,6 +156,22 @@ def read_out(backbone: Backbone, prefix: TextPrefix, prompts_BPH: Tensor) -> Ten
     return hidden_BH.float()
 
 
+class PlainAttention(TorchFunctionMode):
+    """Attention in plain operations, within `with`: these can be differentiated twice and in batches.
+
+    Holds in this thread alone; `torch.nn.attention.sdpa_kernel` switches all threads of the process.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation; that of attention without its fast kernels."""
+        del types
+        if func is F.scaled_dot_product_attention:
+            return _plain_attention(*args, **kwargs or {})
+        return func(*args, **kwargs or {})
+
+
 @contextmanager
 def count_forwards(backbone: Backbone) -> Iterator[list[int]]:
     """Yield a list that grows by the batch size with each pass through the model, texts included."""
@@ -166,6 +185,16 @@ def count_forwards(backbone: Backbone) -> Iterator[list[int]]:
         yield sizes
     finally:
         handle.remove()
+
+
+def _plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
+) -> Tensor:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -math.inf)
+    plain = torch.ops.aten._scaled_dot_product_attention_math  # noqa: SLF001 - what the formula is called
+    attended: Tensor = plain(query, key, value, attn_mask, *rest, **options)[0]
+    return attended
 
 
 def _token_ids(backbone: Backbone, text: str) -> list[int]:

@@ -26,9 +26,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from warmprompt.backbone.forward import TextPrefix, read_out, read_texts, repeat_prefix, text_row
+from warmprompt.backbone.forward import PlainAttention, TextPrefix, read_out, read_texts, text_row
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -84,7 +83,7 @@ class InverseResponse:
     Measured when first asked for, then kept, with the Jacobian J of displacements in offsets. With R the
     response of displacements to gradient steps on prompts behind the text, J J^T, it is the inverse of R.
     The read-out makes R the identity on average over texts; behind one text its eigenvalues lie between
-    about .05 and 5. Costs one pass forward and one backward for 64 rows of J at a time. Keeps D P H numbers
+    about .05 and 5. Costs one pass forward, and one backward for 64 rows of J at a time. Keeps D P H numbers
     as long as the text is kept. Safe to share between threads.
 
     Args:
@@ -121,9 +120,7 @@ class InverseResponse:
         with self._lock:
             if self._prefix is not None:
                 read = self._read
-                rows_DPH = _jacobian(
-                    self._backbone, self._prefix, read.reference_PH, read.move_DH, alone=False
-                )
+                rows_DPH = _jacobian(self._backbone, self._prefix, read.reference_PH, read.move_DH)
                 jacobian_DPH = read.unit * rows_DPH
                 flat_DX = jacobian_DPH.flatten(1).double()
                 response_DD = flat_DX @ flat_DX.T
@@ -291,13 +288,11 @@ def _response(backbone: Backbone, prompt_PH: Tensor, text: str) -> Tensor:
     """Return J J^T at a text, (H, H) float64, J the Jacobian of the hidden state in the prompt."""
     every_HH = torch.eye(backbone.hidden_size, device=prompt_PH.device)
     prefix = read_texts(backbone, [text])
-    jacobian_HX = _jacobian(backbone, prefix, prompt_PH, every_HH, alone=True).flatten(1).double()
+    jacobian_HX = _jacobian(backbone, prefix, prompt_PH, every_HH).flatten(1).double()
     return jacobian_HX @ jacobian_HX.T
 
 
-def _jacobian(
-    backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH: Tensor, *, alone: bool
-) -> Tensor:
+def _jacobian(backbone: Backbone, text: TextPrefix, prompt_PH: Tensor, along_NH: Tensor) -> Tensor:
     """Return the derivatives of the hidden state along some directions in the prompt, (N, P, H).
 
     Args:
@@ -305,26 +300,15 @@ def _jacobian(
         text: One row.
         prompt_PH: Where the derivatives are taken.
         along_NH: Directions.
-        alone: No other thread runs a model: then one pass forward serves all directions, in half the time.
-            It needs attention in plain operations, which torch can only switch for the whole process.
     """
     with torch.enable_grad():
-        if alone:
-            at_1PH = prompt_PH[None].detach().clone().requires_grad_()
-            with sdpa_kernel(SDPBackend.MATH):
-                hidden_1H = read_out(backbone, text, at_1PH)
-                rows = [
-                    torch.autograd.grad(
-                        hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
-                    )[0]
-                    for some_NH in torch.split(along_NH, _CHUNK)
-                ]
-            return torch.cat(rows)[:, 0]
-        found = []
-        prefix = repeat_prefix(text, min(_CHUNK, len(along_NH)))
-        for some_NH in torch.split(along_NH, _CHUNK):
-            at_NPH = prompt_PH.repeat(prefix.num_users, 1, 1).requires_grad_()
-            hidden_NH = read_out(backbone, prefix, at_NPH)[: len(some_NH)]
-            (gradient_NPH,) = torch.autograd.grad((hidden_NH * some_NH).sum(), at_NPH)
-            found.append(gradient_NPH[: len(some_NH)])
-    return torch.cat(found)
+        at_1PH = prompt_PH[None].detach().clone().requires_grad_()
+        with PlainAttention():
+            hidden_1H = read_out(backbone, text, at_1PH)
+        rows = [
+            torch.autograd.grad(
+                hidden_1H, at_1PH, some_NH[:, None], retain_graph=True, is_grads_batched=True
+            )[0]
+            for some_NH in torch.split(along_NH, _CHUNK)
+        ]
+    return torch.cat(rows)[:, 0]

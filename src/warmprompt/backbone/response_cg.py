@@ -16,9 +16,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from warmprompt.backbone.forward import TextPrefix, read_out
+from warmprompt.backbone.forward import PlainAttention, TextPrefix, read_out
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import ReadOut, damping_of, prompts_at
 
@@ -79,7 +78,7 @@ def _response(backbone: Backbone, read: ReadOut, prefix: TextPrefix) -> Callable
     at_BPH = read.reference_PH.new_zeros(prefix.num_users, *read.reference_PH.shape).requires_grad_()
 
     # The fast kernels of attention can be differentiated but once.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.enable_grad(), PlainAttention():
         moved_BD = read_out(backbone, prefix, prompts_at(read, at_BPH)) @ read.move_DH.T
         # Linear in what it is taken along, so its own derivative is J at any value.
         any_BD = torch.zeros_like(moved_BD).requires_grad_()
