@@ -135,7 +135,8 @@ def test_an_import_that_fails_is_reported_like_any_failure(capfd):
 def test_help_lists_every_command_without_importing_any():
     code = (
         "import sys; from warmprompt.cli import run; assert run(['--help']) == 0;"
-        "heavy = {'torch', 'transformers', 'polars', 'numpy', 'scipy', 'implicit', 'matplotlib', 'pydantic'};"
+        "heavy = {'torch', 'transformers', 'polars', 'numpy', 'scipy', 'implicit', 'matplotlib', 'pydantic',"
+        " 'rich'};"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
@@ -149,7 +150,8 @@ def test_opening_runs_imports_only_what_ranking_needs():
     code = (
         "import sys; import warmprompt.adaptation.opening;"
         "idle = {'transformers', 'torch._dynamo', 'sympy', 'tensorboard', 'implicit', 'matplotlib', 'optuna',"
-        " 'sklearn', 'scipy.optimize', 'peft', 'alembic', 'sqlalchemy', 'accelerate'};"
+        " 'sklearn', 'scipy.optimize', 'peft', 'alembic', 'sqlalchemy', 'accelerate', 'pyarrow',"
+        " 'warmprompt.data.readers'};"
         "print(sorted(idle & set(sys.modules)))"
     )
     done = subprocess.run(

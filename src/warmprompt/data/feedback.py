@@ -11,12 +11,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from warmprompt.data.readers.source import Repeats
 from warmprompt.data.strength import unit_of
 from warmprompt.errors import BadInputError
+
+if TYPE_CHECKING:
+    from warmprompt.data.readers.source import Repeats
 
 PUSHING_SHARE = 0.25
 """Ratings in this lowest part of the scale push away."""
