@@ -16,11 +16,11 @@ PAGE_BYTES = 100_000
 
 def test_a_stale_ranking_is_reported_until_the_fresh_one_is_there(visit):
     page = visit()
-    before, held = ranked(page), []
+    before, waiting = ranked(page), []
 
     def make_stale(route):
         if "budget_ms" in route.request.url:
-            held.append(route)  # until the test has looked
+            waiting.append(route)  # until the test has looked
         else:
             answer = route.fetch()
             route.fulfill(response=answer, json=answer.json() | {"stale": True})
@@ -31,10 +31,10 @@ def test_a_stale_ranking_is_reported_until_the_fresh_one_is_there(visit):
     assert "from before" in page.inner_text("#status")
     assert ranked(page) == before
     for _ in range(500):
-        if held:
+        if waiting:
             break
         page.wait_for_timeout(20)
-    held[0].continue_()
+    waiting[0].continue_()
     settle(page, steps=1)
     assert TIME.search(page.inner_text("#time"))
     assert ranked(page) != before

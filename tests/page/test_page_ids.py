@@ -53,8 +53,8 @@ def test_an_id_that_a_double_rounds_is_rated_kept_and_exported_exactly(visit, si
     page.locator("#ranking .because .sentence").first.wait_for()
     with page.expect_download() as downloaded:
         page.locator("#export").click()
-    held = json.loads(downloaded.value.path().read_text())
-    assert [entry["body"]["item"] for entry in held["log"]] == [FIRST + 31, FIRST + 32]
+    export = json.loads(downloaded.value.path().read_text())
+    assert [entry["body"]["item"] for entry in export["log"]] == [FIRST + 31, FIRST + 32]
 
 
 def test_a_hidden_item_leaves_the_page_and_keeps_its_title_among_what_was_rated(visit, site, page_model):

@@ -180,18 +180,18 @@ def test_what_was_read_is_let_go():
     # 4,000 transactions of about 900 bytes: a tree of them all would hold some 20,000 elements more.
     transactions = "".join(customer(number).replace("{lei}", LEI) for number in range(4000))
     body = f"{OPEN.replace('<NbOfTxs>1<', '<NbOfTxs>4000<')}{transactions}</FIToFICstmrCdtTrf></Document>"
-    held = []
+    num_children = []
     forget = iso20022_stream._forget
 
     def watched(element):
         forget(element)
-        held.append(len(element.getparent()))
+        num_children.append(len(element.getparent()))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iso20022_stream, "_forget", watched)
         assert len(read(body)) == 4000
     # The piece that is being parsed holds some that are not yet read.
-    assert max(held) <= 2**16 / 600
+    assert max(num_children) <= 2**16 / 600
 
 
 @pytest.mark.parametrize(

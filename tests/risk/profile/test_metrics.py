@@ -57,9 +57,9 @@ def test_coverage_by_hand():
 def test_coverage_interval_keeps_an_entitys_payments_together():
     # Nine entities are covered on all of their payments and one on none: were payments drawn one by one, the
     # interval would be ten times narrower than sqrt(.9 * .1 / 10) * 1.96 says.
-    held = np.repeat(np.arange(10) > 0, 100)
+    inside = np.repeat(np.arange(10) > 0, 100)
     value, low, high = coverage_interval(
-        [(held, np.repeat(np.arange(10), 100))], 10, rng=np.random.default_rng(0)
+        [(inside, np.repeat(np.arange(10), 100))], 10, rng=np.random.default_rng(0)
     )
     assert value == pytest.approx(0.9)
     assert high - low == pytest.approx(2 * 1.96 * (0.9 * 0.1 / 10) ** 0.5, abs=0.1)

@@ -187,18 +187,18 @@ def _blocks(path: Path, chunk_bytes: int, encoding: str, ends: Counter[str]) -> 
 
 def _with_line_feeds(pieces: Iterator[bytes], ends: Counter[str]) -> Iterator[bytes]:
     """Yield the same text with every CRLF and CR as LF."""
-    held = b""
+    pending = b""
     for piece in pieces:
-        joined = held + piece if held else piece
+        joined = pending + piece if pending else piece
         # Its LF may be the next piece's first byte.
-        held = b"\r" if joined.endswith(b"\r") else b""
-        whole = joined.removesuffix(held)
+        pending = b"\r" if joined.endswith(b"\r") else b""
+        whole = joined.removesuffix(pending)
         num_crlf = whole.count(b"\r\n") if b"\r" in whole else 0
         ends["CRLF"] += num_crlf
         ends["CR"] += whole.count(b"\r") - num_crlf
         ends["LF"] += whole.count(b"\n") - num_crlf
         yield whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in whole else whole
-    if held:
+    if pending:
         ends["CR"] += 1
         yield b"\n"
 

@@ -99,11 +99,11 @@ def body_parts(stream: Iterator[bytes], name: str) -> Iterator[Body]:
         remove_comments=True,
         remove_pis=True,
     )
-    document, root, held = None, None, 0
+    document, root, num_bytes = None, None, 0
     for event, found in _events(parser, stream, name):
         if event == "piece":
-            held += found
-            _check_held(held, name)
+            num_bytes += found
+            _check_size(num_bytes, name)
         elif event == "root":
             root = found
         elif event == "start":
@@ -114,7 +114,7 @@ def body_parts(stream: Iterator[bytes], name: str) -> Iterator[Body]:
             yield Body(family=_family(document, name), element=found)
             if etree.QName(found).localname != "GrpHdr":
                 _forget(found)
-                held = 0
+                num_bytes = 0
     if document is None:
         raise _unread(f"<{etree.QName(root).localname}> without a Document", root, name)
 
@@ -204,11 +204,11 @@ def _is_part(element: Any, document: Any, name: str) -> bool:
     return True
 
 
-def _check_held(held: int, name: str) -> None:
-    """Refuse to collect more than one transaction may have: `held` bytes came since the last one ended."""
-    if held > MAX_TRANSACTION_BYTES + _PIECE_BYTES:
+def _check_size(num_bytes: int, name: str) -> None:
+    """Refuse to collect more than one transaction may have: `num_bytes` came since the last one ended."""
+    if num_bytes > MAX_TRANSACTION_BYTES + _PIECE_BYTES:
         remedy = f"Give transactions of at most {MAX_TRANSACTION_BYTES} bytes each."
-        raise BadInputError(field=f"one transaction of {name}", value=held, remedy=remedy)
+        raise BadInputError(field=f"one transaction of {name}", value=num_bytes, remedy=remedy)
 
 
 def _forget(element: Any) -> None:

@@ -95,9 +95,9 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
     fitted_to = build_episodes(payments, context_NC, draw(training, days=(_FIRST_DAY, last_day)))
     chosen_on = build_episodes(payments, context_NC, draw(validation, days=recent))
     cuts = draw(calibration, days=recent)
-    held = {k: build_episodes(payments, context_NC, cuts.with_num(k)) for k in KS}
+    of_k = {k: build_episodes(payments, context_NC, cuts.with_num(k)) for k in KS}
     _require_frauds("training", fitted_to, _LEAST_FRAUDS)
-    _require_frauds("calibration", held[0], int(np.ceil(level / (1 - level) - 1e-9)))
+    _require_frauds("calibration", of_k[0], int(np.ceil(level / (1 - level) - 1e-9)))
     stages: list[StageReport] = []
 
     def report_stage(stage: StageReport) -> None:
@@ -116,9 +116,9 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
         progress=report_stage,
     )
     progress(f"calibrating on {len(calibration):,} other entities")
-    scores = {k: score_episodes(model, episodes) for k, episodes in held.items()}
-    calibrations = {0: fit_calibration(scores[0], held[0].fraud_R, level=level)}
-    rows_R, per_genuine = _some_genuine(np.unique(held[0].row_R), payments.fraud_N, seed)
+    scores = {k: score_episodes(model, episodes) for k, episodes in of_k.items()}
+    calibrations = {0: fit_calibration(scores[0], of_k[0].fraud_R, level=level)}
+    rows_R, per_genuine = _some_genuine(np.unique(of_k[0].row_R), payments.fraud_N, seed)
     for k in KS[1:]:
         # In a stream the K payments are those just before. Behind a profile that has gone stale counts of the
         # last day are smaller and scores lower: calibrated there, sets would not hold here.
@@ -130,12 +130,12 @@ def fit_profiler(  # noqa: PLR0913 - settings by keyword
             per_genuine=per_genuine,
         )
     profiler = Profiler(model=model, calibrations=calibrations, model_hash=hash_model(model))
-    parts, marks = (fitted_to, chosen_on, held[0]), marks_of(payments)
+    parts, marks = (fitted_to, chosen_on, of_k[0]), marks_of(payments)
     report = FitReport(
         entities=(len(training), len(validation), len(calibration)),
         payments=tuple(len(part.fraud_R) for part in parts),  # type: ignore[arg-type]
         frauds=tuple(int(part.fraud_R.sum()) for part in parts),  # type: ignore[arg-type]
-        average_precision={k: float(average_precision_score(held[k].fraud_R, scores[k])) for k in KS},
+        average_precision={k: float(average_precision_score(of_k[k].fraud_R, scores[k])) for k in KS},
         stages=tuple(stages),
         marks=tuple(marks[int(entity)] for part in (training, validation, calibration) for entity in part),
     )

@@ -188,7 +188,9 @@ def coverage_interval(
 
     Source: as `paired_intervals`.
     """
-    covered = np.stack([np.bincount(entity, weights=held, minlength=num_entities) for held, entity in runs])
+    covered = np.stack(
+        [np.bincount(entity, weights=inside, minlength=num_entities) for inside, entity in runs]
+    )
     counted = np.stack([np.bincount(entity, minlength=num_entities) for _, entity in runs])
 
     def mean(weights_E: Doubles) -> float:

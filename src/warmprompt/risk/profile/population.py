@@ -200,11 +200,16 @@ def crossed_offsets(  # noqa: PLR0913 - rows and how to fold them
     own = np.empty(len(fraud_R))
     estimates = [np.empty(features.shape[:-1]) for features, _ in others]
     for index in range(num_folds):
-        held = fold(entity_R) == index
+        left_out = fold(entity_R) == index
         population = fit_population(
-            features_RF[~held], fraud_R[~held], boosting=boosting, forest=forest, weight=weight, seed=seed
+            features_RF[~left_out],
+            fraud_R[~left_out],
+            boosting=boosting,
+            forest=forest,
+            weight=weight,
+            seed=seed,
         )
-        own[held] = population.log_odds(features_RF[held])
+        own[left_out] = population.log_odds(features_RF[left_out])
         for target, (features, entity) in zip(estimates, others, strict=True):
             inside = fold(entity) == index
             target[inside] = population.log_odds(features[inside])

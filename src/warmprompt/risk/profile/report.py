@@ -153,9 +153,9 @@ def _covered(verdict_rows: Sequence[tuple[Verdicts, Bools, Longs]]) -> dict[str,
     """Return per seed which payments' sets hold their label, and whose they are."""
     found: dict[str, list[tuple[Bools, Longs]]] = {"all payments": [], "frauds": [], "genuine payments": []}
     for verdicts, fraud, entity in verdict_rows:
-        held = np.where(fraud, verdicts.says_fraud_R, verdicts.says_genuine_R)
+        covered = np.where(fraud, verdicts.says_fraud_R, verdicts.says_genuine_R)
         for what, rows in zip(found, (fraud | ~fraud, fraud, ~fraud), strict=True):
-            found[what].append((held[rows], entity[rows]))
+            found[what].append((covered[rows], entity[rows]))
     return found
 
 
