@@ -28,10 +28,10 @@ Requires-Dist: river>=0.26; extra == 'risk'
 class Installed(Distribution):
     def __init__(self, url=None, *, editable=True):
         origin = {"url": url, "dir_info": {"editable": editable}} if url else None
-        self.files = {"METADATA": METADATA, "direct_url.json": origin and json.dumps(origin)}
+        self.contents = {"METADATA": METADATA, "direct_url.json": origin and json.dumps(origin)}
 
     def read_text(self, filename):
-        return self.files.get(filename)
+        return self.contents.get(filename)
 
     def locate_file(self, path):
         return Path(path)
