@@ -98,6 +98,7 @@ class Support:
         strengths_K: How much each event counts, (K,), 1 the ordinary one; None where all count the same.
         attributes: The user's attributes as text ("age": "24"); empty when withheld.
         about: A sentence about the user, or None.
+        ordered: Whether these are all of the user's events so far, in their order; models of sets ignore it.
     """
 
     user: UserId
@@ -107,6 +108,7 @@ class Support:
     strengths_K: Floats | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     about: str | None = None
+    ordered: bool = False
 
     __repr__ = short_repr
 

@@ -6,8 +6,17 @@ from tests.experts.worlds import batch_of, context_of, small_world, support_of
 
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts import EXPERTS, Mixture
+from warmprompt.experts.mixture import ANCHORS
+from warmprompt.experts.registry import ORDERED
 
-SUPPORTS = (support_of(1, 4), support_of(), support_of(9), support_of(3, 1, 4, 12, 20, 25))
+SUPPORTS = (
+    support_of(1, 4),
+    support_of(),
+    support_of(9),
+    support_of(3, 1, 4, 12, 20, 25),
+    support_of(ordered=True),
+    support_of(20, 2, 7, ordered=True),
+)
 
 
 def fitted(kind):
@@ -87,7 +96,11 @@ def check_new_items(expert):
 
 def check_drop(expert):
     every = {name: fitted(kind) for name, kind in EXPERTS.items()} | {expert.name: expert}
-    mixture = Mixture(experts=every, weights={one: 1.0 + 0.5 * rank for rank, one in enumerate(every)})
+    mixture = Mixture(
+        experts=every,
+        weights={one: 1.0 + 0.5 * rank for rank, one in enumerate(every) if one not in ORDERED},
+        ordered={one: np.linspace(1, 2, len(ANCHORS)) for one in every if one in ORDERED},
+    )
     users = batch_of(*SUPPORTS)
     whole_BV, parts = mixture.score(users), mixture.contributions(users)
     np.testing.assert_allclose(sum(parts.values()), whole_BV, rtol=1e-5, atol=1e-5)

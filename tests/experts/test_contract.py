@@ -8,9 +8,9 @@ from tests.experts.worlds import batch_of, small_world, support_of
 from warmprompt.baselines.registry import baseline
 from warmprompt.data.dataset import take_users
 from warmprompt.experts import EXPERTS, Mixture
-from warmprompt.experts.registry import LEARNED
+from warmprompt.experts.registry import LEARNED, ORDERED
 
-COUNTED = [name for name in EXPERTS if name not in LEARNED]
+COUNTED = [name for name in EXPERTS if name not in (*LEARNED, *ORDERED)]
 RANKERS = ("toppop", "itemknn", "userknn", "ease", "ials", "content-tfidf", "markov", "blend")
 
 
@@ -66,7 +66,7 @@ def test_a_mixture_comes_back_from_its_arrays(experts):
     counted = {name: experts[name] for name in COUNTED}
     weights = {name: float(rank) for rank, name in enumerate(counted, start=1)}
     mixture = Mixture(experts=counted, weights=weights, kappa=1.5)
-    back = Mixture.from_arrays(mixture.arrays(), weights=weights, kappa=1.5)
+    back = Mixture.from_arrays(mixture.arrays(), weights=weights, kappa=1.5, ordered={})
     users = batch_of(*SUPPORTS)
     np.testing.assert_array_equal(back.score(users), mixture.score(users))
-    assert Mixture.from_arrays({}, weights={}, kappa=0.0).score(users).shape == (len(SUPPORTS), 0)
+    assert Mixture.from_arrays({}, weights={}, kappa=0.0, ordered={}).score(users).shape == (len(SUPPORTS), 0)

@@ -35,12 +35,13 @@ def context_of(dataset, **changes):
     return FitContext(**{**given, **changes})
 
 
-def support_of(*items, ratings=None):
+def support_of(*items, ratings=None, ordered=False):
     ratings = [np.nan] * len(items) if ratings is None else ratings
     return Support(
         user="u",
         items_K=np.array(items, dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
+        ordered=ordered,
     )
 
 

@@ -1,6 +1,6 @@
 """Blends: a weighted sum of other baselines' scores, the weights found on validation users.
 
-B is users in a batch, V items, M members, C shortlisted items, Q query items.
+B is users in a batch, V items, M members.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from warmprompt.baselines.common import break_ties, fitted, popularity_share
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
-from warmprompt.scoring.ranking import MISS, ndcg_per_user, ranks, top_n
+from warmprompt.scoring.shortlist import make_shortlist
 from warmprompt.scoring.validation import ANCHOR_KS, ValidationEpisodes, draw_validation_episodes
-from warmprompt.types import Floats, Ints, Ranker, Support
+from warmprompt.types import Floats, Ranker, Support
 
 _ROUNDING = 1e-5
-_SHORTLIST = 100
 _STEPS = (0.5, 0.2, 0.1)
 
 Weights = tuple[float, ...]
@@ -136,16 +135,6 @@ def _nearest(length: int, weights: Mapping[int, Weights]) -> int:
     return min(sorted(weights), key=lambda k: abs(np.log(length / k)))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Shortlist:
-    """Standardised scores of a few items of each user, (B, M, C); columns past a user's own hold -inf."""
-
-    scores_BMC: Floats
-    real_BC: NDArray[np.bool_]
-    query_positions: list[Ints]
-    query_sizes: list[int]
-
-
 def _search(
     rankers: Sequence[Ranker],
     episodes: ValidationEpisodes,
@@ -154,10 +143,12 @@ def _search(
     num_draws: int,
     rng: np.random.Generator,
 ) -> Weights:
-    short = _shortlist(rankers, episodes, k)
+    supports, queries = episodes.supports[k], episodes.queries[k]
+    every = [standardised_scores(ranker.score(supports), episodes.candidates_V) for ranker in rankers]
+    short = make_shortlist(every, supports, queries, episodes.candidates_V)
     size = len(rankers)
     start = [*np.eye(size), np.full(size, 1.0 / size), *rng.dirichlet(np.ones(size), num_draws)]
-    values = [_value(short, one) for one in start]
+    values = [float(short.ndcg(np.asarray(one)).mean()) for one in start]
     best = int(np.argmax(values))
     weights, value = np.asarray(start[best], dtype=np.float64), values[best]
     for step in _STEPS:
@@ -168,45 +159,6 @@ def _search(
                 for moved in (weights[member] + step, max(0.0, weights[member] - step)):
                     tried = weights.copy()
                     tried[member] = moved
-                    if tried.sum() > 0 and (found := _value(short, tried)) > value + 1e-6:
+                    if tried.sum() > 0 and (found := float(short.ndcg(tried).mean())) > value + 1e-6:
                         weights, value, improved = tried, found, True
     return tuple(float(weight) for weight in weights / weights.sum())
-
-
-def _shortlist(rankers: Sequence[Ranker], episodes: ValidationEpisodes, k: int) -> _Shortlist:
-    supports, queries = episodes.supports[k], episodes.queries[k]
-    excluded = [support.items_K for support in supports]
-    every = [standardised_scores(ranker.score(supports), episodes.candidates_V) for ranker in rankers]
-    best = [top_n(one, _SHORTLIST, excluded=excluded, candidates=episodes.candidates_V) for one in every]
-    known = [query[episodes.candidates_V[query]] for query in queries]
-    lists = [
-        np.unique(np.concatenate([*(one[row][one[row] >= 0] for one in best), known[row]]))
-        for row in range(len(supports))
-    ]
-    width = max(map(len, lists))
-    scores_BMC = np.zeros((len(supports), len(rankers), width), dtype=np.float32)
-    real_BC = np.zeros((len(supports), width), dtype=np.bool_)
-    for row, items in enumerate(lists):
-        real_BC[row, : len(items)] = True
-        for member, one in enumerate(every):
-            scores_BMC[row, member, : len(items)] = one[row, items]
-    return _Shortlist(
-        scores_BMC=scores_BMC,
-        real_BC=real_BC,
-        query_positions=[
-            np.searchsorted(items, query).astype(np.int32) for items, query in zip(lists, known, strict=True)
-        ],
-        query_sizes=[len(query) for query in queries],
-    )
-
-
-def _value(short: _Shortlist, weights_M: NDArray[np.float64]) -> float:
-    """Return the mean NDCG@10 of a set of weights."""
-    blended_BC = np.einsum("bmc,m->bc", short.scores_BMC, weights_M.astype(np.float32), optimize=True)
-    found = ranks(blended_BC, short.query_positions, candidates=short.real_BC)
-    missed = [
-        size - len(indices) for size, indices in zip(short.query_sizes, short.query_positions, strict=True)
-    ]
-    return float(
-        ndcg_per_user([np.append(one, np.full(n, MISS)) for one, n in zip(found, missed, strict=True)]).mean()
-    )

@@ -122,10 +122,12 @@ def make_case(
     *,
     min_rating: float | None,
     attributes: bool,
+    ordered: bool,
 ) -> Case | None:
     """Return the case of one user, or None where no query event reaches `min_rating`.
 
-    The arrays are copies: a ranker that follows them finds nothing of the query.
+    The arrays are copies: a ranker that follows them finds nothing of the query. `ordered` says that the
+    support is the user's first events in their order.
     """
     events = dataset.interactions
     support, query = (np.asarray(part) + int(events.offsets[user]) for part in positions)
@@ -146,6 +148,7 @@ def make_case(
         times_K=None if events.times_s is None else events.times_s[support].copy(),
         strengths_K=dataset.strengths_at(support),
         attributes=attribute_texts(dataset, user) if attributes else {},
+        ordered=ordered,
     )
     return Case(k=len(support), support=known, query=np.unique(events.items[liked]), held_out=held_out)
 

@@ -39,6 +39,8 @@ from warmprompt.rng import derive
 
 VERSION = 2
 PROTOCOLS = ("random", "next", "gap10", "next10", "temporal", "cold-item")
+IN_TIME = ("next", "gap10", "next10", "temporal")
+"""Protocols whose supports are a user's first events, in their order."""
 READINGS = ("new-only", "mixed")
 CANDIDATES = ("full", "sampled100", "query-only")
 DEFAULT_KS = (0, 1, 3, 5, 10, 20)
@@ -301,7 +303,12 @@ def _cut_all(
                 unfit[k] += 1
                 continue
             case = make_case(
-                dataset, user, positions[k], min_rating=settings.min_rating, attributes=settings.attributes
+                dataset,
+                user,
+                positions[k],
+                min_rating=settings.min_rating,
+                attributes=settings.attributes,
+                ordered=settings.protocol in IN_TIME,
             )
             if case is None:
                 unliked[k] += 1

@@ -2,8 +2,8 @@
 
     score = sum over experts of weight * score of the expert * (K / (K + kappa) where it comes from events)
 
-So a score falls apart by name, for explanations, ablations and the list that `describe` prints. B is users,
-V items, N new items.
+Experts of order have a weight per K and score only users whose events have an order. So a score falls apart
+by name, for explanations, ablations and the list that `describe` prints. B is users, V items, N new items.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from warmprompt.experts.protocol import Array, Expert, UserBatch
 from warmprompt.experts.registry import EXPERTS
 from warmprompt.types import Floats, short_repr
 
+ANCHORS = (0, 1, 3, 5, 10, 20)
+"""Numbers of events at which weights of experts of order are found."""
+_SHOWN = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertRow:
@@ -26,10 +30,11 @@ class ExpertRow:
 
     Attributes:
         name: Of the expert.
-        weight: What its score is multiplied by.
+        weight: What its score is multiplied by; of experts of order, for users of ten events.
         num_parameters: Numbers it holds.
         num_bytes: Their size.
         microseconds: Processor time to score one user.
+        weights_by_events: Of experts of order: number of events to weight.
     """
 
     name: str
@@ -37,6 +42,7 @@ class ExpertRow:
     num_parameters: int
     num_bytes: int
     microseconds: float
+    weights_by_events: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,11 +53,14 @@ class Mixture:
         experts: By name, in the order in which they are added.
         weights: One per expert.
         kappa: Number of liked events at which experts of events weigh half of what they weigh after many.
+        ordered: Of experts of order, which have no other weight: their weights at K of `ANCHORS`. Between two
+            of them the weight is linear in log(1 + K).
     """
 
     experts: Mapping[str, Expert]
     weights: Mapping[str, float] = field(default_factory=dict)
     kappa: float = 0.0
+    ordered: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     __repr__ = short_repr
 
@@ -103,6 +112,7 @@ class Mixture:
             self,
             experts={name: one for name, one in self.experts.items() if name not in names},
             weights={name: weight for name, weight in self.weights.items() if name not in names},
+            ordered={name: weights for name, weights in self.ordered.items() if name not in names},
         )
 
     def arrays(self) -> dict[str, Array]:
@@ -115,15 +125,20 @@ class Mixture:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, Array], *, weights: Mapping[str, float], kappa: float
+        cls,
+        arrays: Mapping[str, Array],
+        *,
+        weights: Mapping[str, float],
+        kappa: float,
+        ordered: Mapping[str, Sequence[float]],
     ) -> Mixture:
         """Return the mixture that `arrays` and its weights describe."""
         own: dict[str, dict[str, Array]] = {}
         for path, value in arrays.items():
             expert, _, name = path.partition(".")
             own.setdefault(expert, {})[name] = value
-        experts = {name: EXPERTS[name].from_arrays(own[name]) for name in weights}
-        return cls(experts=experts, weights=dict(weights), kappa=kappa)
+        experts = {name: EXPERTS[name].from_arrays(own[name]) for name in (*weights, *ordered)}
+        return cls(experts=experts, weights=dict(weights), kappa=kappa, ordered=dict(ordered))
 
     def warm_up(self, users: UserBatch) -> None:
         """Score once, so that tables which experts derive on first use are there before the first request."""
@@ -135,23 +150,30 @@ class Mixture:
 
     def _row(self, name: str, expert: Expert, users: UserBatch) -> ExpertRow:
         arrays = expert.arrays().values()
+        by_events = dict(zip(ANCHORS, self.ordered.get(name, ()), strict=False))
         begun_s, rounds = time.process_time(), 20
         for _ in range(rounds):
             expert.score(users)
         spent_s = time.process_time() - begun_s
         return ExpertRow(
             name=name,
-            weight=self.weights[name],
+            weight=self.weights[name] if name in self.weights else by_events[_SHOWN],
             num_parameters=sum(array.size for array in arrays),
             num_bytes=sum(array.nbytes for array in arrays),
             microseconds=1e6 * spent_s / rounds / max(1, len(users)),
+            weights_by_events=by_events,
         )
 
     def _parts(self, users: UserBatch, drop: Collection[str]) -> Iterator[tuple[str, Floats]]:
         """Yield each expert's weighted scores, (B, V) or narrower."""
         for name, expert in self.experts.items():
-            weight = self.weights[name]
-            if weight and name not in drop:
+            if name in drop:
+                continue
+            if name in self.ordered:
+                weights_B1 = weights_at(self.ordered[name], users)
+                if weights_B1.any():
+                    yield name, weights_B1 * expert.score(users)
+            elif weight := self.weights[name]:
                 yield name, np.float32(weight) * damped(expert, users, self.kappa)
 
     def _check(self, names: Collection[str]) -> None:
@@ -159,6 +181,13 @@ class Mixture:
             if name not in self.experts:
                 listed = ", ".join(self.experts)
                 raise UnknownNameError(field="drop", value=name, remedy=f"The experts are {listed}.")
+
+
+def weights_at(weights: Sequence[float], users: UserBatch) -> Floats:
+    """Return the weight of an expert of order for each user, (B, 1); 0 where events have no order."""
+    known = np.log1p([len(support.items_K) if support.ordered else -0.5 for support in users.supports])
+    weights_B = np.interp(known, np.log1p(ANCHORS), weights) * (known >= 0)
+    return weights_B.astype(np.float32)[:, None]
 
 
 def damped(expert: Expert, users: UserBatch, kappa: float) -> Floats:

@@ -64,6 +64,8 @@ class FitContext:
         user_vectors: Adapts the model to the whole history of each user of a data set, (U, D).
         num_neighbours: Nearest training users that count.
         similar_item_weight: What an item with similar words counts, of one that both users have.
+        half_life_s: Age, before the newest training event, at which an event counts half for experts of
+            order; None counts all alike.
         seed: The run's seed.
         progress: Receives a line where an expert has something to report.
     """
@@ -75,6 +77,7 @@ class FitContext:
     user_vectors: Callable[[Dataset], Floats]
     num_neighbours: int = 50
     similar_item_weight: float = 0.0
+    half_life_s: float | None = None
     seed: int = 0
     progress: Callable[[str], object] = lambda _line: None
 

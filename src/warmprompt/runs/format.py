@@ -39,7 +39,7 @@ from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.model import CatalogueData
 from warmprompt.types import ItemId, short_repr
 
-FORMAT = 8
+FORMAT = 9
 NO_EXPERTS = Mixture(experts={})
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"
@@ -178,7 +178,11 @@ def header_of(trained: Trained) -> dict[str, Any]:
     """Return what a model holds besides tensors, items and manifest: JSON values only."""
     return {
         "params": list(trained.params),
-        "experts": {"weights": dict(trained.experts.weights), "kappa": trained.experts.kappa},
+        "experts": {
+            "weights": dict(trained.experts.weights),
+            "kappa": trained.experts.kappa,
+            "ordered": {name: list(weights) for name, weights in trained.experts.ordered.items()},
+        },
     }
 
 
@@ -218,7 +222,9 @@ def _experts_of(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Mixt
         for name, value in tensors.items()
         if name.startswith("experts.")
     }
-    return Mixture.from_arrays(arrays, weights=about["weights"], kappa=float(about["kappa"]))
+    return Mixture.from_arrays(
+        arrays, weights=about["weights"], kappa=float(about["kappa"]), ordered=about["ordered"]
+    )
 
 
 def pack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:

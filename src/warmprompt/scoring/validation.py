@@ -39,7 +39,7 @@ class ValidationEpisodes:
     candidates_V: NDArray[np.bool_]
 
 
-def draw_validation_episodes(
+def draw_validation_episodes(  # noqa: PLR0913 - what makes episodes, by keyword
     training: Dataset,
     validation: Dataset,
     *,
@@ -47,6 +47,7 @@ def draw_validation_episodes(
     ks: Sequence[int] = ANCHOR_KS,
     order: Order = "random",
     max_users: int = 1000,
+    num_query: int | None = None,
 ) -> ValidationEpisodes:
     """Return episodes of the validation users for every K that leaves a query of at least one event.
 
@@ -55,8 +56,10 @@ def draw_validation_episodes(
         validation: The users; the first `max_users` with two events or more are drawn.
         seed: The run's seed.
         ks: Support sizes.
-        order: "time" asks for the event right after the first K, "random" for ten drawn ones.
+        order: "time" gives the first K events in their order and asks for what comes right after them,
+            "random" draws both.
         max_users: Bounds the cost of a look at the episodes.
+        num_query: Largest query; None asks for one event in time, for ten drawn ones.
     """
     lengths = np.diff(validation.interactions.offsets)
     users = np.flatnonzero(lengths >= 2)[:max_users]
@@ -64,7 +67,9 @@ def draw_validation_episodes(
     queries: dict[int, tuple[Ints, ...]] = {}
     for k in ks:
         drawn = [
-            _draw(validation, int(user), seed=seed, k=k, order=order) for user in users if lengths[user] > k
+            _draw(validation, int(user), seed=seed, k=k, order=order, num_query=num_query)
+            for user in users
+            if lengths[user] > k
         ]
         kept = [(support, query) for support, query in drawn if len(support.items_K) == k and len(query)]
         if kept:
@@ -89,7 +94,9 @@ def mean_ndcg(score: Score, episodes: ValidationEpisodes) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
-def _draw(dataset: Dataset, user: int, *, seed: int, k: int, order: Order) -> tuple[Support, Ints]:
+def _draw(
+    dataset: Dataset, user: int, *, seed: int, k: int, order: Order, num_query: int | None
+) -> tuple[Support, Ints]:
     episode = draw_episode(
         dataset,
         user,
@@ -97,7 +104,7 @@ def _draw(dataset: Dataset, user: int, *, seed: int, k: int, order: Order) -> tu
         round_index=_ROUND,
         max_support=k,
         order=order,
-        num_query=1 if order == "time" else 10,
+        num_query=num_query or (1 if order == "time" else 10),
         num_support=k,
     )
     events = dataset.interactions
@@ -110,6 +117,7 @@ def _draw(dataset: Dataset, user: int, *, seed: int, k: int, order: Order) -> tu
         items_K=events.items[rows],
         ratings_K=nothing if events.ratings is None else events.ratings[rows],
         attributes={name: str(value) for name, value in row.items() if value is not None},
+        ordered=order == "time",
     )
     # An item met again in the query cannot be found: the support is not ranked.
     query = np.setdiff1d(events.items[start + episode.query], support.items_K).astype(np.int32)

@@ -7,7 +7,7 @@ training users, E episodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -22,7 +22,7 @@ from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts.mixture import Mixture, damped
 from warmprompt.experts.protocol import Expert, FitContext, UserBatch
-from warmprompt.experts.registry import EXPERTS, LEARNED
+from warmprompt.experts.registry import EXPERTS, LEARNED, ORDERED
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import Catalogue, make_catalogue, score_catalogue
@@ -61,7 +61,7 @@ def check_experts(settings: ExpertSettings) -> None:
     Raises:
         UnknownNameError: Names the nearest.
     """
-    known = [name for name in EXPERTS if name not in LEARNED]
+    known = [name for name in EXPERTS if name not in (*LEARNED, *ORDERED)]
     for name in settings.use:
         if name not in known:
             near = get_close_matches(name, known, n=1)
@@ -70,29 +70,33 @@ def check_experts(settings: ExpertSettings) -> None:
             raise UnknownNameError(field="experts.use", value=name, remedy=remedy)
 
 
-def fit_experts(  # noqa: PLR0913 - the model and its users, the rest by keyword
+def fit_experts(training: Dataset, context: FitContext, names: Collection[str]) -> dict[str, Expert]:
+    """Return the experts of these names that have something to score with, in registry order."""
+    fitted = {name: EXPERTS[name].fit(training, context) for name in EXPERTS if name in names}
+    return {name: expert for name, expert in fitted.items() if expert is not None}
+
+
+def fit_context(
     trained: Trained,
-    training: Dataset,
     settings: ExpertSettings,
     *,
     texts: Sequence[str] | None,
     no_text_T: torch.Tensor,
     seed: int,
     progress: Callable[[str], object],
-) -> dict[str, Expert]:
-    """Return the experts that the settings name and that have something to score with, in registry order.
+) -> FitContext:
+    """Return what experts may use in addition to training events.
 
     Args:
         trained: The model.
-        training: Its training users.
-        settings: Which experts, and theirs.
+        settings: Of the experts.
         texts: A line per item, or None where the run reads no item texts.
         no_text_T: Text features of the empty text.
         seed: The run's seed.
         progress: Receives what experts report.
     """
     catalogue = make_catalogue(trained.params, trained.data)
-    context = FitContext(
+    return FitContext(
         texts=texts,
         text_VX=trained.data.item_text_VX.cpu().numpy(),
         catalogue_VD=catalogue.vectors_VD.cpu().numpy(),
@@ -103,8 +107,6 @@ def fit_experts(  # noqa: PLR0913 - the model and its users, the rest by keyword
         seed=seed,
         progress=progress,
     )
-    fitted = {name: EXPERTS[name].fit(training, context) for name in EXPERTS if name in settings.use}
-    return {name: expert for name, expert in fitted.items() if expert is not None}
 
 
 def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyword
@@ -179,13 +181,14 @@ def _after_histories(
             )
             for own in rows
         ]
-        parts.append(_user_vectors(catalogue, learner, no_text_T, histories).cpu().numpy())
+        parts.append(user_vectors(catalogue, learner, no_text_T, histories).cpu().numpy())
     return np.concatenate(parts)
 
 
-def _user_vectors(
+def user_vectors(
     catalogue: Catalogue, learner: Learner, no_text_T: torch.Tensor, supports: Sequence[Support]
 ) -> torch.Tensor:
+    """Return the vectors of users without any text, adapted in the linear response, (B, D)."""
     return adapt_linearly(
         catalogue,
         learner,
@@ -205,15 +208,16 @@ def _improved(
 
     tried = [(weight, gains_of(weight)) for weight in GRID]
     best, gains_E = max(tried, key=lambda one: one[1].mean())
-    while GRID[-1] <= best < HIGHEST and _is_clear(gains_E):
+    while GRID[-1] <= best < HIGHEST and is_clear(gains_E):
         further_E = gains_of(2 * best)
         if further_E.mean() <= gains_E.mean():
             break
         best, gains_E = 2 * best, further_E
-    return {**weights, name: best} if _is_clear(gains_E) else weights
+    return {**weights, name: best} if is_clear(gains_E) else weights
 
 
-def _is_clear(gains_E: NDArray[np.float64]) -> bool:
+def is_clear(gains_E: NDArray[np.float64]) -> bool:
+    """Return whether gains are above their standard error."""
     return bool(gains_E.mean() > gains_E.std() / np.sqrt(len(gains_E)))
 
 
@@ -226,7 +230,7 @@ def _score(  # noqa: PLR0913, PLR0917 - the model, then one K's episodes
     no_text_T: torch.Tensor,
     kappa: float,
 ) -> _Scored:
-    users_BD = _user_vectors(catalogue, learner_of(trained.learner), no_text_T, supports)
+    users_BD = user_vectors(catalogue, learner_of(trained.learner), no_text_T, supports)
     batch = UserBatch(supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating)
     return _Scored(
         learned_BV=score_catalogue(catalogue, users_BD).detach().cpu().numpy(),

@@ -4,6 +4,7 @@
     meta_learning   the outer loop, in the linear response and then through the language model
     new_items       where items without events go
     experts         count-based scores and the weights of all experts
+    order           experts of order, for users whose events have one
     response        whether users adapt in the linear response
 
 Resuming, progress, timings and `until` follow from the list.
@@ -26,6 +27,7 @@ from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import UnknownNameError
+from warmprompt.experts.protocol import FitContext
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
@@ -37,8 +39,9 @@ from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensor
 from warmprompt.runs.models import open_backbone
 from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
 from warmprompt.settings import Settings
-from warmprompt.training.mixture_weights import choose_weights, fit_experts
+from warmprompt.training.mixture_weights import choose_weights, fit_context, fit_experts
 from warmprompt.training.new_items import place_new_items
+from warmprompt.training.order import choose_order, order_line
 from warmprompt.training.progress import ProgressCallback
 from warmprompt.training.response import judge_linear_response
 from warmprompt.training.start import build_start, drawing_of, plan_of
@@ -212,15 +215,7 @@ def _new_items(job: TrainingJob, draft: Draft) -> Draft:
 
 def _experts(job: TrainingJob, draft: Draft) -> Draft:
     settings = job.settings
-    experts = fit_experts(
-        draft.trained,
-        job.training,
-        settings.experts,
-        texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
-        no_text_T=draft.no_text_T,
-        seed=settings.train.seed,
-        progress=job.progress,
-    )
+    experts = fit_experts(job.training, _fit_context(job, draft), settings.experts.use)
     mixture, validation = choose_weights(
         draft.trained,
         experts,
@@ -233,6 +228,31 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
     )
     manifest = {**draft.trained.manifest, "validation": validation}
     return replace(draft, trained=replace(draft.trained, experts=mixture, manifest=manifest))
+
+
+def _order(job: TrainingJob, draft: Draft) -> Draft:
+    mixture, found = choose_order(
+        draft.trained,
+        job.training,
+        job.validation,
+        _fit_context(job, draft),
+        no_text_T=draft.no_text_T,
+    )
+    job.progress(order_line(found))
+    manifest = {**draft.trained.manifest, "order": found}
+    return replace(draft, trained=replace(draft.trained, experts=mixture, manifest=manifest))
+
+
+def _fit_context(job: TrainingJob, draft: Draft) -> FitContext:
+    settings = job.settings
+    return fit_context(
+        draft.trained,
+        settings.experts,
+        texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
+        no_text_T=draft.no_text_T,
+        seed=settings.train.seed,
+        progress=job.progress,
+    )
 
 
 def _response(job: TrainingJob, draft: Draft) -> Draft:
@@ -249,6 +269,7 @@ STAGES = (
     Stage(name="meta_learning", line=None, run=_meta_learning),
     Stage(name="new_items", line="learning where new items go", run=_new_items),
     Stage(name="experts", line="weighing experts on validation users", run=_experts),
+    Stage(name="order", line="weighing experts of order on validation users", run=_order),
     Stage(name="response", line="comparing linear and exact adaptation on validation users", run=_response),
 )
 

@@ -1,0 +1,121 @@
+"""Training users' events in their order, and the newest events of users to be scored.
+
+A user to be scored has K events and is at position K: position 0 is a user's first event. E is events of
+training users, B users to be scored, V items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.types import Floats, Ints, Support, fields_only, short_repr
+
+HORIZON = 10
+"""Events that count as what comes next."""
+AHEAD = 0.9
+"""What an event counts of the one before it, among those that come next."""
+FIRST = 100
+"""Events of a training user that are read: what people begin with differs from what they come to later."""
+NEWEST = 30
+"""Events of a scored user that are read."""
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sequences:
+    """The first events of each training user, oldest first.
+
+    Attributes:
+        num_items: V.
+        offsets_U: Where each user's events begin, (U + 1,).
+        items_E: Their items.
+        weights_E: How much each event counts; 1 without times or half-life.
+    """
+
+    num_items: int
+    offsets_U: Positions
+    items_E: Ints
+    weights_E: Floats
+
+    __repr__ = short_repr
+    __getstate__ = fields_only
+
+    @classmethod
+    def of(cls, training: Dataset, *, half_life_s: float | None = None) -> Sequences:
+        """Return the first `FIRST` events of all users of a data set.
+
+        Args:
+            training: Events in order per user.
+            half_life_s: Age, before the newest event of all, at which an event counts half; None counts all
+                alike, as do data without times.
+        """
+        events = training.interactions
+        lengths = np.diff(events.offsets)
+        position_E = np.arange(len(events)) - np.repeat(events.offsets[:-1], lengths)
+        weights_E = np.ones(len(events), dtype=np.float32)
+        if half_life_s is not None and events.times_s is not None and len(events):
+            age_E = events.times_s.max() - events.times_s
+            weights_E = np.exp2(-age_E / half_life_s).astype(np.float32)
+        kept_E = position_E < FIRST
+        return cls(
+            num_items=training.num_items,
+            offsets_U=np.concatenate([[0], np.cumsum(np.minimum(lengths, FIRST))]).astype(np.int64),
+            items_E=events.items[kept_E],
+            weights_E=weights_E[kept_E],
+        )
+
+    @cached_property
+    def users_E(self) -> Ints:
+        """The user of each event."""
+        return np.repeat(np.arange(len(self.offsets_U) - 1, dtype=np.int32), np.diff(self.offsets_U))
+
+    @cached_property
+    def positions_E(self) -> Positions:
+        """The position of each event."""
+        return np.arange(len(self.items_E)) - self.offsets_U[self.users_E]
+
+    @cached_property
+    def shares_V(self) -> Floats:
+        """Each item's share of the events."""
+        counts_V = np.bincount(self.items_E, self.weights_E, self.num_items)
+        return (counts_V / max(1e-30, counts_V.sum())).astype(np.float32)
+
+    def steps(self, distance: int) -> tuple[Positions, Positions]:
+        """Return the events that have another of the same user so far ahead, and these others, as indexes."""
+        same = self.users_E[distance:] == self.users_E[:-distance]
+        before = np.flatnonzero(same)
+        return before, before + distance
+
+
+def newest_items(supports: Sequence[Support], num_items: int, *, decay: float) -> csr_matrix:
+    """Return what each ordered user did lately, (B, V): decay^age per item, the newest event of age 0.
+
+    Args:
+        supports: Users; rows of those whose events have no order are empty.
+        num_items: Items added later are passed over.
+        decay: Above 0, at most 1.
+    """
+    rows = [newest(support, num_items) for support in supports]
+    offsets = np.concatenate([[0], np.cumsum([len(items_K) for items_K, _ in rows])]).astype(np.int32)
+    items = np.concatenate([*(items_K for items_K, _ in rows), np.zeros(0, np.int32)])
+    ages = np.concatenate([*(ages_K for _, ages_K in rows), np.zeros(0, np.int64)])
+    values = np.float32(decay) ** ages.astype(np.float32)
+    matrix = csr_matrix((values, items, offsets), shape=(len(supports), num_items), dtype=np.float32)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def newest(support: Support, num_items: int) -> tuple[Ints, Positions]:
+    """Return the items of a user's newest events and their ages, oldest first; none without an order."""
+    items_K = np.asarray(support.items_K[-NEWEST:] if support.ordered else (), dtype=np.int32)
+    ages_K = np.arange(len(items_K) - 1, -1, -1)
+    known_K = items_K < num_items
+    return items_K[known_K], ages_K[known_K]

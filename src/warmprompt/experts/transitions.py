@@ -1,0 +1,115 @@
+"""What training users did within ten events after the user's newest ones: a directed graph of items.
+
+    score(j) = sum_k d^age(k) n(i_k -> j) / (n(i_k) + m)  over  sum_k d^age(k)
+
+where n(i -> j) counts how often j came within ten events after i, one further ahead counting a of the one
+before, and n(i) is its sum over j.
+
+Source: Rendle, Freudenthaler & Schmidt-Thieme 2010, section 4.1, for one item at a time; here with a window
+and several items. V is items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags
+
+from warmprompt.data.dataset import Dataset
+from warmprompt.data.matrices import keep_largest
+from warmprompt.experts.protocol import Array, FitContext, UserBatch
+from warmprompt.experts.sequences import AHEAD, HORIZON, Sequences, newest_items
+from warmprompt.types import Floats, fields_only, short_repr
+
+_NUM_KEPT = 500
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transitions:
+    """Shrunk percentages of what follows each item.
+
+    Attributes:
+        steps_VV: By row the item that went before.
+        decay: What an event counts of the one after it, above 0, at most 1.
+    """
+
+    name: ClassVar[str] = "transitions"
+    from_events: ClassVar[bool] = False
+
+    steps_VV: csr_matrix
+    decay: float
+
+    __repr__ = short_repr
+    __getstate__ = fields_only
+
+    @classmethod
+    def fit(
+        cls,
+        training: Dataset,
+        context: FitContext,
+        *,
+        shrinkage: float = 30.0,
+        ahead: float = AHEAD,
+        decay: float = 0.7,
+    ) -> Self | None:
+        """Count what follows what.
+
+        Args:
+            training: Training users.
+            context: Its half-life makes recent events count more.
+            shrinkage: Steps added to each item's own, which lead nowhere; 0 or more.
+            ahead: What an event counts of the one before it, above 0, at most 1.
+            decay: Of scored users' events.
+        """
+        events = Sequences.of(training, half_life_s=context.half_life_s)
+        shape = (training.num_items, training.num_items)
+        steps_VV = csr_matrix(shape, dtype=np.float32)
+        for distance in range(1, HORIZON + 1):
+            before, after = events.steps(distance)
+            weights = events.weights_E[after] * np.float32(ahead ** (distance - 1))
+            steps_VV += csr_matrix((weights, (events.items_E[before], events.items_E[after])), shape=shape)
+        if not steps_VV.nnz:
+            return None
+        totals_V = np.asarray(steps_VV.sum(axis=1)).ravel() + shrinkage
+        shares_VV = (diags((100 / np.maximum(totals_V, 1e-30)).astype(np.float32)) @ steps_VV).tocsr()
+        return cls(steps_VV=keep_largest(shares_VV, _NUM_KEPT).astype(np.float32), decay=decay)
+
+    @property
+    def num_items(self) -> int:
+        """V of the training data."""
+        return int(self.steps_VV.shape[0])
+
+    def score(self, users: UserBatch) -> Floats:
+        """Return the mean percentages, (B, V); 0 where events have no order."""
+        newest_BV = newest_items(users.supports, self.num_items, decay=self.decay)
+        totals_B = np.asarray(newest_BV.sum(axis=1)).ravel()
+        scores_BV: Floats = (newest_BV @ self.steps_VV).toarray()
+        return scores_BV / np.where(totals_B > 0, totals_B, 1).astype(np.float32)[:, None]
+
+    def arrays(self) -> dict[str, Array]:
+        """See `Expert`."""
+        return matrix_arrays(self.steps_VV) | {"decay": np.array(self.decay)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """See `Expert`."""
+        return cls(steps_VV=matrix_of(arrays), decay=float(arrays["decay"]))
+
+    def with_items(self, texts: Sequence[str], text_NX: Floats) -> Self:
+        """Return the same expert: nothing was done after or before new items."""
+        del texts, text_NX
+        return self
+
+
+def matrix_arrays(matrix_VV: csr_matrix) -> dict[str, Array]:
+    """Return a square matrix as the arrays of an expert."""
+    return {"values": matrix_VV.data, "items": matrix_VV.indices, "offsets_V": matrix_VV.indptr}
+
+
+def matrix_of(arrays: Mapping[str, Array]) -> csr_matrix:
+    """Return the square matrix among an expert's arrays."""
+    width = len(arrays["offsets_V"]) - 1
+    return csr_matrix((arrays["values"], arrays["items"], arrays["offsets_V"]), shape=(width, width))

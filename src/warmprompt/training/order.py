@@ -1,0 +1,216 @@
+"""Whether the order of events says anything on a data set, and what experts of order weigh.
+
+Experts of order are fitted on training users. Their weights are found for each K on validation users: from
+the first K events the next one, and the next ten, are to be found. Every weight begins at 0, where order says
+nothing, and moves only where that gains more than its standard error. B is users, V items, E episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from warmprompt.data.dataset import Dataset, keep_events, take_users
+from warmprompt.experts.mixture import ANCHORS, Mixture
+from warmprompt.experts.popularity import Popularity
+from warmprompt.experts.position import PositionPopularity
+from warmprompt.experts.protocol import Expert, FitContext, UserBatch
+from warmprompt.experts.registry import ORDERED
+from warmprompt.experts.transitions import Transitions
+from warmprompt.experts.user_vector import UserVector
+from warmprompt.meta.learners import learner_of
+from warmprompt.meta.model import make_catalogue
+from warmprompt.runs.format import Trained
+from warmprompt.scoring.shortlist import Shortlist, make_shortlist
+from warmprompt.scoring.validation import ValidationEpisodes, draw_validation_episodes
+from warmprompt.training.mixture_weights import fit_experts, is_clear, user_vectors
+from warmprompt.types import Floats, Support
+
+GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+MAX_USERS = 1000
+ROUNDS = 2
+QUERIES = (1, 10)
+"""Sizes of the queries that are asked: what comes next, and the ten that come next."""
+DAYS = (480.0, 240.0, 120.0, 60.0, 30.0)
+_DAY_S = 86_400.0
+_BACKTEST_SHARE = 0.8
+_BACKTEST_KS = (0, 1, 3, 5)
+
+Weights = Mapping[str, float]
+
+
+def choose_order(
+    trained: Trained,
+    training: Dataset,
+    validation: Dataset,
+    context: FitContext,
+    *,
+    no_text_T: torch.Tensor,
+) -> tuple[Mixture, dict[str, Any]]:
+    """Return the run's mixture with experts of order, and how well it does on validation users.
+
+    The report holds, for each K, NDCG@10 with and without them. It is empty where no validation user has two
+    events. Experts whose weights are all 0 are dropped.
+
+    Args:
+        trained: The model, its other experts weighed.
+        training: Users that experts are fitted on.
+        validation: Users of the episodes.
+        context: Of the experts.
+        no_text_T: Text features of the empty text.
+    """
+    days = choose_half_life(training, context)
+    half_life_s = None if days is None else days * _DAY_S
+    experts = fit_experts(training, replace(context, half_life_s=half_life_s), ORDERED)
+    drawn = [
+        draw_validation_episodes(
+            training,
+            validation,
+            seed=context.seed,
+            ks=ANCHORS,
+            order="time",
+            max_users=MAX_USERS,
+            num_query=size,
+        )
+        for size in QUERIES
+    ]
+    score = _score_without_order(trained, no_text_T)
+    lists = _shortlists(score, experts, drawn)
+    weights, report = _search(lists, tuple(experts))
+    kept = [name for name in experts if any(weights[k][name] for k in weights)]
+    ordered = {name: tuple(_at(weights, k)[name] for k in ANCHORS) for name in kept}
+    base = trained.experts
+    mixture = replace(
+        base, experts={**base.experts, **{name: experts[name] for name in kept}}, ordered=ordered
+    )
+    return mixture, {**report, "half_life_days": days if kept else None} if report else {}
+
+
+def order_line(found: Mapping[str, Any]) -> str:
+    """Return what was found in a line."""
+    if not found:
+        return "order: not judged, no validation user has two events"
+    before, after = (float(np.mean(list(found[key].values()))) for key in ("without", "ndcg"))
+    if after == before:
+        return f"order: the order of events adds nothing on validation users ({before:.4f}) and is not used"
+    days = found["half_life_days"]
+    half = "" if days is None else f"; recent training events count more, half-life {days:g} days"
+    return f"order: NDCG@10 {before:.4f} without, {after:.4f} with the order of events{half}"
+
+
+def choose_half_life(training: Dataset, context: FitContext) -> float | None:
+    """Return the half-life in days of training events that predicts later users best; None is no decay.
+
+    The date is the moment at which four fifths of the training users have appeared. Popularity at a position
+    and transitions are fitted on what came before it, and judged on users who appear after it. A half-life is
+    taken where it gains more than its standard error.
+    """
+    events = training.interactions
+    lengths = np.diff(events.offsets)
+    if events.times_s is None or not (lengths > 0).any():
+        return None
+    users = np.flatnonzero(lengths > 0)
+    firsts_s = np.minimum.reduceat(events.times_s, events.offsets[:-1][users])
+    date_s = np.sort(firsts_s)[int(_BACKTEST_SHARE * (len(users) - 1))]
+    later = take_users(training, users[firsts_s > date_s][:MAX_USERS])
+    earlier = take_users(training, users[firsts_s <= date_s])
+    assert earlier.interactions.times_s is not None
+    earlier = keep_events(earlier, earlier.interactions.times_s <= date_s)
+    drawn = [
+        draw_validation_episodes(
+            earlier, later, seed=context.seed, ks=_BACKTEST_KS, order="time", num_query=size
+        )
+        for size in QUERIES
+    ]
+    if not any(one.supports for one in drawn):
+        return None
+
+    def gains_of(days: float | None) -> NDArray[np.float64]:
+        own = replace(context, half_life_s=None if days is None else days * _DAY_S)
+        experts = fit_experts(earlier, own, (PositionPopularity.name, Transitions.name))
+        lists = _shortlists(_nothing(earlier.num_items), experts, drawn)
+        weights = np.ones(1 + len(experts))
+        return np.concatenate([one.ndcg(weights) for of_k in lists.values() for one in of_k])
+
+    plain_E = gains_of(None)
+    tried = [(days, gains_of(days) - plain_E) for days in DAYS]
+    best, gains_E = max(tried, key=lambda one: float(one[1].mean()))
+    return best if is_clear(gains_E) else None
+
+
+def _nothing(num_items: int) -> Callable[[UserBatch], Floats]:
+    return lambda batch: np.zeros((len(batch), num_items), dtype=np.float32)
+
+
+def _score_without_order(trained: Trained, no_text_T: torch.Tensor) -> Callable[[UserBatch], Floats]:
+    """Return what scores users as the run does without experts of order."""
+    catalogue = make_catalogue(trained.params, trained.data)
+    learner = learner_of(trained.learner)
+    mixture = trained.experts.with_experts(
+        UserVector(items_VD=catalogue.vectors_VD), Popularity(scores_V=catalogue.popularity_V.cpu().numpy())
+    )
+
+    def score(batch: UserBatch) -> Floats:
+        vectors_BD = user_vectors(catalogue, learner, no_text_T, batch.supports)
+        return mixture.score(replace(batch, vectors_BD=vectors_BD, least_rating=trained.least_rating))
+
+    return score
+
+
+def _shortlists(
+    score: Callable[[UserBatch], Floats], experts: Mapping[str, Expert], drawn: Sequence[ValidationEpisodes]
+) -> dict[int, list[Shortlist]]:
+    """Return, per K and size of query, the scores without order and those of each expert."""
+    found: dict[int, list[Shortlist]] = {}
+    for episodes in drawn:
+        for k, supports in episodes.supports.items():
+            batch = _batch(supports)
+            members = [score(batch), *(expert.score(batch) for expert in experts.values())]
+            found.setdefault(k, []).append(
+                make_shortlist(members, supports, episodes.queries[k], episodes.candidates_V)
+            )
+    return found
+
+
+def _batch(supports: Sequence[Support]) -> UserBatch:
+    return UserBatch(supports=supports, vectors_BD=torch.zeros(len(supports), 0))
+
+
+def _search(
+    lists: Mapping[int, Sequence[Shortlist]], names: Sequence[str]
+) -> tuple[dict[int, Weights], dict[str, Any]]:
+    """Return the weights of the experts for each K, one after another on the grid."""
+    weights: dict[int, Weights] = {}
+    report: dict[str, dict[str, float]] = {"ndcg": {}, "without": {}}
+    for k, of_k in lists.items():
+
+        def values(tried: Weights, of_k: Sequence[Shortlist] = of_k) -> NDArray[np.float64]:
+            row = np.array([1.0, *(tried[name] for name in names)])
+            return np.concatenate([one.ndcg(row) for one in of_k])
+
+        own: Weights = dict.fromkeys(names, 0.0)
+        report["without"][str(k)] = float(values(own).mean())
+        for _ in range(ROUNDS):
+            for name in names:
+                own = _improved(values, own, name)
+        report["ndcg"][str(k)] = float(values(own).mean())
+        weights[k] = own
+    return weights, report if weights else {}
+
+
+def _improved(values: Callable[[Weights], NDArray[np.float64]], weights: Weights, name: str) -> Weights:
+    """Return the weights with the best value of one of them, if that gains more than its standard error."""
+    before_E = values(weights)
+    tried = [({**weights, name: weight}, values({**weights, name: weight}) - before_E) for weight in GRID]
+    best, gains_E = max(tried, key=lambda one: float(one[1].mean()))
+    return best if is_clear(gains_E) else weights
+
+
+def _at(weights: Mapping[int, Weights], k: int) -> Weights:
+    """Return the weights of the nearest K below that was searched."""
+    return weights[max(found for found in weights if found <= k)]
