@@ -184,29 +184,35 @@ def _batch(supports: Sequence[Support]) -> UserBatch:
 def _search(
     lists: Mapping[int, Sequence[Shortlist]], names: Sequence[str]
 ) -> tuple[dict[int, Weights], dict[str, Any]]:
-    """Return the weights of the experts for each K, one after another on the grid."""
-    weights: dict[int, Weights] = {}
-    report: dict[str, dict[str, float]] = {"ndcg": {}, "without": {}}
-    for k, of_k in lists.items():
-
-        def values(tried: Weights, of_k: Sequence[Shortlist] = of_k) -> NDArray[np.float64]:
-            row = np.array([1.0, *(tried[name] for name in names)])
-            return np.concatenate([one.ndcg(row) for one in of_k])
-
-        own: Weights = dict.fromkeys(names, 0.0)
-        report["without"][str(k)] = float(values(own).mean())
-        for _ in range(ROUNDS):
-            for name in names:
-                own = _improved(values, own, name)
-        report["ndcg"][str(k)] = float(values(own).mean())
-        weights[k] = own
+    """Return the weights of the experts for each K: those that are best for all K together, then K's own."""
+    nothing: Weights = dict.fromkeys(names, 0.0)
+    shared = _climbed([one for of_k in lists.values() for one in of_k], nothing)
+    weights = {k: _climbed(of_k, shared) for k, of_k in lists.items()}
+    report = {
+        label: {str(k): float(_values(of_k, chosen[k]).mean()) for k, of_k in lists.items()}
+        for label, chosen in (("ndcg", weights), ("without", dict.fromkeys(lists, nothing)))
+    }
     return weights, report if weights else {}
 
 
-def _improved(values: Callable[[Weights], NDArray[np.float64]], weights: Weights, name: str) -> Weights:
+def _climbed(lists: Sequence[Shortlist], weights: Weights) -> Weights:
+    """Return the weights after moving one at a time to its best value on the grid."""
+    for _ in range(ROUNDS if lists else 0):
+        for name in weights:
+            weights = _improved(lists, weights, name)
+    return weights
+
+
+def _values(lists: Sequence[Shortlist], weights: Weights) -> NDArray[np.float64]:
+    """Return NDCG@10 of every episode, (E,); what scores without order comes first, with weight 1."""
+    row = np.array([1.0, *weights.values()])
+    return np.concatenate([one.ndcg(row) for one in lists])
+
+
+def _improved(lists: Sequence[Shortlist], weights: Weights, name: str) -> Weights:
     """Return the weights with the best value of one of them, if that gains more than its standard error."""
-    before_E = values(weights)
-    tried = [({**weights, name: weight}, values({**weights, name: weight}) - before_E) for weight in GRID]
+    before_E = _values(lists, weights)
+    tried = [(moved, _values(lists, moved) - before_E) for moved in ({**weights, name: w} for w in GRID)]
     best, gains_E = max(tried, key=lambda one: float(one[1].mean()))
     return best if is_clear(gains_E) else weights
 
