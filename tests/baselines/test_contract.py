@@ -27,7 +27,16 @@ SMALL = {
     "lora": {"backbone": "tiny", "num_layers": 1, "num_factors": 8, "num_epochs": 1},
 }
 RANKERS = {name: baseline(name, **SMALL.get(name, {})) for name in BASELINES}
-SEQUENTIAL = {"markov", "sasrec"}
+SEQUENTIAL = {
+    "markov",
+    "sasrec",
+    "position-popularity",
+    *(name for name in BASELINES if "in-time" in name),
+} | {
+    "transitions",
+    "ordered-ridge",
+    "session-knn",
+}
 
 
 @pytest.fixture(scope="module", params=RANKERS)

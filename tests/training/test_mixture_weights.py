@@ -24,7 +24,13 @@ from warmprompt.experts.user_posterior import UserPosterior
 from warmprompt.runs.format import load_trained
 from warmprompt.settings import ExpertSettings
 from warmprompt.training import mixture_weights
-from warmprompt.training.mixture_weights import START, START_WITH_POSTERIOR, choose_weights, fit_experts
+from warmprompt.training.mixture_weights import (
+    START,
+    START_WITH_POSTERIOR,
+    choose_weights,
+    fit_context,
+    fit_experts,
+)
 from warmprompt.training.run import train_run
 from warmprompt.types import Support
 
@@ -38,7 +44,7 @@ def world():
 def trained(world, tmp_path_factory):
     """Return a model without counted experts."""
     folder = tmp_path_factory.mktemp("plain") / "run"
-    return train_run(small_settings("experts.use="), folder, dataset=world)
+    return train_run(small_settings("experts.use=", "experts.order="), folder, dataset=world)
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,9 @@ def _views(world):
 def _choose(world, trained, *, use):
     training, validation = _views(world)
     no_text_T = torch.zeros(len(trained.params["prior.text_head"]))
-    experts = fit_experts(
-        trained,
-        training,
-        ExpertSettings(use=use, num_neighbours=10),
-        texts=None,
-        no_text_T=no_text_T,
-        seed=0,
-        progress=print,
-    )
+    settings = ExpertSettings(use=use, num_neighbours=10)
+    context = fit_context(trained, settings, texts=None, no_text_T=no_text_T, seed=0, progress=print)
+    experts = fit_experts(training, context, use)
     mixture, _ = choose_weights(
         trained, experts, training, validation, kappa=0.0, no_text_T=no_text_T, seed=0, order="random"
     )
@@ -76,7 +76,9 @@ def _choose(world, trained, *, use):
 
 
 def test_a_run_keeps_its_experts_and_ranks_with_them(world, tmp_path):
-    train_run(small_settings("experts.use=user_neighbours"), tmp_path / "run", dataset=world)
+    train_run(
+        small_settings("experts.use=user_neighbours", "experts.order="), tmp_path / "run", dataset=world
+    )
     trained = load_trained(tmp_path / "run")
     assert set(trained.experts.experts) <= {"user_neighbours"}
     assert all(weight > 0 for weight in trained.experts.weights.values())
@@ -100,10 +102,18 @@ def test_a_run_without_counted_experts_keeps_none(trained):
     assert not trained.experts.experts
 
 
-@pytest.mark.parametrize(("name", "near"), [("user_neighbors", "user_neighbours"), ("popularity", "Choose")])
-def test_an_unknown_expert_is_named_before_training(world, tmp_path, name, near):
-    with pytest.raises(UnknownNameError, match=f"experts.use: '{name}'.*{near}"):
-        train_run(small_settings(f"experts.use={name}"), tmp_path / "run", dataset=world)
+@pytest.mark.parametrize(
+    ("key", "name", "near"),
+    [
+        ("use", "user_neighbors", "user_neighbours"),
+        ("use", "popularity", "Choose"),
+        ("use", "transitions", "Choose"),
+        ("order", "transition", "transitions"),
+    ],
+)
+def test_an_unknown_expert_is_named_before_training(world, tmp_path, key, name, near):
+    with pytest.raises(UnknownNameError, match=f"experts.{key}: '{name}'.*{near}"):
+        train_run(small_settings(f"experts.{key}={name}"), tmp_path / "run", dataset=world)
     assert not (tmp_path / "run").exists()
 
 
@@ -112,9 +122,8 @@ def test_the_posterior_holds_the_vectors_of_whole_histories(world, trained):
     engine = open_engine(trained)
     no_text_T = engine.no_text.features_BT[0]
     settings = ExpertSettings(use=("user_posterior",))
-    posterior = fit_experts(
-        trained, training, settings, texts=None, no_text_T=no_text_T, seed=0, progress=print
-    )["user_posterior"]
+    context = fit_context(trained, settings, texts=None, no_text_T=no_text_T, seed=0, progress=print)
+    posterior = fit_experts(training, context, settings.use)["user_posterior"]
     # User by user, not in batches: nobody's padding may count.
     for user in (0, 3, training.num_users - 1):
         own = training.interactions.events_of(user)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from warmprompt.baselines.common import break_ties, fitted, popularity_share
 from warmprompt.data.dataset import Dataset
+from warmprompt.data.episodes import NUM_QUERY, Order
 from warmprompt.errors import BadInputError
 from warmprompt.rng import derive
 from warmprompt.scoring.shortlist import make_shortlist
@@ -39,6 +40,8 @@ class Blend:
         members: Functions that build the unfitted members, in the order of the weights.
         label: The row label in tables.
         num_draws: Random draws per K, at least 1.
+        order: "time" finds the weights where the support is the first K events and the query the next ten,
+            for K = 0, too.
         weights: Weights per K instead of a search, one per member, not all 0.
 
     Source: linear stacking; Breiman 1996, with a ranking objective.
@@ -47,6 +50,7 @@ class Blend:
     members: tuple[Callable[[], Ranker], ...]
     label: str = "blend"
     num_draws: int = 60
+    order: Order = "random"
     weights: Mapping[int, Weights] | None = None
     rankers: tuple[Ranker, ...] | None = None
     candidates_V: NDArray[np.bool_] | None = None
@@ -72,13 +76,16 @@ class Blend:
         """
         self._check()
         rankers = tuple(build().fit(training, validation, seed=seed) for build in self.members)
-        episodes = draw_validation_episodes(training, validation, seed=seed)
+        ks = ANCHOR_KS if self.order == "random" else (0, *ANCHOR_KS)
+        episodes = draw_validation_episodes(
+            training, validation, seed=seed, ks=ks, order=self.order, num_query=NUM_QUERY
+        )
         equal = tuple([1.0 / len(rankers)] * len(rankers))
         weights = self.weights or {
             k: _search(rankers, episodes, k, num_draws=self.num_draws, rng=derive(seed, "blend", k))
             if k in episodes.supports
             else equal
-            for k in ANCHOR_KS
+            for k in ks
         }
         return replace(
             self,
@@ -93,7 +100,7 @@ class Blend:
         rankers, share_V = fitted(self.rankers, self.name), fitted(self.share_V, self.name)
         weights, candidates_V = fitted(self.weights, self.name), fitted(self.candidates_V, self.name)
         lengths = [len(np.unique(support.items_K)) for support in supports]
-        selected = [weights[_nearest(length, weights)] if length else () for length in lengths]
+        selected = [_weights_of(length, weights) for length in lengths]
         weights_BM = np.array([row or (0.0,) * len(rankers) for row in selected], dtype=np.float32)
         scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)
         for member, ranker in enumerate(rankers if supports else ()):
@@ -109,11 +116,11 @@ class Blend:
         if self.num_draws < 1:
             raise BadInputError(field="num_draws", value=self.num_draws, remedy="Give at least 1.")
         for k, row in (self.weights or {}).items():
-            if len(row) != len(self.members) or not any(row) or k < 1:
-                remedy = f"Give {len(self.members)} weights per K of 1 or more, not all 0."
+            if len(row) != len(self.members) or not any(row) or k < 0:
+                remedy = f"Give {len(self.members)} weights per K of 0 or more, not all 0."
                 raise BadInputError(field=f"weights at K = {k}", value=row, remedy=remedy)
-        if self.weights is not None and not self.weights:
-            raise BadInputError(field="weights", value={}, remedy="Give weights for at least one K.")
+        if self.weights is not None and not any(self.weights):
+            raise BadInputError(field="weights", value={}, remedy="Give weights for at least one K above 0.")
 
 
 def standardised_scores(scores_BV: Floats, candidates_V: NDArray[np.bool_]) -> Floats:
@@ -130,9 +137,14 @@ def standardised_scores(scores_BV: Floats, candidates_V: NDArray[np.bool_]) -> F
     return standard_BV
 
 
-def _nearest(length: int, weights: Mapping[int, Weights]) -> int:
-    """Return the K whose ratio to the length is nearest 1; the smaller one of two as near."""
-    return min(sorted(weights), key=lambda k: abs(np.log(length / k)))
+def _weights_of(length: int, weights: Mapping[int, Weights]) -> Weights:
+    """Return the weights of the K whose ratio to the length is nearest 1; the smaller one of two as near.
+
+    Without history those of K = 0, or none.
+    """
+    if not length:
+        return weights.get(0, ())
+    return weights[min(sorted(k for k in weights if k), key=lambda k: abs(np.log(length / k)))]
 
 
 def _search(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from warmprompt.baselines.expert import ExpertRanker
 from warmprompt.baselines.registry import BASELINES, MEMBERS, SEARCH_SPACES
 from warmprompt.baselines.tuning import (
     MIN_TRIALS,
@@ -35,7 +36,8 @@ def searchable(names: Sequence[str]) -> tuple[str, ...]:
 def defaults_of(name: str) -> dict[str, float]:
     """Return the default of each setting in a baseline's search space."""
     built = BASELINES[name]()
-    return {setting: getattr(built, setting) for setting in SEARCH_SPACES[name]}
+    given = built.settings if isinstance(built, ExpertRanker) else vars(built)
+    return {setting: given[setting] for setting in SEARCH_SPACES[name]}
 
 
 def tune_within(

@@ -23,12 +23,16 @@ T = TypeVar("T")
 _TIE_SHARE = 1e-6
 
 
-def support_matrix(supports: Sequence[Support], num_items: int, *, weighted: bool = False) -> csr_matrix:
+def support_matrix(
+    supports: Sequence[Support], num_items: int, *, weighted: bool = False, decay: float = 1.0
+) -> csr_matrix:
     """Return which items each user has an event with, (B, V) float32 of zeros and ones, sorted by item.
 
     With `weighted`, an event's strength replaces the 1 where it has one; of several events with an
-    item the last one's.
+    item the last one's. With a `decay` below 1, it is decay^age in place of 1, the newest event of age 0.
     """
+    if decay != 1.0:
+        return _decayed_matrix(supports, num_items, decay)
     supports = [distinct(support) for support in supports] if weighted else supports
     lengths = [len(support.items_K) for support in supports]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
@@ -46,6 +50,24 @@ def support_matrix(supports: Sequence[Support], num_items: int, *, weighted: boo
     if not weighted:
         matrix.data[:] = 1.0  # however often an item comes
     return matrix
+
+
+def _decayed_matrix(supports: Sequence[Support], num_items: int, decay: float) -> csr_matrix:
+    kept = [distinct(support, ordered=True).items_K for support in supports]
+    offsets = np.concatenate([[0], np.cumsum([len(items_K) for items_K in kept])]).astype(np.int32)
+    ages = np.concatenate([*(np.arange(len(items_K) - 1, -1, -1) for items_K in kept), np.zeros(0)])
+    columns = np.concatenate([*kept, np.zeros(0, np.int32)]).astype(np.int32)
+    matrix = csr_matrix(
+        ((decay**ages).astype(np.float32), columns, offsets), shape=(len(supports), num_items)
+    )
+    matrix.sort_indices()
+    return matrix
+
+
+def check_decay(decay: float) -> None:
+    """Raise `BadInputError` for a decay that is not above 0 and at most 1."""
+    if not 0 < decay <= 1:
+        raise BadInputError(field="decay", value=decay, remedy="Give a number above 0, at most 1.")
 
 
 def popularity_share(dataset: Dataset) -> Floats:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, lapack
 from scipy.sparse import csr_matrix
 
-from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
+from warmprompt.baselines.common import break_ties, check_decay, fitted, popularity_share, support_matrix
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.matrices import user_item_matrix
 from warmprompt.errors import BadInputError
@@ -30,16 +29,21 @@ class EASE:
 
     Args:
         l2: Penalty, > 0.
+        decay: What an event of the support counts of the one after it; 1 reads a set.
 
     Source: Steck 2019, eq. 8.
     """
 
-    name: ClassVar[str] = "ease"
-
     l2: float = 5000.0
+    decay: float = 1.0
     map_UW: Floats | None = None
     known_W: NDArray[np.int64] | None = None
     share_V: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return "ease" if self.decay == 1 else "ease-in-time"
 
     @property
     def num_parameters(self) -> int:
@@ -49,6 +53,7 @@ class EASE:
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> EASE:
         """Solve for the map; `validation` and `seed` are not needed."""
         del validation, seed
+        check_decay(self.decay)
         if not self.l2 > 0:
             raise BadInputError(field="l2", value=self.l2, remedy="Give a number above 0.")
         seen = user_item_matrix(training)
@@ -68,7 +73,7 @@ class EASE:
         map_UW, known_W = fitted(self.map_UW, self.name), fitted(self.known_W, self.name)
         row_V = np.full(len(share_V), len(known_W))
         row_V[known_W] = np.arange(len(known_W))
-        history = support_matrix(supports, len(share_V))
+        history = support_matrix(supports, len(share_V), decay=self.decay)
         shape = (len(supports), len(map_UW))
         history_BU = csr_matrix((history.data, row_V[history.indices], history.indptr), shape=shape)
         scores_BV = np.zeros((len(supports), len(share_V)), dtype=np.float32)

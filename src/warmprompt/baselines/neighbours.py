@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
-from warmprompt.baselines.common import break_ties, fitted, popularity_share, support_matrix
+from warmprompt.baselines.common import break_ties, check_decay, fitted, popularity_share, support_matrix
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.matrices import item_cosines, keep_largest, user_item_matrix
 from warmprompt.errors import BadInputError
@@ -30,22 +30,29 @@ class ItemKNN:
     Args:
         num_neighbours: Neighbours kept per item, at least 1.
         shrinkage: Distrust of similarities that rest on few users, >= 0.
+        decay: What an event of the support counts of the one after it; 1 reads a set.
 
     Source: Deshpande & Karypis 2004; shrinkage after Bell & Koren 2007.
     """
 
-    name: ClassVar[str] = "itemknn"
     num_parameters: ClassVar[int] = 0
 
     num_neighbours: int = 500
     shrinkage: float = 20.0
+    decay: float = 1.0
     neighbours_VV: csr_matrix | None = None
     share_V: Floats | None = None
+
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return "itemknn" if self.decay == 1 else "itemknn-in-time"
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> ItemKNN:
         """Compute the item similarities; `validation` and `seed` are not needed."""
         del validation, seed
         _check_neighbours(self.num_neighbours)
+        check_decay(self.decay)
         if self.shrinkage < 0:
             raise BadInputError(field="shrinkage", value=self.shrinkage, remedy="Give 0 or more.")
         # Transposed, so that row j holds the items that count j among their neighbours.
@@ -56,7 +63,9 @@ class ItemKNN:
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the summed similarity of every item to the support, (B, V); ties by popularity."""
         share_V = fitted(self.share_V, self.name)
-        sums = support_matrix(supports, len(share_V)) @ fitted(self.neighbours_VV, self.name)
+        sums = support_matrix(supports, len(share_V), decay=self.decay) @ fitted(
+            self.neighbours_VV, self.name
+        )
         return break_ties(sums.toarray(), share_V)
 
 
@@ -71,25 +80,32 @@ class UserKNN:
         num_neighbours: Nearest training users counted, at least 1.
         damping: How much popular items count less, >= 0; 0 is the plain cosine.
         sharpness: Power of the similarities in the vote, >= 0; 0 gives each neighbour one vote.
+        decay: What an event of the support counts of the one after it; 1 reads a set.
 
     Source: Herlocker et al. 1999, for implicit feedback.
     """
 
-    name: ClassVar[str] = "userknn"
     num_parameters: ClassVar[int] = 0
 
     num_neighbours: int = 50
     damping: float = 0.25
     sharpness: float = 2.0
+    decay: float = 1.0
     seen_NV: csr_matrix | None = None
     unit_VN: csr_matrix | None = None
     weight_V: Floats | None = None
     share_V: Floats | None = None
 
+    @property
+    def name(self) -> str:
+        """The row label in tables."""
+        return "userknn" if self.decay == 1 else "userknn-in-time"
+
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> UserKNN:
         """Keep the training users' histories; `validation` and `seed` are not needed."""
         del validation, seed
         _check_neighbours(self.num_neighbours)
+        check_decay(self.decay)
         seen = user_item_matrix(training)
         counts_V = np.asarray(seen.sum(axis=0)).ravel()
         weight_V = (np.maximum(counts_V, 1.0) ** -self.damping).astype(np.float32)
@@ -104,7 +120,9 @@ class UserKNN:
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the neighbours' votes for every item, (B, V); ties by popularity."""
         share_V = fitted(self.share_V, self.name)
-        weighted = support_matrix(supports, len(share_V)) @ diags(fitted(self.weight_V, self.name))
+        weighted = support_matrix(supports, len(share_V), decay=self.decay) @ diags(
+            fitted(self.weight_V, self.name)
+        )
         nearest = keep_largest((unit_rows(weighted.tocsr()) @ self.unit_VN).tocsr(), self.num_neighbours)
         nearest.data = nearest.data**self.sharpness
         return break_ties((nearest @ self.seen_NV).toarray().astype(np.float32), share_V)

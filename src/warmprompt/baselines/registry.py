@@ -13,6 +13,7 @@ import numpy as np
 from warmprompt.baselines.blend import Blend
 from warmprompt.baselines.content import ContentKNN, TfidfKNN
 from warmprompt.baselines.ease import EASE
+from warmprompt.baselines.expert import ExpertRanker
 from warmprompt.baselines.hybrid import Hybrid
 from warmprompt.baselines.ials import IALS
 from warmprompt.baselines.lora import LoRA
@@ -23,6 +24,7 @@ from warmprompt.baselines.neighbours import ItemKNN, UserKNN
 from warmprompt.baselines.popular import TopPop, TopPopDemographic, TopPopRecent
 from warmprompt.baselines.sasrec import SASRec
 from warmprompt.baselines.set_encoder import SetEncoder
+from warmprompt.data.episodes import Order
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.types import Ranker
 
@@ -32,8 +34,23 @@ MEMBERS = {
     "ease-ials": ("ease", "ials"),
     "blend": ("userknn", "itemknn", "ease", "ials", "toppop"),
     "blend-tfidf": ("userknn", "itemknn", "ease", "ials", "toppop", "content-tfidf"),
+    "blend-in-time": (
+        *("toppop", "position-popularity", "transitions", "ordered-ridge", "session-knn"),
+        *("userknn-in-time", "itemknn-in-time", "ease-in-time"),
+    ),
 }
 """The members of the blends, in the order of their weights."""
+
+_EXPERTS: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "position-popularity": (
+        "position_popularity",
+        {"pseudo_events": 300, "ahead": 0.9, "half_life_days": 0},
+    ),
+    "transitions": ("transitions", {"shrinkage": 30, "ahead": 0.9, "decay": 0.7, "half_life_days": 0}),
+    "ordered-ridge": ("ordered_ridge", {"l2": 200, "ahead": 0.9, "decay": 0.8, "half_life_days": 0}),
+    "session-knn": ("session_neighbours", {"num_neighbours": 100, "decay": 0.85, "half_life_days": 0}),
+}
+"""Experts of order that are baselines, and their settings."""
 
 
 def _blend(label: str, members: Mapping[str, Settings] | None = None, num_draws: int = 60) -> Blend:
@@ -45,7 +62,13 @@ def _blend(label: str, members: Mapping[str, Settings] | None = None, num_draws:
                 field=f"{label} member", value=name, remedy=f"Choose one of {', '.join(MEMBERS[label])}."
             )
     built = tuple(baseline(name, **given.get(name, {})) for name in MEMBERS[label])
-    return Blend(members=built, label=label, num_draws=num_draws)
+    order: Order = "time" if label.endswith("in-time") else "random"
+    return Blend(members=built, label=label, num_draws=num_draws, order=order)
+
+
+def _of_expert(name: str, **settings: float) -> ExpertRanker:
+    expert, defaults = _EXPERTS[name]
+    return ExpertRanker(name=name, expert_name=expert, settings={**defaults, **settings})
 
 
 BASELINES: Mapping[str, Callable[..., Ranker]] = {
@@ -59,6 +82,14 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "ease-ials": partial(_blend, "ease-ials"),
     "blend": partial(_blend, "blend"),
     "blend-tfidf": partial(_blend, "blend-tfidf"),
+    "position-popularity": partial(_of_expert, "position-popularity"),
+    "transitions": partial(_of_expert, "transitions"),
+    "ordered-ridge": partial(_of_expert, "ordered-ridge"),
+    "session-knn": partial(_of_expert, "session-knn"),
+    "userknn-in-time": partial(UserKNN, decay=0.8),
+    "itemknn-in-time": partial(ItemKNN, decay=0.8),
+    "ease-in-time": partial(EASE, decay=0.8),
+    "blend-in-time": partial(_blend, "blend-in-time"),
     "content-tfidf": TfidfKNN,
     "content-vectors": ContentKNN,
     "markov": MarkovChain,
@@ -70,7 +101,10 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "lora": LoRA,
 }
 
-SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
+_DECAYS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+_HALF_LIVES = (0, 30, 60, 120, 240, 480)
+
+_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "toppop": {},
     "toppop-recent": {"days": (7, 14, 21, 30, 45, 60, 90, 120, 180), "first": (0, 10, 20, 50)},
     "toppop-demographic": {
@@ -102,6 +136,29 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "ease-ials": {},
     "blend": {},
     "blend-tfidf": {},
+    "position-popularity": {
+        "pseudo_events": (30, 100, 300, 1000, 3000),
+        "ahead": (0.3, 0.5, 0.7, 0.8, 0.9, 1.0),
+        "half_life_days": _HALF_LIVES,
+    },
+    "transitions": {
+        "shrinkage": (3, 10, 30, 100, 300),
+        "ahead": (0.3, 0.5, 0.7, 0.8, 0.9, 1.0),
+        "decay": _DECAYS,
+        "half_life_days": _HALF_LIVES,
+    },
+    "ordered-ridge": {
+        "l2": (10, 30, 100, 200, 300, 1000, 3000),
+        "ahead": (0.3, 0.5, 0.7, 0.8, 0.9, 1.0),
+        "decay": _DECAYS,
+        "half_life_days": _HALF_LIVES,
+    },
+    "session-knn": {
+        "num_neighbours": (25, 50, 100, 200, 400),
+        "decay": _DECAYS,
+        "half_life_days": _HALF_LIVES,
+    },
+    "blend-in-time": {},
     "content-tfidf": {
         "sharpness": (0.5, 1.0, 2.0, 4.0),
         "popularity": (0.0, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -161,6 +218,9 @@ SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         "alpha": (3, 5, 10, 20),
     },
 }
+SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = _SPACES | {
+    f"{name}-in-time": {**_SPACES[name], "decay": _DECAYS} for name in ("itemknn", "userknn", "ease")
+}
 """Values tried per setting, in rising order; every combination is a possible trial.
 
 `tuning.tune` draws trials from these by TPE. The defaults of the first six are the best of smaller full
@@ -171,6 +231,7 @@ starting points. Settings found on other data are in `tuned.TUNED`.
 
 _COSTS = ("num_epochs", "num_iterations", "num_models", "num_draws")
 """Settings that buy accuracy with time: they may be given, and are not searched."""
+
 
 _EXTRAS = {"content-vectors": ("vectors_VX",), "lora": ("backbone", "num_layers")}
 """Further settings that may be given."""

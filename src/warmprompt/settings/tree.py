@@ -111,12 +111,15 @@ class ExpertSettings:
         similar_item_weight: What an item with similar words counts, of one that both users have, when those
             users are sought.
         kappa: Events of a user at which these experts weigh half of what they weigh after many.
+        order: Experts that are fitted for users whose events have an order; where order adds nothing on
+            validation users, none is kept.
     """
 
     use: Names = ("user_neighbours", "tfidf")
     num_neighbours: Count = 50
     similar_item_weight: Share = 0.0
     kappa: PositiveOrZero = 0.0
+    order: Names = ("position_popularity", "transitions", "ordered_ridge")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,13 +61,17 @@ def check_experts(settings: ExpertSettings) -> None:
     Raises:
         UnknownNameError: Names the nearest.
     """
-    known = [name for name in EXPERTS if name not in (*LEARNED, *ORDERED)]
-    for name in settings.use:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            guess = f"Did you mean {near[0]}? " if near else ""
-            remedy = f"{guess}Choose among {', '.join(known)}."
-            raise UnknownNameError(field="experts.use", value=name, remedy=remedy)
+    unordered = [name for name in EXPERTS if name not in (*LEARNED, *ORDERED)]
+    for field, given, known in (
+        ("experts.use", settings.use, unordered),
+        ("experts.order", settings.order, ORDERED),
+    ):
+        for name in given:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                guess = f"Did you mean {near[0]}? " if near else ""
+                remedy = f"{guess}Choose among {', '.join(known)}."
+                raise UnknownNameError(field=field, value=name, remedy=remedy)
 
 
 def fit_experts(training: Dataset, context: FitContext, names: Collection[str]) -> dict[str, Expert]:

@@ -20,7 +20,6 @@ from warmprompt.experts.mixture import ANCHORS, Mixture
 from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.position import PositionPopularity
 from warmprompt.experts.protocol import Expert, FitContext, UserBatch
-from warmprompt.experts.registry import ORDERED
 from warmprompt.experts.transitions import Transitions
 from warmprompt.experts.user_vector import UserVector
 from warmprompt.meta.learners import learner_of
@@ -50,23 +49,27 @@ def choose_order(
     validation: Dataset,
     context: FitContext,
     *,
+    names: Sequence[str],
     no_text_T: torch.Tensor,
 ) -> tuple[Mixture, dict[str, Any]]:
     """Return the run's mixture with experts of order, and how well it does on validation users.
 
-    The report holds, for each K, NDCG@10 with and without them. It is empty where no validation user has two
-    events. Experts whose weights are all 0 are dropped.
+    The report holds, for each K, NDCG@10 with and without them. It is empty where there is
+    nothing to judge. Experts whose weights are all 0 are dropped.
 
     Args:
         trained: The model, its other experts weighed.
         training: Users that experts are fitted on.
         validation: Users of the episodes.
         context: Of the experts.
+        names: Experts of order that are fitted.
         no_text_T: Text features of the empty text.
     """
+    if not names:
+        return trained.experts, {}
     days = choose_half_life(training, context)
     half_life_s = None if days is None else days * _DAY_S
-    experts = fit_experts(training, replace(context, half_life_s=half_life_s), ORDERED)
+    experts = fit_experts(training, replace(context, half_life_s=half_life_s), names)
     drawn = [
         draw_validation_episodes(
             training,
@@ -94,7 +97,7 @@ def choose_order(
 def order_line(found: Mapping[str, Any]) -> str:
     """Return what was found in a line."""
     if not found:
-        return "order: not judged, no validation user has two events"
+        return "order: not judged: no expert of order, or no validation user with two events"
     before, after = (float(np.mean(list(found[key].values()))) for key in ("without", "ndcg"))
     if after == before:
         return f"order: the order of events adds nothing on validation users ({before:.4f}) and is not used"

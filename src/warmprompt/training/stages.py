@@ -236,6 +236,7 @@ def _order(job: TrainingJob, draft: Draft) -> Draft:
         job.training,
         job.validation,
         _fit_context(job, draft),
+        names=job.settings.experts.order,
         no_text_T=draft.no_text_T,
     )
     job.progress(order_line(found))
