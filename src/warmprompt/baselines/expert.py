@@ -12,7 +12,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from warmprompt.baselines.common import break_ties, check_positive, fitted, popularity_share
+from warmprompt.baselines.common import (
+    break_ties,
+    check_positive,
+    distinct,
+    fitted,
+    popularity_share,
+)
 from warmprompt.data.dataset import Dataset
 from warmprompt.errors import BadInputError
 from warmprompt.experts.position import PositionPopularity
@@ -80,7 +86,7 @@ class ExpertRanker:
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the expert's scores, (B, V)."""
         expert, position = fitted(self.expert, self.name), fitted(self.position, self.name)
-        ordered = [replace(support, ordered=True) for support in supports]
+        ordered = [replace(distinct(support, ordered=True), ordered=True) for support in supports]
         users = UserBatch(supports=ordered, vectors_BD=torch.zeros(len(ordered), 1))
         scores_BV, ties_BV = expert.score(users), position.score(users)
         largest_B1 = np.abs(scores_BV).max(axis=1, keepdims=True, initial=0)
