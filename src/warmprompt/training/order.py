@@ -32,6 +32,7 @@ from warmprompt.types import Floats, Support
 
 GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 MAX_USERS = 1000
+STEPS = (1.0, 0.6, 0.8, 1.3, 1.7)
 ROUNDS = 2
 QUERIES = (1, 10)
 """Sizes of the queries that are asked: what comes next, and the ten that come next."""
@@ -199,11 +200,19 @@ def _search(
 
 
 def _climbed(lists: Sequence[Shortlist], weights: Weights) -> Weights:
-    """Return the weights after moving one at a time to its best value on the grid."""
+    """Return the weights after moving one at a time, on the grid and then by smaller steps."""
     for _ in range(ROUNDS if lists else 0):
         for name in weights:
             weights = _improved(lists, weights, name)
+        for name in weights:
+            weights = _refined(lists, weights, name)
     return weights
+
+
+def _refined(lists: Sequence[Shortlist], weights: Weights, name: str) -> Weights:
+    """Return the weights with one of them times the step that ranks best, or as it is; off stays off."""
+    tried = [{**weights, name: weights[name] * step} for step in STEPS]
+    return max(tried, key=lambda moved: float(_values(lists, moved).mean()))
 
 
 def _values(lists: Sequence[Shortlist], weights: Weights) -> NDArray[np.float64]:
