@@ -104,13 +104,20 @@ def checked_events(
     return tuple(latest.values())
 
 
-def support_of(events: Sequence[Event], *, index: Mapping[ItemId, int], weight_unit: float | None) -> Support:
+def support_of(
+    events: Sequence[Event],
+    *,
+    index: Mapping[ItemId, int],
+    weight_unit: float | None,
+    ordered: bool = False,
+) -> Support:
     """Return checked events as the support set that models take.
 
     Args:
         events: From `checked_events`.
         index: Item id to position.
         weight_unit: The weight that counts 1, or None where the model was trained without weights.
+        ordered: Whether they are all the user's events, oldest first.
     """
     ratings = [math.nan if event.rating is None else event.rating for event in events]
     strengths_K = None
@@ -122,6 +129,7 @@ def support_of(events: Sequence[Event], *, index: Mapping[ItemId, int], weight_u
         items_K=np.array([index[event.item] for event in events], dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
         strengths_K=strengths_K,
+        ordered=ordered,
     )
 
 

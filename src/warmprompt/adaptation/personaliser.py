@@ -183,7 +183,7 @@ class Personaliser:
             return state
         return self.adapt(state.events, about=state.about, attributes=state.attributes, exact=True)
 
-    def rank(
+    def rank(  # noqa: PLR0913 - a user, and options by keyword
         self,
         state: UserState,
         n: int = 10,
@@ -192,6 +192,7 @@ class Personaliser:
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002 - the word that everybody knows
         drop: Sequence[str] = (),
+        ordered: bool = False,
     ) -> Ranking:
         """Rank the catalogue for a user; items of the user's events and hidden ones are left out.
 
@@ -203,6 +204,7 @@ class Personaliser:
             filter: Rank only items with these attributes, such as {"genres": ["Comedy", "Drama"]} or
                 {"year": {"min": 1990}} (see `data.attributes`); none at all where none has them.
             drop: Experts to leave out of the score, such as "popularity" (`describe` lists them).
+            ordered: Whether the events are all the user's, oldest first: then experts of order score, too.
 
         Raises:
             MismatchError: Another model made the state.
@@ -211,8 +213,8 @@ class Personaliser:
         """
         check_own(state, self.model_hash)
         check_count(n)
-        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
-        support = self.support_of(state.events)
+        mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
+        support = self.support_of(state.events, ordered=ordered)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
         return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
@@ -225,29 +227,23 @@ class Personaliser:
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002
         drop: Sequence[str] = (),
+        ordered: bool = False,
         exact: bool | None = None,
     ) -> list[Ranking]:
         """Rank for many users at once, as `adapt_many` and `rank` do, without states to go on from.
 
-        Args:
-            users: Inputs of each.
-            n: Places for each, at least 1.
-            candidates: As in `rank`.
-            exclude: As in `rank`.
-            filter: As in `rank`.
-            drop: As in `rank`.
-            exact: As in `adapt`.
+        `n` items for each; the other arguments are those of `rank`, and `exact` that of `adapt`.
 
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`.
         """
         check_count(n)
-        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
+        mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
         checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
         for start in range(0, len(checked), _CHUNK):
             part = checked[start : start + _CHUNK]
-            supports = [self.support_of(known.events) for known in part]
+            supports = [self.support_of(known.events, ordered=ordered) for known in part]
             scores_BV = score(self.engine, self._vectors(part, supports, exact=exact), supports, drop=drop)
             rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
@@ -265,6 +261,7 @@ class Personaliser:
         exclude: Sequence[ItemId] | None = None,
         filter: Filter | None = None,  # noqa: A002
         drop: Sequence[str] = (),
+        ordered: bool = False,
     ) -> pl.DataFrame:
         """Rank for any number of users: a row per user and rank.
 
@@ -283,6 +280,7 @@ class Personaliser:
             exclude: As in `rank`.
             filter: As in `rank`.
             drop: As in `rank`.
+            ordered: As in `rank`.
 
         Returns:
             Columns `user_id`, `item_id`, `title`, `score` and `rank`, 1 the best.
@@ -290,7 +288,8 @@ class Personaliser:
         Raises:
             UnknownNameError, BadInputError: As `adapt_many` and `rank`; the field names the user.
         """
-        selection = {"candidates": candidates, "exclude": exclude, "filter": filter, "drop": drop}
+        selection: dict[str, Any] = {"candidates": candidates, "exclude": exclude, "filter": filter}
+        selection |= {"drop": drop, "ordered": ordered}
         options = UserOptions(columns=columns, unknown_items=unknown_items, attributes=attributes)
         return recommended(self, users, n, exact=exact, selection=selection, options=options)
 
@@ -311,7 +310,7 @@ class Personaliser:
         """
         check_count(n)
         (position,) = positions_of([item], self.index, field="item")
-        mask = self._mask(Selection(candidates=candidates, exclude=exclude, filter=filter))
+        mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
         scores_1V, support, mask = similar_cosines(self.engine.catalogue_VD, position, item, mask)
         return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
@@ -364,9 +363,9 @@ class Personaliser:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
 
-    def support_of(self, events: Sequence[Event]) -> Support:
+    def support_of(self, events: Sequence[Event], *, ordered: bool = False) -> Support:
         """Return checked events as the support set that the model takes."""
-        return support_of(events, index=self.index, weight_unit=self.engine.trained.weight_unit)
+        return support_of(events, index=self.index, weight_unit=self.weight_unit, ordered=ordered)
 
     def checked(self, known: Known) -> Known:
         """Return a user's inputs as they count; errors as `adapt`."""
@@ -386,14 +385,13 @@ class Personaliser:
         return adapt_batch(self.engine, encode(self.engine, texts), batch_supports(supports)).users_BD
 
     def _linear_states(self, users: Sequence[Known]) -> list[UserState]:
-        supports = [self.support_of(known.events) for known in users]
-        vectors_BD = users_linearly(self.engine, [known.text for known in users], supports)
+        vectors_BD = self._vectors(users, [self.support_of(known.events) for known in users], exact=False)
         return states_of(users, vectors_BD, model_hash=self.model_hash)
 
     def _states(self, users: Sequence[Known], texts: EncodedTexts) -> list[UserState]:
-        supports = [self.support_of(known.events) for known in users]
-        adapted = adapt_batch(self.engine, texts, batch_supports(supports))
+        events = batch_supports([self.support_of(known.events) for known in users])
+        adapted = adapt_batch(self.engine, texts, events)
         return states_of(users, adapted.users_BD, adapted.offsets_BPH, model_hash=self.model_hash)
 
-    def _mask(self, selection: Selection) -> Mask | None:
-        return selection.mask(self.index, self.engine.trained.attributes, self.hidden)
+    def _mask(self, **selection: Any) -> Mask | None:
+        return Selection(**selection).mask(self.index, self.engine.trained.attributes, self.hidden)

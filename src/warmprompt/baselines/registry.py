@@ -218,8 +218,9 @@ _SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         "alpha": (3, 5, 10, 20),
     },
 }
-SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = _SPACES | {
-    f"{name}-in-time": {**_SPACES[name], "decay": _DECAYS} for name in ("itemknn", "userknn", "ease")
+SEARCH_SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
+    **_SPACES,
+    **{f"{name}-in-time": {**_SPACES[name], "decay": _DECAYS} for name in ("itemknn", "userknn", "ease")},
 }
 """Values tried per setting, in rising order; every combination is a possible trial.
 

@@ -37,6 +37,12 @@ def app(
         list[str] | None,
         typer.Option("--drop", help="Leave an expert out of the score (see describe); may be repeated."),
     ] = None,
+    ordered: Annotated[
+        bool,
+        typer.Option(
+            "--ordered", help="Events are all there are of each person, in their order, oldest first."
+        ),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each item is there, in sentences that are checked.")
     ] = False,
@@ -95,6 +101,7 @@ def app(
             exclude=exclude,
             filters=filters,
             drop=tuple(drop or ()),
+            ordered=ordered,
         )
         return
     attributes = _attributes(attribute or [])
@@ -114,7 +121,7 @@ def app(
     begun_s = time.perf_counter()
     state = model.adapt(events, about=about, attributes=attributes, exact=exact or None)
     adapted_s = time.perf_counter()
-    ranking = model.rank(state, num, drop=tuple(drop or ()), **selection)
+    ranking = model.rank(state, num, drop=tuple(drop or ()), ordered=ordered, **selection)
     ranked_s = time.perf_counter()
     result = {
         "events": [{"item": e.item, "title": model.title(e.item), "rating": e.rating} for e in events],

@@ -55,6 +55,7 @@ def recommend_many(
     exclude: list[str] | None,
     filters: list[str] | None,
     drop: tuple[str, ...],
+    ordered: bool,
 ) -> None:
     """Rank for every user of a file, and say what was done and what was left out."""
     from warmprompt.adaptation.opening import open_run
@@ -72,7 +73,7 @@ def recommend_many(
             columns=None if users_map is None else mapping_of("--users-map", users_map),
             exact=exact,
             max_rejects=max_rejects,
-            selection={**selection_options(model, exclude, filters), "drop": drop},
+            selection={**selection_options(model, exclude, filters), "drop": drop, "ordered": ordered},
             progress=progress,
         )
     _report(report, out, wall_s=time.monotonic() - begun_s, cpu_s=time.process_time() - cpu_s)

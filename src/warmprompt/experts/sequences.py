@@ -86,7 +86,8 @@ class Sequences:
     def shares_V(self) -> Floats:
         """Each item's share of the events."""
         counts_V = np.bincount(self.items_E, self.weights_E, self.num_items)
-        return (counts_V / max(1e-30, counts_V.sum())).astype(np.float32)
+        shares_V: Floats = (counts_V / max(1e-30, counts_V.sum())).astype(np.float32)
+        return shares_V
 
     def steps(self, distance: int) -> tuple[Positions, Positions]:
         """Return the events that have another of the same user so far ahead, and these others, as indexes."""

@@ -133,7 +133,9 @@ class SessionNeighbours:
         early = positions < position + _SLACK
         owned, positions, weights = owned[early], positions[early], weights[early]
         weights = weights * self.decay ** np.maximum(0, position - 1 - positions) * events.weights_E[owned]
-        nearness_U = np.bincount(events.users_E[owned], weights, len(events.offsets_U) - 1)
+        nearness_U: NDArray[np.float64] = np.bincount(
+            events.users_E[owned], weights, len(events.offsets_U) - 1
+        ).astype(np.float64)
         nearest = largest(nearness_U, self.num_neighbours)
         chosen, lengths = self._window(nearest, position)
         if len(chosen):
