@@ -9,6 +9,7 @@ from warmprompt import Event
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.experts.mixture import ANCHORS
 from warmprompt.experts.position import POSITIONS, PositionPopularity
+from warmprompt.experts.registry import ORDERED
 
 FIRST, THIRD = 5, 9
 
@@ -20,7 +21,7 @@ def with_order(model):
     shares_PV[:2, FIRST] = 100
     shares_PV[2:, THIRD] = 100
     expert = PositionPopularity(shares_PV=shares_PV)
-    mixture = model.engine.mixture
+    mixture = model.engine.mixture.without(*ORDERED)
     mixture = replace(
         mixture,
         experts={**mixture.experts, expert.name: expert},
