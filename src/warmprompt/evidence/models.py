@@ -6,6 +6,7 @@ B is users in a batch, V items.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -97,6 +98,17 @@ def build_model(
         if kind:
             build = partial(_built_with, build, kind)
     return build
+
+
+def code_hash(ranker: Ranker) -> str:
+    """Return sixteen hexadecimal digits of the SHA-256 of the file that holds a ranker's class, or ""."""
+    file = inspect.getsourcefile(type(getattr(ranker, "inner", ranker)))
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+
+
+def current_code_hash(spec: ModelSpec, dataset: str) -> str | None:
+    """Return `code_hash` of a row as the code is now; None for the product, which no single file holds."""
+    return None if spec.baseline is None else code_hash(_factory(spec, dataset, _placeholder(spec))())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
