@@ -171,6 +171,13 @@ def tune(
     dataset: Annotated[str, typer.Argument(help="Data set.", show_default=False)],
     models: Annotated[str, typer.Argument(help="Baselines, with commas.", show_default=False)],
     searches: Searches = SEARCHES,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="Tune on episodes of this time-ordered protocol: next, gap10, next10 or temporal.",
+        ),
+    ] = "",
     trials: Annotated[int, typer.Option("--trials", min=20, help="Settings tried per baseline.")] = 20,
     halving: Annotated[
         bool, typer.Option("--halving", help="Try a quarter of the epochs first, and the best third in full.")
@@ -180,10 +187,16 @@ def tune(
     from warmprompt.evidence.tuning import check_tunable, tune_baseline
 
     names = models.split(",")
-    check_tunable(names)
+    check_tunable(names, protocol)
     for name in names:
         best = tune_baseline(
-            dataset, name, searches, num_trials=trials, halving=halving, progress=results_console().print
+            dataset,
+            name,
+            searches,
+            protocol=protocol,
+            num_trials=trials,
+            halving=halving,
+            progress=results_console().print,
         )
         results_console().print(
             f"{dataset} {name}: {best.settings} NDCG@10 {best.values[-1]:.4f} (trial {best.number})"

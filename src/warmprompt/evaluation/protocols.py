@@ -39,6 +39,8 @@ from warmprompt.rng import derive
 
 VERSION = 2
 PROTOCOLS = ("random", "next", "gap10", "next10", "temporal", "cold-item")
+IN_TIME = ("next", "gap10", "next10", "temporal")
+"""Protocols whose supports are a user's first events, in their order."""
 READINGS = ("new-only", "mixed")
 CANDIDATES = ("full", "sampled100", "query-only")
 DEFAULT_KS = (0, 1, 3, 5, 10, 20)

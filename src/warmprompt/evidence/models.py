@@ -34,7 +34,7 @@ _TITLES = "titles"
 _PLAIN = (bool, int, float, str)
 
 
-def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any]:
+def describe_model(spec: ModelSpec, *, dataset: str, seed: int, protocol: str = "random") -> dict[str, Any]:
     """Return, as JSON values, everything about a model that decides its scores, apart from the data.
 
     Defaults count too: a default that changes makes another model.
@@ -46,7 +46,7 @@ def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any
         about = describe_product(spec, dataset=dataset, seed=seed) | {"adapted": spec.adapted}
         about |= {"linear": True} if spec.linear else {}
     else:
-        built = _factory(spec, dataset, _placeholder(spec))()
+        built = _factory(spec, dataset, protocol, _placeholder(spec))()
         about = {"baseline": spec.baseline, "settings": _plain_fields(built)}
     about |= {"new_items": spec.new_items} if spec.new_items else {}
     about |= {"shuffle": spec.shuffle} if spec.shuffle else {}
@@ -93,7 +93,7 @@ def build_model(
         build = partial(_same, product)
     else:
         vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
-        build = _factory(spec, wanted.dataset, vectors)
+        build = _factory(spec, wanted.dataset, wanted.protocol.protocol, vectors)
     for kind in (spec.without, spec.shuffle):
         if kind:
             build = partial(_built_with, build, kind)
@@ -106,9 +106,11 @@ def code_hash(ranker: Ranker) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
 
-def current_code_hash(spec: ModelSpec, dataset: str) -> str | None:
+def current_code_hash(spec: ModelSpec, wanted: Wanted) -> str | None:
     """Return `code_hash` of a row as the code is now; None for the product, which no single file holds."""
-    return None if spec.baseline is None else code_hash(_factory(spec, dataset, _placeholder(spec))())
+    if spec.baseline is None:
+        return None
+    return code_hash(_factory(spec, wanted.dataset, wanted.protocol.protocol, _placeholder(spec))())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,14 +227,15 @@ def _same(ranker: Ranker) -> Ranker:
     return ranker
 
 
-def _factory(spec: ModelSpec, dataset: str, given: Mapping[str, Any]) -> Callable[[], Ranker]:
+def _factory(spec: ModelSpec, dataset: str, protocol: str, given: Mapping[str, Any]) -> Callable[[], Ranker]:
     assert spec.baseline is not None
     if spec.baseline in ITEM_CONTROLS:
         factors = {**tuned_settings(dataset, "ials"), **spec.settings}
         return partial(ITEM_CONTROLS[spec.baseline], **factors)
     if spec.baseline in CONTROLS:
         return partial(CONTROLS[spec.baseline], **spec.settings)
-    return baseline(spec.baseline, **{**tuned_settings(dataset, spec.baseline), **spec.settings, **given})
+    tuned = tuned_settings(dataset, spec.baseline, protocol)
+    return baseline(spec.baseline, **{**tuned, **spec.settings, **given})
 
 
 def _placeholder(spec: ModelSpec) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def restore_cells(plan: EvidencePlan, cells: Path, pages: Path) -> tuple[Restore
                 spec, wanted = lost[key]
                 save_cell(cells, wanted, cell)
                 num_cells += 1
-                if current_code_hash(spec, table.dataset) not in (None, cell.code_hash):
+                if current_code_hash(spec, wanted) not in (None, cell.code_hash):
                     changed[spec.name] = None
         if num_cells:
             found.append(Restored(table=table.name, num_cells=num_cells, changed=tuple(changed)))
