@@ -75,8 +75,8 @@ def default_budget_s(dataset: Dataset, manifest: Mapping[str, Any], protocol: st
     0 for data sets whose settings were searched and recorded earlier, under a time-ordered protocol on
     episodes of its own.
     """
-    recorded = TUNED_IN_TIME.get(dataset.name, {}) if protocol in IN_TIME else {protocol: {}}
-    if dataset.name in TUNED and protocol in recorded:
+    on_its_own = protocol not in IN_TIME or protocol in TUNED_IN_TIME.get(dataset.name, {})
+    if dataset.name in TUNED and on_its_own:
         return 0.0
     return min(MAX_BUDGET_S, float(manifest.get("train_cpu_s", manifest["train_s"])))
 

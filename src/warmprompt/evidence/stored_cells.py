@@ -107,8 +107,10 @@ def restore_cells(plan: EvidencePlan, cells: Path, pages: Path) -> tuple[Restore
             for _, spec, wanted in wanted_cells(plan, tables=[table])
             if not is_there(cells, wanted)
         }
+        if not lost:
+            continue
         num_cells, changed = 0, dict[str, None]()
-        for key, cell in read_stored(pages / f"{table.name}.md") if lost else ():
+        for key, cell in read_stored(pages / f"{table.name}.md"):
             if key in lost:
                 spec, wanted = lost[key]
                 save_cell(cells, wanted, cell)
@@ -246,5 +248,6 @@ def _read_cell(table: pl.DataFrame, about: Mapping[str, Any], users: Sequence[Us
         validation={int(k): {_VALIDATION: np.array(mean)} for k, mean in about["validation"].items()},
         cost=Cost(**about["cost"]),
         counts=read_counts(about["counts"]),
-        **{name: about[name] for name in KEPT} | {"rounded": True},
+        rounded=True,
+        **{name: about[name] for name in KEPT},
     )
