@@ -187,7 +187,7 @@ def test_damaged_files_are_refused(plan, pairs, tmp_path):
         restore_cells(plan, tmp_path / "cells", tmp_path)
 
 
-def test_commands_restore_unless_told_otherwise(planted_folder, text_home, tmp_path, capfd):
+def test_commands_restore_by_default(planted_folder, text_home, tmp_path, capfd):
     home = text_home / "data" / "stored"
     if not home.exists():
         shutil.copytree(planted_folder[0], home)
