@@ -22,7 +22,7 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.metrics import MRR, NDCG, HitRate
 from rectools.models import EASEModel, ImplicitItemKNNWrapperModel, PopularModel, SASRecModel
-from rectools.models.nn.transformers.net_blocks import PreLNTransformerLayers
+from rectools.models.nn.transformers.ligr import LiGRLayers
 
 CUT_OFF = 10
 LENGTH = 50
@@ -147,8 +147,8 @@ def same_weights(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         n_factors=given["net items.weight"].shape[1],
         n_blocks=int(given["num_blocks"]),
         n_heads=int(given["num_heads"]),
-        session_max_len=len(given["net places.weight"]),
-        transformer_layers_type=NormedPreLN,
+        session_max_len=len(given["net positions.weight"]),
+        transformer_layers_type=NormedLiGR,
         transformer_layers_kwargs={"ff_factors_multiplier": int(given["num_times"])},
         use_key_padding_mask=True,
         recommend_torch_device="cpu",
@@ -171,11 +171,11 @@ def same_weights(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 PARTS = {"fits": fits, "same weights": same_weights}
 
 
-class NormedPreLN(PreLNTransformerLayers):
-    """RecTools' pre-norm blocks and a LayerNorm behind them, as its `SASRecTransformerLayers` has one."""
+class NormedLiGR(LiGRLayers):
+    """RecTools' LiGR blocks and a LayerNorm behind them, as its `SASRecTransformerLayers` has one."""
 
-    def __init__(self, n_blocks: int, n_factors: int, n_heads: int, **rest: float) -> None:
-        super().__init__(n_blocks, n_factors, n_heads, **rest)
+    def __init__(self, n_blocks: int, n_factors: int, n_heads: int, *rest: float, **named: int) -> None:
+        super().__init__(n_blocks, n_factors, n_heads, *rest, **named)
         self.last_layernorm = torch.nn.LayerNorm(n_factors)
 
     def forward(self, *seqs_and_masks: torch.Tensor | None, **rest: object) -> torch.Tensor:
@@ -201,12 +201,15 @@ def renamed(given: dict[str, np.ndarray], known: np.ndarray) -> dict[str, torch.
 NAMES = {
     "items.": "item_model.item_net_blocks.0.ids_emb.",
     "positions.": "pos_encoding_layer.pos_emb.",
-    "layers.layers.": "transformer_layers.transformer_blocks.",
-    "self_attn.": "multi_head_attn.",
+    "layers.": "transformer_layers.transformer_blocks.",
+    "attention.": "multi_head_attn.",
     "norm1.": "layer_norm_1.",
     "norm2.": "layer_norm_2.",
     "linear1.": "feed_forward.ff_linear_1.",
     "linear2.": "feed_forward.ff_linear_2.",
+    "linear3.": "feed_forward.ff_linear_3.",
+    "gate1.": "gating_linear_1.",
+    "gate2.": "gating_linear_2.",
     "norm.": "transformer_layers.last_layernorm.",
 }
 """Parts of our names to RecTools'; loading is strict, so that no tensor of either side is left over."""

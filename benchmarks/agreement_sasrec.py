@@ -56,14 +56,17 @@ def main() -> int:
 
 def given(ranker: SASRec, task: EvaluationTask) -> dict[str, NDArray[np.generic]]:
     """Return what the other side needs: the weights by their names, the shape, supports and candidates."""
-    layers = ranker.net.layers.layers
+    layers = ranker.net.layers
     shape = {
         "num_items": task.training.num_items,
         "num_blocks": len(layers),
-        "num_heads": layers[0].self_attn.num_heads,
+        "num_heads": layers[0].attention.num_heads,
         "num_times": layers[0].linear1.out_features // layers[0].linear1.in_features,
     }
     weights = {f"net {name}": value.numpy() for name, value in ranker.net.state_dict().items()}
+    # A history of K events has each of its positions at one index: RecTools' one table holds the sum.
+    indices_LD = weights.pop("net indices.weight")
+    weights["net positions.weight"][:K] += indices_LD[:K][::-1]
     return {
         **weights,
         **{name: np.array(value) for name, value in shape.items()},
@@ -89,16 +92,17 @@ def compared(ours_BV: Floats, theirs_BV: NDArray[np.float64]) -> Row:
 
 REMARK = """\
 - SASRec with the same weights: the two computations, after our training on one split, `next`. Theirs is
-  `SASRecModel` with other modules of RecTools: `PreLNTransformerLayers` with a feed-forward of twice the
-  width, `LearnableInversePositionalEncoding` and the padding mask, built without an epoch of training; its
+  `SASRecModel` with other modules of RecTools: `LiGRLayers` with a feed-forward of twice the width (eSASRec),
+  `LearnableInversePositionalEncoding` and the padding mask, built without an epoch of training; its
   data path reads the supports and ranks. One piece is added: a LayerNorm after the last block, which
-  `PreLNTransformerLayers` lacks. Every tensor of ours fills one of theirs and none is left over;
-  `benchmarks/agreement_rectools.py` lists the names. Not distinguished: with one block the newest place
-  sees all others, whatever the causal mask; and supports hold ten events, so that ten of fifty places are
-  read (the other forty are padding there and absent here).
+  `LiGRLayers` lacks. RecTools has one table of positions: supports hold ten events, so that it takes the sum
+  of ours of positions and indices. Every other tensor of ours fills one of theirs and none is left over;
+  `benchmarks/agreement_rectools.py` lists the names. Not distinguished: with one block the newest position
+  sees all others, whatever the causal mask; and ten of fifty positions are read (the other forty are padding
+  there and absent here).
 - By default, and in the row of two trainings, the design of `SASRecModel` is another: only the attention's
   query is normed, and the attention's result is added to it, not to the input; the feed-forward is as wide as
-  the input, with ReLU, and its result is added to its normed input; padded places are set to zero before
+  the input, with ReLU, and its result is added to its normed input; padded positions are set to zero before
   each block, but take part in the attention. Our weights have no place in such blocks.
 """
 

@@ -140,6 +140,8 @@ def test_recorded_settings_are_taken_by_the_data_sets_name_and_said_to_be(data, 
     known = replace(data, name="ml-100k")
     manifest = load_trained(run).manifest
     assert default_budget_s(known, manifest) == 0
+    # None of its settings was searched on episodes of this protocol.
+    assert default_budget_s(known, manifest, "gap10") > 0
     chosen = choose_settings(["ease", "multvae", "set-encoder"], known, NEXT, tuning_of(0))
     assert chosen.settings["ease"] == TUNED["ml-100k"]["ease"]
     assert {row.baseline: row.source for row in chosen.rows} == {

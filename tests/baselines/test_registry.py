@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from math import prod
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from warmprompt.baselines import BASELINES, SEARCH_SPACES, TUNED, at_budget, baseline, tuned_settings
 from warmprompt.baselines.budget import defaults_of
+from warmprompt.baselines.tuned import TUNED_IN_TIME, is_tuned_on
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.types import Support
 
@@ -79,6 +81,7 @@ def test_settings_that_were_found_lie_on_the_searched_grid_and_build():
 
 # Settings in use that come from no search of twenty trials, or are not its best, with the reason.
 FEW = {
+    ("ml-100k", "sasrec"): "searched with plain transformer layers and windows up to a random event",
     ("ml-1m", "sasrec"): "those of ml-100k: a fit takes half an hour",
     ("amazon-video-games-2018", "ease"): "eight settings by hand: each inverts a matrix of 17,000 items",
     ("amazon-beauty-2014", "ease"): "stopped after five trials: each inverts a matrix of 12,000 items",
@@ -101,6 +104,39 @@ def test_settings_in_use_are_the_best_of_a_search_on_record(data, name):
     whole = [trial for trial in trials if not trial["stopped"]]
     best = max(whole, key=lambda trial: trial["values"][-1])["settings"]
     assert (best == TUNED[data][name]) == ((data, name) not in NOT_THE_BEST)
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol", "name"),
+    [
+        (data, protocol, name)
+        for data, of_data in TUNED_IN_TIME.items()
+        for protocol, found in of_data.items()
+        for name in found
+    ],
+)
+def test_settings_of_a_protocol_are_the_best_of_a_search_on_its_episodes(data, protocol, name):
+    file = ROOT / "benchmarks" / "searches" / data / protocol / f"{name}.jsonl"
+    trials = [json.loads(line) for line in file.read_text().splitlines()]
+    grid = math.prod(map(len, SEARCH_SPACES[name].values()))
+    assert len(trials) >= min(20, grid)
+    whole = [trial for trial in trials if not trial["stopped"]]
+    best = max(whole, key=lambda trial: trial["values"][-1])
+    assert best["settings"] == TUNED_IN_TIME[data][protocol][name]
+
+
+def test_settings_of_a_protocol_come_before_those_of_the_data_set(monkeypatch):
+    own = {"ml-1m": {"next10": {"ease": {"l2": 500}}}}
+    monkeypatch.setattr("warmprompt.baselines.tuned.TUNED_IN_TIME", own)
+    assert tuned_settings("ml-1m", "ease", "next10") == {"l2": 500}
+    assert tuned_settings("ml-1m", "ease", "next") == TUNED["ml-1m"]["ease"]
+    assert tuned_settings("ml-1m", "ease") == TUNED["ml-1m"]["ease"]
+    members = tuned_settings("ml-1m", "blend", "next10")["members"]
+    assert members["ease"] == {"l2": 500}
+    assert members["ials"] == TUNED["ml-1m"]["ials"]
+    assert is_tuned_on("ml-1m", "blend", "next10")
+    assert not is_tuned_on("ml-1m", "userknn", "next10")
+    assert not is_tuned_on("ml-1m", "ease", "next")
 
 
 def test_blends_take_their_members_settings():

@@ -133,7 +133,7 @@ def test_ials_folds_in_as_implicit_does(task):
 
 
 def test_sasrec_reads_a_sequence_as_the_equations_of_its_paper():
-    """The trained network against self-attention written out in NumPy: one layer, pre-norm, causal."""
+    """The trained network against eSASRec's equations in NumPy: one causal LiGR layer, pre-norm, gated."""
     data = planted_world(num_users=80, num_items=30, num_tastes=2, seed=1).dataset
     ours = baseline("sasrec", width=16, num_blocks=1, num_epochs=1)().fit(data, data, seed=0)
     items = [3, 17, 8, 21]
@@ -144,14 +144,15 @@ def test_sasrec_reads_a_sequence_as_the_equations_of_its_paper():
 
 
 def _read(net, items):
-    """Return the last state of Kang & McAuley's network (equations 2 to 6), norms before the sublayers."""
+    """Return the last state: Kang & McAuley's equations 2 to 4 inside a LiGR layer (arXiv 2508.06450)."""
     part = {name: value.detach().numpy().astype(np.float64) for name, value in net.state_dict().items()}
     length, width = len(items), part["positions.weight"].shape[1]
     x = part["items.weight"][np.array(items) + 1] + part["positions.weight"][np.arange(length)[::-1]]
-    layer = "layers.layers.0."
-    heads = net.layers.layers[0].self_attn.num_heads
+    x = x + part["indices.weight"][np.arange(length)]
+    layer = "layers.0."
+    heads = net.layers[0].attention.num_heads
     normed = _norm(x, part, layer + "norm1")
-    mixed = normed @ part[layer + "self_attn.in_proj_weight"].T + part[layer + "self_attn.in_proj_bias"]
+    mixed = normed @ part[layer + "attention.in_proj_weight"].T + part[layer + "attention.in_proj_bias"]
     query, key, value = np.split(mixed, 3, axis=1)
     size, read = width // heads, []
     for head in range(heads):
@@ -160,13 +161,17 @@ def _read(net, items):
         heat[np.triu_indices(length, 1)] = -np.inf
         weight = np.exp(heat - heat.max(axis=1, keepdims=True))
         read.append(weight / weight.sum(axis=1, keepdims=True) @ value[:, own])
-    x = x + np.concatenate(read, axis=1) @ part[layer + "self_attn.out_proj.weight"].T
-    x = x + part[layer + "self_attn.out_proj.bias"]
-    hidden = _norm(x, part, layer + "norm2") @ part[layer + "linear1.weight"].T + part[layer + "linear1.bias"]
-    from scipy.special import ndtr
-
-    x = x + (hidden * ndtr(hidden)) @ part[layer + "linear2.weight"].T + part[layer + "linear2.bias"]
+    read = np.concatenate(read, axis=1) @ part[layer + "attention.out_proj.weight"].T
+    x = x + _gate(x, part, layer + "gate1") * (read + part[layer + "attention.out_proj.bias"])
+    normed = _norm(x, part, layer + "norm2")
+    hidden = normed @ part[layer + "linear1.weight"].T
+    hidden = hidden / (1 + np.exp(-hidden)) * (normed @ part[layer + "linear3.weight"].T)
+    x = x + _gate(x, part, layer + "gate2") * (hidden @ part[layer + "linear2.weight"].T)
     return _norm(x, part, "norm")[-1]
+
+
+def _gate(x, part, name):
+    return 1 / (1 + np.exp(-(x @ part[f"{name}.weight"].T + part[f"{name}.bias"])))
 
 
 def _norm(x, part, name):

@@ -135,7 +135,7 @@ def _baselines_of(
             progress(f"left out, as the fit would take too much memory: {', '.join(left_out)}")
     budget_s = options.tune_budget
     if budget_s is None:
-        budget_s = default_budget_s(dataset, trained.manifest)
+        budget_s = default_budget_s(dataset, trained.manifest, options.protocol)
     seed = settings_of(trained).train.seed
     tuning = Tuning(budget_s=budget_s, seed=seed, ks=options.k, num_users=0)
     return choose_settings(names, dataset, _protocol_of(options), tuning, folder=folder, progress=progress)

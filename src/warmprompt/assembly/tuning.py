@@ -18,12 +18,12 @@ from typing import Any
 from warmprompt.backbone.text import embed_texts
 from warmprompt.baselines.budget import defaults_of, searchable, spent_on, tune_within
 from warmprompt.baselines.registry import MEMBERS, SEARCH_SPACES, baseline
-from warmprompt.baselines.tuned import TUNED, tuned_settings
+from warmprompt.baselines.tuned import TUNED, TUNED_IN_TIME, tuned_settings
 from warmprompt.baselines.tuning import Trial, best_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import StorageError
-from warmprompt.evaluation.protocols import VERSION, EvaluationTask, ProtocolSettings, build_task
+from warmprompt.evaluation.protocols import IN_TIME, VERSION, EvaluationTask, ProtocolSettings, build_task
 from warmprompt.evaluation.results import BaselineSettings, Tuning
 from warmprompt.evaluation.validating import mean_ndcg_on
 from warmprompt.files import write_atomic
@@ -69,12 +69,14 @@ def fair_baselines(num_items: int, memory_bytes: int | None = None) -> tuple[str
     return tuple(name for name in FAIR if "ease" not in MEMBERS.get(name, (name,)))
 
 
-def default_budget_s(dataset: Dataset, manifest: Mapping[str, Any]) -> float:
+def default_budget_s(dataset: Dataset, manifest: Mapping[str, Any], protocol: str = "random") -> float:
     """Return as many processor seconds as the run's training took, ten minutes at most.
 
-    0 for data sets whose settings were searched and recorded earlier.
+    0 for data sets whose settings were searched and recorded earlier, under a time-ordered protocol on
+    episodes of its own.
     """
-    if dataset.name in TUNED:
+    on_its_own = protocol not in IN_TIME or protocol in TUNED_IN_TIME.get(dataset.name, {})
+    if dataset.name in TUNED and on_its_own:
         return 0.0
     return min(MAX_BUDGET_S, float(manifest.get("train_cpu_s", manifest["train_s"])))
 
@@ -114,13 +116,14 @@ def choose_settings(
             trials = _search(able, task, tuning, vectors, _kept(folder, dataset, task, progress), progress)
         else:
             progress("no validation user has enough events: the baselines keep their defaults")
-    found = {name: _found(dataset.name, name, trials.get(name, ())) for name in able}
+    data = dataset.name
+    found = {name: _found(data, name, protocol.protocol, trials.get(name, ())) for name in able}
 
     def settings_of(name: str) -> dict[str, Any]:
         if name in MEMBERS:
             known = [member for member in MEMBERS[name] if member in found]
             return {"members": {member: dict(found[member].settings) for member in known}}
-        own = dict(found[name].settings) if name in found else tuned_settings(dataset.name, name)
+        own = dict(found[name].settings) if name in found else tuned_settings(data, name, protocol.protocol)
         return own | ({"vectors_VX": vectors()} if name == "content-vectors" else {})
 
     return Chosen(
@@ -157,11 +160,11 @@ def _search(
     return tune_within(tuning.budget_s, names, evaluate, folder=folder, progress=tell)
 
 
-def _found(data: str, name: str, trials: Sequence[Trial]) -> BaselineSettings:
+def _found(data: str, name: str, protocol: str, trials: Sequence[Trial]) -> BaselineSettings:
     """Return the best of some trials; without any, what was recorded for the data set, else the defaults."""
     defaults = defaults_of(name)
     if not trials:
-        recorded = tuned_settings(data, name)
+        recorded = tuned_settings(data, name, protocol)
         source = "recorded" if recorded else "defaults"
         return BaselineSettings(baseline=name, source=source, settings={**defaults, **recorded})
     best = best_of(trials)

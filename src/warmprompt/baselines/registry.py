@@ -190,6 +190,7 @@ _SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
         "dropout": (0.1, 0.2, 0.4),
         "rate": (5e-4, 1e-3, 2e-3),
         "num_negatives": (256, 512, 1024),
+        "from_start": (0.0, 0.5, 1.0),
     },
     "melu": {
         "width": (16, 32, 64),

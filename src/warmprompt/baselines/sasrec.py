@@ -1,6 +1,7 @@
 """SASRec: self-attention over the items in the order they came, trained to name the next one.
 
-B is users in a batch, L places of a sequence (padded on the left), V items, D width, M negatives.
+The layers and the loss are those of eSASRec. B is users in a batch, L positions of a sequence (padded on the
+left), V items, D width, M negatives, N targets of a batch.
 """
 
 from __future__ import annotations
@@ -32,29 +33,32 @@ from warmprompt.types import Floats, Ints, Support
 
 _LENGTH = 50
 _BATCH = 128
+_FEED_FORWARD = 2  # hidden units of a layer per unit of width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SASRec:
     """A causal transformer over the last 50 items; the score is its newest state times the item vectors.
 
-    Each epoch takes each training user's history up to a random event, so that short histories are met in
-    training as they are in use: with windows of full length only, they rank worse. The loss is the softmax
-    cross-entropy of every next item against items drawn evenly, the same ones for a whole batch: the
-    original's binary loss with one negative is known to be overconfident and weaker. Events are read in the
-    order given: a support's items come oldest first. Early stopping looks at the next item of validation
-    users.
+    The layers are LiGR's: attention and a SwiGLU network, each normed before and gated after. The loss is the
+    sampled softmax of eSASRec: the cross-entropy of every next item against items drawn evenly. Here they are
+    the same ones for a whole batch, not drawn per position, and a drawn target is masked. An event's position
+    is read twice, from the newest and from the user's first. Each epoch takes from each training user either
+    the first events or those up to a random event, so that short histories are met in training as they are in
+    use. Events are read in the order given: a support's items come oldest first. Early stopping looks at the
+    next item of validation users.
 
     Args:
         width: D, a multiple of `num_heads`.
-        num_blocks: Transformer layers.
+        num_blocks: LiGR layers.
         num_heads: Attention heads.
         dropout: In embeddings, attention and layers, 0 to below 1.
         rate: Highest learning rate.
         num_negatives: M.
+        from_start: Share of windows that are a user's first events, 0 to 1.
         num_epochs: Passes over the training users.
 
-    Source: Kang & McAuley 2018; the loss after Klenitskiy & Vasilev 2023.
+    Source: Kang & McAuley 2018 (the objective); Tikhonovich et al. 2025, eSASRec (layers and loss).
     """
 
     width: int = 64
@@ -63,6 +67,7 @@ class SASRec:
     dropout: float = 0.2
     rate: float = 2e-3
     num_negatives: int = 512
+    from_start: float = 1.0
     num_epochs: int = 200
     net: Any = None
     share_V: Floats | None = None
@@ -85,6 +90,8 @@ class SASRec:
             NotFiniteError: Training diverged.
         """
         check_positive(width=self.width, num_blocks=self.num_blocks, num_negatives=self.num_negatives)
+        if not 0 <= self.from_start <= 1:
+            raise BadInputError(field="from_start", value=self.from_start, remedy="Give a share of 0 to 1.")
         if self.width % self.num_heads:
             raise BadInputError(
                 field="width", value=self.width, remedy=f"Give a multiple of {self.num_heads}, the heads."
@@ -99,10 +106,11 @@ class SASRec:
             def loss(selected: NDArray[np.int64], epoch: int) -> Tensor:
                 rng = derive(seed, "sasrec", "windows", epoch, int(selected[0]))
                 windows = [
-                    _window(events.items[events.events_of(int(user))], rng, _LENGTH + 1) for user in selected
+                    _window(events.items[events.events_of(int(user))], rng, self.from_start)
+                    for user in selected
                 ]
                 negatives = rng.choice(catalogue, size=self.num_negatives)
-                return _loss(net, _left_padded(windows, _LENGTH + 1), torch.from_numpy(negatives))
+                return _loss(net, *_left_padded(windows, _LENGTH + 1), torch.from_numpy(negatives))
 
             train_net(
                 net,
@@ -129,39 +137,70 @@ class _Net(nn.Module):
         width = settings.width
         self.items = nn.Embedding(num_items + 1, width, padding_idx=0)
         self.positions = nn.Embedding(_LENGTH, width)
-        for table in (self.items, self.positions):
+        self.indices = nn.Embedding(_LENGTH, width)
+        for table in (self.items, self.positions, self.indices):
             nn.init.normal_(table.weight, std=width**-0.5)
         self.drop = nn.Dropout(settings.dropout)
-        layer = nn.TransformerEncoderLayer(
-            width,
-            settings.num_heads,
-            dim_feedforward=2 * width,
-            dropout=settings.dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
+        self.layers = nn.ModuleList(
+            _LiGR(width, settings.num_heads, settings.dropout) for _ in range(settings.num_blocks)
         )
-        self.layers = nn.TransformerEncoder(layer, settings.num_blocks, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, rows_BL: Tensor) -> Tensor:
-        """Return the state after each position, (B, L, D); rows are item indexes + 1, 0 where padded."""
+    def forward(self, rows_BL: Tensor, indices_BL: Tensor) -> Tensor:
+        """Return the state after each position, (B, L, D).
+
+        Args:
+            rows_BL: Item indexes + 1, 0 where padded.
+            indices_BL: How many events of the user came before each; from 49 on all are the same.
+        """
         length = rows_BL.shape[1]
-        # Places count from the newest event, so that a window's length does not move them.
+        # Positions count from the newest event, so that a window's length does not move them.
         positions_L = torch.arange(length - 1, -1, -1)
-        states_BLD = self.drop(self.items(rows_BL) + self.positions(positions_L))
+        located_BLD = self.positions(positions_L) + self.indices(indices_BL.clamp(max=_LENGTH - 1))
+        states_BLD = self.drop(self.items(rows_BL) + located_BLD)
         # Every position may see itself: a row of nothing but padding stays finite.
         real_BL = rows_BL > 0
         shut_LL = torch.ones(length, length, dtype=torch.bool).triu(1)
         shut_BLL = shut_LL | (~real_BL[:, None, :] & ~torch.eye(length, dtype=torch.bool))
-        heads = self.layers.layers[0].self_attn.num_heads
-        states_BLD = self.layers(states_BLD, mask=shut_BLL.repeat_interleave(heads, dim=0))
+        for layer in self.layers:
+            states_BLD = layer(states_BLD, shut_BLL)
         normed_BLD: Tensor = self.norm(states_BLD)
         return normed_BLD
 
 
-def _loss(net: _Net, rows_BL: Tensor, negatives_M: Tensor) -> Tensor:
-    states_BLD, target_BL = net(rows_BL[:, :-1]), rows_BL[:, 1:]
+class _LiGR(nn.Module):
+    """One layer: x + sigmoid(G1 x) * attention(n), then x + sigmoid(G2 x) * W2 (silu(W1 n) * W3 n).
+
+    n is the normed x of that step. Source: LiGR, arXiv 2502.03417; the network is SwiGLU (Shazeer 2020).
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        hidden = _FEED_FORWARD * width
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.gate1, self.gate2 = nn.Linear(width, width), nn.Linear(width, width)
+        self.attention = nn.MultiheadAttention(width, num_heads, dropout, batch_first=True)
+        self.linear1 = nn.Linear(width, hidden, bias=False)
+        self.linear2 = nn.Linear(hidden, width, bias=False)
+        self.linear3 = nn.Linear(width, hidden, bias=False)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, states_BLD: Tensor, shut_BLL: Tensor) -> Tensor:
+        """Return the states after the layer; True in the mask shuts a position off from another."""
+        normed_BLD = self.norm1(states_BLD)
+        mask = shut_BLL.repeat_interleave(self.attention.num_heads, dim=0)
+        mixed_BLD, _ = self.attention(normed_BLD, normed_BLD, normed_BLD, attn_mask=mask, need_weights=False)
+        states_BLD = states_BLD + torch.sigmoid(self.gate1(states_BLD)) * self.drop(mixed_BLD)
+        normed_BLD = self.norm2(states_BLD)
+        hidden = functional.silu(self.linear1(normed_BLD)) * self.linear3(normed_BLD)
+        moved_BLD = self.drop(self.linear2(self.drop(hidden)))
+        added_BLD: Tensor = states_BLD + torch.sigmoid(self.gate2(states_BLD)) * moved_BLD
+        return added_BLD
+
+
+def _loss(net: _Net, rows_BL: Tensor, indices_BL: Tensor, negatives_M: Tensor) -> Tensor:
+    """Return the mean sampled softmax loss over all targets, in nats; a row's last item is target alone."""
+    states_BLD, target_BL = net(rows_BL[:, :-1], indices_BL[:, :-1]), rows_BL[:, 1:]
     real_BL = (target_BL > 0) & (rows_BL[:, :-1] > 0)
     states_ND, target_N = states_BLD[real_BL], target_BL[real_BL]
     right_N = (states_ND * net.items(target_N)).sum(1)
@@ -173,21 +212,28 @@ def _loss(net: _Net, rows_BL: Tensor, negatives_M: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _scores(net: _Net, supports: Sequence[Support]) -> Floats:
-    rows_BL = _left_padded([distinct(one, ordered=True).items_K[-_LENGTH:] for one in supports], None)
-    scores_BV: Floats = (net(rows_BL)[:, -1] @ net.items.weight[1:].T).numpy()
+    histories = [distinct(one, ordered=True).items_K for one in supports]
+    windows = [(items[-_LENGTH:], max(0, len(items) - _LENGTH)) for items in histories]
+    scores_BV: Floats = (net(*_left_padded(windows, None))[:, -1] @ net.items.weight[1:].T).numpy()
     return scores_BV
 
 
-def _window(items: Ints, rng: np.random.Generator, length: int) -> Ints:
+def _window(items: Ints, rng: np.random.Generator, from_start: float) -> tuple[Ints, int]:
+    """Return some items of a history in their order, at most L + 1, and the index of the first."""
     end = int(rng.integers(2, len(items) + 1))
-    return items[max(0, end - length) : end]
+    if rng.random() < from_start:
+        end = min(len(items), _LENGTH + 1)
+    start = max(0, end - _LENGTH - 1)
+    return items[start:end], start
 
 
-def _left_padded(sequences: Sequence[Ints], length: int | None) -> Tensor:
-    """Return item indexes + 1, (B, L), zeros in front; L is the longest sequence where it is not given."""
-    length = max([1, *map(len, sequences)]) if length is None else length
-    rows_BL = torch.zeros(len(sequences), length, dtype=torch.long)
-    for row, items in enumerate(sequences):
+def _left_padded(windows: Sequence[tuple[Ints, int]], length: int | None) -> tuple[Tensor, Tensor]:
+    """Return item indexes + 1 and indices in the history, (B, L), zeros in front; None: L is the longest."""
+    length = max([1, *(len(items) for items, _ in windows)]) if length is None else length
+    rows_BL = torch.zeros(len(windows), length, dtype=torch.long)
+    indices_BL = torch.zeros_like(rows_BL)
+    for row, (items, start) in enumerate(windows):
         if len(items):
             rows_BL[row, length - len(items) :] = torch.from_numpy(items.astype(np.int64)) + 1
-    return rows_BL
+            indices_BL[row, length - len(items) :] = torch.arange(start, start + len(items))
+    return rows_BL, indices_BL

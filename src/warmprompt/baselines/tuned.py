@@ -41,6 +41,7 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "multvae": {"num_hidden": 300, "num_latent": 200, "beta": 0.1, "dropout": 0.5, "rate": 0.003},
         "content-vectors": {"sharpness": 0.5, "popularity": 0.3},
         "markov": {"smoothing": 1000, "window": 10},
+        # Searched with plain transformer layers, and windows up to a random event.
         "sasrec": {"width": 128, "num_blocks": 1, "dropout": 0.2, "rate": 0.002, "num_negatives": 1024},
         "melu": {"width": 32, "layer_width": 64, "num_steps": 1, "inner_rate": 0.3, "rate": 0.01},
         "toppop-recent": {"days": 120, "first": 20},
@@ -88,19 +89,33 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 """Data set to baseline to settings; what is not listed was not searched there."""
 
 
-def tuned_settings(data: str, name: str) -> dict[str, Any]:
+TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {}
+"""Data set to time-ordered protocol to baseline to settings, searched on episodes of that protocol."""
+
+
+def tuned_settings(data: str, name: str, protocol: str = "random") -> dict[str, Any]:
     """Return the settings to give `registry.baseline` on a data set, members of blends included.
 
-    Settings that were not searched on that data set are left out, so that the defaults hold.
+    Those that were searched on the protocol's own episodes come first, then those of `TUNED`. Settings that
+    were not searched on that data set are left out, so that the defaults hold.
 
     Args:
         data: The data set's name ("ml-1m").
         name: The baseline's name.
+        protocol: What is measured ("next10").
     """
     from warmprompt.baselines.registry import MEMBERS
 
-    found = TUNED.get(data, {})
+    found = {**TUNED.get(data, {}), **TUNED_IN_TIME.get(data, {}).get(protocol, {})}
     if name in MEMBERS:
         members = {member: dict(found[member]) for member in MEMBERS[name] if member in found}
         return {"members": members} if members else {}
     return dict(found.get(name, {}))
+
+
+def is_tuned_on(data: str, name: str, protocol: str) -> bool:
+    """Return whether a baseline's settings, or some member's, were searched on episodes of this protocol."""
+    from warmprompt.baselines.registry import MEMBERS
+
+    found = TUNED_IN_TIME.get(data, {}).get(protocol, {})
+    return any(one in found for one in MEMBERS.get(name, (name,)))

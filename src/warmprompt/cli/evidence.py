@@ -18,6 +18,7 @@ from rich.table import Table
 from warmprompt.cli.console import results_console
 
 if TYPE_CHECKING:
+    from warmprompt.evidence.plan import EvidencePlan
     from warmprompt.evidence.scheduler import Step
 
 _PLAIN_EVERY_S = 30.0
@@ -40,6 +41,9 @@ OnlyTables = Annotated[
         help="Tables that hold such cells, each written whole: table=, dataset=, protocol=, seed= or model=.",
     ),
 ]
+Pages = Annotated[
+    Path, typer.Option("--out", help="Folder of the pages, with the cells stored next to them.")
+]
 PLAN = Path("benchmarks/evidence.toml")
 ROOT = Path("runs/evidence")
 PAGES = Path("docs/results/evidence")
@@ -58,6 +62,13 @@ def build(
     limit_minutes: Annotated[
         float | None, typer.Option("--limit-minutes", min=0, help="Begin no cell after so many minutes.")
     ] = None,
+    out: Pages = PAGES,
+    restore: Annotated[
+        bool,
+        typer.Option(
+            "--restore/--no-restore", help="Read lost cells back from the pages, or measure them anew."
+        ),
+    ] = True,
 ) -> None:
     """Measure the cells that are missing; interrupted or killed, the same command goes on."""
     from functools import partial
@@ -68,6 +79,8 @@ def build(
 
     selected = read_only(only or ())
     plan, absent = filter_plan(load_plan(plan_file), selected)
+    if restore:
+        _restore(plan, root, out)
     missing = missing_jobs(plan, root / "cells", selected)
     pace = Pace(jobs=jobs, limit_minutes=limit_minutes, times=measured_times(plan, root / "cells"))
     with _ending_when_asked(), _shown_progress() as progress:
@@ -83,7 +96,7 @@ def build(
 
 
 @app.command("status")
-def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None) -> None:
+def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None, out: Pages = PAGES) -> None:
     """Show how many cells of each table are there, and how long the missing ones will take."""
     from warmprompt.evidence.cells import is_there
     from warmprompt.evidence.jobs import (
@@ -98,6 +111,7 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
 
     selected = read_only(only or ())
     plan, absent = filter_plan(load_plan(plan_file), selected)
+    _restore(plan, root, out)
     table = Table(title=f"{plan_file}, cells in {root}", title_justify="left")
     for head in ("table", "there", "missing"):
         table.add_column(head)
@@ -126,7 +140,7 @@ def status(plan_file: PlanFile = PLAN, root: Root = ROOT, only: OnlySome = None)
 def report(
     plan_file: PlanFile = PLAN,
     root: Root = ROOT,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = PAGES,
+    out: Pages = PAGES,
     searches: Searches = SEARCHES,
     only: OnlyTables = None,
     templates: Annotated[
@@ -144,6 +158,7 @@ def report(
 
     whole = load_plan(plan_file)
     plan, absent = filter_plan(whole, read_only(only or ()))
+    _restore(plan, root, out)
     for line in write_pages(plan, root, out, searches=searches, whole=whole, replace_fuller=replace_fuller):
         results_console().print(line)
     for line in write_summaries(templates, out):
@@ -156,6 +171,13 @@ def tune(
     dataset: Annotated[str, typer.Argument(help="Data set.", show_default=False)],
     models: Annotated[str, typer.Argument(help="Baselines, with commas.", show_default=False)],
     searches: Searches = SEARCHES,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="Tune on episodes of this time-ordered protocol: next, gap10, next10 or temporal.",
+        ),
+    ] = "",
     trials: Annotated[int, typer.Option("--trials", min=20, help="Settings tried per baseline.")] = 20,
     halving: Annotated[
         bool, typer.Option("--halving", help="Try a quarter of the epochs first, and the best third in full.")
@@ -165,14 +187,28 @@ def tune(
     from warmprompt.evidence.tuning import check_tunable, tune_baseline
 
     names = models.split(",")
-    check_tunable(names)
+    check_tunable(names, protocol)
     for name in names:
         best = tune_baseline(
-            dataset, name, searches, num_trials=trials, halving=halving, progress=results_console().print
+            dataset,
+            name,
+            searches,
+            protocol=protocol,
+            num_trials=trials,
+            halving=halving,
+            progress=results_console().print,
         )
         results_console().print(
             f"{dataset} {name}: {best.settings} NDCG@10 {best.values[-1]:.4f} (trial {best.number})"
         )
+
+
+def _restore(plan: EvidencePlan, root: Path, out: Path) -> None:
+    """Write the plan's lost cells that are stored next to the pages, and say how many."""
+    from warmprompt.evidence.stored_cells import restore_cells
+
+    for one in restore_cells(plan, root / "cells", out):
+        results_console().print(one.line())
 
 
 def _print_absent(datasets: Sequence[str]) -> None:

@@ -30,7 +30,9 @@ from warmprompt.files import write_atomic
 from warmprompt.types import UserId
 
 _FORMAT = 1
-_KEPT = ("users_hash", "commit", "code_hash", "machine", "threads", "seconds", "cpu_seconds")
+KEPT = ("users_hash", "commit", "code_hash", "machine", "threads", "seconds", "cpu_seconds")
+"""Fields of a cell that are JSON values."""
+
 _REMEDY = "Delete it; the next build makes it anew."
 
 PerK = Mapping[int, Mapping[UserId, Doubles]]
@@ -88,6 +90,7 @@ class Cell:
         machine: What it ran on.
         threads: Processor threads it could use.
         seconds, cpu_seconds: Wall time and processor time of the cell without the fit.
+        rounded: Whether the metrics were read back from float16, and of validation users the mean alone.
     """
 
     tested: PerK
@@ -101,6 +104,7 @@ class Cell:
     threads: int
     seconds: float
     cpu_seconds: float
+    rounded: bool = False
 
 
 def is_there(cells: Path, wanted: Wanted) -> bool:
@@ -147,7 +151,8 @@ def load_cell(cells: Path, wanted: Wanted) -> Cell:
             validation=_per_k(table.filter(~pl.col("tested"))),
             cost=Cost(**content["cost"]),
             counts=read_counts(content["counts"]),
-            **{name: content[name] for name in _KEPT},
+            rounded=content.get("rounded", False),
+            **{name: content[name] for name in KEPT},
         )
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise IntegrityError(field="cell", value=f"{file}: {error}", remedy=_REMEDY) from error

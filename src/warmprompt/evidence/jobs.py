@@ -169,7 +169,7 @@ def wanted_cells(
     """
     only = only or Only()
     hashes: dict[str, str] = {}
-    described: dict[tuple[str, int, str], dict[str, Any]] = {}
+    described: dict[tuple[str, str, int, str], dict[str, Any]] = {}
     for table in tables or plan.tables:
         for seed in table.seeds:
             for spec in table.models:
@@ -177,9 +177,12 @@ def wanted_cells(
                     continue
                 if table.dataset not in hashes:
                     hashes[table.dataset] = read_data_manifest(ensure_dataset(table.dataset)).content_hash
-                index = (table.dataset, seed, spec.name)
+                protocol = table.protocol.protocol
+                index = (table.dataset, protocol, seed, spec.name)
                 if index not in described:
-                    described[index] = describe_model(spec, dataset=table.dataset, seed=seed)
+                    described[index] = describe_model(
+                        spec, dataset=table.dataset, seed=seed, protocol=protocol
+                    )
                 wanted = Wanted(
                     dataset=table.dataset,
                     protocol=table.protocol,
@@ -193,11 +196,13 @@ def wanted_cells(
 
 def missing_jobs(plan: EvidencePlan, cells: Path, only: Only | None = None) -> list[EvaluationJob]:
     """Return the jobs that are left, in the order of the plan; a cell of two tables is measured once."""
-    groups: dict[tuple[str, int, str, str], dict[str, Wanted]] = {}
-    specs: dict[tuple[str, int, str, str], ModelSpec] = {}
+    groups: dict[tuple[str, int, str, str, str], dict[str, Wanted]] = {}
+    specs: dict[tuple[str, int, str, str, str], ModelSpec] = {}
     for table, spec, wanted in wanted_cells(plan, only):
         if not is_there(cells, wanted):
-            index = (table.dataset, wanted.seed, spec.name, training_view(table.protocol))
+            # Settings may be tuned on the protocol: then its cells have a fit of their own.
+            about = json.dumps(wanted.about, sort_keys=True)
+            index = (table.dataset, wanted.seed, spec.name, training_view(table.protocol), about)
             groups.setdefault(index, {})[wanted.key] = wanted
             specs[index] = spec
     return [

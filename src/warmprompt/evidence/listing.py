@@ -46,7 +46,12 @@ def changed_since(table: Table, measured: Mapping[str, Any]) -> dict[str, list[s
         measured: What identified each row when its cells were measured, by name.
     """
     now = {
-        spec.name: describe_model(spec, dataset=table.dataset, seed=table.seeds_of(spec.name)[0])
+        spec.name: describe_model(
+            spec,
+            dataset=table.dataset,
+            seed=table.seeds_of(spec.name)[0],
+            protocol=table.protocol.protocol,
+        )
         for spec in table.models
     }
     return {

@@ -6,6 +6,7 @@ B is users in a batch, V items.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -33,7 +34,7 @@ _TITLES = "titles"
 _PLAIN = (bool, int, float, str)
 
 
-def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any]:
+def describe_model(spec: ModelSpec, *, dataset: str, seed: int, protocol: str = "random") -> dict[str, Any]:
     """Return, as JSON values, everything about a model that decides its scores, apart from the data.
 
     Defaults count too: a default that changes makes another model.
@@ -45,7 +46,7 @@ def describe_model(spec: ModelSpec, *, dataset: str, seed: int) -> dict[str, Any
         about = describe_product(spec, dataset=dataset, seed=seed) | {"adapted": spec.adapted}
         about |= {"linear": True} if spec.linear else {}
     else:
-        built = _factory(spec, dataset, _placeholder(spec))()
+        built = _factory(spec, dataset, protocol, _placeholder(spec))()
         about = {"baseline": spec.baseline, "settings": _plain_fields(built)}
     about |= {"new_items": spec.new_items} if spec.new_items else {}
     about |= {"shuffle": spec.shuffle} if spec.shuffle else {}
@@ -92,11 +93,24 @@ def build_model(
         build = partial(_same, product)
     else:
         vectors = {"vectors_VX": embed_texts(item_texts(dataset))} if spec.baseline == _EMBEDDED else {}
-        build = _factory(spec, wanted.dataset, vectors)
+        build = _factory(spec, wanted.dataset, wanted.protocol.protocol, vectors)
     for kind in (spec.without, spec.shuffle):
         if kind:
             build = partial(_built_with, build, kind)
     return build
+
+
+def code_hash(ranker: Ranker) -> str:
+    """Return sixteen hexadecimal digits of the SHA-256 of the file that holds a ranker's class, or ""."""
+    file = inspect.getsourcefile(type(getattr(ranker, "inner", ranker)))
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+
+
+def current_code_hash(spec: ModelSpec, wanted: Wanted) -> str | None:
+    """Return `code_hash` of a row as the code is now; None for the product, which no single file holds."""
+    if spec.baseline is None:
+        return None
+    return code_hash(_factory(spec, wanted.dataset, wanted.protocol.protocol, _placeholder(spec))())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,14 +227,15 @@ def _same(ranker: Ranker) -> Ranker:
     return ranker
 
 
-def _factory(spec: ModelSpec, dataset: str, given: Mapping[str, Any]) -> Callable[[], Ranker]:
+def _factory(spec: ModelSpec, dataset: str, protocol: str, given: Mapping[str, Any]) -> Callable[[], Ranker]:
     assert spec.baseline is not None
     if spec.baseline in ITEM_CONTROLS:
         factors = {**tuned_settings(dataset, "ials"), **spec.settings}
         return partial(ITEM_CONTROLS[spec.baseline], **factors)
     if spec.baseline in CONTROLS:
         return partial(CONTROLS[spec.baseline], **spec.settings)
-    return baseline(spec.baseline, **{**tuned_settings(dataset, spec.baseline), **spec.settings, **given})
+    tuned = tuned_settings(dataset, spec.baseline, protocol)
+    return baseline(spec.baseline, **{**tuned, **spec.settings, **given})
 
 
 def _placeholder(spec: ModelSpec) -> dict[str, Any]:

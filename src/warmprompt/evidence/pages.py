@@ -12,6 +12,7 @@ from warmprompt.evaluation.metrics import METRICS
 from warmprompt.evaluation.report import count_table, listed, markdown_table, p_text
 from warmprompt.evaluation.results import Row, SeedCounts
 from warmprompt.evidence.compact_json import compact_json
+from warmprompt.evidence.jobs import wanted_cells
 from warmprompt.evidence.listing import list_of_pages, mean_text
 from warmprompt.evidence.measured_table import MeasuredTable, read_cells
 from warmprompt.evidence.plan import EvidencePlan, Table
@@ -27,6 +28,7 @@ from warmprompt.evidence.statistics import (
     mean_gains,
     rows,
 )
+from warmprompt.evidence.stored_cells import store_cells
 from warmprompt.evidence.tuning import tuning_page
 from warmprompt.files import finite, write_atomic
 
@@ -40,7 +42,7 @@ def write_pages(
     whole: EvidencePlan | None = None,
     replace_fuller: bool = False,
 ) -> list[str]:
-    """Write the page, pictures and rows of each table with cells, and the page that lists them.
+    """Write the page, pictures, rows and stored cells of each table with cells, and the page of all.
 
     A page that was made of more cells than are here stays as it is: a clone that has measured little keeps
     the pages that it came with.
@@ -109,6 +111,12 @@ def _write_page(plan: EvidencePlan, measured: MeasuredTable, out: Path) -> None:
         "models": {model: dict(about) for model, about in measured.about.items()},
     }
     write_atomic(out / f"{name}.json", compact_json(kept).encode())
+    there = (
+        (wanted, (wanted.model, wanted.seed)) for _, _, wanted in wanted_cells(plan, tables=[measured.table])
+    )
+    store_cells(
+        [(one, measured.cells[at]) for one, at in there if at in measured.cells], out / f"{name}.json"
+    )
     pictures = _pictures(plan, measured, values, (best, others), out)
     parts = [
         _head(plan, measured),
@@ -319,8 +327,19 @@ def _made_section(measured: MeasuredTable) -> str:
         f"`make evidence`, or `warmprompt evidence build --only table={measured.table.name}` and "
         "`warmprompt evidence "
         f"report`. warmprompt {version('warmprompt')}; cells measured at commits "
-        f"{listed(_commits(measured))}. "
+        f"{listed(_commits(measured))}. {_rounded_text(measured)}"
         f"Machine: {'; '.join(machines)}. Data set hash {_content_hash(measured)[:12]}.\n"
+    )
+
+
+def _rounded_text(measured: MeasuredTable) -> str:
+    """Return what is said of cells that were read back from the page's own file, "" without any."""
+    num_rounded = sum(cell.rounded for cell in measured.cells.values())
+    if not num_rounded:
+        return ""
+    return (
+        f"Of {len(measured.cells)} cells {num_rounded} were read back from `{measured.table.name}.parquet`, "
+        "their users' metrics rounded to float16 (at most .05 %). "
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from warmprompt.baselines.registry import MEMBERS, SEARCH_SPACES
+from warmprompt.baselines.tuned import is_tuned_on
+from warmprompt.evaluation.protocols import IN_TIME
 from warmprompt.evaluation.report import listed, markdown_table
 from warmprompt.evidence.describing import described
 from warmprompt.evidence.measured_table import MeasuredTable
@@ -58,6 +61,22 @@ def _mean_of(values: Sequence[float | None], digits: int) -> str:
 
 
 def settings_section(measured: MeasuredTable) -> str:
-    """Return each row's settings in words."""
+    """Return each row's settings in words, and which were searched on episodes of the table's protocol."""
     body = [[model, described(measured.about[model])] for model in measured.models]
-    return "## Settings\n\n" + markdown_table(["", "settings"], body)
+    return "## Settings\n\n" + markdown_table(["", "settings"], body) + _searched_text(measured)
+
+
+def _searched_text(measured: MeasuredTable) -> str:
+    """Return which baselines of a time-ordered table were searched on its own episodes; "" for others."""
+    dataset, protocol = measured.table.dataset, measured.table.protocol.protocol
+    if protocol not in IN_TIME:
+        return ""
+    names = {spec.name: spec.baseline for spec in measured.table.models if spec.name in measured.models}
+    own, other = list[str](), list[str]()
+    for row, name in names.items():
+        if name is not None and any(SEARCH_SPACES.get(one) for one in MEMBERS.get(name, (name,))):
+            (own if is_tuned_on(dataset, name, protocol) else other).append(row)
+    return (
+        f"\nSearched on validation episodes of `{protocol}` itself: {listed(own) or 'none'}. "
+        f"Searched on other episodes, or left at the defaults: {listed(other) or 'none'}.\n"
+    )

@@ -7,8 +7,6 @@ A job has a process of its own, so that its memory and threads are its own too.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import os
 import subprocess
@@ -30,7 +28,7 @@ from warmprompt.evaluation.results import SeedCounts
 from warmprompt.evaluation.runner import measure_cost, score_cases
 from warmprompt.evidence.cells import Cell, PerK, Wanted, save_cell
 from warmprompt.evidence.jobs import EvaluationJob, job_from_json
-from warmprompt.evidence.models import build_model
+from warmprompt.evidence.models import build_model, code_hash
 from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.run import peak_memory_mb
 from warmprompt.training.start import users_hash
@@ -100,7 +98,7 @@ def do_job(
             counts=SeedCounts(seed=task.seed, **asdict(task.counts)),
             users_hash=users,
             commit=_commit(),
-            code_hash=_code_hash(fitted.ranker),
+            code_hash=code_hash(fitted.ranker),
             machine=describe_machine(),
             threads=threads,
             seconds=time.perf_counter() - start,
@@ -195,11 +193,6 @@ def _git(folder: Path, *words: str) -> str | None:
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _code_hash(ranker: Ranker) -> str:
-    file = inspect.getsourcefile(type(getattr(ranker, "inner", ranker)))
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
 
 if __name__ == "__main__":
