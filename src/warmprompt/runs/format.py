@@ -39,7 +39,7 @@ from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.model import CatalogueData
 from warmprompt.types import ItemId, short_repr
 
-FORMAT = 8
+FORMAT = 9
 NO_EXPERTS = Mixture(experts={})
 MANIFEST = "manifest.json"
 MODEL = "model.safetensors"

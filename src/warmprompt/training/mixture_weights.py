@@ -94,7 +94,7 @@ def fit_experts(  # noqa: PLR0913 - the model and its users, the rest by keyword
     catalogue = make_catalogue(trained.params, trained.data)
     context = FitContext(
         texts=texts,
-        text_VX=trained.data.item_text_VX.cpu().numpy(),
+        text_VX=trained.data.item_text_VX[:, : len(trained.params["items.text_map"])].cpu().numpy(),
         catalogue_VD=catalogue.vectors_VD.cpu().numpy(),
         popularity_V=catalogue.popularity_V.cpu().numpy(),
         user_vectors=partial(_after_histories, catalogue, learner_of(trained.learner), no_text_T),
