@@ -55,7 +55,7 @@ class BackboneSettings:
     num_layers: Count | None = 6
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
-    item_text: Names = ("minilm-l6", "tfidf")
+    item_text: Names = ("minilm-l6",)
     user_text: Name | None = "minilm-l6"
 
 
