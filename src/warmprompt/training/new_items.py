@@ -72,7 +72,7 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         seed=seed,
         order=order,
     )
-    scales_X = None
+    scales_X: Tensor | None = None
     if passes is None or len(data.text_widths_B) > 1:
         left_out_V = derive(seed, "new items left out").random(len(data.warm_V)) < _LEFT_OUT
         left_out_V &= data.warm_V.cpu().numpy() > 0
