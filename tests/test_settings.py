@@ -190,7 +190,7 @@ trees = st.builds(
         num_layers=st.none() | counts,
         dtype=st.sampled_from(["float32", "bfloat16"]),
         device=st.sampled_from(["cpu", "cuda"]),
-        item_text=names,
+        item_text=st.lists(names, max_size=3).map(tuple),
         user_text=names,
     ),
     prompt=st.builds(

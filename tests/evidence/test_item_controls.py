@@ -70,5 +70,5 @@ def test_left_out_items_do_not_move_predictions():
 
 
 def test_unknown_features_are_refused(task):
-    with pytest.raises(BadInputError, match="Choose vectors, shuffled, tfidf, genres or random"):
+    with pytest.raises(BadInputError, match="Choose vectors, shuffled, mpnet-base, tfidf, genres or random"):
         ItemRidge(features="words", **SIZES).fit(task.training, task.validation, seed=0)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("text_home")
 K = 10
 SETTINGS = {
     "backbone.num_layers": 2,
-    "backbone.item_text": "tiny-encoder",
+    "backbone.item_text": ["tiny-encoder"],
     "backbone.user_text": "tiny-encoder",
     "model.num_factors": 8,
     "model.wordings": 1,

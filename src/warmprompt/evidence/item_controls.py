@@ -152,9 +152,10 @@ def _predicted(inputs_VX: Doubles, own_VD: Doubles, known_V: NDArray[np.bool_], 
 
 
 def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
-    """Return features of every item's text, (V, X): "vectors", "shuffled", "tfidf", "genres" or "random".
+    """Return features of every item's text, (V, X).
 
-    "shuffled" are the vectors of another item's text.
+    "vectors" are MiniLM's, "shuffled" those of another item's text, "mpnet-base" a larger encoder's; or
+    "tfidf", "genres" or "random".
 
     Raises:
         BadInputError: No such features, or no item has a genre where genres are asked for.
@@ -162,6 +163,8 @@ def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
     texts = item_texts(training)
     if features == "vectors":
         return np.asarray(embed_texts(texts), dtype=np.float64)
+    if features == "mpnet-base":
+        return np.asarray(embed_texts(texts, backbone_name=features), dtype=np.float64)
     if features == "shuffled":
         order_V = derive(seed, "shuffled texts").permutation(len(texts))
         return np.asarray(embed_texts(texts), dtype=np.float64)[order_V]
@@ -174,7 +177,7 @@ def item_features(features: str, training: Dataset, *, seed: int) -> Doubles:
         return _genres(training)
     if features == "random":
         return random_features(seed, texts)
-    remedy = "Choose vectors, shuffled, tfidf, genres or random."
+    remedy = "Choose vectors, shuffled, mpnet-base, tfidf, genres or random."
     raise BadInputError(field="features", value=features, remedy=remedy)
 
 

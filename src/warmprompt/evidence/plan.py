@@ -34,7 +34,10 @@ from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.protocols import ProtocolSettings
 from warmprompt.evidence.controls import CONTROLS
 
-NEW_ITEMS = ("", "vectors", "tfidf", "genres", "random", "shuffled")
+NEW_ITEMS = (
+    *("", "vectors", "tfidf", "mpnet-base", "genres", "random", "shuffled"),
+    *("vectors+tfidf", "vectors+mpnet-base", "vectors+tfidf+mpnet-base"),
+)
 _CONTROL_KINDS: Mapping[str, tuple[str, ...]] = {
     "shuffle": ("", "supports", "attributes", "titles"),
     "without": ("", "ratings", "text"),
@@ -59,7 +62,8 @@ class ModelSpec:
         without: A control: "ratings" hides them, in training too; "text" hides attributes and sentences of
             the tested users from a model that was trained with such texts.
         new_items: A control: the product's items without events are placed by these features of their texts,
-            words not recalled: "vectors" of a language model, "shuffled" ones, "tfidf", "genres" or "random".
+            words not recalled: "vectors" of MiniLM, "shuffled" ones, "mpnet-base", "tfidf", "genres" or
+            "random", or several of them joined by "+".
     """
 
     name: str

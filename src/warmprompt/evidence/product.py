@@ -109,8 +109,11 @@ class Product:
 def _placed_by(features: str, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
     """Return the same model with the map for new items learned over these features of the same texts."""
     settings = settings_of(trained)
-    inputs_VX = item_features(features, training, seed=settings.train.seed)
-    return map_by_other_texts(trained, training, validation, inputs_VX.astype(np.float32), settings=settings)
+    blocks = [
+        item_features(one, training, seed=settings.train.seed).astype(np.float32)
+        for one in features.split("+")
+    ]
+    return map_by_other_texts(trained, training, validation, blocks, settings=settings)
 
 
 def product_settings(spec: ModelSpec, *, dataset: str, seed: int) -> Settings:

@@ -62,14 +62,19 @@ class TfIdf:
         counts = _counts(texts)
         texts_with = np.bincount(counts.indices, minlength=_NUM_HASHES)
         hashes_W = np.flatnonzero(texts_with).astype(np.int32)
-        empty = cls(
+        idf_W = (np.log((1 + len(texts)) / (1 + texts_with[hashes_W])) + 1).astype(np.float32)
+        return cls.of_words(hashes_W, idf_W)._extended(counts)  # noqa: SLF001 - its own class
+
+    @classmethod
+    def of_words(cls, hashes_W: Ints, idf_W: Floats) -> Self:
+        """Return known words with no items yet."""
+        return cls(
             hashes_W=hashes_W,
-            idf_W=(np.log((1 + len(texts)) / (1 + texts_with[hashes_W])) + 1).astype(np.float32),
+            idf_W=idf_W,
             offsets_V=np.zeros(1, dtype=np.int64),
             words=np.zeros(0, dtype=np.int32),
             values=np.zeros(0, dtype=np.float32),
         )
-        return empty._extended(counts)
 
     @property
     def num_items(self) -> int:
@@ -102,11 +107,16 @@ class TfIdf:
         del text_NX
         return self._extended(_counts(texts))
 
+    @property
+    def rows_VW(self) -> csr_matrix:
+        """The vectors, (V, W)."""
+        shape = (self.num_items, len(self.hashes_W))
+        return csr_matrix((self.values, self.words, self.offsets_V), shape=shape)
+
     @cached_property
     def _items_WV(self) -> csr_matrix:
         """The items of each word: a user's words touch only the items that have one of them."""
-        shape = (self.num_items, len(self.hashes_W))
-        return csr_matrix((self.values, self.words, self.offsets_V), shape=shape).T.tocsr()
+        return self.rows_VW.T.tocsr()
 
     def _products(self, items_K: Ints) -> Floats:
         """Return the products of each item's vector with the sum of some items' vectors, (V,)."""

@@ -38,6 +38,7 @@ LEAST_DISLIKE = 0.3
 NEW_MAP = "items.new_map"
 NEW_POPULARITY = "items.new_popularity"
 NEW_LEVEL = "items.new_level"
+NOTHING = torch.zeros(0)
 
 
 class Model(Protocol):
@@ -56,11 +57,15 @@ class CatalogueData:
     """What is known of the items and never changes.
 
     Attributes:
-        item_text_VX: Text vectors by a frozen model, unit length; zeros without text.
+        item_text_VX: Text vectors of all readers side by side, each of unit length; zeros without text.
         log_popularity_V: log(1 + events of training users); for items without any, predicted from text.
         warm_V: 1 for items with an event of a training user, else 0.
         rating_levels_R: Distinct ratings in rising order, scaled to 0..1; empty without ratings.
         rating_range: (lowest, highest) of the data set's scale, (2,).
+        text_widths_B: Columns of each reader; empty stands for one reader.
+        word_hashes_W: Words that the reader "tfidf" knows, as in `experts.tfidf`; empty without it.
+        word_idf_W: Their inverse document frequency.
+        word_map_WC: From a text's TF-IDF vector to that reader's columns.
     """
 
     item_text_VX: Tensor
@@ -68,6 +73,10 @@ class CatalogueData:
     warm_V: Tensor
     rating_levels_R: Tensor
     rating_range: Tensor
+    text_widths_B: Tensor = NOTHING
+    word_hashes_W: Tensor = NOTHING
+    word_idf_W: Tensor = NOTHING
+    word_map_WC: Tensor = NOTHING
 
     __repr__ = short_repr
 
@@ -154,7 +163,7 @@ class Catalogue:
 
 def make_catalogue(params: Params, data: CatalogueData) -> Catalogue:
     """Return everything that parameters give all users alike; gradients flow through it."""
-    text_VD = data.item_text_VX @ params["items.text_map"]
+    text_VD = text_vectors(params, data)
     support_VD = support_vectors(params, data, text_VD=text_VD)
     popularity_V = popularity_scores(params, data)
     scores_V = support_VD @ params["prior.start"] + popularity_V
@@ -173,15 +182,20 @@ def make_catalogue(params: Params, data: CatalogueData) -> Catalogue:
     )
 
 
+def text_vectors(params: Params, data: CatalogueData) -> Tensor:
+    """Return where the first reader's text vectors put the items, (V, D)."""
+    return data.item_text_VX[:, : len(params["items.text_map"])] @ params["items.text_map"]
+
+
 def support_vectors(params: Params, data: CatalogueData, *, text_VD: Tensor | None = None) -> Tensor:
     """Return the vectors that a user's events push along, (V, D); `text_VD` is texts times their map."""
-    text_VD = data.item_text_VX @ params["items.text_map"] if text_VD is None else text_VD
+    text_VD = text_vectors(params, data) if text_VD is None else text_VD
     return (params["items.learned"] + params["items.support_offset"]) * data.warm_V[:, None] + text_VD
 
 
 def catalogue_vectors(params: Params, data: CatalogueData, *, text_VD: Tensor | None = None) -> Tensor:
     """Return the vectors that are ranked, (V, D); where there is a map for new items, they go by it."""
-    text_VD = data.item_text_VX @ params["items.text_map"] if text_VD is None else text_VD
+    text_VD = text_vectors(params, data) if text_VD is None else text_VD
     vectors_VD = params["items.learned"] * data.warm_V[:, None] + text_VD
     if NEW_MAP not in params:
         return vectors_VD

@@ -13,7 +13,7 @@ N is episodes, V items, X width of item text vectors, D factors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,7 @@ from warmprompt.meta.model import (
     catalogue_vectors,
     make_catalogue,
     popularity_scores,
+    text_vectors,
     to_events,
 )
 from warmprompt.meta.predict import adapt_linearly
@@ -136,6 +137,7 @@ def fit_new_items(
     episodes: AdaptedEpisodes,
     *,
     seed: int,
+    scales_X: Tensor | None = None,
     known_V: Tensor | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the map before the first pass over the episodes, and after each; the caller stops it.
@@ -148,11 +150,14 @@ def fit_new_items(
         data: Of the items.
         episodes: From `draw_adapted_episodes`.
         seed: The run's seed.
+        scales_X: What each column of the texts is multiplied by while the map learns: the larger, the less
+            regularised, and the faster it learns. The map yielded takes texts as they are. None is 1.
         known_V: Items that may be looked at, boolean; None takes all with events.
     """
     warm_V = data.warm_V > 0
     items_I = torch.nonzero(warm_V if known_V is None else warm_V & known_V)[:, 0]
-    texts_IX = data.item_text_VX[items_I]
+    scales_X = torch.ones_like(data.item_text_VX[0]) if scales_X is None else scales_X
+    texts_IX = data.item_text_VX[items_I] * scales_X
     with torch.no_grad():
         own_ID = catalogue_vectors(params, data)[items_I]
         own_I = popularity_scores(params, data)[items_I]
@@ -164,8 +169,9 @@ def fit_new_items(
     optimizer = torch.optim.Adam(learned, lr=_RATE)
     while True:
         yield {
-            name: one.detach().clone()
-            for name, one in zip((NEW_MAP, NEW_POPULARITY, NEW_LEVEL), learned, strict=True)
+            NEW_MAP: scales_X[:, None] * map_XD.detach(),
+            NEW_POPULARITY: scales_X * popular_X.detach(),
+            NEW_LEVEL: level.detach().clone(),
         }
         order_N = torch.randperm(len(episodes.users_ND), generator=rng)
         for begin in range(0, len(order_N), _BATCH):
@@ -184,17 +190,20 @@ def fit_new_items(
 
 @torch.no_grad()
 def with_other_texts(
-    params: Params, data: CatalogueData, text_VX: Tensor
+    params: Params, data: CatalogueData, blocks: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], CatalogueData]:
     """Return the same model over other features of the items' texts, with no map for new items yet.
 
-    Items with events keep their vectors, with what the former texts gave them; others have none.
+    Items with events keep their vectors, with what the former texts gave them; others have none. The
+    features of each reader are a block, (V, its columns).
     """
-    learned_VD = params["items.learned"] + data.item_text_VX @ params["items.text_map"]
+    learned_VD = params["items.learned"] + text_vectors(params, data)
     kept = {name: value for name, value in params.items() if name not in (NEW_MAP, NEW_POPULARITY, NEW_LEVEL)}
-    no_map_XD = learned_VD.new_zeros(text_VX.shape[1], learned_VD.shape[1])
+    no_map_XD = learned_VD.new_zeros(blocks[0].shape[1], learned_VD.shape[1])
     other = {**kept, "items.learned": learned_VD, "items.text_map": no_map_XD}
-    return other, replace(data, item_text_VX=text_VX.to(data.item_text_VX))
+    text_VX = torch.cat(list(blocks), dim=1).to(data.item_text_VX)
+    widths_B = torch.tensor([block.shape[1] for block in blocks])
+    return other, replace(data, item_text_VX=text_VX, text_widths_B=widths_B)
 
 
 def _start(texts_IX: Tensor, own_ID: Tensor, own_I: Tensor) -> tuple[Tensor, Tensor, Tensor]:

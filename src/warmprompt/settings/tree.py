@@ -45,7 +45,9 @@ class BackboneSettings:
         num_layers: Read out after this many layers; without it after the last.
         dtype: Arithmetic of the frozen weights.
         device: Where it runs.
-        item_text: Frozen model that embeds the items' texts; without it items have no text.
+        item_text: Readers of the items' texts: frozen models by name, and tfidf for their words. Item vectors
+            are learned from the first one's vectors, and all place items without events. Without any, items
+            have no text.
         user_text: Sentence encoder that tells the prior what a user text means; without it the backbone does.
     """
 
@@ -53,7 +55,7 @@ class BackboneSettings:
     num_layers: Count | None = 6
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
-    item_text: Name | None = "minilm-l6"
+    item_text: Names = ("minilm-l6",)
     user_text: Name | None = "minilm-l6"
 
 

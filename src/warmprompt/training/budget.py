@@ -24,7 +24,9 @@ from warmprompt.backbone.text import pool_texts
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.verbalise import item_texts
 from warmprompt.experts.registry import EXPERTS, LEARNED
+from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import initial_items, initial_prior, initial_prompt_params
+from warmprompt.meta.item_text import NUM_DIRECTIONS
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.tasks import VALIDATION_KS, TrainingInputs, training_task
 from warmprompt.meta.texts import TextPool, write_texts
@@ -112,10 +114,13 @@ def budget_of(settings: Settings, training: Dataset, validation: Dataset, *, lea
     num_user_texts = len(pool) / max(1, len(few)) * (training.num_users + validation.num_users)
     reading = Spent(wall_s=0.0, cpu_s=0.0)
     width = 0
-    if settings.backbone.item_text is not None:
-        encoder = load_backbone(settings.backbone.item_text)
-        width = encoder.hidden_size
-        reading = _sum(reading, _reading(encoder, texts, len(texts)))
+    for name in settings.backbone.item_text:
+        if name == TfIdf.name:
+            width = width or NUM_DIRECTIONS
+        else:
+            encoder = load_backbone(name)
+            width = width or encoder.hidden_size
+            reading = _sum(reading, _reading(encoder, texts, len(texts)))
     if pool:
         reader = load_backbone(settings.backbone.user_text) if settings.backbone.user_text else backbone
         reading = _sum(reading, _reading(reader, pool, num_user_texts))

@@ -102,7 +102,7 @@ def fit_context(
     catalogue = make_catalogue(trained.params, trained.data)
     return FitContext(
         texts=texts,
-        text_VX=trained.data.item_text_VX.cpu().numpy(),
+        text_VX=trained.data.item_text_VX[:, : len(trained.params["items.text_map"])].cpu().numpy(),
         catalogue_VD=catalogue.vectors_VD.cpu().numpy(),
         popularity_V=catalogue.popularity_V.cpu().numpy(),
         user_vectors=partial(_after_histories, catalogue, learner_of(trained.learner), no_text_T),

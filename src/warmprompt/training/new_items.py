@@ -1,11 +1,13 @@
-"""How long the map for new items learns: found on validation users, with items left out that it never saw.
+"""How much each reader of item texts counts in the map for new items, and how long the map learns.
+
+Both are found on validation users, with items left out that the map never saw.
 
 The user vectors of this search take the inner steps themselves, so it costs no pass of the language model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -32,6 +34,8 @@ MAX_PASSES = 4
 _LEFT_OUT = 0.2
 _FEWEST_ITEMS = 50
 _MAX_USERS = 2000
+# What a reader's columns may be multiplied by; 1 is where the search begins, 0 leaves the reader out.
+_SCALES = (0.0, 0.5, 2.0)
 
 
 def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by keyword
@@ -68,7 +72,8 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         seed=seed,
         order=order,
     )
-    if passes is None:
+    scales_X: Tensor | None = None
+    if passes is None or len(data.text_widths_B) > 1:
         left_out_V = derive(seed, "new items left out").random(len(data.warm_V)) < _LEFT_OUT
         left_out_V &= data.warm_V.cpu().numpy() > 0
         known_V = torch.from_numpy(~left_out_V).to(data.warm_V.device)
@@ -76,14 +81,39 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
             training, validation, seed=seed, order=order, max_users=_MAX_USERS
         )
         users = [_users(trained, supports, no_text_T) for supports in held_back.supports.values()]
-        tried = islice(fit_new_items(params, data, episodes, seed=seed, known_V=known_V), MAX_PASSES + 1)
-        found = [_ndcg(trained, one, held_back, users, left_out_V) for one in tried]
-        passes = int(np.argmax(found))
-    return next(islice(fit_new_items(params, data, episodes, seed=seed), passes, None))
+
+        def tried(scales_X: Tensor | None, most: int) -> list[float]:
+            maps = fit_new_items(params, data, episodes, seed=seed, scales_X=scales_X, known_V=known_V)
+            return [_ndcg(trained, one, held_back, users, left_out_V) for one in islice(maps, most + 1)]
+
+        if len(data.text_widths_B) > 1:
+            scales_X = choose_scales(lambda scales_X: tried(scales_X, 0)[0], data.text_widths_B)
+        if passes is None:
+            passes = int(np.argmax(tried(scales_X, MAX_PASSES)))
+    return next(islice(fit_new_items(params, data, episodes, seed=seed, scales_X=scales_X), passes, None))
+
+
+def choose_scales(ndcg: Callable[[Tensor], float], widths_B: Tensor) -> Tensor:
+    """Return what each column is multiplied by, (X,): one reader after the other takes its best scale.
+
+    Args:
+        ndcg: How well the ridge regression that the map starts from ranks with these scales.
+        widths_B: Columns of each reader.
+    """
+    scales_B = torch.ones(len(widths_B), device=widths_B.device)
+    best = ndcg(scales_B.repeat_interleave(widths_B))
+    for reader in range(len(widths_B)):
+        for scale in _SCALES:
+            changed_B = scales_B.clone()
+            changed_B[reader] = scale
+            found = ndcg(changed_B.repeat_interleave(widths_B)) if changed_B.any() else -1.0
+            if found > best:
+                best, scales_B = found, changed_B
+    return scales_B.repeat_interleave(widths_B)
 
 
 def map_by_other_texts(
-    trained: Trained, training: Dataset, validation: Dataset, text_VX: Floats, *, settings: Settings
+    trained: Trained, training: Dataset, validation: Dataset, blocks: Sequence[Floats], *, settings: Settings
 ) -> Trained:
     """Return the same model with new items placed by other features of the items' texts: a control.
 
@@ -94,12 +124,14 @@ def map_by_other_texts(
         trained: The model.
         training: Its users.
         validation: As `place_new_items`.
-        text_VX: The features; brought to unit length.
+        blocks: The features, of each reader; brought to unit length.
         settings: The model's.
     """
-    lengths_V1 = np.linalg.norm(text_VX, axis=1, keepdims=True)
-    unit_VX = torch.from_numpy((text_VX / np.maximum(lengths_V1, 1e-9)).astype(np.float32))
-    params, data = with_other_texts(trained.params, trained.data, unit_VX)
+    units = [
+        torch.from_numpy(text_VX / np.maximum(np.linalg.norm(text_VX, axis=1, keepdims=True), 1e-9)).float()
+        for text_VX in blocks
+    ]
+    params, data = with_other_texts(trained.params, trained.data, units)
     experts = trained.experts.without(TfIdf.name)
     other = replace(trained, params=params, data=data, experts=experts)
     new_items = place_new_items(

@@ -249,7 +249,7 @@ def _fit_context(job: TrainingJob, draft: Draft) -> FitContext:
     return fit_context(
         draft.trained,
         settings.experts,
-        texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
+        texts=item_texts(job.training, untitled="") if settings.backbone.item_text else None,
         no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         progress=job.progress,

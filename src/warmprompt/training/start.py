@@ -29,6 +29,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.understood import NO_TASTES
 from warmprompt.data.verbalise import item_texts, taste_column
 from warmprompt.errors import BadInputError
+from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import (
     ItemStart,
     initial_items,
@@ -36,6 +37,7 @@ from warmprompt.meta.initial import (
     initial_prompt_params,
     read_prior,
 )
+from warmprompt.meta.item_text import WordReader, read_item_texts, with_item_texts
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import CatalogueData, Params
 from warmprompt.meta.tasks import Drawing
@@ -93,9 +95,9 @@ def build_start(
     if not len(training.interactions):
         raise BadInputError(field="data set", value=training.name, remedy="It has no events to train on.")
     device = str(backbone.device)
-    items, data = initial_items(
-        training, _item_vectors(settings, training, progress), item_start_of(settings), seed=seed
-    )
+    blocks, words = _read_items(settings, training, progress)
+    items, data = initial_items(training, blocks[0] if blocks else None, item_start_of(settings), seed=seed)
+    data = with_item_texts(data, blocks, words) if blocks else data
     pool = write_texts(training, wordings=settings.model.wordings, seed=seed)
     validation_pool = write_texts(validation, wordings=settings.model.wordings, seed=seed)
     prompt_PH = init_prompt(
@@ -166,12 +168,20 @@ def check_backbones(settings: Settings) -> Settings:
     backbone = settings.backbone
     max_tokens = check_backbone(backbone.name, num_layers=backbone.num_layers)
     check_context_length(settings.prompt.length, max_tokens, backbone.name)
-    texts = {"item_text": backbone.item_text, "user_text": backbone.user_text}
-    for field, name in texts.items():
-        if name is not None:
-            check_backbone(name, field=f"backbone.{field}")
-    item_text, user_text = (name and whole_name(name) for name in texts.values())
-    located = replace(backbone, name=whole_name(backbone.name), item_text=item_text, user_text=user_text)
+    if len(set(backbone.item_text)) < len(backbone.item_text):
+        names = ", ".join(backbone.item_text)
+        raise BadInputError(field="backbone.item_text", value=names, remedy="Name each reader once.")
+    for name in backbone.item_text:
+        if name != TfIdf.name:
+            check_backbone(name, field="backbone.item_text")
+    if backbone.user_text is not None:
+        check_backbone(backbone.user_text, field="backbone.user_text")
+    located = replace(
+        backbone,
+        name=whole_name(backbone.name),
+        item_text=tuple(map(whole_name, backbone.item_text)),
+        user_text=backbone.user_text and whole_name(backbone.user_text),
+    )
     return replace(settings, backbone=located)
 
 
@@ -234,12 +244,21 @@ def users_hash(training: Dataset, validation: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _item_vectors(settings: Settings, dataset: Dataset, progress: ProgressCallback) -> Floats | None:
-    name = settings.backbone.item_text
-    if name is None:
-        return None
-    progress(f"reading {dataset.num_items:,} item texts with {name}")
-    return embed_texts(item_texts(dataset), backbone_name=name)
+def _read_items(
+    settings: Settings, dataset: Dataset, progress: ProgressCallback
+) -> tuple[list[Floats], WordReader | None]:
+    """Return the items' text vectors by each reader, and the reader "tfidf" where it is named."""
+    readers = settings.backbone.item_text
+    if not readers:
+        return [], None
+    progress(f"reading {dataset.num_items:,} item texts with {', '.join(readers)}")
+    texts = item_texts(dataset)
+    words = WordReader.of_texts(texts, seed=settings.train.seed) if TfIdf.name in readers else None
+
+    def encode(some: Sequence[str], name: str) -> Floats:
+        return embed_texts(some, backbone_name=name)
+
+    return read_item_texts(readers, texts, words, encode=encode), words
 
 
 def _sentence_states(encoder: str, texts: Sequence[str]) -> Tensor:

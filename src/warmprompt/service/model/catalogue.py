@@ -23,7 +23,9 @@ from warmprompt.adaptation.titles import title_index
 from warmprompt.backbone.load import Backbone, load_backbone
 from warmprompt.backbone.text import pool_texts
 from warmprompt.errors import MismatchError
+from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import predicted_popularity
+from warmprompt.meta.item_text import WordReader, read_item_texts
 from warmprompt.meta.model import CatalogueData, make_catalogue
 from warmprompt.types import Floats, ItemId
 
@@ -83,12 +85,14 @@ def with_items(engine: Engine, items: Sequence[NewItem], texts_NX: Floats, *, fi
     texts_CX, popularity_C = constants.item_text_VX.clone(), constants.log_popularity_V.clone()
     texts_CX[rows] = torch.from_numpy(texts_NX).to(texts_CX)
     warm_C = constants.warm_V > 0
-    known_IX, counts_I = (one[warm_C].cpu().numpy() for one in (texts_CX, popularity_C))
-    popularity_C[rows] = torch.from_numpy(predicted_popularity(known_IX, counts_I, texts_NX)).to(popularity_C)
-    filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
     trained = engine.trained
+    first_NX = texts_NX[:, : len(trained.params["items.text_map"])]
+    first_CX = texts_CX[:, : first_NX.shape[1]]
+    known_IX, counts_I = (one[warm_C].cpu().numpy() for one in (first_CX, popularity_C))
+    popularity_C[rows] = torch.from_numpy(predicted_popularity(known_IX, counts_I, first_NX)).to(popularity_C)
+    filled = replace(constants, item_text_VX=texts_CX, log_popularity_V=popularity_C)
     attributes = trained.attributes and trained.attributes.extended([item.attributes for item in items])
-    experts = trained.experts.with_items([item.words for item in items], texts_NX)
+    experts = trained.experts.with_items([item.words for item in items], first_NX)
     trained = replace(trained, experts=experts, attributes=attributes)
     ids, titles = (*trained.item_ids, *(i.id for i in items)), (*trained.titles, *(i.title for i in items))
     return _engine(replace(engine, trained=trained), trained.params, filled, ids, titles)
@@ -116,15 +120,17 @@ def view_of(personaliser: Personaliser, engine: Engine) -> Personaliser:
 
 
 class ItemReader:
-    """The frozen model that encoded the run's item texts; loaded for the first new item.
+    """The readers of the run's item texts; frozen models are loaded for the first new item.
 
     Args:
-        name: Of the model; None if the run was trained without item texts.
+        readers: As in `backbone.item_text`; empty if the run was trained without item texts.
+        data: The run's catalogue, which keeps what the reader "tfidf" knows.
     """
 
-    def __init__(self, name: str | None) -> None:
-        self._name = name
-        self._loaded: Backbone | None = None
+    def __init__(self, readers: Sequence[str], data: CatalogueData) -> None:
+        self._readers = readers
+        self._words = WordReader.of_data(data) if TfIdf.name in readers else None
+        self._loaded: dict[str, Backbone] = {}
         self._lock = threading.Lock()
 
     def read(self, items: Sequence[NewItem]) -> Floats:
@@ -133,15 +139,22 @@ class ItemReader:
         Raises:
             MismatchError: The run was trained without item texts.
         """
-        if self._name is None:
+        if not self._readers:
             raise MismatchError(
                 field="items",
                 value="a run without item texts",
                 remedy="Train with backbone.item_text to add items by their text.",
             )
         with self._lock:
-            self._loaded = self._loaded or load_backbone(self._name)
-            return np.concatenate([pool_texts([item.words], self._loaded) for item in items])
+            return np.concatenate([self._read(item.words) for item in items])
+
+    def _read(self, text: str) -> Floats:
+        return np.hstack(read_item_texts(self._readers, [text], self._words, encode=self._encode))
+
+    def _encode(self, texts: Sequence[str], name: str) -> Floats:
+        if name not in self._loaded:
+            self._loaded[name] = load_backbone(name)
+        return pool_texts(texts, self._loaded[name])
 
 
 def _engine(

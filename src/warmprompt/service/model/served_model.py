@@ -118,7 +118,7 @@ def make_model(
         adapting_engine=engine,
         sizes=sizes,
         texts=texts,
-        reader=ItemReader(settings_of(personaliser.engine.trained).backbone.item_text),
+        reader=ItemReader(settings_of(engine.trained).backbone.item_text, engine.trained.data),
         start=start,
         num_trained=len(view.items),
         room=room,
