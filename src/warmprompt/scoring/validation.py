@@ -109,6 +109,7 @@ def _draw(dataset: Dataset, user: int, *, seed: int, k: int, order: Order) -> tu
         user=dataset.user_ids[user],
         items_K=events.items[rows],
         ratings_K=nothing if events.ratings is None else events.ratings[rows],
+        texts_K=dataset.texts_at(rows),
         attributes={name: str(value) for name, value in row.items() if value is not None},
     )
     # An item met again in the query cannot be found: the support is not ranked.

@@ -1,0 +1,79 @@
+"""What users write with events, over HTTP: stored as given, sent back, limited, and gone with the user."""
+
+import httpx
+import pytest
+from tests.service.talking import in_service, items_of, listening, path, written
+
+from warmprompt.types import MAX_TEXT
+
+NOTE = "We saw quokkas ”twice”\n\x00 🦆"
+
+
+def test_text_of_an_event_is_stored_and_exported(service, tiny_model):
+    first, second = tiny_model.personaliser.items[:2]
+
+    async def talk(client):
+        events = [{"item": first, "text": NOTE}, {"item": second}]
+        answer = await client.post(path("ada", "/events"), json={"events": events})
+        return answer, await client.get(path("ada"))
+
+    answer, export = in_service(service, talk)
+    assert answer.status_code == 201
+    bodies = [entry["body"] for entry in export.json()["log"]]
+    assert bodies[0] == {"item": first, "rating": None, "time_s": None, "text": NOTE}
+    assert bodies[1] == {"item": second, "rating": None, "time_s": None}
+
+
+@pytest.mark.parametrize("character", ["x", "é", "🦆", "\x00"])
+def test_longest_text_fits_whatever_its_characters(service, tiny_model, character):
+    item = tiny_model.personaliser.items[0]
+    body = {"events": [{"item": item, "text": character * MAX_TEXT}]}
+    answer = in_service(service, lambda client: client.post(path("ada", "/events"), json=body))
+    assert answer.status_code == 201
+
+
+def test_half_a_character_is_refused(service, tiny_model):
+    body = b'{"events": [{"item": "%s", "text": "\\ud83d"}]}' % str(tiny_model.personaliser.items[0]).encode()
+    headers = {"Content-Type": "application/json"}
+    answer = in_service(
+        service, lambda client: client.post(path("ada", "/events"), content=body, headers=headers)
+    )
+    assert answer.status_code == 422
+    assert service.store.head("ada") is None
+
+
+def test_a_model_that_reads_no_texts_ranks_as_without(service, tiny_model):
+    items = tiny_model.personaliser.items[:3]
+
+    async def talk(client):
+        plain = [{"item": item} for item in items]
+        noted = [one | {"text": NOTE} for one in plain]
+        return [await client.post("/v1/rank", json={"events": events}) for events in (plain, noted)]
+
+    plain, noted = in_service(service, talk)
+    assert noted.status_code == 200
+    assert items_of(noted) == items_of(plain)
+
+
+def test_deletion_leaves_no_byte_of_a_text(service, tiny_model, tmp_path):
+    item = tiny_model.personaliser.items[0]
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json={"events": [{"item": item, "text": NOTE * 100}]})
+        await client.get(path("ada", "/recommendations"))
+        await written(service)
+        before = any(b"quokkas" in file.read_bytes() for file in tmp_path.iterdir())
+        return before, (await client.delete(path("ada"))).json()["scrubbed"]
+
+    before, scrubbed = in_service(service, talk)
+    assert before
+    assert scrubbed
+    service.store.close()
+    assert not any(b"quokkas" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_document_states_the_limit(service):
+    with listening(service) as address:
+        event = httpx.get(f"{address}/openapi.json").json()["components"]["schemas"]["EventIn"]
+    (text,) = [one for one in event["properties"]["text"]["anyOf"] if one["type"] == "string"]
+    assert text["maxLength"] == MAX_TEXT == 5000
