@@ -2,8 +2,11 @@
 
 import httpx
 import pytest
-from tests.service.talking import in_service, items_of, listening, path, written
+from tests.assembly.written import NUM_COMMON, items_of_taste, note, train_written
+from tests.service.talking import in_service, items_of, listening, make_service, path, written
 
+from warmprompt import load
+from warmprompt.service.model.served_model import make_model
 from warmprompt.types import MAX_TEXT
 
 NOTE = "We saw quokkas ”twice”\n\x00 🦆"
@@ -77,3 +80,31 @@ def test_document_states_the_limit(service):
         event = httpx.get(f"{address}/openapi.json").json()["components"]["schemas"]["EventIn"]
     (text,) = [one for one in event["properties"]["text"]["anyOf"] if one["type"] == "string"]
     assert text["maxLength"] == MAX_TEXT == 5000
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory, text_home):
+    """Return a model that reads what users write, in service."""
+    folder = tmp_path_factory.mktemp("written") / "run"
+    train_written(folder)
+    return make_model(load(folder, clock=lambda: 1_700_000_000), room=8, largest_batch=8)
+
+
+def test_texts_change_rankings_and_their_vectors_go_with_the_user(store, reading, settings):
+    service = make_service(store, reading, settings)
+    events = [{"item": 0, "text": note(2)}]
+
+    async def talk(client):
+        unread = await client.post("/v1/rank", json={"events": [{"item": 0}], "n": 13})
+        await client.post(path("ada", "/events"), json={"events": events})
+        ranking = await client.get(path("ada", "/recommendations?n=13"))
+        kept = [text for text, _ in reading.personaliser.engine.models._vectors.items()]
+        await client.delete(path("ada"))
+        return unread, ranking, kept
+
+    unread, ranking, kept = in_service(service, talk)
+    # All but the user's own of the items that everybody has, and those of the taste.
+    assert sorted(items_of(ranking)) == [*range(1, NUM_COMMON), *items_of_taste(2)]
+    assert sorted(items_of(unread)) != sorted(items_of(ranking))
+    assert kept == [note(2)]
+    assert len(reading.personaliser.engine.models._vectors) == 0

@@ -113,7 +113,7 @@ class ExpertSettings:
         kappa: Events of a user at which these experts weigh half of what they weigh after many.
     """
 
-    use: Names = ("user_neighbours", "tfidf")
+    use: Names = ("user_neighbours", "tfidf", "user_text")
     num_neighbours: Count = 50
     similar_item_weight: Share = 0.0
     kappa: PositiveOrZero = 0.0

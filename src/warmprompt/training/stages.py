@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.text import embed_texts
 from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import UnknownNameError
+from warmprompt.experts.protocol import Encode
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
@@ -217,6 +219,7 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
         job.training,
         settings.experts,
         texts=None if settings.backbone.item_text is None else item_texts(job.training, untitled=""),
+        encode=_encode_of(settings),
         no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         progress=job.progress,
@@ -227,6 +230,7 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
         job.training,
         job.validation,
         kappa=settings.experts.kappa,
+        encode=_encode_of(settings),
         no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         order=settings.train.order,
@@ -238,7 +242,13 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
 def _response(job: TrainingJob, draft: Draft) -> Draft:
     train = job.settings.train
     judged = judge_linear_response(
-        draft.trained, job.backbone, job.training, job.validation, seed=train.seed, order=train.order
+        draft.trained,
+        job.backbone,
+        job.training,
+        job.validation,
+        encode=_encode_of(job.settings),
+        seed=train.seed,
+        order=train.order,
     )
     manifest = {**draft.trained.manifest, "adaptation": judged}
     return replace(draft, trained=replace(draft.trained, manifest=manifest))
@@ -251,6 +261,12 @@ STAGES = (
     Stage(name="experts", line="weighing experts on validation users", run=_experts),
     Stage(name="response", line="comparing linear and exact adaptation on validation users", run=_response),
 )
+
+
+def _encode_of(settings: Settings) -> Encode | None:
+    """Return what reads the texts of events: the run's sentence encoder, each text once and for all runs."""
+    name = settings.backbone.user_text
+    return None if name is None else partial(embed_texts, backbone_name=name)
 
 
 def training_inputs(job: TrainingJob, draft: Draft) -> TrainingInputs:
