@@ -85,9 +85,14 @@ class UserText:
     def score(self, users: UserBatch) -> Floats:
         """Return the scores, (B, V)."""
         scores_BV = np.zeros((len(users), self.num_items), dtype=np.float32)
-        for row, texts in enumerate(users.written):
-            if texts and users.encode is not None:
-                scores_BV[row] = self.map_VX @ (users.encode(texts).mean(axis=0) - self.mean_X)
+        texts = tuple(dict.fromkeys(text for written in users.written for text in written))
+        if not texts or users.encode is None:
+            return scores_BV
+        vector_of = dict(zip(texts, users.encode(texts), strict=True))
+        for row, written in enumerate(users.written):
+            if written:
+                own_X = np.mean([vector_of[text] for text in written], axis=0)
+                scores_BV[row] = self.map_VX @ (own_X - self.mean_X)
         return scores_BV
 
     def arrays(self) -> dict[str, Array]:
