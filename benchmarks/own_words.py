@@ -2,9 +2,9 @@
 
     python benchmarks/own_words.py musical-instruments amazon-gift-cards-2018 --runs runs/own-words
 
-Data sets are imported ones, or folders of review files under --data-folder or WARMPROMPT_DATA. Each split seed
-trains one model, kept under --runs, so that a second call goes on. The expert `user_text` is fitted on what its
-training users wrote. Weights of all experts are found on validation users, for each row anew. Rows:
+Data sets are imported ones, or folders of review files under --data-folder or WARMPROMPT_DATA. Each split
+seed trains one model, kept under --runs, so that a second call goes on. The expert `user_text` is fitted on
+what its training users wrote. For each row anew, weights of all experts are found on validation users. Rows:
 
     ids                 no text
     own                 what the user wrote with the events of the support
@@ -288,13 +288,13 @@ _say: Callable[[object], None] = partial(print, flush=True)
 
 _HEAD = """# Users' own words
 
-What a user writes with an event, here a review, is read by the sentence encoder. The expert `user_text` maps
-it to items by ridge regression over training users ([concepts](../concepts.md)). This page says what that adds
-to the ids of the same events.
+What a user writes with an event, here a review, is read by the sentence encoder. The expert `user_text`
+maps it to items by ridge regression over training users ([concepts](../concepts.md)). This page says what
+that adds to the ids of the same events.
 
-- `ids` is the model without any text. Each other row adds the expert, with all weights found on validation users.
-- `another, same item` gives each user the review of a training user on the same item. What is left is the item's
-  content. `random` gives any training user's review.
+- `ids` is the model without any text. Each other row adds the expert. Validation users decide all weights.
+- `another, same item` gives each user the review of a training user on the same item. What is left is the
+  item's content. `random` gives any training user's review.
 - `own, TF-IDF` reads the user's own reviews without the encoder: 384 leading components of TF-IDF.
 - NDCG@10 is over the whole catalogue, protocol `random`. Brackets hold the gain over `ids` with its 95 %
   bootstrap interval over users, seeds averaged within the user. n.s.: p is .05 or more after Holm.
