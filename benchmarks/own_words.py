@@ -21,7 +21,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -284,7 +284,10 @@ def _dataset(name: str, folder: Path | None) -> Dataset | None:
     return dataset_of_source(read_folder(Path(folder) / name), name=name, progress=_say)
 
 
-_say: Callable[[object], None] = partial(print, flush=True)
+def _say(what: object) -> None:
+    if isinstance(what, str):
+        print(what, flush=True)
+
 
 _HEAD = """# Users' own words
 

@@ -116,9 +116,11 @@ class Engine:
 
         def read(text: str) -> Floats:
             assert self.encoder is not None
-            return pool_texts([text], self.encoder)[0]
+            vector_X: Floats = pool_texts([text], self.encoder)[0]
+            return vector_X
 
-        return np.stack([self.models.vector_of(text, read) for text in texts])
+        vectors_NX: Floats = np.stack([self.models.vector_of(text, read) for text in texts])
+        return vectors_NX
 
 
 @torch.no_grad()

@@ -155,7 +155,7 @@ def texts_in(entries: Sequence[StoredEntry]) -> set[str]:
     for entry in entries:
         history = apply_entries(history, [entry])
         if entry.kind == EVENT:
-            texts.add((next(reversed(history.events.values())).text or "").strip())
+            texts.add((tuple(history.events.values())[-1].text or "").strip())
         elif entry.kind == PROFILE:
             texts.add(known_text(Known(about=history.about, attributes=history.attributes)))
     return texts - {""}
