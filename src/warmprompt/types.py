@@ -22,6 +22,9 @@ ItemId = str | int
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+MAX_TEXT = 5000
+"""Longest text of an event, in characters. As JSON it fits the store's entries, whatever the characters."""
+
 _PLAIN = frozenset({str, int, float, NoneType})
 _MAX_REPR = 400
 _MAX_TEXT = 60
@@ -69,12 +72,15 @@ class Event:
         rating: How much it was liked on the data set's own scale, or None where nothing was said.
         time_s: Seconds since 1970-01-01 UTC, or None.
         weight: A count or an amount, above 0, in the data set's own unit; None counts as an ordinary event.
+        text: What the user wrote about it, such as a review, a note or a query: at most `MAX_TEXT` (5,000)
+            characters. Blank or None where nothing was written.
     """
 
     item: ItemId
     rating: float | None = None
     time_s: int | None = None
     weight: float | None = None
+    text: str | None = None
 
     def __post_init__(self) -> None:
         """Replace NumPy scalars by what they hold, so that they are compared, kept and sent like others."""
@@ -96,6 +102,7 @@ class Support:
         ratings_K: Their ratings, (K,); NaN where the event carries none.
         times_K: Seconds since 1970, (K,), or None.
         strengths_K: How much each event counts, (K,), 1 the ordinary one; None where all count the same.
+        texts_K: What the user wrote with each event, (K,), None where nothing; None where no event has any.
         attributes: The user's attributes as text ("age": "24"); empty when withheld.
         about: A sentence about the user, or None.
         ordered: Whether these are all of the user's events so far, in their order; models of sets ignore it.
@@ -106,6 +113,7 @@ class Support:
     ratings_K: Floats
     times_K: NDArray[np.int64] | None = None
     strengths_K: Floats | None = None
+    texts_K: tuple[str | None, ...] | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
     about: str | None = None
     ordered: bool = False

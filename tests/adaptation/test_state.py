@@ -34,6 +34,7 @@ events = st.builds(
     rating=st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False),
     time_s=st.none() | st.integers(0, 2**60),
     weight=st.none() | st.floats(0.5, 1e9),
+    text=st.none() | st.text(max_size=9),
 )
 
 
@@ -57,7 +58,7 @@ def test_a_state_comes_back_bit_for_bit(user_events, about, attributes, vector):
     assert back.to_bytes() == one.to_bytes()
 
 
-def test_events_without_weights_are_written_as_version_0_1_did():
+def test_events_without_weights_and_texts_are_written_as_version_0_1_did():
     # SHA-256 of the bytes that commit 4fad69f made of the same state.
     assert hashlib.sha256(state().to_bytes()).hexdigest() == (
         "1fdc94e74472fe55eaef0f72fc6a3867909b0e384a0a88c74b97fd5b2029ee17"

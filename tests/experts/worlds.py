@@ -1,6 +1,9 @@
 """Small training data, users and contexts for tests of experts."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import torch
 
 from warmprompt.data.synthetic import planted_world
@@ -11,7 +14,17 @@ NUM_FACTORS = 3
 
 
 def small_world(num_users=40, num_items=30):
-    return planted_world(num_users=num_users, num_items=num_items, num_tastes=3, seed=0).dataset
+    """Return events of three tastes, two of three with a text."""
+    dataset = planted_world(num_users=num_users, num_items=num_items, num_tastes=3, seed=0).dataset
+    texts = [f"note {item % 7}" if row % 3 else None for row, item in enumerate(dataset.interactions.items)]
+    events = replace(dataset.interactions, texts=pl.Series(texts, dtype=pl.String))
+    return replace(dataset, interactions=events)
+
+
+def encode(texts):
+    """Return a random vector of unit length per text, always the same."""
+    found_NX = np.array([np.random.default_rng(list(text.encode())).standard_normal(4) for text in texts])
+    return (found_NX / np.linalg.norm(found_NX, axis=1, keepdims=True)).astype(np.float32)
 
 
 def texts_of(dataset):
@@ -31,6 +44,7 @@ def context_of(dataset, **changes):
             np.random.default_rng(2).standard_normal((training.num_users, NUM_FACTORS)).astype(np.float32)
         ),
         "num_neighbours": 5,
+        "encode": encode,
     }
     return FitContext(**{**given, **changes})
 
@@ -42,6 +56,7 @@ def support_of(*items, ratings=None, ordered=False):
         items_K=np.array(items, dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
         ordered=ordered,
+        texts_K=tuple(f"note {item % 7}" for item in items) or None,
     )
 
 
@@ -52,4 +67,4 @@ def batch_of(*supports, least_rating=None):
         for one in supports
     ]
     vectors_BD = torch.tensor(np.array(rows).reshape(-1, NUM_FACTORS), dtype=torch.float32)
-    return UserBatch(supports=supports, vectors_BD=vectors_BD, least_rating=least_rating)
+    return UserBatch(supports=supports, vectors_BD=vectors_BD, least_rating=least_rating, encode=encode)

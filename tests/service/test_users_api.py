@@ -187,6 +187,8 @@ def test_idempotency_key_counts_once(service, tiny_model):
         ({"events": [{"item": "i00001", "rating": "5"}]}, "body.events.0.rating"),
         ({"events": [{"item": "i00001", "weight": 2}]}, "weight of event 0"),
         ({"events": [{"item": "i00001", "weight": 0}]}, "body.events.0.weight"),
+        ({"events": [{"item": "i00001", "text": "x" * 5001}]}, "body.events.0.text"),
+        ({"events": [{"item": "i00001", "text": 7}]}, "body.events.0.text"),
         ({"events": [{"item": True}]}, "body.events.0.item"),
         ({"events": [{"item": "i00001", "stars": 5}]}, "body.events.0.stars"),
         ({"events": [], "likes": []}, "body.likes"),

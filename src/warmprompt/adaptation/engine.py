@@ -9,12 +9,14 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from warmprompt.backbone.forward import LEAD_TEXT, MAX_TEXT_TOKENS, repeat_prefix
 from warmprompt.backbone.load import Backbone
 from warmprompt.backbone.readout import sentence_states, text_features
+from warmprompt.backbone.text import pool_texts
 from warmprompt.data.episodes import EventBatch, batch_supports
 from warmprompt.errors import BadInputError
 from warmprompt.experts.mixture import Mixture
@@ -102,7 +104,23 @@ class Engine:
 
     def users(self, vectors_BD: Tensor, supports: Sequence[Support]) -> UserBatch:
         """Return users as experts take them."""
-        return UserBatch(supports=supports, vectors_BD=vectors_BD, least_rating=self.trained.least_rating)
+        return UserBatch(
+            supports=supports,
+            vectors_BD=vectors_BD,
+            least_rating=self.trained.least_rating,
+            encode=self.encode_written if self.models.has_encoder else None,
+        )
+
+    def encode_written(self, texts: Sequence[str]) -> Floats:
+        """Return the text vectors of what users wrote; each text is read alone, so no other changes a bit."""
+
+        def read(text: str) -> Floats:
+            assert self.encoder is not None
+            vector_X: Floats = pool_texts([text], self.encoder)[0]
+            return vector_X
+
+        vectors_NX: Floats = np.stack([self.models.vector_of(text, read) for text in texts])
+        return vectors_NX
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from warmprompt.data.strength import strengths
 from warmprompt.data.verbalise import describe_attributes
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.rng import derive
-from warmprompt.types import Event, ItemId, Support, short_repr
+from warmprompt.types import MAX_TEXT, Event, ItemId, Support, short_repr
 
 MAX_EVENTS = 1000
 
@@ -99,6 +99,8 @@ def checked_events(
             _check_time(event.time_s, f"time of event {position}", now_s)
         if event.weight is not None:
             _check_weight(event.weight, f"weight of event {position}", weighted=weighted)
+        if event.text is not None:
+            _check_text(event.text, f"text of event {position}")
         latest.pop(event.item, None)
         latest[event.item] = event
     return tuple(latest.values())
@@ -124,12 +126,14 @@ def support_of(
     if weight_unit is not None:
         weights = [math.nan if event.weight is None else event.weight for event in events]
         strengths_K = strengths(np.array(weights), weight_unit)
+    texts_K = tuple((event.text or "").strip() or None for event in events)
     return Support(
         user="",
         items_K=np.array([index[event.item] for event in events], dtype=np.int32),
         ratings_K=np.array(ratings, dtype=np.float32),
         strengths_K=strengths_K,
         ordered=ordered,
+        texts_K=texts_K if any(texts_K) else None,
     )
 
 
@@ -217,6 +221,17 @@ def _check_time(time_s: object, field: str, now_s: float) -> None:
     if time_s > now_s:
         remedy = "It lies in the future; give seconds, not milliseconds."
         raise BadInputError(field=field, value=time_s, remedy=remedy)
+
+
+def _check_text(text: object, field: str) -> None:
+    if not isinstance(text, str) or not _is_text(text):
+        raise BadInputError(field=field, value=text, remedy="Give what the user wrote, as text.")
+    if len(text) > MAX_TEXT:
+        raise BadInputError(
+            field=field,
+            value=f"{len(text):,} characters",
+            remedy=f"Give at most {MAX_TEXT:,} characters.",
+        )
 
 
 def _check_weight(weight: object, field: str, *, weighted: bool) -> None:

@@ -172,9 +172,10 @@ def of_histories(histories: Iterable[History], items: Sequence[ItemId]) -> Itera
     for one in histories:
         indices = one.items_K.tolist()
         ratings, weights = (_given(values, len(indices)) for values in (one.ratings_K, one.weights_K))
+        texts = one.texts_K or (None,) * len(indices)
         events = [
-            Event(item=items[position], rating=rating, weight=weight)
-            for position, rating, weight in zip(indices, ratings, weights, strict=True)
+            Event(item=items[position], rating=rating, weight=weight, text=text)
+            for position, rating, weight, text in zip(indices, ratings, weights, texts, strict=True)
         ]
         yield latest(one.user, Known(events=events))
 
@@ -210,10 +211,11 @@ def _of_dataset(dataset: Dataset, *, attributes: bool) -> Iterator[UserToRank]:
             _given(None if values is None else values[rows], num)
             for values in (events.ratings, events.weights)
         )
+        texts = dataset.texts_at(rows) or (None,) * num
         own = [
-            Event(item=dataset.item_ids[item], rating=rating, time_s=time_s, weight=weight)
-            for item, rating, time_s, weight in zip(
-                events.items[rows].tolist(), ratings, times, weights, strict=True
+            Event(item=dataset.item_ids[item], rating=rating, time_s=time_s, weight=weight, text=text)
+            for item, rating, time_s, weight, text in zip(
+                events.items[rows].tolist(), ratings, times, weights, texts, strict=True
             )
         ]
         given = dataset.users.row(user, named=True) if attributes and dataset.users.width else {}

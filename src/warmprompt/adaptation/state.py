@@ -115,16 +115,18 @@ def states_of(
 
 
 def _written(event: Event) -> list[Any]:
-    """Return an event as a list; without a weight it is the one that earlier versions wrote."""
-    values = [event.item, event.rating, event.time_s]
-    return values if event.weight is None else [*values, event.weight]
+    """Return an event as a list; what it lacks at the end is left out, as earlier versions wrote it."""
+    values = [event.item, event.rating, event.time_s, event.weight, event.text]
+    return values if event.text is not None else values[: 3 if event.weight is None else 4]
 
 
 def _read(header: Any, vector_D: Floats, offsets_PH: Floats) -> UserState:
     return UserState(
         events=tuple(
-            Event(item=item, rating=rating, time_s=time_s, weight=weight[0] if weight else None)
-            for item, rating, time_s, *weight in header["events"]
+            Event(
+                item=item, rating=rating, time_s=time_s, **dict(zip(("weight", "text"), rest, strict=False))
+            )
+            for item, rating, time_s, *rest in header["events"]
         ),
         about=header["about"],
         attributes=MappingProxyType(dict(header["attributes"])),

@@ -24,7 +24,7 @@ from warmprompt.errors import BadInputError, UserError
 from warmprompt.types import Event
 
 _KEYS = {"user", "events", "about", "attributes"}
-_EVENT_KEYS = {"item", "rating", "weight", "time_s"}
+_EVENT_KEYS = {"item", "rating", "weight", "time_s", "text"}
 _SHOWN = 5
 
 

@@ -31,6 +31,7 @@ class Interactions:
         ratings: Rating per event, (E,), NaN where missing; None when no event has one.
         times_s: Seconds since 1970 per event, (E,); None when there are no times.
         weights: Count or amount per event, (E,), above 0, NaN where missing; None when no event has one.
+        texts: What the user wrote per event, (E,), null where nothing; None when no event has one.
     """
 
     offsets: NDArray[np.int64]
@@ -38,6 +39,7 @@ class Interactions:
     ratings: Floats | None
     times_s: NDArray[np.int64] | None
     weights: Floats | None = None
+    texts: pl.Series | None = None
 
     __repr__ = short_repr
 
@@ -103,7 +105,7 @@ class Dataset:
         Frames are polars, pandas or pyarrow tables, or anything that streams Arrow. Columns are named as
         RecTools names them, or as `columns` maps them:
 
-            interactions   user_id, item_id; perhaps rating, weight (a count or an amount), datetime
+            interactions   user_id, item_id; perhaps rating, weight (a count or an amount), datetime, text
             items          item_id; every other column is an attribute, and `title` is what people read
             users          user_id; every other column is an attribute
 
@@ -112,7 +114,7 @@ class Dataset:
             items: A row per item, or RecTools' long form (id, feature, value); None knows ids alone.
             users: A row per user, likewise.
             columns: Our name to the frame's column, such as {"user": "uid", "rating": "stars"}: user, item,
-                rating, weight, label, event, time, title, or any attribute's new name.
+                rating, weight, label, event, time, text, title, or any attribute's new name.
             name: How the data set is called in runs and tables.
             rating_scale: Lowest and highest possible rating; the ones seen when left out.
             not_rated: Values of the rating column that stand for "not rated".
@@ -161,6 +163,13 @@ class Dataset:
             return None
         return strengths(self.interactions.weights[rows], self.weight_unit)
 
+    def texts_at(self, rows: NDArray[np.int64] | slice) -> tuple[str | None, ...] | None:
+        """Return what users wrote with these events; None where none of them has a text."""
+        if self.interactions.texts is None:
+            return None
+        texts = self.interactions.texts[rows]
+        return tuple(texts) if texts.null_count() < len(texts) else None
+
     @property
     def num_users(self) -> int:
         """N."""
@@ -182,13 +191,7 @@ def take_users(dataset: Dataset, users: NDArray[np.int64]) -> Dataset:
         dataset,
         user_ids=tuple(dataset.user_ids[int(u)] for u in users),
         users=dataset.users[users.tolist()] if dataset.users.width else dataset.users,
-        interactions=Interactions(
-            offsets=offsets,
-            items=old.items[rows],
-            ratings=None if old.ratings is None else old.ratings[rows],
-            times_s=None if old.times_s is None else old.times_s[rows],
-            weights=None if old.weights is None else old.weights[rows],
-        ),
+        interactions=_events_at(old, rows, offsets=offsets),
     )
 
 
@@ -196,15 +199,18 @@ def keep_events(dataset: Dataset, keep_E: NDArray[np.bool_]) -> Dataset:
     """Return the data set with only the events where `keep_E` is true; users and items stay."""
     old = dataset.interactions
     kept_before = np.concatenate([[0], np.cumsum(keep_E)])
-    return replace(
-        dataset,
-        interactions=Interactions(
-            offsets=kept_before[old.offsets].astype(np.int64),
-            items=old.items[keep_E],
-            ratings=None if old.ratings is None else old.ratings[keep_E],
-            times_s=None if old.times_s is None else old.times_s[keep_E],
-            weights=None if old.weights is None else old.weights[keep_E],
-        ),
+    offsets = kept_before[old.offsets].astype(np.int64)
+    return replace(dataset, interactions=_events_at(old, np.flatnonzero(keep_E), offsets=offsets))
+
+
+def _events_at(events: Interactions, rows: NDArray[np.int64], *, offsets: NDArray[np.int64]) -> Interactions:
+    return Interactions(
+        offsets=offsets,
+        items=events.items[rows],
+        ratings=None if events.ratings is None else events.ratings[rows],
+        times_s=None if events.times_s is None else events.times_s[rows],
+        weights=None if events.weights is None else events.weights[rows],
+        texts=None if events.texts is None else events.texts.gather(rows),
     )
 
 

@@ -18,8 +18,11 @@ from warmprompt.data.feedback import (
 from warmprompt.data.ids import IdIndex
 from warmprompt.data.readers.source import LINE, FeedbackOptions, RejectLog, Source, TimeUnit
 from warmprompt.data.times import in_seconds, settle_unit
+from warmprompt.types import MAX_TEXT
 
 _Unit = TimeUnit | Literal["dates"]
+TEXTS_CUT = f"texts of users cut to {MAX_TEXT:,} characters"
+"""Note on texts that were longer than an event may carry."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,7 +30,7 @@ class EventRows:
     """Valid events in file order, and what became of the rows that are none.
 
     Attributes:
-        frame: Columns user, item (codes) and those of rating, weight and time_s that the source has.
+        frame: Columns user, item (codes) and those of rating, weight, time_s and text that the source has.
         time_unit: How times were read; None without times.
         no_events: Rows that say that nothing happened, by what they hold.
         num_not_rated: Ratings that stood for "not rated".
@@ -78,6 +81,9 @@ def read_event_rows(
         no_events += nothing
         columns = [users.codes(good["user"]), items.codes(good["item"])]
         columns += [good[name] for name in ("rating", "weight", "time_s") if name in good.columns]
+        if source.has_text:
+            log.tell(TEXTS_CUT, int((good["text"].str.len_chars() > MAX_TEXT).sum()))
+            columns.append(good["text"].str.slice(0, MAX_TEXT).str.strip_chars_end())
         frames.append(pl.DataFrame(columns))
     if source.has_event and types:
         refuse_unknown_types(types, options.event_weights)
@@ -103,6 +109,8 @@ def _parsed(source: Source, unit: _Unit, options: FeedbackOptions) -> list[pl.Ex
         columns += [number.alias("weight"), _given("weight").alias("weighed")]
     if source.has_event:
         columns += [pl.col("event").cast(pl.String).str.strip_chars().fill_null("").alias("event")]
+    if source.has_text:
+        columns += [pl.col("text").cast(pl.String).str.strip_chars().replace("", None)]
     if source.has_time:
         columns += [in_seconds("time", unit).alias("time_s"), _given("time").alias("timed")]
     return columns

@@ -8,6 +8,7 @@ K is events of a user.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from warmprompt.data.event_rows import read_event_rows
+from warmprompt.data.event_rows import TEXTS_CUT, read_event_rows
 from warmprompt.data.ids import IdIndex
 from warmprompt.data.importing import check_rejects
 from warmprompt.data.readers.source import RejectLog, Source
@@ -39,12 +40,14 @@ class History:
         user: The user's id.
         items_K: Positions in the catalogue, (K,).
         ratings_K, weights_K: As given, (K,), NaN where missing; None where no row has a column of them.
+        texts_K: What the user wrote, (K,), None where nothing; None where there is no column of texts.
     """
 
     user: UserId
     items_K: NDArray[np.int32]
     ratings_K: Floats | None
     weights_K: Floats | None
+    texts_K: tuple[str | None, ...] | None = None
 
     __repr__ = short_repr
 
@@ -122,6 +125,8 @@ def read_histories(
             _spool(found, scratch, num_flushed)
             num_flushed += 1
     check_rejects(found.log, max_rejects)
+    if num_cut := found.log.notes.get(TEXTS_CUT):
+        warnings.warn(f"{num_cut:,} {TEXTS_CUT}", stacklevel=2)
     if num_flushed:
         if found.frames:
             _spool(found, scratch, num_flushed)
@@ -190,6 +195,7 @@ def _histories(part: pl.DataFrame, *, whole_ids: bool) -> Iterator[History]:
             items_K=items[own],
             ratings_K=None if ratings is None else ratings[own],
             weights_K=None if weights is None else weights[own],
+            texts_K=tuple(rows["text"].gather(own)) if "text" in rows.columns else None,
         )
 
 

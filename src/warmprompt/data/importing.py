@@ -12,6 +12,7 @@ Rules for every format:
   or without times, the last in the file. They are counted, and are no rejects; how many there were
   may be kept as a strength.
 - A user's events are ordered by time; ties, and events without times, keep the file's order.
+- A text of a user is kept up to 5,000 characters; how many were longer is counted.
 - An id that comes twice among the items or users keeps its first row. Users without an event are
   left out.
 - Ids that a table writes as floats ("24.0") are whole numbers where all ids of the table are.
@@ -148,6 +149,7 @@ def read_source(
                 *feedback.notes,
                 *notes,
                 *_notes_of_times(events, rows),
+                *_notes_of_texts(events),
                 *_notes_of_unused(source),
                 *(f"{count:,} x {what}" for log in logs for what, count in log.notes.items()),
             ),
@@ -243,7 +245,7 @@ def _tables(events: pl.DataFrame, users: Side, items: Side) -> Tables:
     if "title" not in item_table.columns:
         item_table = item_table.insert_column(2, pl.Series("title", [""] * item_table.height))
     item_table = item_table.with_columns(pl.col("title").fill_null("").str.strip_chars())
-    for name in ("rating", "weight"):
+    for name in ("rating", "weight", "text"):
         if name in events.columns and events[name].null_count() == events.height:
             events = events.drop(name)
     rank = pl.int_range(user_table.height, dtype=pl.Int32, eager=True)
@@ -288,6 +290,12 @@ def _notes_of_times(events: pl.DataFrame, rows: EventRows) -> list[str]:
     return [
         f"{share:.0%} of times lie before 1990, read as {unit}; say how they are written with --time-unit"
     ]
+
+
+def _notes_of_texts(events: pl.DataFrame) -> list[str]:
+    """Tell of how many events what users wrote is kept."""
+    num_texts = events["text"].count() if "text" in events.columns else 0
+    return [f"{num_texts:,} events carry a text that the user wrote"] if num_texts else []
 
 
 def _notes_of_unused(source: Source) -> list[str]:

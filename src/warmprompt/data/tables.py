@@ -1,7 +1,7 @@
 """Tables at rest: a folder of three Parquet files and a manifest, written whole or not at all.
 
     manifest.json         source, counts, rejects, rating scale, hashes, format version
-    interactions.parquet  user, item, order, and where known rating, weight and time_s
+    interactions.parquet  user, item, order, and where known rating, weight, time_s and text
     items.parquet         item, title, attributes
     users.parquet         user, attributes
 
@@ -310,6 +310,7 @@ def _interactions(events: pl.DataFrame, items: pl.Series, users: pl.Series) -> I
         ratings=ratings,
         times_s=times,
         weights=events["weight"].fill_null(np.nan).to_numpy() if "weight" in events.columns else None,
+        texts=events["text"] if "text" in events.columns else None,
     )
 
 

@@ -147,6 +147,7 @@ def make_case(
         ratings_K=_ratings(dataset, support),
         times_K=None if events.times_s is None else events.times_s[support].copy(),
         strengths_K=dataset.strengths_at(support),
+        texts_K=dataset.texts_at(support),
         attributes=attribute_texts(dataset, user) if attributes else {},
         ordered=ordered,
     )

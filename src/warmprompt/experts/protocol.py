@@ -19,6 +19,9 @@ from warmprompt.types import Floats, Ints, Support, short_repr
 
 Array = NDArray[Any]
 
+Encode = Callable[[Sequence[str]], Floats]
+"""Returns the text vectors of some texts, a row of unit length each."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UserBatch:
@@ -28,11 +31,13 @@ class UserBatch:
         supports: Their events.
         vectors_BD: Their adapted user vectors.
         least_rating: Events rated below it are dislikes, which say nothing of similar users or items.
+        encode: Reads what users wrote; None leaves it unread.
     """
 
     supports: Sequence[Support]
     vectors_BD: Tensor
     least_rating: float | None = None
+    encode: Encode | None = None
 
     __repr__ = short_repr
 
@@ -45,11 +50,24 @@ class UserBatch:
         """Each user's items without dislikes, distinct and in index order."""
         return tuple(self._liked(support) for support in self.supports)
 
+    @cached_property
+    def written(self) -> tuple[tuple[str, ...], ...]:
+        """What each user wrote with liked events, in index order of the items; the last text of each item."""
+        return tuple(self._written(support) for support in self.supports)
+
     def _liked(self, support: Support) -> Ints:
         items_K = np.asarray(support.items_K)
         if self.least_rating is not None:
             items_K = items_K[~(support.ratings_K < self.least_rating)]
         return np.array(sorted(set(items_K.tolist())), dtype=np.int32)
+
+    def _written(self, support: Support) -> tuple[str, ...]:
+        if support.texts_K is None:
+            return ()
+        least = -np.inf if self.least_rating is None else self.least_rating
+        events = zip(support.items_K.tolist(), support.ratings_K.tolist(), support.texts_K, strict=True)
+        text_of = {item: text for item, rating, text in events if text and not rating < least}
+        return tuple(text_of[item] for item in sorted(text_of))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +80,7 @@ class FitContext:
         catalogue_VD: Item vectors of the trained model.
         popularity_V: Its popularity scores.
         user_vectors: Adapts the model to the whole history of each user of a data set, (U, D).
+        encode: Reads what users wrote; None where the run has no sentence encoder.
         num_neighbours: Nearest training users that count.
         similar_item_weight: What an item with similar words counts, of one that both users have.
         half_life_s: Age, before the newest training event, at which an event counts half for experts of
@@ -75,6 +94,7 @@ class FitContext:
     catalogue_VD: Floats
     popularity_V: Floats
     user_vectors: Callable[[Dataset], Floats]
+    encode: Encode | None = None
     num_neighbours: int = 50
     similar_item_weight: float = 0.0
     half_life_s: float | None = None

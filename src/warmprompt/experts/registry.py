@@ -11,12 +11,13 @@ from warmprompt.experts.tfidf import TfIdf
 from warmprompt.experts.transitions import Transitions
 from warmprompt.experts.user_neighbours import UserNeighbours
 from warmprompt.experts.user_posterior import UserPosterior
+from warmprompt.experts.user_text import UserText
 from warmprompt.experts.user_vector import UserVector
 
 EXPERTS: dict[str, type[Expert]] = {
     kind.name: kind
     for kind in (
-        *(UserVector, Popularity, UserNeighbours, UserPosterior, TfIdf),
+        *(UserVector, Popularity, UserNeighbours, UserPosterior, TfIdf, UserText),
         *(PositionPopularity, Transitions, OrderedRidge, SessionNeighbours),
     )
 }

@@ -12,6 +12,7 @@ from warmprompt.errors import MismatchError
 from warmprompt.lru import LruCache
 from warmprompt.runs.format import Trained
 from warmprompt.settings import Settings, from_mapping
+from warmprompt.types import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from warmprompt.backbone.load import Backbone
 
 _NUM_TEXTS = 256
+_NUM_VECTORS = 4096
 _T = TypeVar("_T")
 
 
@@ -37,6 +39,7 @@ class FrozenModels:
         self._lock = threading.RLock()
         self._made: dict[str, Any] = {}
         self._features: LruCache[str, Tensor] = LruCache(_NUM_TEXTS)
+        self._vectors: LruCache[str, Floats] = LruCache(_NUM_VECTORS)
 
     def __reduce__(self) -> tuple[Callable[[str], FrozenModels], tuple[str]]:
         """Pickle as the parts of the manifest that name the models."""
@@ -84,10 +87,20 @@ class FrozenModels:
                 self._features.put(text, known)
             return known
 
+    def vector_of(self, text: str, make: Callable[[str], Floats]) -> Floats:
+        """Return the text vector of what a user wrote, kept for the texts that were asked for last."""
+        with self._lock:
+            known = self._vectors.get(text)
+            if known is None:
+                known = make(text)
+                self._vectors.put(text, known)
+            return known
+
     def forget(self, text: str) -> None:
-        """Drop a text's features."""
+        """Drop what is kept of a text."""
         with self._lock:
             self._features.pop(text)
+            self._vectors.pop(text)
 
     def check(self) -> None:
         """Refuse models that are not those of the run, without loading them.

@@ -116,6 +116,7 @@ def _draw(
         user=dataset.user_ids[user],
         items_K=events.items[rows],
         ratings_K=nothing if events.ratings is None else events.ratings[rows],
+        texts_K=dataset.texts_at(rows),
         attributes={name: str(value) for name, value in row.items() if value is not None},
         ordered=order == "time",
     )

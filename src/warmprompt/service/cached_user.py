@@ -11,7 +11,7 @@ from warmprompt.adaptation.state import UserState
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.model.numbers import Numbers, pack_numbers, unpack_numbers
 from warmprompt.service.model.served_model import ServedModel, adapt_all, known_text
-from warmprompt.service.user_history import PROFILE, UserHistory, apply_entries, model_inputs
+from warmprompt.service.user_history import EVENT, PROFILE, UserHistory, apply_entries, model_inputs
 from warmprompt.store.contract import Store, StoredEntry, StoredState, evidence_after
 
 
@@ -154,7 +154,9 @@ def texts_in(entries: Sequence[StoredEntry]) -> set[str]:
     history, texts = UserHistory(), set()
     for entry in entries:
         history = apply_entries(history, [entry])
-        if entry.kind == PROFILE:
+        if entry.kind == EVENT:
+            texts.add((tuple(history.events.values())[-1].text or "").strip())
+        elif entry.kind == PROFILE:
             texts.add(known_text(Known(about=history.about, attributes=history.attributes)))
     return texts - {""}
 

@@ -25,7 +25,7 @@ async def events_of(service: Service, given: Sequence[EventIn]) -> list[Event]:
     """
     items = await items_of(service, [one.item for one in given], field="item of event")
     events = [
-        Event(item=item, rating=one.rating, time_s=one.time_s, weight=one.weight)
+        Event(item=item, rating=one.rating, time_s=one.time_s, weight=one.weight, text=one.text)
         for item, one in zip(items, given, strict=True)
     ]
     personaliser = service.users.model.personaliser

@@ -46,7 +46,10 @@ async def ranked_json(
         return pages[asked]
     begun_s = time.perf_counter()
     rank = answer.model.personaliser.rank
-    ranking = await at_once(users, answer.model, lambda: rank(answer.state, n, **vars(selection)))
+    reads = any(event.text for event in answer.state.events)
+    ranking = await at_once(
+        users, answer.model, lambda: rank(answer.state, n, **vars(selection)), reads=reads
+    )
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
     page = encoded(answer, ranking, reasons)
@@ -55,9 +58,11 @@ async def ranked_json(
     return page
 
 
-async def at_once(users: Users, model: ServedModel, rank: Callable[[], Ranking]) -> Ranking:
-    """Return a ranking, made in a thread where the catalogue is large."""
-    return rank() if model.num_items <= _AT_ONCE else await users.ask(rank)
+async def at_once(
+    users: Users, model: ServedModel, rank: Callable[[], Ranking], *, reads: bool = False
+) -> Ranking:
+    """Return a ranking, made in a thread where the catalogue is large or texts of events are to be read."""
+    return rank() if model.num_items <= _AT_ONCE and not reads else await users.ask(rank)
 
 
 def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from warmprompt.service.catalogue_schemas import AnyItemId, FilterIn, ItemIdText, Strict
 from warmprompt.service.settings import MAX_PLACES
+from warmprompt.types import MAX_TEXT
 
 MAX_EVENTS_AT_ONCE = 500
 MAX_CANDIDATES = 5000
@@ -33,6 +34,11 @@ class EventIn(Strict):
     )
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="A count or an amount, where the model was trained with weights."
+    )
+    text: Annotated[str, Field(max_length=MAX_TEXT)] | None = Field(
+        default=None,
+        description="What the user wrote about it, such as a review, a note or a query; used where the model "
+        "reads such texts.",
     )
 
 

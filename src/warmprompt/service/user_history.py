@@ -54,10 +54,9 @@ class UserHistory:
 def entry_of(record: Event | Profile) -> Entry:
     """Return the log entry of an event or a profile: compact JSON, keys in order."""
     if isinstance(record, Event):
-        weight = {} if record.weight is None else {"weight": record.weight}
-        return _entry(
-            EVENT, {"item": record.item, "rating": record.rating, "time_s": record.time_s, **weight}
-        )
+        later = {"weight": record.weight, "text": record.text}
+        given = {name: value for name, value in later.items() if value is not None}
+        return _entry(EVENT, {"item": record.item, "rating": record.rating, "time_s": record.time_s, **given})
     attributes = None if record.attributes is None else dict(record.attributes)
     return _entry(PROFILE, {"about": record.about, "attributes": attributes})
 

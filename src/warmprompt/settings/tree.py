@@ -117,7 +117,7 @@ class ExpertSettings:
             validation users, none is kept.
     """
 
-    use: Names = ("user_neighbours", "tfidf")
+    use: Names = ("user_neighbours", "tfidf", "user_text")
     num_neighbours: Count = 50
     similar_item_weight: Share = 0.0
     kappa: PositiveOrZero = 0.0

@@ -21,7 +21,7 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts.mixture import Mixture, damped
-from warmprompt.experts.protocol import Expert, FitContext, UserBatch
+from warmprompt.experts.protocol import Encode, Expert, FitContext, UserBatch
 from warmprompt.experts.registry import EXPERTS, LEARNED, ORDERED
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
@@ -80,11 +80,12 @@ def fit_experts(training: Dataset, context: FitContext, names: Collection[str]) 
     return {name: expert for name, expert in fitted.items() if expert is not None}
 
 
-def fit_context(
+def fit_context(  # noqa: PLR0913 - the model and its users, the rest by keyword
     trained: Trained,
     settings: ExpertSettings,
     *,
     texts: Sequence[str] | None,
+    encode: Encode | None = None,
     no_text_T: torch.Tensor,
     seed: int,
     progress: Callable[[str], object],
@@ -95,6 +96,7 @@ def fit_context(
         trained: The model.
         settings: Of the experts.
         texts: A line per item, or None where the run reads no item texts.
+        encode: Reads what users wrote; None where the run has no sentence encoder.
         no_text_T: Text features of the empty text.
         seed: The run's seed.
         progress: Receives what experts report.
@@ -105,6 +107,7 @@ def fit_context(
         text_VX=trained.data.item_text_VX[:, : len(trained.params["items.text_map"])].cpu().numpy(),
         catalogue_VD=catalogue.vectors_VD.cpu().numpy(),
         popularity_V=catalogue.popularity_V.cpu().numpy(),
+        encode=encode,
         user_vectors=partial(_after_histories, catalogue, learner_of(trained.learner), no_text_T),
         num_neighbours=settings.num_neighbours,
         similar_item_weight=settings.similar_item_weight,
@@ -120,6 +123,7 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     validation: Dataset,
     *,
     kappa: float,
+    encode: Encode | None = None,
     no_text_T: torch.Tensor,
     seed: int,
     order: Order,
@@ -135,6 +139,7 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
         training: Tells which items may be ranked.
         validation: Users of the episodes; where none has two events, weights stay where the search begins.
         kappa: Of the mixture.
+        encode: As in `fit_context`.
         no_text_T: Text features of the empty text.
         seed: The run's seed.
         order: How episodes are drawn.
@@ -144,7 +149,9 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     episodes = draw_validation_episodes(training, validation, seed=seed, order=order, max_users=MAX_USERS)
     catalogue = make_catalogue(trained.params, trained.data)
     scored = [
-        _score(trained, catalogue, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa)
+        _score(
+            trained, catalogue, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa, encode
+        )
         for k in (episodes.supports if experts else ())
     ]
     for _ in range(ROUNDS if scored else 0):
@@ -233,9 +240,12 @@ def _score(  # noqa: PLR0913, PLR0917 - the model, then one K's episodes
     queries: Sequence[Ints],
     no_text_T: torch.Tensor,
     kappa: float,
+    encode: Encode | None,
 ) -> _Scored:
     users_BD = user_vectors(catalogue, learner_of(trained.learner), no_text_T, supports)
-    batch = UserBatch(supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating)
+    batch = UserBatch(
+        supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating, encode=encode
+    )
     return _Scored(
         learned_BV=score_catalogue(catalogue, users_BD).detach().cpu().numpy(),
         added={name: damped(expert, batch, kappa) for name, expert in experts.items()},

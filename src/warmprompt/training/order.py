@@ -19,7 +19,7 @@ from warmprompt.data.dataset import Dataset, keep_events, take_users
 from warmprompt.experts.mixture import ANCHORS, Mixture
 from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.position import PositionPopularity
-from warmprompt.experts.protocol import Expert, FitContext, UserBatch
+from warmprompt.experts.protocol import Encode, Expert, FitContext, UserBatch
 from warmprompt.experts.transitions import Transitions
 from warmprompt.experts.user_vector import UserVector
 from warmprompt.meta.learners import learner_of
@@ -83,7 +83,7 @@ def choose_order(
         )
         for size in QUERIES
     ]
-    score = _score_without_order(trained, no_text_T)
+    score = _score_without_order(trained, no_text_T, context.encode)
     lists = _shortlists(score, experts, drawn)
     weights, report = _search(lists, tuple(experts))
     kept = [name for name in experts if any(weights[k][name] for k in weights)]
@@ -151,7 +151,9 @@ def _nothing(num_items: int) -> Callable[[UserBatch], Floats]:
     return lambda batch: np.zeros((len(batch), num_items), dtype=np.float32)
 
 
-def _score_without_order(trained: Trained, no_text_T: torch.Tensor) -> Callable[[UserBatch], Floats]:
+def _score_without_order(
+    trained: Trained, no_text_T: torch.Tensor, encode: Encode | None
+) -> Callable[[UserBatch], Floats]:
     """Return what scores users as the run does without experts of order."""
     catalogue = make_catalogue(trained.params, trained.data)
     learner = learner_of(trained.learner)
@@ -161,7 +163,8 @@ def _score_without_order(trained: Trained, no_text_T: torch.Tensor) -> Callable[
 
     def score(batch: UserBatch) -> Floats:
         vectors_BD = user_vectors(catalogue, learner, no_text_T, batch.supports)
-        return mixture.score(replace(batch, vectors_BD=vectors_BD, least_rating=trained.least_rating))
+        known = replace(batch, vectors_BD=vectors_BD, least_rating=trained.least_rating, encode=encode)
+        return mixture.score(known)
 
     return score
 

@@ -19,7 +19,7 @@ from warmprompt.backbone.readout import inverse_responses
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.experts.mixture import Mixture
-from warmprompt.experts.protocol import UserBatch
+from warmprompt.experts.protocol import Encode, UserBatch
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import make_catalogue
 from warmprompt.meta.predict import EncodedTexts, adapt_linearly, adapt_users
@@ -34,8 +34,15 @@ _MAX_USERS = 200
 _BATCH = 64
 
 
-def judge_linear_response(
-    trained: Trained, backbone: Backbone, training: Dataset, validation: Dataset, *, seed: int, order: Order
+def judge_linear_response(  # noqa: PLR0913 - the model and its users, the rest by keyword
+    trained: Trained,
+    backbone: Backbone,
+    training: Dataset,
+    validation: Dataset,
+    *,
+    encode: Encode | None = None,
+    seed: int,
+    order: Order,
 ) -> dict[str, Any]:
     """Return whether users adapt linearly, and what that loses, over validation episodes of 1 to 20 events.
 
@@ -44,6 +51,7 @@ def judge_linear_response(
         backbone: The frozen language model.
         training: Tells which items may be ranked.
         validation: Users of the episodes, 200 at most; without episodes users adapt linearly.
+        encode: Reads what users wrote, for the experts that do.
         seed: The run's seed.
         order: How episodes are drawn.
     """
@@ -64,7 +72,12 @@ def judge_linear_response(
             }
             queries = episodes.queries[k][start : start + _BATCH]
             for name, users_BD in vectors.items():
-                batch = UserBatch(supports=part, vectors_BD=users_BD, least_rating=trained.least_rating)
+                batch = UserBatch(
+                    supports=part,
+                    vectors_BD=users_BD,
+                    least_rating=trained.least_rating,
+                    encode=encode,
+                )
                 found[name].append(_ndcg(mixture, batch, queries, episodes.candidates_V))
     if not found["exact"]:
         return {"linear": True, "num_episodes": 0}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 
 from warmprompt.backbone.load import Backbone
+from warmprompt.backbone.text import embed_texts
 from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import UnknownNameError
-from warmprompt.experts.protocol import FitContext
+from warmprompt.experts.protocol import Encode, FitContext
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
@@ -222,6 +223,7 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
         job.training,
         job.validation,
         kappa=settings.experts.kappa,
+        encode=_encode_of(settings),
         no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         order=settings.train.order,
@@ -250,6 +252,7 @@ def _fit_context(job: TrainingJob, draft: Draft) -> FitContext:
         draft.trained,
         settings.experts,
         texts=item_texts(job.training, untitled="") if settings.backbone.item_text else None,
+        encode=_encode_of(settings),
         no_text_T=draft.no_text_T,
         seed=settings.train.seed,
         progress=job.progress,
@@ -259,7 +262,13 @@ def _fit_context(job: TrainingJob, draft: Draft) -> FitContext:
 def _response(job: TrainingJob, draft: Draft) -> Draft:
     train = job.settings.train
     judged = judge_linear_response(
-        draft.trained, job.backbone, job.training, job.validation, seed=train.seed, order=train.order
+        draft.trained,
+        job.backbone,
+        job.training,
+        job.validation,
+        encode=_encode_of(job.settings),
+        seed=train.seed,
+        order=train.order,
     )
     manifest = {**draft.trained.manifest, "adaptation": judged}
     return replace(draft, trained=replace(draft.trained, manifest=manifest))
@@ -273,6 +282,12 @@ STAGES = (
     Stage(name="order", line="weighing experts of order on validation users", run=_order),
     Stage(name="response", line="comparing linear and exact adaptation on validation users", run=_response),
 )
+
+
+def _encode_of(settings: Settings) -> Encode | None:
+    """Return what reads the texts of events: the run's sentence encoder, each text once and for all runs."""
+    name = settings.backbone.user_text
+    return None if name is None else partial(embed_texts, backbone_name=name)
 
 
 def training_inputs(job: TrainingJob, draft: Draft) -> TrainingInputs:

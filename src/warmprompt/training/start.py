@@ -6,6 +6,7 @@ V is items, X width of item text vectors, P prompt vectors, H hidden width.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -241,6 +242,8 @@ def users_hash(training: Dataset, validation: Dataset) -> str:
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
         if events.weights is not None:
             digest.update(b"weights" + np.ascontiguousarray(events.weights).tobytes())
+        if events.texts is not None:
+            digest.update(b"texts" + json.dumps(events.texts.to_list()).encode())
     return digest.hexdigest()
 
 

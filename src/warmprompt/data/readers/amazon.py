@@ -43,6 +43,7 @@ class _Release:
     rating: str
     time: str
     time_unit: TimeUnit
+    text: str
     categories: str
     brand: str
     department: str
@@ -57,6 +58,7 @@ _RELEASES = (
         rating="rating",
         time="timestamp",
         time_unit="ms",
+        text="text",
         categories="categories",
         brand="store",
         department="main_category",
@@ -69,6 +71,7 @@ _RELEASES = (
         rating="overall",
         time="unixReviewTime",
         time_unit="s",
+        text="reviewText",
         categories="categories",
         brand="brand",
         department="main_cat",
@@ -81,6 +84,7 @@ _RELEASES = (
         rating="overall",
         time="unixReviewTime",
         time_unit="s",
+        text="reviewText",
         categories="category",
         brand="brand",
         department="main_cat",
@@ -94,7 +98,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, options: ReadOptions | None = None) -> Source:
-    """Return reviews as events and, where a metadata file lies next to them, the items they name.
+    """Return reviews as events, with their texts, and the items of a metadata file next to them.
 
     Items get `title`, `categories` (each once, in order), `brand` (2023: the store), `department`
     and `description`. Metadata of items without a review is left out.
@@ -119,9 +123,11 @@ def read(path: Path, options: ReadOptions | None = None) -> Source:
     release = next(each for each in _RELEASES if each.mark in firsts[reviews[0]])
     known = {"user": release.user, "item": release.item, "rating": release.rating, "time": release.time}
     mapping = {**known, **(options.columns or {})}
-    events = MappedFile(path=reviews[0], mapping=mapping)
+    opened = open_mapped(MappedFile(path=reviews[0], mapping=mapping), ("user", "item"), text=options.text)
+    if "text" not in mapping and release.text in opened.table.unused(mapping):
+        opened = replace(opened, mapping={**mapping, "text": release.text})
     source = source_of(
-        open_mapped(events, ("user", "item"), text=options.text),
+        opened,
         format_name=f"amazon-{release.year}",
         null_values=options.null_values,
     )

@@ -56,13 +56,13 @@ def with_ids_alone(frames: Frames, null_values: Iterable[str]) -> Frames:
 
 
 def cleaned_rows(frames: Frames, words: tuple[str, ...], *, texts: bool) -> Frames:
-    """Return the rows of one table cleaned; with `texts` also every column of text but the ids."""
+    """Return the rows of one table cleaned, `texts` where every column but ids is text for people."""
 
     def start(log: RejectLog) -> Iterator[pl.DataFrame]:
         for frame in with_ids_alone(frames, words)(log):
             columns = [name for name in frame.columns if name not in (LINE, *IDS)]
             yield frame.with_columns(
-                _given(frame[name], words, log, texts=texts)
+                _given(frame[name], words, log, texts=texts or name == "text")
                 for name in columns
                 if frame.schema[name] in (pl.String, pl.List(pl.String))
             )

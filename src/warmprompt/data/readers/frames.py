@@ -37,6 +37,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "weight": ("weight",),
     "event": ("event",),
     "time": ("datetime", "timestamp", "time"),
+    "text": ("text",),
 }
 """Our name to the columns that have this meaning unless the caller maps another; the first one counts."""
 
@@ -110,6 +111,7 @@ def frames_source(
         has_label="label" in used,
         has_weight="weight" in used,
         has_event="event" in used,
+        has_text="text" in used,
     )
     return cleaned(source)
 

@@ -149,6 +149,7 @@ def source_of(
         has_label="label" in in_events,
         has_weight="weight" in in_events,
         has_event="event" in in_events,
+        has_text="text" in in_events,
         typed_ids=typed,
         time_unit="dates" if dated else time_unit,
         # Items of refused events are no items.

@@ -44,6 +44,7 @@ _SCALARS = {
     "weight": "numbers",
     "event": "text",
     "time": "numbers or dates",
+    "text": "text",
     "title": "text",
 }
 _PARQUET_MAGIC = b"PAR1"

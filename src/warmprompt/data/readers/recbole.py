@@ -117,7 +117,7 @@ def _open(path: Path, options: ReadOptions) -> tuple[InputTable, dict[str, str]]
 
 def _column(ours: str, theirs: str, kind: str) -> pl.Expr:
     column = pl.col(f"{theirs}:{kind}")
-    if kind.endswith("_seq") and ours != "title":
+    if kind.endswith("_seq") and ours not in ("title", "text"):
         column = column.str.split(" ").list.filter(pl.element() != "")
     return column.alias(ours)
 
@@ -138,7 +138,7 @@ def _mapped(
     require_columns(table.path, table.columns, tuple(mapping.values()))
     for ours in EVENT_COLUMNS:
         name = mapping.get(ours, "")
-        if kinds.get(name, "").endswith("_seq"):
+        if ours != "text" and kinds.get(name, "").endswith("_seq"):
             raise BadInputError(
                 field=f"{table.path}, line 1",
                 value=f"{name}:{kinds[name]}",

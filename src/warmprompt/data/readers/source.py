@@ -57,7 +57,7 @@ Frames = Callable[[RejectLog], Iterator[pl.DataFrame]]
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 FEEDBACK = ("rating", "label", "weight", "event")
-EVENT_COLUMNS = ("user", "item", *FEEDBACK, "time")
+EVENT_COLUMNS = ("user", "item", *FEEDBACK, "time", "text")
 Repeats = Literal["last", "count"]
 
 
@@ -92,6 +92,7 @@ class Source:
         has_label: Whether it carries `label`: 1 where something happened, 0 where it was only shown.
         has_weight: Whether it carries `weight`: how strong the event is, a count or an amount.
         has_event: Whether it carries `event`: the type of the event, as text.
+        has_text: Whether it carries `text`: what the user wrote.
         typed_ids: The file defines whether an id is text or an integer. Otherwise (text files) ids are
             integers when every one of them is written as one ("7", not "007").
         time_unit: Since 1970 UTC, or ISO 8601 text; "dates" where the column's type shows that, and the
@@ -117,6 +118,7 @@ class Source:
     has_label: bool = False
     has_weight: bool = False
     has_event: bool = False
+    has_text: bool = False
     typed_ids: bool = False
     time_unit: TimeUnit | Literal["dates"] | None = None
     rating_scale: tuple[float, float] | None = None
