@@ -65,7 +65,8 @@ class WordReader:
         rows_NW = self.words.with_items(texts, np.zeros((len(texts), 0), dtype=np.float32)).rows_VW
         vectors_NC: Floats = rows_NW @ self.map_WC
         lengths_N1 = np.linalg.norm(vectors_NC, axis=1, keepdims=True)
-        return vectors_NC / np.maximum(lengths_N1, 1e-9, dtype=np.float32)
+        unit_NC: Floats = vectors_NC / np.maximum(lengths_N1, 1e-9, dtype=np.float32)
+        return unit_NC
 
 
 def read_item_texts(
