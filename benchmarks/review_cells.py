@@ -29,7 +29,7 @@ class Cells:
 
     folder: Path
 
-    def of(self, settings: dict[str, Any]) -> None:
+    def check(self, settings: dict[str, Any]) -> None:
         """Note the settings that all cells are made with, or stop where others are noted."""
         file, text = self.folder / "settings.json", json.dumps(settings)
         if not file.is_file():
@@ -53,7 +53,9 @@ class Cells:
     def save_state(self, name: str, state: LearnerState) -> None:
         """Write a learner's state."""
         parts = {"params": state.params, "first": state.first, "second": state.second}
-        tensors = {f"{part}/{key}": value for part, held in parts.items() for key, value in held.items()}
+        tensors = {
+            f"{part}/{key}": value.contiguous() for part, held in parts.items() for key, value in held.items()
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors["step"] = torch.tensor(state.step)
         write_atomic(self.folder / f"{name}.safetensors", save_tensors(tensors))
@@ -72,43 +74,27 @@ class Cells:
         return LearnerState(**parts, step=int(tensors["step"]))
 
 
-def review_gradients(
-    cells: Cells, name: str, lm: TextModel, prompt_PH: Tensor, users: Sequence[Reviews]
-) -> np.ndarray:
+def review_gradients(lm: TextModel, prompt_PH: Tensor, users: Sequence[Reviews]) -> np.ndarray:
     """Return the gradient of every review's loss per token at one prompt, (users, reviews, P H).
 
     All users have as many reviews.
     """
-
-    def of(chunk: Sequence[Reviews]) -> np.ndarray:
-        rows = [review for reviews in chunk for review in reviews]
-        found = [part_gradients(rows[start : start + CHUNK]) for start in range(0, len(rows), CHUNK)]
-        return np.concatenate(found).reshape(len(chunk), -1, prompt_PH.numel()).astype(np.float32)
-
-    def part_gradients(rows: Sequence[Sequence[int]]) -> np.ndarray:
-        prompts = prompt_PH.expand(len(rows), -1, -1).clone().requires_grad_()
-        losses = user_losses(lm, pack_texts([[row] for row in rows]), prompts)
+    rows = [review for reviews in users for review in reviews]
+    found = []
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK]
+        prompts = prompt_PH.expand(len(part), -1, -1).clone().requires_grad_()
+        losses = user_losses(lm, pack_texts([[row] for row in part]), prompts)
         (gradient,) = torch.autograd.grad(losses.sum(), prompts)
-        return gradient.flatten(1).numpy()
-
-    parts = [users[start : start + CHUNK] for start in range(0, len(users), CHUNK)]
-    return np.concatenate(
-        [cells.array(f"{name}/{index:03d}", lambda part=part: of(part)) for index, part in enumerate(parts)]
-    )
+        found.append(gradient.flatten(1).numpy())
+    return np.concatenate(found).reshape(len(users), -1, prompt_PH.numel()).astype(np.float32)
 
 
 @torch.no_grad()
 def query_losses(lm: TextModel, prompts_BPH: Tensor, queries: Reviews) -> np.ndarray:
-    """Return each user's loss per token on the query, (B,), in batches."""
-    parts = [
-        user_losses(
-            lm,
-            pack_texts([[one] for one in queries[start : start + CHUNK]]),
-            prompts_BPH[start : start + CHUNK],
-        )
-        for start in range(0, len(queries), CHUNK)
-    ]
-    return torch.cat(parts).double().numpy()
+    """Return each user's loss per token on the query, (B,)."""
+    found: np.ndarray = user_losses(lm, pack_texts([[one] for one in queries]), prompts_BPH).double().numpy()
+    return found
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from warmprompt.files import write_atomic
 from warmprompt.rng import derive
 
 KS = (1, 2, 4)
+FIRST_ROWS = ("none", "shared", "posterior-4-own", "posterior-4-other", "pasted-4-own", "pasted-4-other")
 LABELS = {
     "posterior": "shared prompt, one step in user directions",
     "plain": "shared prompt, one plain step",
@@ -56,8 +57,21 @@ def write_page(out: Path, cells: Path) -> None:
 
 
 def table(folder: Path) -> dict[str, object]:
-    """Return the rows of one set: levels, and paired differences with intervals and p."""
-    losses = {file.stem: np.load(file) for file in sorted((folder / "test").glob("*.npy"))}
+    """Return the rows of one set: levels, and paired differences with intervals and p.
+
+    Blocks of users count where the first rows, which are made first, are whole; rows without all of them
+    are left out.
+    """
+    made = {
+        row.name: [np.load(file) for file in sorted(row.glob("*.npy"))]
+        for row in sorted((folder / "test").iterdir())
+    }
+    num_blocks = min(len(made.get(name, [])) for name in FIRST_ROWS)
+    losses = {
+        name: np.concatenate(parts[:num_blocks])
+        for name, parts in made.items()
+        if num_blocks and len(parts) >= num_blocks
+    }
     levels = {name: float(values.mean()) for name, values in losses.items()}
     pairs = [
         (f"{row}-{k}-own", against)
@@ -67,7 +81,7 @@ def table(folder: Path) -> dict[str, object]:
         if f"{row}-{k}-own" in losses and against in losses
     ]
     if not pairs:
-        return {"users": len(next(iter(losses.values()))), "levels": levels, "differences": []}
+        return {"users": 0, "levels": levels, "differences": []}
     gaps_UM = np.stack([losses[one] - losses[other] for one, other in pairs], axis=1)
     low, high = bootstrap_intervals(gaps_UM, derive(0, "intervals"))
     adjusted = holm(permutation_p_values(gaps_UM, derive(0, "signs")))

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from review_cells import Cells, pasted_losses, query_losses, review_gradients
+from review_cells import CHUNK, Cells, pasted_losses, query_losses, review_gradients
 from review_page import write_page
-from review_texts import Writers, read_writers
+from review_texts import read_writers
 from torch import Tensor
 
-from warmprompt.meta.inner import adapt
 from warmprompt.meta.learner import LearnerState
 from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.task import Task
@@ -40,7 +41,8 @@ MAX_TOKENS = 32
 SHARED_STEPS, SHARED_BATCH, SHARED_RATE = 60, 8, 0.02
 TRAIN_REVIEWS = 3
 PLAIN_SHARES = (0.003, 0.01, 0.03)
-NUM_DIRECTIONS = (64, 256)
+NUM_DIRECTIONS = 128
+DAMPINGS = (0.03, 0.1, 0.3)
 RATES = (1 / 32, 1 / 16, 1 / 8)
 LEARNER_ORDER = ("multitask", "reptile", "fomaml", "meta-sgd", "maml")
 LEARNER_STEPS, LEARNER_BATCH, LEARNER_RATE = 30, 4, 0.0003
@@ -53,18 +55,20 @@ class Study:
 
     Attributes:
         lm: Reads the texts.
-        writers: All users.
-        validation: Validation users that choices look at.
-        test: Tested users.
-        cells: What has been made.
+        training: Training users.
+        validation: Blocks of `CHUNK` validation users that choices look at.
+        test: Blocks of `CHUNK` tested users; another user is the next one in the block.
+        cells: What has been made of training and validation users.
+        test_cells: What has been made of tested users.
         seed: Of everything.
     """
 
     lm: TextModel
-    writers: Writers
-    validation: list[list[list[int]]]
-    test: list[list[list[int]]]
+    training: list[list[list[int]]]
+    validation: list[list[list[list[int]]]]
+    test: list[list[list[list[int]]]]
     cells: Cells
+    test_cells: Cells
     seed: int
 
 
@@ -73,12 +77,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reviews", type=Path, required=True, help="JSON lines, gzip, of Amazon reviews")
     parser.add_argument("--name", required=True)
+    parser.add_argument(
+        "--test-reviews", type=Path, help="other reviews to test on; nothing is trained there"
+    )
+    parser.add_argument("--test-name")
     parser.add_argument("--cells", type=Path, default=Path("runs/review-prompts"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/review-prompts"))
     parser.add_argument("--backbone", default="smollm2-135m")
-    parser.add_argument("--gradient-users", type=int, default=150)
-    parser.add_argument("--validation-users", type=int, default=30)
-    parser.add_argument("--test-users", type=int, default=60)
+    parser.add_argument("--gradient-users", type=int, default=150, help="training users for directions")
+    parser.add_argument("--validation-blocks", type=int, default=2, help=f"of {CHUNK} users")
+    parser.add_argument("--test-blocks", type=int, default=8, help=f"of {CHUNK} users")
+    parser.add_argument("--learners", default=",".join(LEARNER_ORDER))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page-only", action="store_true", help="from the cells there are")
     chosen = parser.parse_args()
@@ -86,76 +95,66 @@ def main() -> None:
     cells = Cells(chosen.cells / chosen.name)
     if not chosen.page_only:
         lm = load_text_model(chosen.backbone, lead=LEAD)
-        writers = read_writers(
-            chosen.reviews, lm.ids, max_tokens=MAX_TOKENS, min_reviews=max(KS) + 1, seed=chosen.seed
+        read = partial(
+            read_writers, tokens=lm.ids, max_tokens=MAX_TOKENS, min_reviews=max(KS) + 1, seed=chosen.seed
         )
+        writers = read(chosen.reviews)
+        tested = read(chosen.test_reviews).test if chosen.test_reviews else writers.test
         print(writers.counts, flush=True)
+        training = writers.training
+        gradient_users = min(chosen.gradient_users, len(training))
+        cells.check(
+            {"backbone": chosen.backbone, "seed": chosen.seed, "gradient users": gradient_users}
+            | {"validation blocks": chosen.validation_blocks, **writers.counts}
+        )
         study = Study(
             lm=lm,
-            writers=writers,
-            validation=writers.validation[: chosen.validation_users],
-            test=writers.test[: chosen.test_users],
+            training=training,
+            validation=blocks(writers.validation)[: chosen.validation_blocks],
+            test=blocks(tested)[: chosen.test_blocks],
             cells=cells,
+            test_cells=Cells(chosen.cells / (chosen.test_name or chosen.name)),
             seed=chosen.seed,
         )
-        cells.of(
-            {
-                "backbone": chosen.backbone,
-                "users": [chosen.gradient_users, chosen.validation_users, chosen.test_users],
-                "seed": chosen.seed,
-                "tokens": MAX_TOKENS,
-            }
-        )
-        run(study, chosen.gradient_users, chosen.backbone)
+        run(study, gradient_users, [name for name in chosen.learners.split(",") if name], chosen.backbone)
     write_page(chosen.out, chosen.cells)
 
 
-def run(study: Study, gradient_users: int, backbone: str) -> None:
+def blocks(users: list[list[list[int]]]) -> list[list[list[list[int]]]]:
+    """Return whole blocks of users."""
+    return [users[start : start + CHUNK] for start in range(0, len(users) - CHUNK + 1, CHUNK)]
+
+
+def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -> None:
     """Make every cell, the most telling ones first."""
     shared_PH = shared_prompt(study)
-    gradients = review_gradients(
-        study.cells,
-        "gradients/training",
-        study.lm,
-        shared_PH,
-        [reviews[-TRAIN_REVIEWS:] for reviews in study.writers.training[:gradient_users]],
-    )
-    owner_N = torch.arange(len(gradients)).repeat_interleave(TRAIN_REVIEWS)
-    found = fit_user_directions(
-        torch.from_numpy(gradients).flatten(0, 1), owner_N, num_directions=max(NUM_DIRECTIONS)
-    )
-    values = gradients_of_users(study, shared_PH, "validation")
+    found = directions(study, shared_PH, gradient_users)
+    options = {
+        f"{damping}-{rate:.4f}": partial(stepped, found=found, damping=damping, rate=rate)
+        for damping, rate in product(DAMPINGS, RATES)
+    }
+    posterior = options[choose(study, shared_PH, "posterior", options)]
+    one_H = study.lm.embed(study.lm.ids("\n\n"))
+    for index in range(len(study.test)):
+        for name, prompt in (("none", one_H), ("shared", shared_PH)):
+            unadapted(study, name, index, prompt)
+        gradients = gradients_of_users(study, shared_PH, "test", index)
+        adapted(study, "posterior", index, max(KS), shared_PH, posterior(gradients, max(KS)))
+        pasted(study, "pasted", index, max(KS), one_H)
     share = choose(
         study,
         shared_PH,
         "plain",
-        {f"{share}": lambda k, share=share: plain(values, k, share, shared_PH) for share in PLAIN_SHARES},
+        {f"{share}": partial(plain, share=share, shared_PH=shared_PH) for share in PLAIN_SHARES},
     )
-    name = choose(
-        study,
-        shared_PH,
-        "posterior",
-        {
-            f"{num}-{rate:.4f}": lambda k, num=num, rate=rate: stepped(values, k, found, num, rate)
-            for num in NUM_DIRECTIONS
-            for rate in RATES
-        },
-    )
-    num, rate = int(name.partition("-")[0]), float(name.partition("-")[2])
-    tests = gradients_of_users(study, shared_PH, "test")
-    one_H = study.lm.embed(study.lm.ids("\n\n"))
-    study.cells.array("test/none", lambda: losses_at(study, one_H))
-    study.cells.array("test/shared", lambda: losses_at(study, shared_PH))
-    for k in KS:
-        rows(study, shared_PH, "posterior", k, stepped(tests, k, found, num, rate))
-    for k in KS:
-        pasted(study, "pasted", one_H, k)
-    for k in KS:
-        rows(study, shared_PH, "plain", k, plain(tests, k, float(share), shared_PH))
-    for k in KS:
-        pasted(study, "shared-pasted", shared_PH, k)
-    start = subspace_params(shared_PH, found, num, rate)
-    for learner in LEARNER_ORDER:
+    for index, k in product(range(len(study.test)), KS):
+        gradients = gradients_of_users(study, shared_PH, "test", index)
+        adapted(study, "posterior", index, k, shared_PH, posterior(gradients, k))
+        adapted(study, "plain", index, k, shared_PH, plain(gradients, k, float(share), shared_PH))
+        pasted(study, "pasted", index, k, one_H)
+        pasted(study, "shared-pasted", index, k, shared_PH)
+    start = subspace_params(shared_PH, **posterior.keywords)
+    for learner in learners:
         learned(study, learner, start, backbone)
 
 
@@ -167,8 +166,8 @@ def shared_prompt(study: Study) -> Tensor:
     none = pack_texts([[]] * SHARED_BATCH)
     while state.step < SHARED_STEPS:
         rng = derive(study.seed, "shared", state.step)
-        users = rng.choice(len(study.writers.training), SHARED_BATCH, replace=False)
-        own = [study.writers.training[user] for user in users]
+        users = rng.choice(len(study.training), SHARED_BATCH, replace=False)
+        own = [study.training[user] for user in users]
         query = pack_texts([[reviews[rng.integers(len(reviews))]] for reviews in own])
         task = Task(
             adapter=WholePrompt(features_BT=torch.zeros(SHARED_BATCH, 0)),
@@ -183,13 +182,28 @@ def shared_prompt(study: Study) -> Tensor:
     return state.params["prompt.start"]
 
 
-def gradients_of_users(study: Study, prompt_PH: Tensor, part: str, at: str = "shared") -> Tensor:
-    """Return gradients of the reviews that supports are taken from, (users, K, P H), oldest first."""
-    users = study.test if part == "test" else study.validation
-    supports = [reviews[-max(KS) - 1 : -1] for reviews in users]
-    return torch.from_numpy(
-        review_gradients(study.cells, f"gradients/{at}-{part}", study.lm, prompt_PH, supports)
-    )
+def directions(study: Study, shared_PH: Tensor, num_users: int) -> UserDirections:
+    """Return the directions in which training users differ at the shared prompt."""
+    users = [reviews[-TRAIN_REVIEWS:] for reviews in study.training[:num_users]]
+    parts = [
+        study.cells.array(
+            f"gradients/training/{index:03d}",
+            partial(review_gradients, study.lm, shared_PH, users[start : start + CHUNK]),
+        )
+        for index, start in enumerate(range(0, num_users, CHUNK))
+    ]
+    gradients_NX = torch.from_numpy(np.concatenate(parts)).flatten(0, 1)
+    owner_N = torch.arange(num_users).repeat_interleave(TRAIN_REVIEWS)
+    return fit_user_directions(gradients_NX, owner_N, num_directions=NUM_DIRECTIONS)
+
+
+def gradients_of_users(study: Study, prompt_PH: Tensor, part: str, index: int, at: str = "shared") -> Tensor:
+    """Return gradients of the reviews that supports are taken from, (B, K, P H), oldest first."""
+    tested = part == "test"
+    users, cells = (study.test, study.test_cells) if tested else (study.validation, study.cells)
+    supports = [reviews[-max(KS) - 1 : -1] for reviews in users[index]]
+    make = partial(review_gradients, study.lm, prompt_PH, supports)
+    return torch.from_numpy(cells.array(f"gradients/{at}-{part}/{index:03d}", make))
 
 
 def plain(gradients: Tensor, k: int, share: float, shared_PH: Tensor) -> Tensor:
@@ -198,62 +212,70 @@ def plain(gradients: Tensor, k: int, share: float, shared_PH: Tensor) -> Tensor:
     return -share * shared_PH.norm() * mean_BX / mean_BX.norm(dim=1, keepdim=True)
 
 
-def stepped(gradients: Tensor, k: int, found: UserDirections, num: int, rate: float) -> Tensor:
-    """Return the posterior step in the first directions, (users, P H)."""
-    kept = replace(found, directions_ZX=found.directions_ZX[:num], shared_Z=found.shared_Z[:num])
-    return posterior_step(kept, gradients[:, -k:].mean(1), k, rate=rate).float()
+def stepped(gradients: Tensor, k: int, found: UserDirections, damping: float, rate: float) -> Tensor:
+    """Return the posterior step, (users, P H)."""
+    return posterior_step(found, gradients[:, -k:].mean(1), k, rate=rate, damping=damping).float()
 
 
-def losses_at(study: Study, prompts: Tensor, part: str = "test") -> np.ndarray:
+def losses_at(study: Study, users: list[list[list[int]]], prompts: Tensor) -> np.ndarray:
     """Return every user's loss on the last review at one prompt for all, (P, H), or one each."""
-    users = study.test if part == "test" else study.validation
     prompts_BPH = prompts if prompts.dim() == 3 else prompts.expand(len(users), -1, -1)
     return query_losses(study.lm, prompts_BPH, [reviews[-1] for reviews in users])
 
 
-def choose(study: Study, shared_PH: Tensor, name: str, options: dict[str, Callable[[int], Tensor]]) -> str:
+def choose(
+    study: Study, shared_PH: Tensor, name: str, options: dict[str, Callable[[Tensor, int], Tensor]]
+) -> str:
     """Return the option of least mean loss over validation users at the largest K."""
-    losses = {}
-    for option, move in options.items():
-        losses[option] = study.cells.array(
-            f"validation/{name}-{option}",
-            lambda move=move: losses_at(
-                study, shared_PH + move(max(KS)).view(-1, *shared_PH.shape), "validation"
-            ),
-        ).mean()
-        print(name, option, round(losses[option], 4), flush=True)
-    base = study.cells.array("validation/shared", lambda: losses_at(study, shared_PH, "validation"))
-    print("shared", round(base.mean(), 4), flush=True)
-    return min(losses, key=losses.__getitem__)
+    losses: dict[str, list[np.ndarray]] = {"shared": []}
+    for index, users in enumerate(study.validation):
+        gradients = gradients_of_users(study, shared_PH, "validation", index)
+        at = partial(losses_at, study, users)
+        losses["shared"] += [study.cells.array(f"validation/shared/{index:03d}", partial(at, shared_PH))]
+        for option, move in options.items():
+            prompts = shared_PH + move(gradients, max(KS)).view(-1, *shared_PH.shape)
+            made = study.cells.array(f"validation/{name}-{option}/{index:03d}", partial(at, prompts))
+            losses.setdefault(option, []).append(made)
+    means = {option: float(np.concatenate(made).mean()) for option, made in losses.items()}
+    print(name, {option: round(mean, 4) for option, mean in means.items()}, flush=True)
+    return min(options, key=means.__getitem__)
 
 
-def rows(study: Study, start_PH: Tensor, name: str, k: int, moves_BX: Tensor) -> None:
-    """Make the losses at each user's own prompt and, as a control, at the next user's."""
+def unadapted(study: Study, name: str, index: int, prompt_PH: Tensor) -> None:
+    """Make the losses of a block of tested users at one prompt."""
+    make = partial(losses_at, study, study.test[index], prompt_PH)
+    study.test_cells.array(f"test/{name}/{index:03d}", make)
+
+
+def adapted(study: Study, name: str, index: int, k: int, start_PH: Tensor, moves_BX: Tensor) -> None:
+    """Make the losses of a block at each user's own prompt and, as a control, at the next user's."""
     prompts_BPH = start_PH + moves_BX.view(-1, *start_PH.shape)
     for who, shift in (("own", 0), ("other", 1)):
-        study.cells.array(
-            f"test/{name}-{k}-{who}", lambda shift=shift: losses_at(study, prompts_BPH.roll(-shift, 0))
-        )
+        make = partial(losses_at, study, study.test[index], prompts_BPH.roll(-shift, 0))
+        study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
 
 
-def pasted(study: Study, name: str, front_PH: Tensor, k: int) -> None:
-    """Make the losses behind a user's own support in the context and, as a control, another's."""
-    supports = [reviews[-k - 1 : -1] for reviews in study.test]
-    queries = [reviews[-1] for reviews in study.test]
+def pasted(study: Study, name: str, index: int, k: int, front_PH: Tensor) -> None:
+    """Make the losses of a block behind each user's own support in the context and behind the next user's."""
+    supports = [reviews[-k - 1 : -1] for reviews in study.test[index]]
+    queries = [reviews[-1] for reviews in study.test[index]]
     for who, shift in (("own", 0), ("other", 1)):
         turned = supports[shift:] + supports[:shift]
-        study.cells.array(
-            f"test/{name}-{k}-{who}", lambda turned=turned: pasted_losses(study.lm, front_PH, turned, queries)
-        )
+        make = partial(pasted_losses, study.lm, front_PH, turned, queries)
+        study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
 
 
-def subspace_params(shared_PH: Tensor, found: UserDirections, num: int, rate: float) -> dict[str, Tensor]:
-    """Return parameters whose one inner step is about the posterior step."""
-    kept = [index for index, shared in enumerate(found.shared_Z[:num]) if shared > MIN_SHARED]
-    directions_ZX, shared_Z = rate**0.5 * found.directions_ZX[kept], found.shared_Z[kept]
+def subspace_params(
+    shared_PH: Tensor, found: UserDirections, damping: float, rate: float
+) -> dict[str, Tensor]:
+    """Return parameters whose one inner step is about the posterior step, and about equal to it at K = 2."""
+    shared_Z = found.shared_Z.clamp(min=MIN_SHARED)
+    precision_Z = found.directions_ZX.square().sum(1)
+    damped_Z = 1 / (1 + damping * precision_Z / precision_Z.min())
+    directions_ZX = (rate * damped_Z).sqrt()[:, None] * found.directions_ZX
     kappa = (1 - shared_Z.mean()) / shared_Z.mean()
-    weights_Z = 2 * shared_Z / (1 + shared_Z) * (2 + kappa) / 2
-    at_two_Z = weights_Z * 2 / (2 + kappa)
+    at_two_Z = 2 * shared_Z / (1 + shared_Z)
+    weights_Z = at_two_Z * (2 + kappa) / 2
     params = {
         "prompt.start": shared_PH,
         "user.start": at_two_Z * (directions_ZX @ found.mean_X),
@@ -285,10 +307,10 @@ def learned(study: Study, name: str, start: dict[str, Tensor], backbone: str) ->
 def episode(study: Study, lm: TextModel, step: int) -> Task:
     """Return a batch of training users: K reviews in a row and the one behind them."""
     rng = derive(study.seed, "episode", step)
-    users = rng.choice(len(study.writers.training), LEARNER_BATCH, replace=False)
+    users = rng.choice(len(study.training), LEARNER_BATCH, replace=False)
     support, query = [], []
     for user in users:
-        reviews, k = study.writers.training[user], int(rng.choice(KS))
+        reviews, k = study.training[user], int(rng.choice(KS))
         end = int(rng.integers(k, len(reviews)))
         support.append(reviews[end - k : end])
         query.append([reviews[end]])
@@ -302,23 +324,28 @@ def episode(study: Study, lm: TextModel, step: int) -> Task:
 
 def tested(study: Study, name: str, state: LearnerState) -> None:
     """Make a learner's rows."""
-    adapter, model = SubspacePrompt(features_BT=torch.zeros(1, 0)), PromptParams.at(state.params)
-    start_1Z = state.params["user.start"][None]
-    start_PH = adapter.users(model, start_1Z)[0]
-    study.cells.array(f"test/{name}-0", lambda: losses_at(study, start_PH))
+    adapter, params = SubspacePrompt(features_BT=torch.zeros(1, 0)), state.params
+    start_PH = adapter.users(PromptParams.at(params), params["user.start"][None])[0]
+    for index, users in enumerate(study.test):
+        unadapted(study, f"{name}-0", index, start_PH)
+        gradients_BKX = gradients_of_users(study, start_PH, "test", index, name)
+        lengths_BK = torch.tensor([[len(text) for text in reviews[-max(KS) - 1 : -1]] for reviews in users])
+        for k in KS:
+            moves_BX = one_step(params, gradients_BKX[:, -k:], lengths_BK[:, -k:])
+            adapted(study, name, index, k, start_PH, moves_BX)
 
-    def moved(k: int) -> Tensor:
-        parts = []
-        for user in study.test:
-            texts = pack_texts([user[-k - 1 : -1]])
-            objective = TextLikelihood(lm=study.lm, support=texts, query=texts)
-            rates = adapter.rates(state.params)
-            parts.append(adapt(start_1Z, objective.inner_loss(model, adapter), rates=rates))
-        return torch.cat(parts)
 
-    for k in KS:
-        moved_BZ = torch.from_numpy(study.cells.array(f"moved/{name}-{k}", lambda k=k: moved(k).numpy()))
-        rows(study, start_PH, name, k, (adapter.users(model, moved_BZ) - start_PH).flatten(1))
+def one_step(params: dict[str, Tensor], gradients_BKX: Tensor, lengths_BK: Tensor) -> Tensor:
+    """Return what the inner loop's one step does to a prompt, (B, P H), from gradients at the start.
+
+    Losses are per token over all texts, so a text's gradient weighs as many tokens as the text has.
+    """
+    k = lengths_BK.shape[1]
+    shares_BK = lengths_BK / lengths_BK.sum(1, keepdim=True) * k / (k + params["support.log_kappa"].exp())
+    slopes_BX = torch.einsum("bk,bkx->bx", shares_BK, gradients_BKX)
+    directions_ZX = params["prompt.directions"].flatten(1)
+    rates_Z = params["inner.log_rates"].exp() * params["prompt.log_rates"].exp()
+    return -(slopes_BX @ directions_ZX.T * rates_Z) @ directions_ZX
 
 
 if __name__ == "__main__":

@@ -64,3 +64,14 @@ def test_users_without_anything_in_common_stay(planted):
     found = fitted(noise)
     planted_step = posterior_step(fitted(planted[1]), planted[1].mean(1), NUM_TEXTS, rate=1.0).norm()
     assert posterior_step(found, noise.mean(1), NUM_TEXTS, rate=1.0).norm() < 0.1 * planted_step
+
+
+def test_damping_adds_a_share_of_the_largest_variance(planted):
+    found, means = fitted(planted[1]), planted[1].mean(1)[:5]
+    plain, damped = (
+        posterior_step(found, means, NUM_TEXTS, rate=1.0, damping=damping) for damping in (0.0, 0.5)
+    )
+    variances = 1 / found.directions_ZX.square().sum(1)
+    axes = found.directions_ZX * variances.sqrt()[:, None]
+    wanted = plain @ axes.T * variances / (variances + 0.5 * variances.max())
+    torch.testing.assert_close(damped @ axes.T, wanted)

@@ -24,7 +24,7 @@ class UserDirections:
         mean_X: Mean gradient.
         directions_ZX: A gradient times a row has variance 1; rows are orthogonal to one another.
         shared_Z: Share of that variance that texts of one user have in common, 0 to 1 (intraclass
-            correlation).
+            correlation), shrunk to the mean over directions as far as pairs of texts are few.
     """
 
     mean_X: Tensor
@@ -40,7 +40,7 @@ def fit_user_directions(gradients_NX: Tensor, owner_N: Tensor, *, num_directions
         owner_N: Whose text it is; users with two texts or more count.
         num_directions: Z, cut to N - 1.
 
-    Source: intraclass correlation by products of pairs, Harris 1913.
+    Source: intraclass correlation by products of pairs, Harris 1913; shrinking, Efron & Morris 1975.
     """
     gradients_NX = gradients_NX.double()
     mean_X = gradients_NX.mean(0)
@@ -52,13 +52,17 @@ def fit_user_directions(gradients_NX: Tensor, owner_N: Tensor, *, num_directions
     num_users = int(owner_N.max()) + 1
     sums_UZ = scores_NZ.new_zeros((num_users, keep)).index_add(0, owner_N, scores_NZ)
     counts_U = torch.bincount(owner_N, minlength=num_users)
-    pairs_Z = sums_UZ.square().sum(0) - scores_NZ.square().sum(0)
-    shared_Z = (pairs_Z / (counts_U * (counts_U - 1)).sum()).clamp(0.0, 1.0)
-    return UserDirections(mean_X=mean_X, directions_ZX=directions_ZX, shared_Z=shared_Z)
+    num_pairs = (counts_U * (counts_U - 1)).sum() / 2
+    shared_Z = (sums_UZ.square().sum(0) - scores_NZ.square().sum(0)) / (2 * num_pairs)
+    # Without anything shared, an estimate varies by 1 / pairs: what varies more are true differences.
+    variance = shared_Z.var(correction=0).clamp(min=1e-12)
+    trust = (1 - 1 / (num_pairs * variance)).clamp(min=0.0)
+    shrunk_Z = shared_Z.mean() + trust * (shared_Z - shared_Z.mean())
+    return UserDirections(mean_X=mean_X, directions_ZX=directions_ZX, shared_Z=shrunk_Z.clamp(0.0, 1.0))
 
 
 def posterior_step(
-    found: UserDirections, mean_gradients_BX: Tensor, num_texts: int, *, rate: float
+    found: UserDirections, mean_gradients_BX: Tensor, num_texts: int, *, rate: float, damping: float = 0.0
 ) -> Tensor:
     """Return how far each user's prompt goes, (B, X): minus rate times posterior slope over curvature.
 
@@ -69,8 +73,14 @@ def posterior_step(
         rate: Inverse of the curvature in units of the gradients' variance; about 1 / tokens of a text, where
             the variance of a text's gradient is the Fisher information of a token over its tokens.
 
-    Source: Spearman 1910 and Brown 1910 (reliability of a mean of K), which is the posterior's weight here.
+        damping: Added to the variance of each direction, as a share of the largest one: the curvature falls
+            off more slowly than the variance of few gradients.
+
+    Source: Spearman 1910 and Brown 1910 (reliability of a mean of K), which is the posterior's weight here;
+    damping, Levenberg 1944.
     """
+    precision_Z = found.directions_ZX.square().sum(1)
+    damped_Z = 1 / (1 + damping * precision_Z / precision_Z.min())
     scores_BZ = (mean_gradients_BX.double() - found.mean_X) @ found.directions_ZX.T
     weights_Z = num_texts * found.shared_Z / (1 + (num_texts - 1) * found.shared_Z)
-    return -rate * (scores_BZ * weights_Z) @ found.directions_ZX
+    return -rate * (scores_BZ * weights_Z * damped_Z) @ found.directions_ZX
