@@ -99,16 +99,16 @@ def query_losses(lm: TextModel, prompts_BPH: Tensor, queries: Reviews) -> np.nda
 
 @torch.no_grad()
 def pasted_losses(
-    lm: TextModel, front_PH: Tensor, supports: Sequence[Reviews], queries: Reviews
+    lm: TextModel, supports: Sequence[Reviews], queries: Reviews, prompt_PH: Tensor | None = None
 ) -> np.ndarray:
-    """Return each user's loss on the query behind a front and the texts of a support, (B,).
+    """Return each user's loss on the query behind the texts of a support and, where given, a prompt, (B,).
 
     The texts are set apart by blank lines. One user at a time: contexts differ in length.
     """
-    gap = lm.ids("\n\n")
+    gap_GH = lm.embed(lm.ids("\n\n"))
     losses = []
     for support, query in zip(supports, queries, strict=True):
-        texts_SH = [lm.embed([*review, *gap]) for review in support]
-        losses_1T = token_losses(lm, torch.cat([front_PH, *texts_SH])[None], torch.tensor([list(query)]))
-        losses.append(losses_1T.mean().item())
+        parts = [gap_GH, *(part for review in support for part in (lm.embed(review), gap_GH))]
+        context_1SH = torch.cat([*parts, *([] if prompt_PH is None else [prompt_PH])])[None]
+        losses.append(token_losses(lm, context_1SH, torch.tensor([list(query)])).mean().item())
     return np.array(losses)

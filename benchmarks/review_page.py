@@ -19,7 +19,7 @@ LABELS = {
     "posterior": "shared prompt, one step in user directions",
     "plain": "shared prompt, one plain step",
     "pasted": "support in the context, no prompt",
-    "shared-pasted": "support in the context behind the shared prompt",
+    "pasted-shared": "support in the context before the shared prompt",
     "multitask": "multi-task, trained on, one step",
     "reptile": "Reptile, one step",
     "fomaml": "FOMAML, one step",

@@ -140,22 +140,24 @@ def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -
             unadapted(study, name, index, prompt)
         gradients = gradients_of_users(study, shared_PH, "test", index)
         adapted(study, "posterior", index, max(KS), shared_PH, posterior(gradients, max(KS)))
-        pasted(study, "pasted", index, max(KS), one_H)
+        pasted(study, "pasted", index, max(KS))
+        pasted(study, "pasted-shared", index, max(KS), shared_PH)
     share = choose(
         study,
         shared_PH,
         "plain",
         {f"{share}": partial(plain, share=share, shared_PH=shared_PH) for share in PLAIN_SHARES},
     )
-    for index, k in product(range(len(study.test)), KS):
+    for k, index in product(reversed(KS), range(len(study.test))):
         gradients = gradients_of_users(study, shared_PH, "test", index)
         adapted(study, "posterior", index, k, shared_PH, posterior(gradients, k))
         adapted(study, "plain", index, k, shared_PH, plain(gradients, k, float(share), shared_PH))
-        pasted(study, "pasted", index, k, one_H)
-        pasted(study, "shared-pasted", index, k, shared_PH)
     start = subspace_params(shared_PH, **posterior.keywords)
     for learner in learners:
         learned(study, learner, start, backbone)
+    for k, index in product(reversed(KS), range(len(study.test))):
+        pasted(study, "pasted", index, k)
+        pasted(study, "pasted-shared", index, k, shared_PH)
 
 
 def shared_prompt(study: Study) -> Tensor:
@@ -255,13 +257,13 @@ def adapted(study: Study, name: str, index: int, k: int, start_PH: Tensor, moves
         study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
 
 
-def pasted(study: Study, name: str, index: int, k: int, front_PH: Tensor) -> None:
+def pasted(study: Study, name: str, index: int, k: int, prompt_PH: Tensor | None = None) -> None:
     """Make the losses of a block behind each user's own support in the context and behind the next user's."""
     supports = [reviews[-k - 1 : -1] for reviews in study.test[index]]
     queries = [reviews[-1] for reviews in study.test[index]]
     for who, shift in (("own", 0), ("other", 1)):
         turned = supports[shift:] + supports[:shift]
-        make = partial(pasted_losses, study.lm, front_PH, turned, queries)
+        make = partial(pasted_losses, study.lm, turned, queries, prompt_PH)
         study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
 
 
