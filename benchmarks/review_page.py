@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from commits import commit
@@ -14,7 +15,6 @@ from warmprompt.files import write_atomic
 from warmprompt.rng import derive
 
 KS = (1, 2, 4)
-FIRST_ROWS = ("none", "shared", "posterior-4-own", "posterior-4-other", "pasted-4-own", "pasted-4-other")
 LABELS = {
     "posterior": "shared prompt, one step in user directions",
     "plain": "shared prompt, one plain step",
@@ -45,7 +45,9 @@ def write_page(out: Path, cells: Path) -> None:
         "- `own` is adapted on, or shows, the user's own support; `other` that of another tested user.",
         "- Intervals are 95 %, by bootstrap over users. p is by sign-flip permutation over users,",
         "  Holm-corrected over all differences of a set.",
-        "- Rates and numbers of directions were chosen on validation users.",
+        "- Rows with fewer users have the first of all tested users; differences are over the users that",
+        "  both sides have, and can be compared where levels cannot.",
+        "- Rates and damping were chosen on validation users.",
         "",
         f"Machine: {', '.join(f'{key} {value}' for key, value in describe_machine().items())}.",
         f"Commit {commit()}.",
@@ -56,23 +58,15 @@ def write_page(out: Path, cells: Path) -> None:
     write_atomic(out.with_suffix(".md"), "\n".join([*lines, ""]).encode())
 
 
-def table(folder: Path) -> dict[str, object]:
-    """Return the rows of one set: levels, and paired differences with intervals and p.
+def table(folder: Path) -> dict[str, Any]:
+    """Return the rows of one set: levels, and differences over the users that both sides have.
 
-    Blocks of users count where the first rows, which are made first, are whole; rows without all of them
-    are left out.
+    Blocks of users are made in one order, so rows with fewer users have the first ones.
     """
-    made = {
-        row.name: [np.load(file) for file in sorted(row.glob("*.npy"))]
+    losses = {
+        row.name: np.concatenate([np.load(file) for file in sorted(row.glob("*.npy"))])
         for row in sorted((folder / "test").iterdir())
     }
-    num_blocks = min(len(made.get(name, [])) for name in FIRST_ROWS)
-    losses = {
-        name: np.concatenate(parts[:num_blocks])
-        for name, parts in made.items()
-        if num_blocks and len(parts) >= num_blocks
-    }
-    levels = {name: float(values.mean()) for name, values in losses.items()}
     pairs = [
         (f"{row}-{k}-own", against)
         for row in LABELS
@@ -80,35 +74,35 @@ def table(folder: Path) -> dict[str, object]:
         for against in ("shared", f"{row}-{k}-other", f"{row}-0")
         if f"{row}-{k}-own" in losses and against in losses
     ]
-    if not pairs:
-        return {"users": 0, "levels": levels, "differences": []}
-    gaps_UM = np.stack([losses[one] - losses[other] for one, other in pairs], axis=1)
-    low, high = bootstrap_intervals(gaps_UM, derive(0, "intervals"))
-    adjusted = holm(permutation_p_values(gaps_UM, derive(0, "signs")))
-    differences = [
-        {"row": one, "against": other, "gain": gap, "low": lower, "high": upper, "p": p}
-        for (one, other), gap, lower, upper, p in zip(
-            pairs, gaps_UM.mean(0).tolist(), low.tolist(), high.tolist(), adjusted.tolist(), strict=True
+    differences, p_values = [], []
+    for one, other in pairs:
+        users = min(len(losses[one]), len(losses[other]))
+        gaps_U1 = (losses[one][:users] - losses[other][:users])[:, None]
+        low, high = bootstrap_intervals(gaps_U1, derive(0, "intervals", one, other))
+        p_values += permutation_p_values(gaps_U1, derive(0, "signs", one, other)).tolist()
+        differences.append(
+            {"row": one, "against": other, "users": users, "difference": float(gaps_U1.mean())}
+            | {"low": float(low[0]), "high": float(high[0])}
         )
-    ]
-    return {"users": len(gaps_UM), "levels": levels, "differences": differences}
+    for found, p in zip(differences, holm(np.array(p_values)).tolist(), strict=True):
+        found["p"] = p
+    levels = {name: {"users": len(values), "loss": float(values.mean())} for name, values in losses.items()}
+    return {"levels": levels, "differences": differences}
 
 
-def markdown(found: dict) -> list[str]:
+def markdown(found: dict[str, Any]) -> list[str]:
     """Return a table of levels and one of differences."""
     levels, gaps = found["levels"], {(one["row"], one["against"]): one for one in found["differences"]}
-    lines = [f"{found['users']} test users."]
-    lines += [
-        "",
-        "| row | K=0 | " + " | ".join(f"K={k} {who}" for k in KS for who in ("own", "other")) + " |",
-    ]
-    lines += ["|---" * (2 * len(KS) + 2) + "|"]
+    columns = [f"K={k} {who}" for k in KS for who in ("own", "other")]
+    lines = ["| row | users | K=0 | " + " | ".join(columns) + " |", "|---" * (len(columns) + 3) + "|"]
     for name, label in (("none", "no prompt"), ("shared", "shared prompt (multi-task)")):
-        lines += [f"| {label} | {cell(levels, name)} |" + " |" * (2 * len(KS))]
+        lines += [f"| {label} | {levels[name]['users']} | {level(levels, name)} |" + " |" * len(columns)]
     for row, label in LABELS.items():
-        own = [cell(levels, f"{row}-{k}-{who}") for k in KS for who in ("own", "other")]
-        if any(own):
-            lines += [f"| {label} | {cell(levels, f'{row}-0')} | " + " | ".join(own) + " |"]
+        names = [f"{row}-0", *(f"{row}-{k}-{who}" for k in KS for who in ("own", "other"))]
+        users = [levels[name]["users"] for name in names if name in levels]
+        if users:
+            cells = " | ".join(level(levels, name) for name in names)
+            lines += [f"| {label} | {min(users)} | {cells} |"]
     for title, against in (
         ("Own support against the shared prompt", "shared"),
         ("Own support against another user's", "{row}-{k}-other"),
@@ -125,13 +119,13 @@ def markdown(found: dict) -> list[str]:
     return lines
 
 
-def cell(levels: dict[str, float], name: str) -> str:
-    """Return a level, or nothing where it has not been made."""
-    return f"{levels[name]:.3f}" if name in levels else ""
+def level(levels: dict[str, Any], name: str) -> str:
+    """Return a mean loss, or nothing where it has not been made."""
+    return f"{levels[name]['loss']:.3f}" if name in levels else ""
 
 
-def gap_cell(gap: dict | None) -> str:
+def gap_cell(gap: dict[str, Any] | None) -> str:
     """Return a difference with its interval and p."""
     if gap is None:
         return ""
-    return f"{gap['gain']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] p={gap['p']:.4f}"
+    return f"{gap['difference']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}] p={gap['p']:.4f}"

@@ -45,7 +45,9 @@ NUM_DIRECTIONS = 128
 DAMPINGS = (0.03, 0.1, 0.3)
 RATES = (1 / 32, 1 / 16, 1 / 8)
 LEARNER_ORDER = ("multitask", "reptile", "fomaml", "meta-sgd", "maml")
-LEARNER_STEPS, LEARNER_BATCH, LEARNER_RATE = 30, 4, 0.0003
+LEARNER_STEPS, LEARNER_BATCH, LEARNER_RATE = 20, 4, 0.01
+# Of prompts against rates of the inner loop: coordinates of embeddings are about .1.
+UNIT = 0.03
 MIN_SHARED = 0.01
 
 
@@ -61,6 +63,8 @@ class Study:
         cells: What has been made of training and validation users.
         test_cells: What has been made of tested users.
         seed: Of everything.
+        context_blocks: Tested blocks with rows of contexts.
+        learner_blocks: Tested blocks with rows of learners.
     """
 
     lm: TextModel
@@ -70,6 +74,8 @@ class Study:
     cells: Cells
     test_cells: Cells
     seed: int
+    context_blocks: int
+    learner_blocks: int
 
 
 def main() -> None:
@@ -87,6 +93,8 @@ def main() -> None:
     parser.add_argument("--gradient-users", type=int, default=150, help="training users for directions")
     parser.add_argument("--validation-blocks", type=int, default=2, help=f"of {CHUNK} users")
     parser.add_argument("--test-blocks", type=int, default=8, help=f"of {CHUNK} users")
+    parser.add_argument("--context-blocks", type=int, default=5, help="tested blocks with rows of contexts")
+    parser.add_argument("--learner-blocks", type=int, default=6, help="tested blocks with rows of learners")
     parser.add_argument("--learners", default=",".join(LEARNER_ORDER))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page-only", action="store_true", help="from the cells there are")
@@ -115,6 +123,8 @@ def main() -> None:
             cells=cells,
             test_cells=Cells(chosen.cells / (chosen.test_name or chosen.name)),
             seed=chosen.seed,
+            context_blocks=chosen.context_blocks,
+            learner_blocks=chosen.learner_blocks,
         )
         run(study, gradient_users, [name for name in chosen.learners.split(",") if name], chosen.backbone)
     write_page(chosen.out, chosen.cells)
@@ -140,8 +150,7 @@ def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -
             unadapted(study, name, index, prompt)
         gradients = gradients_of_users(study, shared_PH, "test", index)
         adapted(study, "posterior", index, max(KS), shared_PH, posterior(gradients, max(KS)))
-        pasted(study, "pasted", index, max(KS))
-        pasted(study, "pasted-shared", index, max(KS), shared_PH)
+    contexts(study, shared_PH, max(KS))
     share = choose(
         study,
         shared_PH,
@@ -155,9 +164,8 @@ def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -
     start = subspace_params(shared_PH, **posterior.keywords)
     for learner in learners:
         learned(study, learner, start, backbone)
-    for k, index in product(reversed(KS), range(len(study.test))):
-        pasted(study, "pasted", index, k)
-        pasted(study, "pasted-shared", index, k, shared_PH)
+    for k in KS:
+        contexts(study, shared_PH, k)
 
 
 def shared_prompt(study: Study) -> Tensor:
@@ -257,14 +265,15 @@ def adapted(study: Study, name: str, index: int, k: int, start_PH: Tensor, moves
         study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
 
 
-def pasted(study: Study, name: str, index: int, k: int, prompt_PH: Tensor | None = None) -> None:
-    """Make the losses of a block behind each user's own support in the context and behind the next user's."""
-    supports = [reviews[-k - 1 : -1] for reviews in study.test[index]]
-    queries = [reviews[-1] for reviews in study.test[index]]
-    for who, shift in (("own", 0), ("other", 1)):
-        turned = supports[shift:] + supports[:shift]
-        make = partial(pasted_losses, study.lm, turned, queries, prompt_PH)
-        study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
+def contexts(study: Study, shared_PH: Tensor, k: int) -> None:
+    """Make the losses behind each user's own support in the context and behind the next user's."""
+    for index, users in enumerate(study.test[: study.context_blocks]):
+        supports, queries = [reviews[-k - 1 : -1] for reviews in users], [reviews[-1] for reviews in users]
+        for name, prompt in (("pasted", None), ("pasted-shared", shared_PH)):
+            for who, shift in (("own", 0), ("other", 1)):
+                turned = supports[shift:] + supports[:shift]
+                make = partial(pasted_losses, study.lm, turned, queries, prompt)
+                study.test_cells.array(f"test/{name}-{k}-{who}/{index:03d}", make)
 
 
 def subspace_params(
@@ -279,9 +288,9 @@ def subspace_params(
     at_two_Z = 2 * shared_Z / (1 + shared_Z)
     weights_Z = at_two_Z * (2 + kappa) / 2
     params = {
-        "prompt.start": shared_PH,
+        "prompt.start": shared_PH / UNIT,
         "user.start": at_two_Z * (directions_ZX @ found.mean_X),
-        "prompt.directions": directions_ZX.view(-1, *shared_PH.shape),
+        "prompt.directions": directions_ZX.view(-1, *shared_PH.shape) / UNIT,
         "prompt.log_rates": weights_Z.log(),
         "inner.log_rates": torch.zeros(1),
         "support.log_kappa": kappa.log(),
@@ -318,7 +327,7 @@ def episode(study: Study, lm: TextModel, step: int) -> Task:
         query.append([reviews[end]])
     objective = TextLikelihood(lm=lm, support=pack_texts(support), query=pack_texts(query))
     return Task(
-        adapter=SubspacePrompt(features_BT=torch.zeros(LEARNER_BATCH, 0)),
+        adapter=SubspacePrompt(features_BT=torch.zeros(LEARNER_BATCH, 0), unit=UNIT),
         objective=objective,
         data=PromptParams,
     )
@@ -326,15 +335,14 @@ def episode(study: Study, lm: TextModel, step: int) -> Task:
 
 def tested(study: Study, name: str, state: LearnerState) -> None:
     """Make a learner's rows."""
-    adapter, params = SubspacePrompt(features_BT=torch.zeros(1, 0)), state.params
+    adapter, params = SubspacePrompt(features_BT=torch.zeros(1, 0), unit=UNIT), state.params
     start_PH = adapter.users(PromptParams.at(params), params["user.start"][None])[0]
-    for index, users in enumerate(study.test):
+    for k, index in product(reversed(KS), range(len(study.test[: study.learner_blocks]))):
         unadapted(study, f"{name}-0", index, start_PH)
-        gradients_BKX = gradients_of_users(study, start_PH, "test", index, name)
-        lengths_BK = torch.tensor([[len(text) for text in reviews[-max(KS) - 1 : -1]] for reviews in users])
-        for k in KS:
-            moves_BX = one_step(params, gradients_BKX[:, -k:], lengths_BK[:, -k:])
-            adapted(study, name, index, k, start_PH, moves_BX)
+        gradients_BKX = gradients_of_users(study, start_PH, "test", index, name)[:, -k:]
+        supports = [reviews[-k - 1 : -1] for reviews in study.test[index]]
+        lengths_BK = torch.tensor([[len(review) for review in support] for support in supports])
+        adapted(study, name, index, k, start_PH, one_step(params, gradients_BKX, lengths_BK))
 
 
 def one_step(params: dict[str, Tensor], gradients_BKX: Tensor, lengths_BK: Tensor) -> Tensor:
@@ -345,7 +353,7 @@ def one_step(params: dict[str, Tensor], gradients_BKX: Tensor, lengths_BK: Tenso
     k = lengths_BK.shape[1]
     shares_BK = lengths_BK / lengths_BK.sum(1, keepdim=True) * k / (k + params["support.log_kappa"].exp())
     slopes_BX = torch.einsum("bk,bkx->bx", shares_BK, gradients_BKX)
-    directions_ZX = params["prompt.directions"].flatten(1)
+    directions_ZX = UNIT * params["prompt.directions"].flatten(1)
     rates_Z = params["inner.log_rates"].exp() * params["prompt.log_rates"].exp()
     return -(slopes_BX @ directions_ZX.T * rates_Z) @ directions_ZX
 

@@ -52,9 +52,9 @@ def random_params(lm, seed=0):
     }
 
 
-def subspace_task(lm):
+def subspace_task(lm, unit=1.0):
     return Task(
-        adapter=SubspacePrompt(features_BT=torch.zeros(2, 0)),
+        adapter=SubspacePrompt(features_BT=torch.zeros(2, 0), unit=unit),
         objective=TextLikelihood(lm=lm, support=tokens(lm, SUPPORT), query=tokens(lm, QUERY)),
         data=PromptParams,
     )
@@ -145,6 +145,16 @@ def test_a_step_on_the_numbers_is_a_preconditioned_step_on_the_prompt(lm):
     wanted = start.flatten(1) - slope.flatten(1) @ directions.T @ (rates[:, None] * directions)
     found = free.adapter.users(free.model, free.adapted()).flatten(1)
     torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-8)
+
+
+def test_a_unit_only_scales_start_and_directions(lm):
+    params = random_params(lm)
+    finer = {**params, **{name: params[name] / 0.25 for name in ("prompt.start", "prompt.directions")}}
+    plain, scaled = subspace_task(lm).at(params), subspace_task(lm, unit=0.25).at(finer)
+    torch.testing.assert_close(scaled.adapted(), plain.adapted(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        scaled.users(scaled.adapted()), plain.users(plain.adapted()), atol=1e-6, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["multitask", "reptile", "fomaml", "meta-sgd", "maml"])

@@ -57,15 +57,17 @@ class WholePrompt:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SubspacePrompt:
-    """Z numbers move the prompt: prompt = start + sum_z number_z direction_z, all directions learned.
+    """Z numbers move the prompt: prompt = unit (start + sum_z number_z direction_z), all directions learned.
 
     A gradient step on the numbers is a step on the prompt, preconditioned by the directions' outer product.
 
     Attributes:
         features_BT: As `Adapter` wants it; no feature is read.
+        unit: Scale of start and directions: one outer rate serves them and the logarithms of inner rates.
     """
 
     features_BT: Tensor
+    unit: float = 1.0
     start_name: str = "user.start"
 
     def rates(self, params: Params) -> Tensor:
@@ -75,7 +77,7 @@ class SubspacePrompt:
     def users(self, model: Any, moved: Tensor) -> Tensor:
         """Return the prompts, (B, P, H)."""
         offset_BPH = torch.einsum("bz,zph->bph", moved, model.params["prompt.directions"])
-        prompts_BPH: Tensor = model.params["prompt.start"] + offset_BPH
+        prompts_BPH: Tensor = self.unit * (model.params["prompt.start"] + offset_BPH)
         return prompts_BPH
 
     def distance(self) -> Callable[[Tensor], Tensor]:
