@@ -31,7 +31,11 @@ LABELS = {
 def write_page(out: Path, cells: Path) -> None:
     """Write one table per set of reviews."""
     tables = {folder.name: table(folder) for folder in sorted(cells.iterdir()) if (folder / "test").is_dir()}
-    write_atomic(out.with_suffix(".json"), json.dumps(tables, indent=1).encode())
+    stored = {
+        name: found | {"losses": {row: values.round(5).tolist() for row, values in found["losses"].items()}}
+        for name, found in tables.items()
+    }
+    write_atomic(out.with_suffix(".json"), json.dumps(stored).encode())
     lines = [
         "# Prompts adapted to what users write",
         "",
@@ -54,7 +58,7 @@ def write_page(out: Path, cells: Path) -> None:
         "Made by `python benchmarks/review_prompts.py`.",
     ]
     for name, found in tables.items():
-        lines += ["", f"## {name}", "", *markdown(found)]
+        lines += ["", f"## {name}", "", *summary(found), *markdown(found)]
     write_atomic(out.with_suffix(".md"), "\n".join([*lines, ""]).encode())
 
 
@@ -87,7 +91,7 @@ def table(folder: Path) -> dict[str, Any]:
     for found, p in zip(differences, holm(np.array(p_values)).tolist(), strict=True):
         found["p"] = p
     levels = {name: {"users": len(values), "loss": float(values.mean())} for name, values in losses.items()}
-    return {"levels": levels, "differences": differences}
+    return {"levels": levels, "differences": differences, "losses": losses}
 
 
 def markdown(found: dict[str, Any]) -> list[str]:
@@ -117,6 +121,35 @@ def markdown(found: dict[str, Any]) -> list[str]:
             lines += ["", f"{title}:", "", "| row | " + " | ".join(f"K={k}" for k in KS) + " |"]
             lines += ["|---" * (len(KS) + 1) + "|", *body]
     return lines
+
+
+def summary(found: dict[str, Any]) -> list[str]:
+    """Return how much of the context's worth each adapted row has at the largest K, on the users of both."""
+    losses, k = found["losses"], max(KS)
+    context = [f"pasted-shared-{k}-{who}" for who in ("own", "other")]
+    if not all(name in losses for name in context):
+        return []
+    lines = [
+        f"What an adapted prompt has of the worth of {k} reviews in the context before the shared prompt,",
+        "in nats per token and in percent, on the same users:",
+        "",
+        "| row | users | below the shared prompt | context | % | own below other | context | % |",
+        "|---" * 8 + "|",
+    ]
+    for row, label in LABELS.items():
+        own, other = (losses.get(f"{row}-{k}-{who}") for who in ("own", "other"))
+        if own is None or other is None or row.startswith("pasted"):
+            continue
+        users = min(len(values) for values in (own, other, losses[context[0]], losses[context[1]]))
+        mean = {name: float(np.mean(losses[name][:users])) for name in (*context, "shared")}
+        ours, others = float(np.mean(own[:users])), float(np.mean(other[:users]))
+        pairs = (
+            (mean["shared"] - ours, mean["shared"] - mean[context[0]]),
+            (others - ours, mean[context[1]] - mean[context[0]]),
+        )
+        cells = " | ".join(f"{gain:.4f} | {whole:.4f} | {100 * gain / whole:.0f}" for gain, whole in pairs)
+        lines += [f"| {label} | {users} | {cells} |"]
+    return [*lines, ""]
 
 
 def level(levels: dict[str, Any], name: str) -> str:
