@@ -148,8 +148,7 @@ def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -
     for index in range(len(study.test)):
         for name, prompt in (("none", one_H), ("shared", shared_PH)):
             unadapted(study, name, index, prompt)
-        gradients = gradients_of_users(study, shared_PH, "test", index)
-        adapted(study, "posterior", index, max(KS), shared_PH, posterior(gradients, max(KS)))
+    stepwise(study, shared_PH, max(KS), {"posterior": posterior})
     contexts(study, shared_PH, max(KS))
     share = choose(
         study,
@@ -157,14 +156,13 @@ def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -
         "plain",
         {f"{share}": partial(plain, share=share, shared_PH=shared_PH) for share in PLAIN_SHARES},
     )
-    for k, index in product(reversed(KS), range(len(study.test))):
-        gradients = gradients_of_users(study, shared_PH, "test", index)
-        adapted(study, "posterior", index, k, shared_PH, posterior(gradients, k))
-        adapted(study, "plain", index, k, shared_PH, plain(gradients, k, float(share), shared_PH))
+    move = partial(plain, share=float(share), shared_PH=shared_PH)
+    stepwise(study, shared_PH, max(KS), {"plain": move})
     start = subspace_params(shared_PH, **posterior.keywords)
     for learner in learners:
         learned(study, learner, start, backbone)
     for k in KS:
+        stepwise(study, shared_PH, k, {"posterior": posterior, "plain": move})
         contexts(study, shared_PH, k)
 
 
@@ -255,6 +253,15 @@ def unadapted(study: Study, name: str, index: int, prompt_PH: Tensor) -> None:
     """Make the losses of a block of tested users at one prompt."""
     make = partial(losses_at, study, study.test[index], prompt_PH)
     study.test_cells.array(f"test/{name}/{index:03d}", make)
+
+
+def stepwise(
+    study: Study, shared_PH: Tensor, k: int, steps: dict[str, Callable[[Tensor, int], Tensor]]
+) -> None:
+    """Make the rows of steps from the shared prompt."""
+    for index, (name, move) in product(range(len(study.test)), steps.items()):
+        gradients = gradients_of_users(study, shared_PH, "test", index)
+        adapted(study, name, index, k, shared_PH, move(gradients, k))
 
 
 def adapted(study: Study, name: str, index: int, k: int, start_PH: Tensor, moves_BX: Tensor) -> None:
