@@ -16,16 +16,17 @@ from warmprompt.rng import derive
 
 KS = (1, 2, 4)
 LABELS = {
-    "posterior": "shared prompt, one step in user directions",
-    "plain": "shared prompt, one plain step",
-    "pasted": "support in the context, no prompt",
-    "pasted-shared": "support in the context before the shared prompt",
+    "posterior": "step in user directions",
+    "plain": "plain step",
+    "pasted": "reviews in the context, no prompt",
+    "pasted-shared": "reviews in the context, then the shared prompt",
     "multitask": "multi-task, trained on, one step",
     "reptile": "Reptile, one step",
     "fomaml": "FOMAML, one step",
     "meta-sgd": "Meta-SGD, one step",
     "maml": "MAML, one step",
 }
+STEPS = [row for row in LABELS if not row.startswith("pasted")]
 
 
 def write_page(out: Path, cells: Path) -> None:
@@ -49,16 +50,21 @@ def write_page(out: Path, cells: Path) -> None:
         "- `own` is adapted on, or shows, the user's own support; `other` that of another tested user.",
         "- Intervals are 95 %, by bootstrap over users. p is by sign-flip permutation over users,",
         "  Holm-corrected over all differences of a set.",
+        "- A plain step is one gradient step from the shared prompt, a share of its norm long. A step in user",
+        "  directions is the same gradient times a matrix: directions in which training users differ, each",
+        "  as far as K texts of a user agree on it. Learners start from that, with the shared prompt, the",
+        "  directions and the rates learned further, and take one step, too.",
         "- Rows with fewer users have the first of all tested users; differences are over the users that",
         "  both sides have, and can be compared where levels cannot.",
         "- Rates and damping were chosen on validation users.",
         "",
         f"Machine: {', '.join(f'{key} {value}' for key, value in describe_machine().items())}.",
         f"Commit {commit()}.",
-        "Made by `python benchmarks/review_prompts.py`.",
+        "Made by `python benchmarks/review_prompts.py --reviews FILE --name NAME`; a table named `-untrained`",
+        "has `--test-reviews FILE --test-name NAME` too: prompt and rates are those of the first set.",
     ]
     for name, found in tables.items():
-        lines += ["", f"## {name}", "", *summary(found), *markdown(found)]
+        lines += ["", f"## {name}", "", *verdict(found), *summary(found), *markdown(found)]
     write_atomic(out.with_suffix(".md"), "\n".join([*lines, ""]).encode())
 
 
@@ -121,6 +127,25 @@ def markdown(found: dict[str, Any]) -> list[str]:
             lines += ["", f"{title}:", "", "| row | " + " | ".join(f"K={k}" for k in KS) + " |"]
             lines += ["|---" * (len(KS) + 1) + "|", *body]
     return lines
+
+
+def verdict(found: dict[str, Any]) -> list[str]:
+    """Return a sentence on the aim: below the shared prompt, and below another user's, with p < .05."""
+    k = max(KS)
+    gaps = {(one["row"], one["against"]): one for one in found["differences"]}
+    lines = []
+    for row in STEPS:
+        pair = [gaps.get((f"{row}-{k}-own", against)) for against in ("shared", f"{row}-{k}-other")]
+        if pair[0] is None or pair[1] is None:
+            continue
+        said = [f"{gap['difference']:+.4f} ({word(gap)})" for gap in pair if gap is not None]
+        lines += [f"- {LABELS[row]}, K = {k}: {said[0]} to the shared prompt, {said[1]} to another user's."]
+    return [*lines, ""]
+
+
+def word(gap: dict[str, Any]) -> str:
+    """Return whether a difference is significant."""
+    return f"p={gap['p']:.4f}" if gap["p"] < 0.05 else "n.s."
 
 
 def summary(found: dict[str, Any]) -> list[str]:

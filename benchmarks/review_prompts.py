@@ -81,8 +81,8 @@ class Study:
 def main() -> None:
     """Read the options, make what is missing, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reviews", type=Path, required=True, help="JSON lines, gzip, of Amazon reviews")
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--reviews", type=Path, help="JSON lines, gzip, of Amazon reviews")
+    parser.add_argument("--name", help="of the folder of cells and of the table")
     parser.add_argument(
         "--test-reviews", type=Path, help="other reviews to test on; nothing is trained there"
     )
@@ -99,9 +99,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page-only", action="store_true", help="from the cells there are")
     chosen = parser.parse_args()
+    if not chosen.page_only and not (chosen.reviews and chosen.name):
+        parser.error("--reviews and --name are needed, or --page-only")
     torch.set_num_threads(1)
-    cells = Cells(chosen.cells / chosen.name)
     if not chosen.page_only:
+        cells = Cells(chosen.cells / chosen.name)
         lm = load_text_model(chosen.backbone, lead=LEAD)
         read = partial(
             read_writers, tokens=lm.ids, max_tokens=MAX_TOKENS, min_reviews=max(KS) + 1, seed=chosen.seed
@@ -160,10 +162,12 @@ def run(study: Study, gradient_users: int, learners: list[str], backbone: str) -
     stepwise(study, shared_PH, max(KS), {"plain": move})
     start = subspace_params(shared_PH, **posterior.keywords)
     for learner in learners:
-        learned(study, learner, start, backbone)
+        learned(study, learner, start, backbone, max(KS))
     for k in KS:
         stepwise(study, shared_PH, k, {"posterior": posterior, "plain": move})
         contexts(study, shared_PH, k)
+    for k, learner in product(KS, learners):
+        learned(study, learner, start, backbone, k)
 
 
 def shared_prompt(study: Study) -> Tensor:
@@ -305,7 +309,7 @@ def subspace_params(
     return {name: value.float() for name, value in params.items()}
 
 
-def learned(study: Study, name: str, start: dict[str, Tensor], backbone: str) -> None:
+def learned(study: Study, name: str, start: dict[str, Tensor], backbone: str, k: int) -> None:
     """Train a learner from the subspace's start, then make its rows: its start, and one step from it."""
     learner = LEARNERS[name]
     state = study.cells.state(name) or learner.init(start)
@@ -319,7 +323,7 @@ def learned(study: Study, name: str, start: dict[str, Tensor], backbone: str) ->
         print(name, state.step, round(seen.loss, 3), flush=True)
         if state.step % 5 == 0:
             study.cells.save_state(name, state)
-    tested(study, name, state)
+    tested(study, name, state, k)
 
 
 def episode(study: Study, lm: TextModel, step: int) -> Task:
@@ -340,11 +344,11 @@ def episode(study: Study, lm: TextModel, step: int) -> Task:
     )
 
 
-def tested(study: Study, name: str, state: LearnerState) -> None:
+def tested(study: Study, name: str, state: LearnerState, k: int) -> None:
     """Make a learner's rows."""
     adapter, params = SubspacePrompt(features_BT=torch.zeros(1, 0), unit=UNIT), state.params
     start_PH = adapter.users(PromptParams.at(params), params["user.start"][None])[0]
-    for k, index in product(reversed(KS), range(len(study.test[: study.learner_blocks]))):
+    for index in range(len(study.test[: study.learner_blocks])):
         unadapted(study, f"{name}-0", index, start_PH)
         gradients_BKX = gradients_of_users(study, start_PH, "test", index, name)[:, -k:]
         supports = [reviews[-k - 1 : -1] for reviews in study.test[index]]
