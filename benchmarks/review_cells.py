@@ -42,9 +42,9 @@ class Cells:
         """Return the array of this name."""
         file = self.folder / f"{name}.npy"
         if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
             buffer = io.BytesIO()
             np.save(buffer, make())
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, buffer.getvalue())
             print("made", name, flush=True)
         found: np.ndarray = np.load(file)
