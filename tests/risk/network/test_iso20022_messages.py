@@ -104,7 +104,9 @@ def test_a_file_with_two_business_headers_is_refused():
     own = message(customer()).partition("?>")[2]
     assert len(read(f"<E>{head}{own}</E>")) == 1
     for text in (f"<E>{head}{head}{own}</E>", f"<E><A>{head}</A>{own}<B>{head}</B></E>"):
-        with pytest.raises(BadInputError, match="AppHdr of message: 'there twice'"):
+        with pytest.raises(
+            BadInputError, match=r"more than one message: head.001.001.02 and head.001.001.02"
+        ):
             read(text)
 
 

@@ -101,35 +101,25 @@ def body_parts(stream: Iterator[bytes], name: str) -> Iterator[Body]:
         remove_comments=True,
         remove_pis=True,
     )
-    header, document, root, num_bytes = None, None, None, 0
+    seen: dict[str, Any] = {}
+    root, num_bytes = None, 0
     for event, found in _events(parser, stream, name):
+        document = seen.get("Document")
         if event == "piece":
             num_bytes += found
             _check_size(num_bytes, name)
         elif event == "root":
             root = found
         elif event == "start":
-            if not _is_open(found.getparent()):
-                continue
-            if etree.QName(found).localname == "Document":
-                _check_first(document, found, name)
-                document = found
-            elif etree.QName(found).localname == "AppHdr":
-                if header is not None:
-                    remedy = "Give one header for one document."
-                    raise BadInputError(field=f"AppHdr of {name}", value="there twice", remedy=remedy)
-                header = found
+            _notice(found, seen, name)
         elif found is document:
-            if len(document) > 1:
-                value = " and ".join(etree.QName(child).localname for child in document[:2])
-                remedy = "Give a document of one message body alone."
-                raise BadInputError(field=f"Document of {name}", value=value, remedy=remedy)
+            _check_alone(found, name)
         elif document is not None and _is_part(found, document, name):
             yield Body(family=_family(document, name), element=found)
             if etree.QName(found).localname != "GrpHdr":
                 _forget(found)
                 num_bytes = 0
-    if document is None:
+    if "Document" not in seen:
         raise _unread(f"<{etree.QName(root).localname}> without a Document", root, name)
 
 
@@ -165,13 +155,26 @@ def _is_open(parent: Any) -> bool:
     return True
 
 
-def _check_first(former: Any, document: Any, name: str) -> None:
-    """Refuse a second message, and one that is not read here."""
-    if former is not None:
-        both = " and ".join(_called(one) for one in (former, document))
-        remedy = "Give each message in a file of its own."
+def _notice(element: Any, seen: dict[str, Any], name: str) -> None:
+    """Add the message's own document or business header to `seen`; refuse a second, and what is not read."""
+    tag = etree.QName(element).localname
+    if tag not in ("AppHdr", "Document") or not _is_open(element.getparent()):
+        return
+    if tag in seen:
+        both = " and ".join(_called(one) for one in (seen[tag], element))
+        remedy = "Give each message in a file of its own, with one business header at most."
         raise BadInputError(field=name, value=f"more than one message: {both}", remedy=remedy)
-    _family(document, name)
+    if tag == "Document":
+        _family(element, name)
+    seen[tag] = element
+
+
+def _check_alone(document: Any, name: str) -> None:
+    """Refuse a document with anything besides one body."""
+    if len(document) > 1:
+        value = " and ".join(etree.QName(child).localname for child in document[:2])
+        remedy = "Give a document of one message body alone."
+        raise BadInputError(field=f"Document of {name}", value=value, remedy=remedy)
 
 
 def _family(document: Any, name: str) -> str:
