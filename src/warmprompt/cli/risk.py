@@ -115,8 +115,8 @@ def network_command(
 
         plot_network(network, plot)
     if as_json:
-        told = {"total": network.total, "currency": network.currency, "notes": notes}
-        print_json(figures | told)
+        more = {"total": network.total, "currency": network.currency, "notes": notes}
+        print_json(figures | more)
         return
     title = ", ".join(map(str, files or ())) or (
         f"synthetic, after published figures of Fedwire in 2004, seed {seed}"

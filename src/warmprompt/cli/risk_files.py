@@ -191,7 +191,7 @@ def read_sheet(
         notes.append(f"{len(alone)} of the banks of {path} have no link: {_named(alone)}")
     if missing:
         notes.append(f"{len(missing)} banks have no row in {path} and nothing there: {_named(missing)}")
-    notes += _sums_told(table, network, rows, given.rows)
+    notes += _sum_notes(table, network, rows, given.rows)
     return NetworkTable(network=network, rows=given.rows, notes=tuple(notes)), found
 
 
@@ -244,7 +244,7 @@ def _float(text: str | None, default: float) -> float:
         return math.nan
 
 
-def _sums_told(table: pl.DataFrame, network: PaymentNetwork, rows: Longs, pointing: Rows) -> list[str]:
+def _sum_notes(table: pl.DataFrame, network: PaymentNetwork, rows: Longs, pointing: Rows) -> list[str]:
     """Return a note on each column that repeats what banks are owed, or owe, in the network."""
     claims, debts = network.incoming[rows].astype(float), network.outgoing[rows].astype(float)
     notes = []

@@ -240,7 +240,7 @@ def failing_first(exposures, capital):
 
 @given(books(), st.lists(st.sampled_from([0, 0, 1, -3]), min_size=7, max_size=7), st.integers(0, 6))
 def test_banks_without_capital_are_first_failures(book, marks, bank):
-    # A bank that is told to fail first and one that begins with nothing spread the same.
+    # A bank that is made to fail first and one that begins with nothing spread the same.
     exposures, capital = book
     poor = np.where(np.array(marks[: len(capital)]) < 1, np.minimum(marks[: len(capital)], 0), capital)
     sound, failed = failing_first(exposures, poor)

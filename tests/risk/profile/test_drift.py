@@ -1,4 +1,4 @@
-"""The drift alarm: doublings of rare frauds and of scores, what raises no alarm, and the sum by its definition."""
+"""The drift alarm: doublings of rare frauds and of scores, quiet streams, and the sum by its definition."""
 
 import math
 

@@ -46,7 +46,8 @@ class DriftWatch:
 
     Feed it one bounded number per payment: p_risk as payments come, or the label or the squared error
     (p - y)^2 as labels come due. It holds the state of one stream; make one per stream. ADWIN is safe at
-    any rate but blind to a doubling of rare frauds, which the sum is made for. benchmarks/drift.py measures both.
+    any rate but blind to a doubling of rare frauds, which the sum is made for; benchmarks/drift.py measures
+    both.
 
     Args:
         delta: Significance of ADWIN's cut; the smaller, the fewer false alarms.
