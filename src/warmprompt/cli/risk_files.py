@@ -125,7 +125,7 @@ def _columns_of(file: Path, suffix: str) -> list[str]:
     """Return the columns of a table, none where it cannot be read: its reader says why."""
     try:
         if suffix == ".parquet":
-            return pl.read_parquet_schema(file).names()
+            return list(pl.read_parquet_schema(file))
         return pl.read_csv(io.BytesIO(_first_line(file)), infer_schema=False).columns
     except (pl.exceptions.PolarsError, OSError):
         return []
