@@ -73,7 +73,7 @@ class EntityHistory:
 
     @property
     def drifts(self) -> bool:
-        """Whether mean risk changed within the watched payments (ADWIN)."""
+        """Whether mean risk changed within the watched payments."""
         watch = DriftWatch()
         return any(watch.update(p_risk).alarm for p_risk in self.watched)
 

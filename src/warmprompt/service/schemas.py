@@ -221,7 +221,7 @@ class EntityOut(BaseModel):
     num_used: int = Field(description="The last ones, on which the profile is based.")
     num_labels: int = Field(description="Of these, labelled.")
     left_out: int = Field(description="Entries of the log that do not fit and were skipped.")
-    drift: bool = Field(description="The p_risk of the last 64 events changed in mean (ADWIN).")
+    drift: bool = Field(description="The p_risk of the last 64 events changed in mean.")
     model: str = Field(description="Hash of the profiler's model.")
     version: str = Field(description="Hash of the profiler's files, calibration included.")
 

@@ -198,7 +198,26 @@ PAIR = [[0, 1], [0, 0]]
             lambda: furfine_cascade(PAIR, [1, 1], [0], loss_given_default=1.1),
             BadInputError, "loss_given_default",
         ),
-        (lambda: linear_debtrank(PAIR, [0, 1], [0, 1]), BadInputError, "capital[0]"),
+        (lambda: furfine_cascade(PAIR, [1, -float("inf")], [0]), BadInputError, "capital[1]"),
+        (lambda: furfine_cascade(PAIR, [1, None], [0]), BadInputError, "capital"),
+        (lambda: furfine_cascade(PAIR, [1, 1], 0), BadInputError, "failed"),
+        (
+            lambda: furfine_cascade(PAIR, [1, 1], [0], loss_given_default=[1, 1.1]),
+            BadInputError, "loss_given_default[1]",
+        ),
+        (
+            lambda: furfine_cascade(PAIR, [1, 1], [0], loss_given_default=[1]),
+            MismatchError, "loss_given_default",
+        ),
+        (
+            lambda: furfine_cascade(PAIR, [1, 1], [0], loss_given_default="1"),
+            BadInputError, "loss_given_default",
+        ),
+        (lambda: linear_debtrank(PAIR, [float("nan"), 1], [0, 1]), BadInputError, "capital[0]"),
+        (
+            lambda: linear_debtrank(PAIR, [1, 1], [0, 1], loss_given_default=[-1, 1]),
+            BadInputError, "loss_given_default[0]",
+        ),
         (lambda: linear_debtrank(PAIR, [1e-320, 1], [0, 1]), BadInputError, "capital"),
         (lambda: linear_debtrank(PAIR, [1, 1], [0, 1.5]), BadInputError, "shock[1]"),
         (lambda: linear_debtrank(PAIR, [1, 1], [0]), MismatchError, "shock"),
@@ -212,3 +231,49 @@ def test_bad_input_is_named(run, error, field):
     with pytest.raises(error) as caught:
         run()
     assert caught.value.field == field
+
+
+def failing_first(exposures, capital):
+    """Return the same book with its failed banks given capital and put among the first failures."""
+    return np.where(capital > 0, capital, 1e9), set(np.flatnonzero(capital <= 0).tolist())
+
+
+@given(books(), st.lists(st.sampled_from([0, 0, 1, -3]), min_size=7, max_size=7), st.integers(0, 6))
+def test_banks_without_capital_are_first_failures(book, marks, bank):
+    # A bank that is made to fail first and one that begins with nothing spread the same.
+    exposures, capital = book
+    poor = np.where(np.array(marks[: len(capital)]) < 1, np.minimum(marks[: len(capital)], 0), capital)
+    sound, failed = failing_first(exposures, poor)
+    first = {bank % len(capital)}
+    cascade = furfine_cascade(exposures, poor, first, loss_given_default=0.5)
+    expected = furfine_cascade(exposures, sound, first | failed, loss_given_default=0.5)
+    assert cascade.round_N.tolist() == expected.round_N.tolist()
+    assert cascade.losses_N.tolist() == expected.losses_N.tolist()
+    shock = np.zeros(len(capital))
+    stress = linear_debtrank(exposures, poor, shock).stress_N
+    assert (stress[list(failed)] == 1).all()
+    same = linear_debtrank(exposures, sound, np.isin(np.arange(len(capital)), list(failed)) * 1.0)
+    assert stress == pytest.approx(same.stress_N, abs=1e-9)
+
+
+def test_a_crisis_by_hand():
+    # Bank 0 begins below zero; 1 lent it 5 on capital 4 and fails; 2 lent each of them 1 on capital 4.
+    exposures = [[0, 7, 0], [5, 0, 0], [1, 1, 0]]
+    cascade = furfine_cascade(exposures, [-3, 4, 4], [])
+    assert cascade.round_N.tolist() == [0, 1, -1]
+    assert cascade.losses_N.tolist() == [7, 5, 2]
+    result = linear_debtrank(exposures, [-3, 4, 4], [0, 0, 0])
+    assert result.stress_N.tolist() == [1, 1, 0.5]
+    assert result.additional_N.tolist() == [0, 1, 0.5]
+    # Bank 0 had nothing to lose; the others lose what their claims on it and on each other are worth.
+    assert result.losses_N.tolist() == [7, 5, 2]
+
+
+def test_losses_given_default_are_of_the_bank_that_fails():
+    exposures = np.array([[0.0, 2.0, 2.0], [0, 0, 0], [0, 0, 0]])
+    for rates, losses in (([0, 1, 0.25], 2.5), ([1, 0, 0], 0.0), (0.5, 2.0)):
+        cascade = furfine_cascade(exposures, [9, 1, 1], [1, 2], loss_given_default=rates)
+        assert cascade.losses_N.tolist() == [losses, 0, 0]
+        stress = linear_debtrank(exposures, [8, 1, 1], [0, 1, 1], loss_given_default=rates)
+        assert stress.stress_N[0] == losses / 8
+        assert stress.losses_N.tolist() == [losses, 1, 1]

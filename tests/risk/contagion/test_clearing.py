@@ -290,7 +290,17 @@ def test_bad_amounts_are_named(liabilities, outside, assets, error, field):
 
 
 @pytest.mark.parametrize(
-    ("alpha", "beta", "field"), [(-0.1, 1, "alpha"), (1, 1.5, "beta"), (NAN, 1, "alpha")]
+    ("alpha", "beta", "field"),
+    [
+        (-0.1, 1, "alpha"),
+        (1, 1.5, "beta"),
+        (NAN, 1, "alpha"),
+        ("1", 1, "alpha"),
+        ([1, 2], 1, "alpha[1]"),
+        (1, [0.5, NAN], "beta[1]"),
+        ([0.5, "x"], 1, "alpha"),
+        (None, 1, "alpha"),
+    ],
 )
 def test_recovery_rates_are_shares(alpha, beta, field):
     with pytest.raises(BadInputError) as caught:
@@ -302,3 +312,72 @@ def test_recovery_rates_are_shares(alpha, beta, field):
 def test_the_guard_says_how_far_it_came(solver):
     with pytest.raises(BadInputError, match="max_sweeps.*moved a bank by"):
         solver(obligations([[0, 6], [2, 0]], to_outside=[0, 4]), [1, 0], max_sweeps=2)
+
+
+@pytest.mark.parametrize("solver", [clear_by_fixed_point, clear_by_fictitious_default, least_clearing])
+def test_rates_of_another_number_of_banks_are_refused(solver):
+    with pytest.raises(MismatchError) as caught:
+        solver(obligations([[0, 6], [2, 0]]), [1, 0], costs=DefaultCosts(beta=[1, 1, 1]))
+    assert caught.value.field == "beta"
+
+
+def systems(seed, num, density):
+    rng = np.random.default_rng(seed)
+    liabilities = rng.lognormal(0, 1, (num, num)) * (rng.random((num, num)) < density)
+    np.fill_diagonal(liabilities, 0)
+    network = obligations(liabilities, to_outside=rng.uniform(0, 2, num))
+    return network, network.owed_N * rng.uniform(0, 0.9, num), rng
+
+
+@pytest.mark.parametrize(("seed", "num", "density"), [(0, 12, 0.4), (1, 12, 0.4), (2, 300, 0.03)])
+def test_each_bank_recovers_at_its_own_rates(seed, num, density):
+    network, assets, rng = systems(seed, num, density)
+    alpha, beta = rng.uniform(0.2, 1, (2, num))
+    costs = DefaultCosts(alpha=alpha, beta=beta)
+    cleared = clear_by_fixed_point(network, assets, costs=costs)
+    # The plain map from full payment, many times.
+    paid = network.owed_N.copy()
+    for _ in range(3000):
+        received = network.claims_NN @ np.divide(
+            paid, network.owed_N, out=np.ones(num), where=network.owed_N > 0
+        )
+        short = assets + received < network.owed_N * (1 - 1e-12)
+        paid = np.where(short, alpha * assets + beta * received, network.owed_N)
+    assert cleared.payments_N == pytest.approx(paid, abs=1e-8)
+    assert cleared.num_defaults > 0
+    other = clear_by_fictitious_default(network, assets, costs=costs)
+    assert other.payments_N == pytest.approx(paid, abs=1e-8)
+    same = clear_by_fixed_point(
+        network, assets, costs=DefaultCosts(alpha=np.full(num, 0.6), beta=np.full(num, 0.7))
+    )
+    one = clear_by_fixed_point(network, assets, costs=DefaultCosts(alpha=0.6, beta=0.7))
+    assert same.payments_N == pytest.approx(one.payments_N, rel=1e-12)
+
+
+@pytest.mark.parametrize("costs", [DefaultCosts(), DefaultCosts(alpha=0.7, beta=0.6)])
+@pytest.mark.parametrize(("seed", "num", "density"), [(0, 12, 0.4), (1, 12, 0.4), (2, 300, 0.03)])
+def test_waves_of_default_are_the_same_for_every_solver(seed, num, density, costs):
+    network, assets, _ = systems(seed, num, density)
+    # Wave r by definition: clear with at most the earlier waves in default and see who is short.
+    waves, number, matrix = np.zeros(num, dtype=int), 0, network.cover_NN.toarray()
+    cash, share = network.cash_cover(assets), np.ones(num)
+    while (newly := (cash + matrix @ share < 1 - 1e-12) & (waves == 0)).any():
+        number += 1
+        waves[newly] = number
+        failed = waves > 0
+        right = np.where(failed, costs.alpha * cash, 1.0)
+        share = np.linalg.solve(np.eye(num) - failed[:, None] * costs.beta * matrix, right)
+    assert number > 1
+    solvers = [clear_by_fixed_point, clear_by_fictitious_default]
+    cleared = [solver(network, assets, costs=costs) for solver in solvers]
+    if costs.alpha == 1:
+        cleared.append(clear_by_linear_programme(network, assets))
+    for one in cleared:
+        assert one.round_N.tolist() == waves.tolist()
+        assert one.num_rounds == number
+
+
+def test_banks_that_wait_for_one_another_default_in_one_wave():
+    least = least_clearing(obligations([[0, 1], [1, 0]]), [0, 0])
+    assert least.round_N.tolist() == [1, 1]
+    assert clear_by_fixed_point(obligations([[0, 1], [1, 0]]), [0, 0]).round_N.tolist() == [0, 0]

@@ -119,6 +119,45 @@ def test_a_shock_that_takes_thousands_of_rounds_among_quick_ones():
     assert impacts.failures_N.tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_impacts_in_a_crisis_are_beyond_what_happens_anyway(seed):
+    exposures, capital = book(seed)
+    capital[[3, 11]] = -1.0, 0.0
+    rates = np.random.default_rng(seed).uniform(0.3, 1, NUM)
+    weights = np.maximum(capital, 0)
+    own = np.maximum(capital, 1e-300)
+
+    def share(run):
+        return np.where(capital > 0, np.minimum(1, run.losses_N / own), 0)
+
+    start = furfine_cascade(exposures, capital, [], loss_given_default=rates)
+    runs = [furfine_cascade(exposures, capital, [bank], loss_given_default=rates) for bank in range(NUM)]
+    lost = np.stack([share(run) - share(start) for run in runs], axis=1)
+    failed = np.stack([run.failed_N & ~start.failed_N for run in runs], axis=1)
+    impacts = furfine_impacts(exposures, capital, loss_given_default=rates, batch_size=7)
+    expected = summed_up(lost, failed, weights)
+    assert impacts.impact_N == pytest.approx(expected[0], abs=1e-9)
+    assert impacts.failures_N.tolist() == expected[1].tolist()
+    assert impacts.impact_N[[3, 11]].tolist() == [0, 0]
+    start = linear_debtrank(exposures, capital, np.zeros(NUM), loss_given_default=rates)
+    runs = [linear_debtrank(exposures, capital, shock, loss_given_default=rates) for shock in np.eye(NUM)]
+    lost = np.stack([run.stress_N - start.stress_N for run in runs], axis=1)
+    failed = np.stack([run.defaulted_N & ~start.defaulted_N for run in runs], axis=1)
+    impacts = debtrank_impacts(exposures, capital, loss_given_default=rates, batch_size=7)
+    expected = summed_up(lost, failed, weights)
+    assert impacts.impact_N == pytest.approx(expected[0], abs=1e-9)
+    assert impacts.vulnerability_N == pytest.approx(expected[2], abs=1e-9)
+
+
+def test_the_failing_set_begins_with_those_who_have_failed():
+    # 0 begins failed and takes 1 with it; 2 and 3 fail only by themselves.
+    exposures = np.zeros((4, 4))
+    exposures[1, 0] = 2
+    assert smallest_failing_set(exposures, [-1, 1, 1, 1], num_failures=2).banks == ()
+    found = smallest_failing_set(exposures, [-1, 1, 1, 1], num_failures=3)
+    assert (found.banks, found.failures) == ((2,), (3,))
+
+
 def test_impacts_without_banks_and_without_capital():
     empty = np.zeros((0, 0))
     assert furfine_impacts(empty, []).impact_N.tolist() == []
@@ -193,7 +232,12 @@ PAIR = [[0, 1], [0, 0]]
 @pytest.mark.parametrize(
     ("run", "error", "field"),
     [
-        (lambda: furfine_impacts(PAIR, [0, 1]), BadInputError, "capital[0]"),
+        (lambda: furfine_impacts(PAIR, [float("inf"), 1]), BadInputError, "capital[0]"),
+        (
+            lambda: debtrank_impacts(PAIR, [1, 1], loss_given_default=[1, 2]),
+            BadInputError,
+            "loss_given_default[1]",
+        ),
         (lambda: furfine_impacts(PAIR, [1, 1], weights=[1]), MismatchError, "weights"),
         (lambda: furfine_impacts(PAIR, [1, 1], weights=[0, 0]), BadInputError, "weights"),
         (lambda: debtrank_impacts(PAIR, [1, 1], batch_size=0), BadInputError, "batch_size"),

@@ -49,7 +49,10 @@ def test_what_is_hidden_in_a_message_is_not_the_message(hidden, part):
     assert read(text) == read(plain)
 
 
-@pytest.mark.parametrize("where", ["AppHdr", "AppHdr/Sgntr/Object", "SplmtryData"])
+@pytest.mark.parametrize(
+    "where",
+    ["AppHdr", "AppHdr/Sgntr/Object", "SplmtryData", "Xtnsn/Envlp", "Extension", "a/b/Signature/Object"],
+)
 @pytest.mark.parametrize("first", [True, False])
 def test_a_document_hidden_in_the_envelope_is_not_the_message(where, first):
     tags = where.split("/")
@@ -76,6 +79,11 @@ def test_a_file_with_two_messages_is_refused(envelope):
     ("change", "error"),
     [
         (("</Document>", f"{BODY}</Document>"), "FIToFICstmrCdtTrf before FIToFICstmrCdtTrf"),
+        (("</Document>", "<FICdtTrf/></Document>"), "FIToFICstmrCdtTrf and FICdtTrf"),
+        (("</Document>", "<o:Other xmlns:o='urn:o'/></Document>"), "FIToFICstmrCdtTrf and Other"),
+        (("100.25", "100<x/>000"), "IntrBkSttlmAmt of transaction 1 of message: 'IntrBkSttlmAmt holds x'"),
+        (("AAAAUS33XXX", "AAAAUS33<BICFI>EVILUS33</BICFI>"), "BICFI of transaction 1"),
+        (("<MsgId>M1", "<MsgId>M1<x/>"), "MsgId of message"),
         (("<FIToFICstmrCdtTrf>", "<Other/><FIToFICstmrCdtTrf>"), "Other before FIToFICstmrCdtTrf"),
         (("</GrpHdr>", f"</GrpHdr>{header(9)}"), "GrpHdr of message: 'there twice'"),
         (
@@ -91,6 +99,43 @@ def test_what_could_be_read_in_two_ways_is_refused(change, error):
         read(message(customer()).replace(*change, 1))
 
 
+def test_a_file_with_two_business_headers_is_refused():
+    head = f"<AppHdr xmlns='{NAMESPACE}head.001.001.02'/>"
+    own = message(customer()).partition("?>")[2]
+    assert len(read(f"<E>{head}{own}</E>")) == 1
+    for text in (f"<E>{head}{head}{own}</E>", f"<E><A>{head}</A>{own}<B>{head}</B></E>"):
+        with pytest.raises(
+            BadInputError, match=r"more than one message: head.001.001.02 and head.001.001.02"
+        ):
+            read(text)
+
+
+@pytest.mark.parametrize("tag", ["GrpHdr", "CdtTrfTxInf"])
+@pytest.mark.parametrize("namespace", ["urn:evil", f"{NAMESPACE}pacs.008.001.10", ""])
+def test_an_element_of_another_namespace_is_not_the_messages(tag, namespace):
+    inner = header(9).replace("GrpHdr", "p:GrpHdr") if tag == "GrpHdr" else EVIL.replace(tag, f"p:{tag}")
+    if namespace:
+        alien = inner.replace(f"<p:{tag}", f"<p:{tag} xmlns:p='{namespace}'").replace("{lei}", LEI)
+    else:
+        alien = inner.replace("p:", "").replace(f"<{tag}", f"<{tag} xmlns=''").replace("{lei}", LEI)
+    plain = message(customer(), customer(2, "7"))
+    for place in ("<GrpHdr>", "<CdtTrfTxInf>", "</FIToFICstmrCdtTrf>"):
+        assert read(plain.replace(place, alien + place, 1)) == read(plain)
+
+
+@pytest.mark.parametrize("prefix", ["p", "Document", "_1"])
+def test_a_prefix_makes_no_difference(prefix):
+    plain = message(customer(), customer(2, "7"))
+    text = plain.replace("<", f"<{prefix}:").replace(f"<{prefix}:/", f"</{prefix}:")
+    text = text.replace(f"<{prefix}:?", "<?").replace("xmlns=", f"xmlns:{prefix}=")
+    assert read(text) == read(plain)
+
+
+@pytest.mark.parametrize("amount", ["100<!-- 9 -->.25", "<![CDATA[100.25]]>", "1<?x 9?>00.25", "&#49;00.25"])
+def test_text_is_read_whole_around_comments(amount):
+    assert read(message(customer(1, amount)))[0].amount == Decimal("100.25")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -98,8 +143,15 @@ def test_what_could_be_read_in_two_ways_is_refused(change, error):
             message(customer(), kind="pacs.002.001.10"),
             [f"pacs.002.001.10 in namespace {NAMESPACE}pacs.002.001.10"],
         ),
-        (message(customer(), kind="camt.053.001.08"), ["camt.053.001.08"]),
-        (message(customer(), kind="pacs.003.001.08"), ["pacs.003.001.08"]),
+        *(
+            (message(customer(), kind=kind), [kind])
+            for kind in ("camt.053.001.08", "camt.052.001.08", "camt.054.001.11", "camt.056.001.08")
+        ),
+        *(
+            (message(customer(), kind=kind), [kind])
+            for kind in ("pacs.003.001.08", "pacs.007.001.09", "pacs.010.001.03", "pacs.028.001.03")
+        ),
+        (f"<E>{message(customer(), kind='pain.013.001.07').partition('?>')[2]}</E>", ["pain.013.001.07"]),
         (
             message(customer()).replace(
                 f"{NAMESPACE}pacs.008.001.08", "https://www.bcb.gov.br/pi/pacs.008/1.3"
@@ -254,3 +306,15 @@ def test_returns_are_read_in_every_version(version):
 def test_a_return_that_cannot_be_is_refused(text, kind, error):
     with pytest.raises(kind, match=error):
         read(text)
+
+
+def test_the_banks_of_a_return_come_from_the_transaction_or_the_header():
+    def banks(payer, payee):
+        parts = (("InstgAgt", payer), ("InstdAgt", payee))
+        return "".join(f"<{tag}><FinInstnId><BICFI>{bic}</BICFI></FinInstnId></{tag}>" for tag, bic in parts)
+
+    text = return_of(
+        returned(more=banks("AAAAUS33", "BBBBUS33")), returned("b"), extra=banks("CCCCUS33", "DDDDUS33")
+    )
+    found = [(one.instructing.id, one.instructed.id) for one in read(text)]
+    assert found == [("AAAAUS33", "BBBBUS33"), ("CCCCUS33", "DDDDUS33")]

@@ -81,13 +81,32 @@ def test_an_amount_finer_than_the_currency_is_refused(amount, currency):
         ([], "at least one payment"),
         ([payment(currency="EUR")], "payments in USD only"),
         ([payment(instructing=None)], "settling parties of payment E"),
-        ([payment(uetr="u"), payment(uetr="u")], "UETR: 'u'. It comes twice"),
+        ([payment(uetr="u"), payment(uetr="u")], "UETR: 'u'. It comes twice from AAAAUS33 to BBBBUS33"),
+        ([payment(uetr="ab"), payment(uetr="AB")], "UETR: 'AB'. It comes twice"),
+        (
+            [payment(uetr="u"), payment("BBBBUS33", "CCCCUS33", uetr="u"), payment(uetr="u")],
+            "UETR: 'u'. It comes twice from AAAAUS33 to BBBBUS33",
+        ),
         ([payment("AAAAUS33", "AAAAUS33")], "self-loop: 'AAAAUS33'"),
     ],
 )
 def test_what_makes_no_network_is_refused(payments, message):
     with pytest.raises(BadInputError, match=message):
         network_from_payments(payments, currency="USD")
+
+
+def test_a_payment_over_several_legs_is_a_link_per_leg():
+    legs = [
+        payment("AAAAUS33", "BBBBUS33", uetr="u", amount="5.00"),
+        payment("BBBBUS33", "CCCCUS33", uetr="u", amount="4.90"),
+        payment("AAAAUS33", "DDDDUS33", uetr="u", amount="5.00", kind="pacs.009"),
+        payment("BBBBUS33", "AAAAUS33", uetr="u", amount="1.00"),
+    ]
+    network = network_from_payments(legs, currency="USD")
+    assert network.num_links == 4
+    assert network.amount("BBBBUS33", "CCCCUS33") == 490
+    with pytest.raises(BadInputError, match="Its legs are one payment of its original parties"):
+        network_from_payments(legs, currency="USD", parties="original")
 
 
 def back(uetr="u", amount="1.00", **changes):
@@ -123,6 +142,34 @@ def test_a_payment_returned_whole_is_no_link():
     assert network.total == 100
 
 
+def legs_and_return(payer=None, payee=None, **changes):
+    banks = {"instructing": payer and Agent(bic=payer), "instructed": payee and Agent(bic=payee)}
+    first = payment("AAAAUS33", "BBBBUS33", uetr="u", amount="5.00")
+    second = payment("BBBBUS33", "CCCCUS33", uetr="u", amount="5.00")
+    return [first, second, back(amount="2.00", **banks, **changes)]
+
+
+@pytest.mark.parametrize(
+    ("payer", "payee", "left"),
+    [
+        ("BBBBUS33", "AAAAUS33", (300, 500)),
+        ("CCCCUS33", "BBBBUS33", (500, 300)),
+        ("BBBBUS33", "CCCCUS33", (500, 300)),
+    ],
+)
+def test_a_return_takes_back_the_leg_between_its_banks(payer, payee, left):
+    network = network_from_payments(legs_and_return(payer, payee), currency="USD")
+    assert (network.amount("AAAAUS33", "BBBBUS33"), network.amount("BBBBUS33", "CCCCUS33")) == left
+
+
+def test_a_return_takes_back_the_leg_that_it_turns_round():
+    round_trip = [payment("AAAAUS33", "BBBBUS33", uetr="u"), payment("BBBBUS33", "AAAAUS33", uetr="u")]
+    one = back(amount="0.25", instructing=Agent(bic="BBBBUS33"), instructed=Agent(bic="AAAAUS33"))
+    network = network_from_payments([*round_trip, one], currency="USD")
+    assert network.amount("AAAAUS33", "BBBBUS33") == 75
+    assert network.amount("BBBBUS33", "AAAAUS33") == 100
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -149,6 +196,8 @@ def test_without_a_uetr_the_end_to_end_id_names_the_payment(names):
         ([back("w")], "not among the payments given"),
         ([payment(uetr="u"), replace(back("w"), original_end_to_end_id="E")], "not among the payments given"),
         ([payment(), payment(), replace(back(None), original_end_to_end_id="E")], "several payments"),
+        (legs_and_return(), "several payments.*InstgAgt and InstdAgt of the return say which"),
+        (legs_and_return("DDDDUS33", "AAAAUS33"), "not among the payments given"),
         ([payment(uetr="u"), back(amount="1.01")], "100 minor units are left"),
         ([payment(uetr="u"), back(amount="0.6"), back(amount="0.6")], "40 minor units are left"),
         ([payment(uetr="u"), back(currency="EUR")], "currency of return R"),

@@ -59,46 +59,55 @@ def checked_matrix(matrix: Any, field: str) -> csr_array:
     return amounts_NN
 
 
-def checked_vector(values: ArrayLike, num_banks: int, field: str, *, highest: float = np.inf) -> Doubles:
-    """Return one number per bank, (N,), each finite and within [0, highest].
+def checked_vector(
+    values: ArrayLike, num_banks: int, field: str, *, lowest: float = 0.0, highest: float = np.inf
+) -> Doubles:
+    """Return one number per bank, (N,), each finite and within [lowest, highest].
 
     Raises:
-        BadInputError: Not numbers, negative, above `highest`, NaN or infinite.
+        BadInputError: Not numbers, below `lowest`, above `highest`, NaN or infinite.
         MismatchError: Another number of entries than banks.
     """
     values_N = _numbers(values, field)
     if values_N.shape != (num_banks,):
         remedy = f"Give one number for each of the {num_banks} banks."
         raise MismatchError(field=field, value=values_N.shape, remedy=remedy)
-    wrong = np.flatnonzero(~(np.isfinite(values_N) & (values_N >= 0) & (values_N <= highest)))
+    wrong = np.flatnonzero(~(np.isfinite(values_N) & (values_N >= lowest) & (values_N <= highest)))
     if wrong.size:
-        limit = "of at least 0" if np.isinf(highest) else f"from 0 to {highest:g}"
+        if np.isfinite(highest):
+            limit = f" from {lowest:g} to {highest:g}"
+        else:
+            limit = f" of at least {lowest:g}" if np.isfinite(lowest) else ""
         raise BadInputError(
             field=f"{field}[{wrong[0]}]",
             value=float(values_N[wrong[0]]),
-            remedy=f"Give a finite number {limit}.",
+            remedy=f"Give a finite number{limit}.",
         )
     return values_N
 
 
-def checked_share(value: float, field: str, *, above_zero: bool = False) -> float:
+def checked_share(value: object, field: str, *, above_zero: bool = False) -> float:
     """Return a number in [0, 1], or in (0, 1].
 
     Raises:
         BadInputError: It is none.
     """
-    if not (0 <= value <= 1) or (above_zero and value == 0):
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= float(value) <= 1 or (above_zero and value == 0):  # type: ignore[arg-type]
         remedy = f"Give a share {'above 0 and at most 1' if above_zero else 'from 0 to 1'}."
         raise BadInputError(field=field, value=value, remedy=remedy)
-    return float(value)
+    return float(value)  # type: ignore[arg-type]
 
 
 def checked_banks(banks: Iterable[object], num_banks: int, field: str) -> Bools:
     """Return which banks are named, (N,); naming one twice changes nothing.
 
     Raises:
+        BadInputError: No list of banks.
         UnknownNameError: There is no such bank.
     """
+    if isinstance(banks, str) or not isinstance(banks, Iterable):
+        raise BadInputError(field=field, value=banks, remedy="Give a list of banks, by their indices.")
     named_N = np.zeros(num_banks, dtype=bool)
     for bank in banks:
         if not isinstance(bank, int | np.integer) or isinstance(bank, bool) or not 0 <= bank < num_banks:
@@ -108,19 +117,52 @@ def checked_banks(banks: Iterable[object], num_banks: int, field: str) -> Bools:
     return named_N
 
 
-def checked_capital(exposures_NN: csr_array, capital: ArrayLike) -> Doubles:
-    """Return each bank's capital, (N,), above 0 for every bank that lends.
+def checked_capital(capital: ArrayLike, num_banks: int) -> Doubles:
+    """Return each bank's capital, (N,); at or below 0 where a bank has failed before anything happens.
 
     Raises:
-        BadInputError: Negative, NaN or infinite, or 0 where a loss would have to be divided by it.
+        BadInputError: NaN or infinite.
         MismatchError: Another number of entries than banks.
     """
-    capital_N = checked_vector(capital, exposures_NN.shape[0], "capital")
-    wrong = np.flatnonzero((capital_N == 0) & (np.diff(exposures_NN.indptr) > 0))
-    if wrong.size:
-        remedy = "A bank with exposures needs capital above 0; leave it out or shock it."
-        raise BadInputError(field=f"capital[{wrong[0]}]", value=0.0, remedy=remedy)
-    return capital_N
+    return checked_vector(capital, num_banks, "capital", lowest=-np.inf)
+
+
+def checked_rates(rates: float | ArrayLike, field: str, num_banks: int | None = None) -> float | Doubles:
+    """Return a share in [0, 1] for all banks, or one per bank, (N,).
+
+    Args:
+        rates: A number, or one per bank.
+        field: Its name in errors.
+        num_banks: How many entries a vector must have; None takes any.
+
+    Raises:
+        BadInputError: Not numbers, or outside [0, 1].
+        MismatchError: Another number of entries than banks.
+    """
+    if np.isscalar(rates):
+        return checked_share(rates, field)
+    rates_N = _numbers(rates, field)
+    if rates_N.ndim == 0:
+        return checked_share(float(rates_N), field)
+    return checked_vector(rates_N, rates_N.size if num_banks is None else num_banks, field, highest=1.0)
+
+
+def lost_on_default(exposures_NN: csr_array, loss_given_default: float | ArrayLike) -> csr_array:
+    """Return what each lender loses if a debtor fails, (N, N).
+
+    Args:
+        exposures_NN: Rows lend to columns.
+        loss_given_default: Share of a claim on a failed bank that is lost: one, or one per failed bank, (N,).
+
+    Raises:
+        BadInputError: Not numbers, or outside [0, 1].
+        MismatchError: Another number of entries than banks.
+    """
+    rates = checked_rates(loss_given_default, "loss_given_default", exposures_NN.shape[0])
+    if isinstance(rates, float):
+        return exposures_NN * rates
+    data = exposures_NN.data * rates[exposures_NN.indices]
+    return csr_array((data, exposures_NN.indices, exposures_NN.indptr), shape=exposures_NN.shape)
 
 
 def _numbers(values: ArrayLike, field: str) -> Doubles:
@@ -131,4 +173,17 @@ def _numbers(values: ArrayLike, field: str) -> Doubles:
             raise TypeError
         return np.array(array, dtype=np.float64)
     except (TypeError, ValueError):
-        raise BadInputError(field=field, value=values, remedy="Give numbers.") from None
+        odd = _first_odd(values)
+        if odd is None:
+            raise BadInputError(field=field, value=type(values).__name__, remedy="Give numbers.") from None
+        remedy = f"Give numbers; entry {odd} is none."
+        raise BadInputError(field=field, value=values[odd], remedy=remedy) from None  # type: ignore[index]
+
+
+def _first_odd(values: object) -> int | None:
+    """Return where a list first has something that is no number, or None if there is no such place."""
+    if not isinstance(values, list | tuple):
+        return None
+    return next(
+        (index for index, value in enumerate(values) if isinstance(value, str) or value is None), None
+    )

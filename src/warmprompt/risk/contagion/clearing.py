@@ -7,15 +7,13 @@ relative to a bank's own obligations however unequal the banks are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from warmprompt.risk.contagion.checks import Bools, Counts, Doubles
-from warmprompt.risk.contagion.obligations import DefaultCosts, Obligations
-
-# A bank that lacks no more than this share of its obligations pays them in full. In a closed group
-# without outside assets one bank always has exactly what it owes; rounding must not tip it.
-SLACK = 1e-12
+from warmprompt.risk.contagion.obligations import SLACK, DefaultCosts, Obligations
+from warmprompt.risk.contagion.waves import waves_among
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,13 +29,12 @@ class Clearing:
         equity_N: What is left to the owners, at least 0.
         lost_N: Costs of default: what of a defaulting bank's assets is not recovered.
         defaulted_N: Banks that do not pay in full.
-        round_N: In which round (from 1) the solver found the bank in default, 0 for none. Only the
-            rounds of `clear_by_fictitious_default` are waves of default with an economic meaning;
-            the fixed point counts sweeps, the linear programme has none.
-        num_rounds: The last such round.
         iterations: Sweeps, linear systems, or simplex steps, by solver.
         residual: Largest distance to the clearing equation, as a share of a bank's obligations.
         solver: Name of the solver.
+        network: Who owes whom.
+        assets_N: Outside assets.
+        costs: Recovery rates in default.
     """
 
     payments_N: Doubles
@@ -46,11 +43,28 @@ class Clearing:
     equity_N: Doubles
     lost_N: Doubles
     defaulted_N: Bools
-    round_N: Counts
-    num_rounds: int
     iterations: int
     residual: float
     solver: str
+    network: Obligations
+    assets_N: Doubles
+    costs: DefaultCosts
+
+    @cached_property
+    def round_N(self) -> Counts:
+        """In which wave (from 1) each bank defaults, 0 for none; the same whatever solver found it.
+
+        Wave 1 holds the banks that fail although everybody pays them in full, wave r those that fail
+        because of waves before r. Computed when first asked for.
+
+        Source: Eisenberg & Noe 2001, section 3.
+        """
+        return waves_among(self.network, self.assets_N, self.costs, self.defaulted_N)
+
+    @property
+    def num_rounds(self) -> int:
+        """The last wave, 0 where nobody defaults."""
+        return int(self.round_N.max(initial=0))
 
     @property
     def num_defaults(self) -> int:
@@ -63,7 +77,6 @@ class ClearingSolution:
     """What a solver hands to `clearing_of` besides the shares; fields as in `Clearing`."""
 
     defaulted_N: Bools
-    round_N: Counts
     iterations: int
     solver: str
 
@@ -79,7 +92,7 @@ def next_shares(received_N: Doubles, cash_N: Doubles, costs: DefaultCosts) -> Do
     Source: Rogers & Veraart 2013, section 2; with both rates 1 the map of Eisenberg & Noe 2001, section 2.
     """
     short_N = cash_N + received_N < 1 - SLACK
-    return np.where(short_N, costs.alpha * cash_N + costs.beta * received_N, 1.0)
+    return np.where(short_N, costs.recovered(cash_N, received_N), 1.0)
 
 
 def clearing_of(
@@ -102,9 +115,10 @@ def clearing_of(
         equity_N=equity_N,
         lost_N=lost_N,
         defaulted_N=defaulted_N,
-        round_N=found.round_N,
-        num_rounds=int(found.round_N.max(initial=0)),
         iterations=found.iterations,
         residual=float(residual),
         solver=found.solver,
+        network=network,
+        assets_N=assets_N,
+        costs=costs,
     )

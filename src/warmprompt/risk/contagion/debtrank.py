@@ -19,6 +19,7 @@ from warmprompt.risk.contagion.checks import (
     checked_capital,
     checked_matrix,
     checked_vector,
+    lost_on_default,
 )
 from warmprompt.risk.contagion.linear import solve_quickly
 
@@ -33,10 +34,10 @@ class DebtRank:
     """Where the stress ends.
 
     Attributes:
-        stress_N: Share of each bank's capital that is lost, in [0, 1].
-        additional_N: `stress_N` less the shock.
+        stress_N: Share of each bank's capital that is lost, in [0, 1]; 1 for a bank without any.
+        additional_N: `stress_N` less the shock, which is 1 for a bank without capital.
         losses_N: Losses in money, shock and contagion together, not capped at the capital: the claims
-            on bank j lose the share `stress_N[j]`.
+            on bank j lose the share `stress_N[j]`, times its loss given default.
         defaulted_N: Banks without capital left.
         rounds: Rounds of propagation; with a leap, those before it.
         residual: Largest distance to the fixed point, in shares of capital.
@@ -75,11 +76,12 @@ def normalised(weights: ArrayLike, num_banks: int) -> Doubles:
     return weights_N / total if num_banks else weights_N
 
 
-def linear_debtrank(
+def linear_debtrank(  # noqa: PLR0913 - three inputs, the rest by keyword
     exposures: Any,
     capital: ArrayLike,
     shock: ArrayLike,
     *,
+    loss_given_default: float | ArrayLike = 1.0,
     tolerance: float = 1e-12,
     max_rounds: int = 1_000_000,
     stop_after: int | None = None,
@@ -95,22 +97,24 @@ def linear_debtrank(
 
     Args:
         exposures: (N, N), sparse or dense; `exposures[i, j]` is what bank i lent to bank j.
-        capital: (N,), above 0 for every bank that lends.
+        capital: (N,); a bank with none, or less than none, is under full stress from the start.
         shock: (N,), share of the capital lost at the start, in [0, 1].
+        loss_given_default: Share of a claim that is lost at full stress of the debtor, in [0, 1]: one, or one
+            per debtor, (N,).
         tolerance: The rounds end when none moves a stress by more.
         max_rounds: Guard.
         stop_after: Return the state after so many rounds, without solving.
 
     Raises:
-        BadInputError: An amount is negative, NaN or infinite, a bank lends to itself, a lending bank
-            has no capital, or the guard was reached.
-        MismatchError: Another number of capitals or shocks than banks.
+        BadInputError: An exposure is negative, a number NaN or infinite, a bank lends to itself, a share is
+            none, or the guard was reached.
+        MismatchError: Another number of capitals, shocks or losses than banks.
 
     Source: Bardoscia, Battiston, Caccioli & Caldarelli 2015.
     """
-    exposures_NN = checked_matrix(exposures, "exposures")
-    capital_N = checked_capital(exposures_NN, capital)
-    shock_N = checked_vector(shock, len(capital_N), "shock", highest=1.0)
+    exposures_NN = lost_on_default(checked_matrix(exposures, "exposures"), loss_given_default)
+    capital_N = checked_capital(capital, exposures_NN.shape[0])
+    shock_N = np.where(capital_N > 0, checked_vector(shock, len(capital_N), "shock", highest=1.0), 1.0)
     leverage_NN = leverage(exposures_NN, capital_N)
     if stop_after is not None and stop_after < 0:
         raise BadInputError(field="stop_after", value=stop_after, remedy="Give a number of rounds, or None.")
@@ -124,7 +128,7 @@ def linear_debtrank(
     return DebtRank(
         stress_N=stress_N,
         additional_N=stress_N - shock_N,
-        losses_N=capital_N * shock_N + exposures_NN @ stress_N,
+        losses_N=np.maximum(capital_N, 0.0) * shock_N + exposures_NN @ stress_N,
         defaulted_N=stress_N >= FULL,
         rounds=rounds,
         residual=float(np.abs(mapped_N - stress_N).max(initial=0.0)),
@@ -132,12 +136,12 @@ def linear_debtrank(
 
 
 def leverage(exposures_NN: csr_array, capital_N: Doubles) -> csr_array:
-    """Return exposures as shares of the lender's capital, (N, N).
+    """Return exposures as shares of the lender's capital, (N, N); 0 for a bank without any to lose.
 
     Raises:
         BadInputError: A capital is too small to divide by.
     """
-    per_row = np.repeat(capital_N, np.diff(exposures_NN.indptr))
+    per_row = np.repeat(np.where(capital_N > 0, capital_N, np.inf), np.diff(exposures_NN.indptr))
     with np.errstate(over="ignore"):
         shares = exposures_NN.data / per_row
     if not np.isfinite(shares).all():

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.contagion.checks import Bools, Counts, Doubles
-from warmprompt.risk.contagion.clearing import SLACK, Clearing, ClearingSolution, clearing_of, next_shares
+from warmprompt.risk.contagion.checks import Bools, Doubles
+from warmprompt.risk.contagion.clearing import Clearing, ClearingSolution, clearing_of, next_shares
 from warmprompt.risk.contagion.linear import solve_quickly
-from warmprompt.risk.contagion.obligations import NO_COSTS, DefaultCosts, Obligations
+from warmprompt.risk.contagion.obligations import NO_COSTS, SLACK, DefaultCosts, Obligations
 
 TOLERANCE = 1e-10
 MAX_SWEEPS = 100_000
@@ -58,11 +58,12 @@ def clear_by_fixed_point(
 
     Raises:
         BadInputError: An asset is negative, NaN or infinite, or the guard was reached.
-        MismatchError: Another number of assets than banks.
+        MismatchError: Another number of assets or rates than banks.
 
     Source: Eisenberg & Noe 2001, theorem 1; Rogers & Veraart 2013, section 3.
     """
     assets_N = network.assets(assets)
+    costs.check_length(network.num_banks)
     cash_N = network.cash_cover(assets_N)
     share_N, found = descend(
         network.cover_NN,
@@ -90,24 +91,20 @@ def descend(
     """
     share_N = start_N
     short_N = np.zeros(len(start_N), dtype=bool)
-    round_N: Counts = np.zeros(len(start_N), dtype=np.int64)
     steady, leapt, moved = 0, False, np.inf
     for sweep in range(1, max_sweeps + 1):
         received_N = cover_NN @ share_N
         now_short_N = cash_N + received_N < 1 - SLACK
-        round_N[now_short_N & (round_N == 0)] = sweep
         # Rounding must not raise what exact arithmetic lowers, nor rescue a bank that was short.
         now_short_N |= short_N
-        paid_N = np.where(now_short_N, costs.alpha * cash_N + costs.beta * received_N, 1.0)
+        paid_N = np.where(now_short_N, costs.recovered(cash_N, received_N), 1.0)
         paid_N = np.minimum(paid_N, share_N)
         same = np.array_equal(now_short_N, short_N)
         steady, leapt = (steady + 1, leapt) if same else (0, False)
         moved = (share_N - paid_N).max(initial=0.0)
         share_N, short_N = paid_N, now_short_N
         if moved <= tolerance and (leapt or not short_N.any()):
-            return share_N, ClearingSolution(
-                defaulted_N=short_N, round_N=round_N, iterations=sweep, solver="fixed point"
-            )
+            return share_N, ClearingSolution(defaulted_N=short_N, iterations=sweep, solver="fixed point")
         if not leapt and (steady >= _PATIENCE or (steady > 0 and moved <= _LITTLE)):
             leapt = True
             share_N = _leap(cover_NN, cash_N, share_N, short_N, costs)
@@ -121,8 +118,9 @@ def _leap(
     """Return the shares that solve the equations of the banks in default, or `share_N` where that fails."""
     banks_D = np.flatnonzero(short_N)
     rows_DN = cover_NN[banks_D]
-    right_D = costs.alpha * cash_N[banks_D] + costs.beta * (rows_DN @ np.where(short_N, 0.0, share_N))
-    solved_D = solve_quickly(rows_DN[:, banks_D], right_D, share_N[banks_D], scale=costs.beta)
+    right_D = costs.recovered(cash_N[banks_D], rows_DN @ np.where(short_N, 0.0, share_N), banks_D)
+    scale = costs.beta_of(banks_D)
+    solved_D = solve_quickly(rows_DN[:, banks_D], right_D, share_N[banks_D], scale=scale)
     if solved_D is None or (solved_D < -_ROUNDING).any() or (solved_D > share_N[banks_D] + _ROUNDING).any():
         return share_N
     leapt_N = share_N.copy()
@@ -177,17 +175,18 @@ def least_clearing(
 
     Raises:
         BadInputError: An asset is negative, NaN or infinite, or the guard was reached.
-        MismatchError: Another number of assets than banks.
+        MismatchError: Another number of assets or rates than banks.
 
     Source: Rogers & Veraart 2013, section 3, example 3.3.
     """
     assets_N = network.assets(assets)
+    costs.check_length(network.num_banks)
     cash_N = network.cash_cover(assets_N)
 
     def raised(share_N: Doubles) -> Doubles:
         received_N = network.cover_NN @ share_N
         short_N = (cash_N < 1) & (cash_N + received_N <= 1 + SLACK)
-        paid_N = np.where(short_N, costs.alpha * cash_N + costs.beta * received_N, 1.0)
+        paid_N = np.where(short_N, costs.recovered(cash_N, received_N), 1.0)
         return np.minimum(1.0, np.maximum(share_N, paid_N))
 
     share_N, moved = np.where(network.owed_N > 0, 0.0, 1.0), np.inf
@@ -197,12 +196,7 @@ def least_clearing(
         share_N = risen_N
         if moved <= tolerance:
             short_N = share_N < 1 - SLACK
-            found = ClearingSolution(
-                defaulted_N=short_N,
-                round_N=short_N.astype(np.int64),
-                iterations=sweep,
-                solver="least fixed point",
-            )
+            found = ClearingSolution(defaulted_N=short_N, iterations=sweep, solver="least fixed point")
             cleared = clearing_of(network, assets_N, share_N, costs, found=found)
             residual = (raised(share_N) - share_N).max(initial=0.0)
             return replace(cleared, residual=float(residual))

@@ -18,9 +18,9 @@ from warmprompt.risk.contagion.checks import (
     Counts,
     Doubles,
     checked_banks,
+    checked_capital,
     checked_matrix,
-    checked_share,
-    checked_vector,
+    lost_on_default,
 )
 
 # A loss that exceeds the capital by no more than this share of it equals it, but for rounding.
@@ -33,7 +33,8 @@ class Cascade:
 
     Attributes:
         failed_N: Banks that failed, the first ones included.
-        round_N: 0 for the banks that failed first, r for those that failed in round r, -1 for the others.
+        round_N: 0 for the banks that failed first and those without capital, r for those that failed in
+            round r, -1 for the others.
         losses_N: What each bank loses on failed debtors, not capped at its capital.
         num_rounds: Rounds in which somebody failed, the first failures not counted.
     """
@@ -45,7 +46,7 @@ class Cascade:
 
 
 def furfine_cascade(
-    exposures: Any, capital: ArrayLike, failed: Iterable[int], *, loss_given_default: float = 1.0
+    exposures: Any, capital: ArrayLike, failed: Iterable[int], *, loss_given_default: float | ArrayLike = 1.0
 ) -> Cascade:
     """Let some banks fail and follow the failures round by round.
 
@@ -54,23 +55,25 @@ def furfine_cascade(
 
     Args:
         exposures: (N, N), sparse or dense; `exposures[i, j]` is what bank i lent to bank j.
-        capital: (N,), at least 0.
-        failed: Indexes of the banks that fail first.
-        loss_given_default: Share of an exposure that is lost, in [0, 1].
+        capital: (N,); a bank with none, or less than none, has failed when the cascade begins.
+        failed: Indexes of the banks that fail first; may be none.
+        loss_given_default: Share of a claim on a failed bank that is lost, in [0, 1]: one, or one per failed
+            bank, (N,).
 
     Raises:
-        BadInputError: An amount is negative, NaN or infinite, a bank lends to itself, or the share is none.
-        MismatchError: Another number of capitals than banks.
+        BadInputError: An exposure is negative, a number NaN or infinite, a bank lends to itself, or a share
+            is none.
+        MismatchError: Another number of capitals or losses than banks.
         UnknownNameError: A failed bank is not there.
 
     Source: Furfine 2003, section 3.
     """
     exposures_NN = checked_matrix(exposures, "exposures")
     num_banks = exposures_NN.shape[0]
-    capital_N = checked_vector(capital, num_banks, "capital")
+    capital_N = checked_capital(capital, num_banks)
     first_N = checked_banks(failed, num_banks, "failed")
-    lost = checked_share(loss_given_default, "loss_given_default")
-    round_NB, losses_NB = cascade_together(exposures_NN * lost, capital_N, first_N[:, None])
+    losses_NN = lost_on_default(exposures_NN, loss_given_default)
+    round_NB, losses_NB = cascade_together(losses_NN, capital_N, first_N[:, None])
     round_N = round_NB[:, 0]
     return Cascade(
         failed_N=round_N >= 0,
@@ -83,9 +86,12 @@ def furfine_cascade(
 def cascade_together(
     losses_NN: csr_array, capital_N: Doubles, first_NB: Bools
 ) -> tuple[NDArray[np.int64], Doubles]:
-    """Return (rounds, losses), each (N, B); `losses_NN` is what each bank loses if a debtor fails."""
-    round_NB = np.where(first_NB, 0, -1).astype(np.int64)
-    newly_NB = first_NB
+    """Return (rounds, losses), each (N, B); `losses_NN` is what each bank loses if a debtor fails.
+
+    Banks without capital fail in round 0 of every case, besides those of `first_NB`.
+    """
+    newly_NB = first_NB | (capital_N <= 0)[:, None]
+    round_NB = np.where(newly_NB, 0, -1).astype(np.int64)
     total_NB = np.zeros(first_NB.shape)
     survived_N1 = capital_N[:, None] * (1 + _SLACK)
     number = 0

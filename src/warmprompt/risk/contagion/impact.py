@@ -20,20 +20,23 @@ from warmprompt.risk.contagion.checks import (
     checked_capital,
     checked_matrix,
     checked_share,
+    lost_on_default,
 )
-from warmprompt.risk.contagion.clearing import SLACK
 from warmprompt.risk.contagion.debtrank import FULL, ascend_together, leverage, normalised
 from warmprompt.risk.contagion.fixed_point import clear_by_fixed_point, descend_together
 from warmprompt.risk.contagion.furfine import cascade_together
-from warmprompt.risk.contagion.obligations import NO_COSTS, DefaultCosts, Obligations
+from warmprompt.risk.contagion.obligations import NO_COSTS, SLACK, DefaultCosts, Obligations
 
-# Maps shocked banks, one per column, to each bank's loss as a share of its capital and whether it fails.
-Response = Callable[[Counts], tuple[Doubles, Bools]]
+# Maps which banks are shocked, a case per column (N, B), to each bank's loss as a share of its capital and
+# whether it fails.
+Response = Callable[[Bools], tuple[Doubles, Bools]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Impacts:
     """Systemic impact and vulnerability of every bank; the shocked bank's own loss counts in neither.
+
+    What happens without any shock, because banks have no capital to begin with, counts in neither, too.
 
     Attributes:
         impact_N: Loss of all other banks when this one is shocked, as a share of the total weight.
@@ -52,6 +55,7 @@ def debtrank_impacts(
     exposures: Any,
     capital: ArrayLike,
     *,
+    loss_given_default: float | ArrayLike = 1.0,
     weights: ArrayLike | None = None,
     tolerance: float = 1e-12,
     batch_size: int = 256,
@@ -60,7 +64,8 @@ def debtrank_impacts(
 
     Args:
         exposures: (N, N); rows lend to columns.
-        capital: (N,), above 0 for every bank that lends.
+        capital: (N,); a bank with none is under full stress from the start and has none to lose.
+        loss_given_default: As in `linear_debtrank`.
         weights: (N,), a bank's weight in the impact; its capital when left out.
         tolerance: As in `linear_debtrank`.
         batch_size: Shocks worked on together; memory is about 4 N of it in doubles.
@@ -69,24 +74,23 @@ def debtrank_impacts(
         BadInputError: As `linear_debtrank`, or a weight is wrong.
         MismatchError: Another number of capitals or weights than banks.
     """
-    exposures_NN = checked_matrix(exposures, "exposures")
-    capital_N = checked_capital(exposures_NN, capital)
+    exposures_NN = lost_on_default(checked_matrix(exposures, "exposures"), loss_given_default)
+    capital_N = checked_capital(capital, exposures_NN.shape[0])
     leverage_NN = leverage(exposures_NN, capital_N)
 
-    def respond(shocked_B: Counts) -> tuple[Doubles, Bools]:
-        shock_NB = np.zeros((len(capital_N), len(shocked_B)))
-        shock_NB[shocked_B, np.arange(len(shocked_B))] = 1.0
+    def respond(shocked_NB: Bools) -> tuple[Doubles, Bools]:
+        shock_NB = (shocked_NB | (capital_N <= 0)[:, None]).astype(np.float64)
         stress_NB = ascend_together(leverage_NN, shock_NB, tolerance=tolerance, max_rounds=1_000_000)
         return stress_NB, stress_NB >= FULL
 
-    return _each_in_turn(respond, capital_N, weights, batch_size)
+    return _each_in_turn(_beyond_the_start(respond, capital_N), np.maximum(capital_N, 0), weights, batch_size)
 
 
 def furfine_impacts(
     exposures: Any,
     capital: ArrayLike,
     *,
-    loss_given_default: float = 1.0,
+    loss_given_default: float | ArrayLike = 1.0,
     weights: ArrayLike | None = None,
     batch_size: int = 256,
 ) -> Impacts:
@@ -94,28 +98,27 @@ def furfine_impacts(
 
     Args:
         exposures: (N, N); rows lend to columns.
-        capital: (N,), above 0 for every bank that lends.
-        loss_given_default: Share of an exposure that is lost, in [0, 1].
+        capital: (N,); a bank with none fails in round 0 of every case and has none to lose.
+        loss_given_default: As in `furfine_cascade`.
         weights: (N,), a bank's weight in the impact; its capital when left out.
         batch_size: Shocks worked on together.
 
     Raises:
-        BadInputError: As `furfine_cascade`, or a weight is wrong, or a lending bank has no capital.
+        BadInputError: As `furfine_cascade`, or a weight is wrong.
         MismatchError: Another number of capitals or weights than banks.
     """
     exposures_NN = checked_matrix(exposures, "exposures")
-    capital_N = checked_capital(exposures_NN, capital)
-    losses_NN = exposures_NN * checked_share(loss_given_default, "loss_given_default")
+    capital_N = checked_capital(capital, exposures_NN.shape[0])
+    losses_NN = lost_on_default(exposures_NN, loss_given_default)
 
-    def respond(shocked_B: Counts) -> tuple[Doubles, Bools]:
-        first_NB = np.zeros((len(capital_N), len(shocked_B)), dtype=bool)
-        first_NB[shocked_B, np.arange(len(shocked_B))] = True
-        round_NB, lost_NB = cascade_together(losses_NN, capital_N, first_NB)
+    def respond(shocked_NB: Bools) -> tuple[Doubles, Bools]:
+        round_NB, lost_NB = cascade_together(losses_NN, capital_N, shocked_NB)
         share_NB = np.zeros(lost_NB.shape)
-        np.divide(lost_NB, capital_N[:, None], out=share_NB, where=lost_NB > 0)
+        losing_NB = (lost_NB > 0) & (capital_N > 0)[:, None]
+        np.divide(lost_NB, capital_N[:, None], out=share_NB, where=losing_NB)
         return np.minimum(1.0, share_NB), round_NB >= 0
 
-    return _each_in_turn(respond, capital_N, weights, batch_size)
+    return _each_in_turn(_beyond_the_start(respond, capital_N), np.maximum(capital_N, 0), weights, batch_size)
 
 
 def clearing_impacts(
@@ -150,9 +153,9 @@ def clearing_impacts(
     start_N = np.ones(network.num_banks)
     np.divide(before.payments_N, network.owed_N, out=start_N, where=before.defaulted_N)
 
-    def respond(shocked_B: Counts) -> tuple[Doubles, Bools]:
-        assets_NB = np.repeat(assets_N[:, None], len(shocked_B), axis=1)
-        assets_NB[shocked_B, np.arange(len(shocked_B))] *= kept
+    def respond(shocked_NB: Bools) -> tuple[Doubles, Bools]:
+        assets_NB = np.repeat(assets_N[:, None], shocked_NB.shape[1], axis=1)
+        assets_NB[shocked_NB] *= kept
         cash_NB = np.ones(assets_NB.shape)
         poor_NB = assets_NB < network.owed_N[:, None]
         np.divide(assets_NB, network.owed_N[:, None], out=cash_NB, where=poor_NB)
@@ -165,6 +168,19 @@ def clearing_impacts(
         return np.clip(lost_NB, 0.0, 1.0), short_NB & ~before.defaulted_N[:, None]
 
     return _each_in_turn(respond, before.equity_N, weights, batch_size)
+
+
+def _beyond_the_start(respond: Response, capital_N: Doubles) -> Response:
+    """Return the response beyond what happens anyway because banks have no capital to begin with."""
+    if (capital_N > 0).all():
+        return respond
+    start_lost_N1, start_failed_N1 = respond(np.zeros((len(capital_N), 1), dtype=bool))
+
+    def beyond(shocked_NB: Bools) -> tuple[Doubles, Bools]:
+        lost_NB, failed_NB = respond(shocked_NB)
+        return np.maximum(0.0, lost_NB - start_lost_N1), failed_NB & ~start_failed_N1
+
+    return beyond
 
 
 def _each_in_turn(
@@ -181,8 +197,10 @@ def _each_in_turn(
     failures_N, failed_by_N = np.zeros(num_banks, dtype=np.int64), np.zeros(num_banks, dtype=np.int64)
     for start in range(0, num_banks, batch_size):
         shocked_B = np.arange(start, min(start + batch_size, num_banks))
-        lost_NB, failed_NB = respond(shocked_B)
         own = shocked_B, np.arange(len(shocked_B))
+        shocked_NB = np.zeros((num_banks, len(shocked_B)), dtype=bool)
+        shocked_NB[own] = True
+        lost_NB, failed_NB = respond(shocked_NB)
         lost_NB[own], failed_NB[own] = 0.0, False
         impact_N[shocked_B] = weights_N @ lost_NB
         failures_N[shocked_B] = failed_NB.sum(axis=0)

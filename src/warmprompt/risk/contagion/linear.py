@@ -27,8 +27,14 @@ def solve_directly(matrix_DD: csr_array, right_D: Doubles) -> Doubles | None:
     return solved_D if np.isfinite(solved_D).all() else None
 
 
+def scaled_rows(matrix_DD: csr_array, scale: float | Doubles) -> csr_array:
+    """Return the matrix times a number, or each row times its own."""
+    factor = scale if isinstance(scale, float) else np.repeat(scale, np.diff(matrix_DD.indptr))
+    return csr_array((matrix_DD.data * factor, matrix_DD.indices, matrix_DD.indptr), shape=matrix_DD.shape)
+
+
 def solve_quickly(
-    matrix_DD: csr_array, right_D: Doubles, start_D: Doubles, *, scale: float = 1.0
+    matrix_DD: csr_array, right_D: Doubles, start_D: Doubles, *, scale: float | Doubles = 1.0
 ) -> Doubles | None:
     """Return x of (I - scale A) x = b to a residual of 1e-12, by BiCGSTAB where D is large.
 
@@ -37,7 +43,7 @@ def solve_quickly(
     """
     size = len(right_D)
     if size <= _DENSE:
-        return solve_directly(scale * matrix_DD, right_D)
+        return solve_directly(scaled_rows(matrix_DD, scale), right_D)
 
     def applied(point_D: Doubles) -> Doubles:
         return np.asarray(point_D - scale * (matrix_DD @ point_D))
@@ -47,4 +53,8 @@ def solve_quickly(
         solved_D, _ = bicgstab(system, right_D, x0=start_D, rtol=_AIM, atol=0.0, maxiter=_MAX_STEPS)
         missed = np.abs(right_D - applied(solved_D)).max()
     # What counts is the error left, not whether the method reports stagnation; NaN fails too.
-    return np.asarray(solved_D) if missed <= _ACCEPTED else solve_directly(scale * matrix_DD, right_D)
+    return (
+        np.asarray(solved_D)
+        if missed <= _ACCEPTED
+        else solve_directly(scaled_rows(matrix_DD, scale), right_D)
+    )

@@ -10,7 +10,11 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.contagion.checks import Doubles, checked_matrix, checked_share, checked_vector
+from warmprompt.risk.contagion.checks import Counts, Doubles, checked_matrix, checked_rates, checked_vector
+
+# A bank that lacks no more than this share of its obligations pays them in full. In a closed group
+# without outside assets one bank always has exactly what it owes; rounding must not tip it.
+SLACK = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,23 +59,54 @@ class Obligations:
         return cover_N
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DefaultCosts:
     """What a defaulting bank still realises of its assets; 1 and 1 is the case without costs.
 
     Attributes:
-        alpha: Share of the outside assets that is recovered, in [0, 1].
-        beta: Share of the payments received from banks that is recovered, in [0, 1].
+        alpha: Share of the outside assets that is recovered, in [0, 1]: one for all banks, or (N,).
+        beta: Share of the payments received from banks that is recovered, in [0, 1]: one, or (N,).
 
     Source: Rogers & Veraart 2013, section 2.
     """
 
-    alpha: float = 1.0
-    beta: float = 1.0
+    alpha: float | Doubles = 1.0
+    beta: float | Doubles = 1.0
 
     def __post_init__(self) -> None:
-        checked_share(self.alpha, "alpha")
-        checked_share(self.beta, "beta")
+        object.__setattr__(self, "alpha", checked_rates(self.alpha, "alpha"))
+        object.__setattr__(self, "beta", checked_rates(self.beta, "beta"))
+
+    def check_length(self, num_banks: int) -> None:
+        """Refuse rates of another number of banks.
+
+        Raises:
+            MismatchError: They are.
+        """
+        checked_rates(self.alpha, "alpha", num_banks)
+        checked_rates(self.beta, "beta", num_banks)
+
+    def recovered(self, cash: Doubles, received: Doubles, banks_D: Counts | None = None) -> Doubles:
+        """Return what banks in default realise, in the unit and shape of the two: (N,), (N, B), or (D,).
+
+        Args:
+            cash: Outside assets.
+            received: What other banks pay.
+            banks_D: Which banks the rows are; all when left out.
+        """
+        alpha, beta = (_rows(rate, cash.ndim, banks_D) for rate in (self.alpha, self.beta))
+        return np.asarray(alpha * cash + beta * received)
+
+    def beta_of(self, banks_D: Counts) -> float | Doubles:
+        """Return the recovery of payments received: one for all, or that of some banks, (D,)."""
+        return _rows(self.beta, 1, banks_D)
+
+
+def _rows(rate: float | Doubles, num_axes: int, banks_D: Counts | None) -> float | Doubles:
+    if isinstance(rate, float):
+        return rate
+    rows = rate if banks_D is None else rate[banks_D]
+    return rows if num_axes == 1 else rows[:, None]
 
 
 NO_COSTS = DefaultCosts()

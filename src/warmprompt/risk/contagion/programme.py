@@ -51,10 +51,5 @@ def clear_by_linear_programme(network: Obligations, assets: ArrayLike) -> Cleari
             raise NotFiniteError(field="linear programme", value=solved.message, remedy=remedy)
         share_N, num_steps = np.clip(solved.x, 0.0, 1.0) + 0.0, int(solved.nit)
     defaulted_N = share_N < 1 - _FULL
-    found = ClearingSolution(
-        defaulted_N=defaulted_N,
-        round_N=np.zeros(network.num_banks, dtype=np.int64),
-        iterations=num_steps,
-        solver="linear programme",
-    )
+    found = ClearingSolution(defaulted_N=defaulted_N, iterations=num_steps, solver="linear programme")
     return clearing_of(network, assets_N, share_N, NO_COSTS, found=found)

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.contagion.checks import checked_matrix, checked_share, checked_vector
+from warmprompt.risk.contagion.checks import (
+    checked_capital,
+    checked_matrix,
+    checked_share,
+    checked_vector,
+    lost_on_default,
+)
 from warmprompt.risk.contagion.fixed_point import clear_by_fixed_point
 from warmprompt.risk.contagion.furfine import cascade_together
 from warmprompt.risk.contagion.obligations import NO_COSTS, DefaultCosts, Obligations
@@ -63,7 +69,7 @@ class FailingSet:
     """Banks whose joint failure reaches the target, found greedily.
 
     Attributes:
-        banks: In the order in which they were added.
+        banks: In the order in which they were added; none where failures at the start reach the target.
         failures: Banks failed in total, they themselves included, after each addition.
     """
 
@@ -152,7 +158,7 @@ def smallest_failing_set(
     capital: ArrayLike,
     *,
     num_failures: int,
-    loss_given_default: float = 1.0,
+    loss_given_default: float | ArrayLike = 1.0,
     batch_size: int = 256,
 ) -> FailingSet:
     """Return few banks whose joint failure brings down at least `num_failures` banks in all.
@@ -163,9 +169,9 @@ def smallest_failing_set(
 
     Args:
         exposures: (N, N); rows lend to columns.
-        capital: (N,), at least 0.
+        capital: (N,); banks with none fail at the start, with whomever they bring down, and count.
         num_failures: Target, from 1 to the number of banks.
-        loss_given_default: Share of an exposure that is lost, in [0, 1].
+        loss_given_default: As in `furfine_cascade`.
         batch_size: Candidates tried together.
 
     Raises:
@@ -174,17 +180,18 @@ def smallest_failing_set(
     """
     exposures_NN = checked_matrix(exposures, "exposures")
     num_banks = exposures_NN.shape[0]
-    capital_N = checked_vector(capital, num_banks, "capital")
-    losses_NN = exposures_NN * checked_share(loss_given_default, "loss_given_default")
+    capital_N = checked_capital(capital, num_banks)
+    losses_NN = lost_on_default(exposures_NN, loss_given_default)
     if not 1 <= num_failures <= num_banks:
         remedy = f"Give a number from 1 to {num_banks}, the number of banks."
         raise BadInputError(field="num_failures", value=num_failures, remedy=remedy)
     if batch_size < 1:
         raise BadInputError(field="batch_size", value=batch_size, remedy="Give a whole number above 0.")
-    failed_N = np.zeros(num_banks, dtype=bool)
+    round_N1, _ = cascade_together(losses_NN, capital_N, np.zeros((num_banks, 1), dtype=bool))
+    failed_N = round_N1[:, 0] >= 0
     banks: list[int] = []
     failures: list[int] = []
-    while not failures or failures[-1] < num_failures:
+    while failed_N.sum() < num_failures:
         candidates = np.flatnonzero(~failed_N)
         best: tuple[int, float, int] = (0, 0.0, 0)
         best_failed_N = failed_N

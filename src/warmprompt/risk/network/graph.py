@@ -169,6 +169,19 @@ def transposed(network: PaymentNetwork) -> PaymentNetwork:
     return _like(network, network.matrix.T.tocsr())
 
 
+def with_nodes(network: PaymentNetwork, nodes: Sequence[str]) -> PaymentNetwork:
+    """Return the network with further participants, which have no link, behind its own.
+
+    Raises:
+        BadInputError: One of them is there already, or comes twice.
+    """
+    names = (*network.nodes, *nodes)
+    _check_nodes(names)
+    matrix = sparse.csr_array(network.matrix, copy=True)
+    matrix.resize((len(names), len(names)))
+    return PaymentNetwork(nodes=names, matrix=canonical_csr(matrix), currency=network.currency)
+
+
 def netted(network: PaymentNetwork) -> PaymentNetwork:
     """Return bilateral netting: of each pair only the one who pays more keeps a link, max(A - A', 0).
 

@@ -174,6 +174,8 @@ def _return(element: Any, header: _Header, where: str) -> PaymentReturn:
         original_end_to_end_id=end_to_end_id,
         amount=clean_amount(_needed(element, where, "RtrdIntrBkSttlmAmt"), where),
         currency=clean_currency(_child(element, where, "RtrdIntrBkSttlmAmt").get("Ccy"), where),
+        instructing=_agent(element, where, "InstgAgt") or header.instructing,
+        instructed=_agent(element, where, "InstdAgt") or header.instructed,
     )
 
 
@@ -246,7 +248,15 @@ def _child(element: Any, where: str, *path: str) -> Any:
 
 
 def _text(element: Any, where: str, *path: str) -> str | None:
+    """Return the text at the end of a path, or None if there is none.
+
+    Raises:
+        BadInputError: As `_child`, or elements stand within the text, which would be read in part.
+    """
     found = _child(element, where, *path)
+    if found is not None and len(found):
+        value = f"{path[-1]} holds {etree.QName(found[0]).localname}"
+        raise BadInputError(field=f"{path[-1]} of {where}", value=value, remedy="Give text alone.")
     text = (found.text or "").strip() if found is not None else ""
     return text or None
 

@@ -5,8 +5,9 @@
                        GrpHdr, CdtTrfTxInf ... or TxInf ...
 
 Nothing else is ever taken for a message or a part of one, whatever it is called: what hides in supplementary
-data, remittance information, a business header or a document inside a document is passed over. A second
-second document is refused, as is any message that is not read here; the refusal names it.
+data, remittance information, a signature, an extension, a business header or a document inside a document is
+passed over. A second document, body or business header is refused, as is any message that is not read here;
+the refusal names it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DEFAULT_MAX_BYTES = 64 * 2**20
 MAX_TRANSACTION_BYTES = 2**20
 _PIECE_BYTES = 2**16
 _STANDARD = "urn:iso:std:iso:20022:tech:xsd:"
-_NAMESPACE = re.compile(rf"{_STANDARD}(pacs\.00[489])\.001\.\d\d")
+_NAMESPACE = re.compile(rf"{_STANDARD}(pacs\.00[489])\.001\.[0-9]{{2}}")
 _FAMILY = re.compile(r"[a-z]{4}\.\d{3}(?:\.\d{3}\.\d{2})?")
 _NAMED = re.compile(rf"{_STANDARD}([a-z]{{4}}\.\d{{3}}\.\d{{3}}\.\d{{2}})".encode())
 _BODIES = {
@@ -32,9 +33,10 @@ _BODIES = {
     "pacs.008": ("FIToFICstmrCdtTrf", "CdtTrfTxInf"),
     "pacs.009": ("FICdtTrf", "CdtTrfTxInf"),
 }
-# Where an envelope ends: a message's own element never holds another message.
-_CLOSED = {"AppHdr", "Document", "SplmtryData", *(body for body, _ in _BODIES.values())}
-_WATCHED = ("{*}Document", "{*}GrpHdr", "{*}CdtTrfTxInf", "{*}TxInf")
+# Where an envelope ends: neither a message's own element nor what extends or signs it holds the message.
+_EXTENSIONS = {"SplmtryData", "Xtnsn", "Extension", "Sgntr", "Signature"}
+_CLOSED = {"AppHdr", "Document", *_EXTENSIONS, *(body for body, _ in _BODIES.values())}
+_WATCHED = ("{*}AppHdr", "{*}Document", "{*}GrpHdr", "{*}CdtTrfTxInf", "{*}TxInf")
 _DOCTYPE = b"<!DOCTYPE"
 _MOST_NAMED = 4
 _TAIL_BYTES = 64
@@ -99,23 +101,25 @@ def body_parts(stream: Iterator[bytes], name: str) -> Iterator[Body]:
         remove_comments=True,
         remove_pis=True,
     )
-    document, root, num_bytes = None, None, 0
+    seen: dict[str, Any] = {}
+    root, num_bytes = None, 0
     for event, found in _events(parser, stream, name):
+        document = seen.get("Document")
         if event == "piece":
             num_bytes += found
             _check_size(num_bytes, name)
         elif event == "root":
             root = found
         elif event == "start":
-            if etree.QName(found).localname == "Document" and _is_open(found.getparent()):
-                _check_first(document, found, name)
-                document = found
+            _notice(found, seen, name)
+        elif found is document:
+            _check_alone(found, name)
         elif document is not None and _is_part(found, document, name):
             yield Body(family=_family(document, name), element=found)
             if etree.QName(found).localname != "GrpHdr":
                 _forget(found)
                 num_bytes = 0
-    if document is None:
+    if "Document" not in seen:
         raise _unread(f"<{etree.QName(root).localname}> without a Document", root, name)
 
 
@@ -151,13 +155,26 @@ def _is_open(parent: Any) -> bool:
     return True
 
 
-def _check_first(former: Any, document: Any, name: str) -> None:
-    """Refuse a second message, and one that is not read here."""
-    if former is not None:
-        both = " and ".join(_called(one) for one in (former, document))
-        remedy = "Give each message in a file of its own."
+def _notice(element: Any, seen: dict[str, Any], name: str) -> None:
+    """Add the message's own document or business header to `seen`; refuse a second, and what is not read."""
+    tag = etree.QName(element).localname
+    if tag not in ("AppHdr", "Document") or not _is_open(element.getparent()):
+        return
+    if tag in seen:
+        both = " and ".join(_called(one) for one in (seen[tag], element))
+        remedy = "Give each message in a file of its own, with one business header at most."
         raise BadInputError(field=name, value=f"more than one message: {both}", remedy=remedy)
-    _family(document, name)
+    if tag == "Document":
+        _family(element, name)
+    seen[tag] = element
+
+
+def _check_alone(document: Any, name: str) -> None:
+    """Refuse a document with anything besides one body."""
+    if len(document) > 1:
+        value = " and ".join(etree.QName(child).localname for child in document[:2])
+        remedy = "Give a document of one message body alone."
+        raise BadInputError(field=f"Document of {name}", value=value, remedy=remedy)
 
 
 def _family(document: Any, name: str) -> str:
@@ -179,7 +196,9 @@ def _called(element: Any) -> str:
 def _unread(called: str, element: Any, name: str) -> BadInputError:
     namespace = etree.QName(element).namespace
     where = f"in namespace {namespace}" if namespace else "without a namespace"
-    return BadInputError(field=name, value=f"no credit transfer, but {called} {where}", remedy=_READ)
+    return BadInputError(
+        field=name, value=f"no credit transfer, but {called} {where}", remedy=f"Leave it out. {_READ}"
+    )
 
 
 def _is_part(element: Any, document: Any, name: str) -> bool:

@@ -104,6 +104,8 @@ class PaymentReturn:
         original_end_to_end_id: End-to-end id of the payment; there where no UETR is.
         amount: What is returned, in major units; above zero.
         currency: ISO 4217 code.
+        instructing: Who pays back in this leg, where it is given: who was paid.
+        instructed: Who gets it back, where it is given: who had paid.
     """
 
     namespace: str
@@ -113,6 +115,8 @@ class PaymentReturn:
     original_end_to_end_id: str | None
     amount: Decimal
     currency: str
+    instructing: Agent | None = None
+    instructed: Agent | None = None
 
 
 def network_from_payments(
@@ -133,12 +137,13 @@ def network_from_payments(
         nodes: The participants allowed and their order; None takes all that occur, sorted.
 
     Raises:
-        BadInputError: There is no payment, one has another currency or lacks a party, one comes twice
-            (same UETR), or a bank pays itself; or a return is of no payment given, of several, or of more
-            than was paid.
+        BadInputError: There is no payment, one has another currency or lacks a party, a leg of one comes
+            twice (same UETR, payer and payee), or a bank pays itself; or a return is of no payment given, of
+            several, or of more than was paid. Original parties with a UETR that comes twice: its legs would
+            count one payment several times.
         UnknownNameError: A bank is not among `nodes`.
     """
-    ledger = _Ledger(currency=currency)
+    ledger = _Ledger(currency=currency, one_leg=parties == "original")
     returns = []
     for payment in payments:
         if isinstance(payment, PaymentReturn):
@@ -173,22 +178,33 @@ def _parties(payment: CreditTransfer, parties: Parties) -> tuple[str, str]:
 
 @dataclass(kw_only=True)
 class _Ledger:
-    """Payments as rows, and by which names a return finds them."""
+    """Payments as rows, and by which names a return finds them.
+
+    A payment may pass several banks: its legs share the UETR, and each is a row. `one_leg` allows only one.
+    """
 
     currency: str
+    one_leg: bool
     payers: list[str] = field(default_factory=list)
     payees: list[str] = field(default_factory=list)
     amounts: list[int] = field(default_factory=list)
-    by_uetr: dict[str, int] = field(default_factory=dict)
+    by_uetr: dict[str, list[int]] = field(default_factory=dict)
     by_end_to_end: dict[str, list[tuple[CreditTransfer, int]]] = field(default_factory=dict)
 
     def add(self, payment: CreditTransfer, payer: str, payee: str) -> None:
         self._check_currency(payment.currency, f"payment {payment.end_to_end_id}")
         row = len(self.amounts)
         if payment.uetr is not None:
-            if payment.uetr in self.by_uetr:
-                raise BadInputError(field="UETR", value=payment.uetr, remedy="It comes twice; give it once.")
-            self.by_uetr[payment.uetr] = row
+            legs = self.by_uetr.setdefault(payment.uetr.lower(), [])
+            if legs and self.one_leg:
+                remedy = (
+                    "Its legs are one payment of its original parties; give one, or take settling parties."
+                )
+                raise BadInputError(field="UETR", value=f"{payment.uetr} comes twice", remedy=remedy)
+            if any((self.payers[leg], self.payees[leg]) == (payer, payee) for leg in legs):
+                remedy = f"It comes twice from {payer} to {payee}; give each leg once."
+                raise BadInputError(field="UETR", value=payment.uetr, remedy=remedy)
+            legs.append(row)
         self.by_end_to_end.setdefault(payment.end_to_end_id, []).append((payment, row))
         self.payers.append(payer)
         self.payees.append(payee)
@@ -207,9 +223,10 @@ class _Ledger:
         """Return the row of the payment that is returned, and its name.
 
         The UETR decides where both have one; else the end-to-end id, within the message where it is given.
+        Of several legs it is the one between the two banks of the return.
         """
         name = one.original_uetr or one.original_end_to_end_id or ""
-        rows = [self.by_uetr[name]] if one.original_uetr in self.by_uetr else []
+        rows = self.by_uetr.get((one.original_uetr or "").lower(), [])
         if not rows:
             rows = [
                 row
@@ -217,15 +234,27 @@ class _Ledger:
                 if one.original_message_id in (None, payment.message_id)
                 and None in (one.original_uetr, payment.uetr)
             ]
+        rows = self._between(one, rows)
         if len(rows) == 1:
             return rows[0], name
         what = "several payments have that id" if rows else "not among the payments given"
-        remedy = "Give the message with the payment it returns, too, and its UETR where ids repeat."
+        remedy = (
+            "Give the message with the payment it returns, too, and its UETR where ids repeat; "
+            "of a payment over several legs, InstgAgt and InstdAgt of the return say which."
+        )
         raise BadInputError(
             field=f"payment that {one.message_id} ({one.namespace}) returns",
             value=f"{name}: {what}",
             remedy=remedy,
         )
+
+    def _between(self, one: PaymentReturn, rows: list[int]) -> list[int]:
+        """Return the rows between the two banks of a return, those it turns round before others."""
+        if self.one_leg or one.instructing is None or one.instructed is None:
+            return rows
+        back = one.instructed.id, one.instructing.id
+        turned = [row for row in rows if (self.payers[row], self.payees[row]) == back]
+        return turned or [row for row in rows if {self.payers[row], self.payees[row]} == {*back}]
 
     def _check_currency(self, currency: str, name: str) -> None:
         if currency != self.currency:

@@ -27,7 +27,7 @@ _LEAST_IN_BIN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """What ADWIN found in one stream of numbers.
+    """What `DriftWatch` found in one stream of numbers.
 
     Attributes:
         num_values: Numbers seen.
