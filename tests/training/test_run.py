@@ -77,7 +77,7 @@ def test_training_until_a_stage_goes_on_to_the_same_bits(brief, whole, tmp_path,
     trained = train_run(brief, tmp_path / "run", progress=lines.append)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert [stage.name for stage in STAGES] == list(trained.manifest["stages"])
-    begun = {"start": "measuring", "meta_learning": "TrainingProgress(", "experts": "weighing"}
+    begun = {"start": "measuring", "meta_learning": "TrainingProgress(", "experts": "weighing experts on"}
     done = [name for name in begun if [*begun].index(name) <= [*begun].index(stage)]
     assert not any(str(line).startswith(begun[name]) for name in done for line in lines)
 
