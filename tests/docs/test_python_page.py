@@ -58,7 +58,10 @@ def test_every_snippet_of_the_page_runs(shop, capsys):
         else:
             commands += [shlex.split(line)[2:] for line in block.splitlines()]
     said = capsys.readouterr().out
-    assert "Personaliser(learned-target on 'shop', 40 items, no ratings, backbone 'tiny', experts user_vector" in said
+    line = (
+        "Personaliser(learned-target on 'shop', 40 items, no ratings, backbone 'tiny', experts: user_vector"
+    )
+    assert line in said
     assert names["frame"].columns == ["user_id", "item_id", "title", "score", "rank"]
     assert names["frame"].filter(user_id="ann").height == 5
     assert [command[0] for command in commands] == ["recommend", "serve"]
