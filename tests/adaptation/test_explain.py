@@ -55,9 +55,9 @@ def counted_of(model, state):
     trained = model.engine.trained
     liked = [event for event in state.events if event.rating is None or event.rating >= 2.0]
     users = UserBatch(supports=[model.support_of(liked)], vectors_BD=torch.zeros(1, len(state.vector_D)))
-    weights = trained.experts.weights
+    counted, weights = trained.experts.experts, trained.experts.weights
     assert trained.experts.kappa == 0
-    return sum(weights[name] * one.score(users)[0] for name, one in trained.experts.experts.items())
+    return sum(weight * counted[name].score(users)[0] for name, weight in weights.items())
 
 
 def centred(model, state, item):

@@ -38,9 +38,9 @@ def counted_of(model, state):
     trained = model.engine.trained
     liked = [event for event in state.events if event.rating is None or event.rating >= 2.0]
     users = UserBatch(supports=[model.support_of(liked)], vectors_BD=torch.zeros(1, len(state.vector_D)))
-    weights = trained.experts.weights
+    counted, weights = trained.experts.experts, trained.experts.weights
     assert trained.experts.kappa == 0
-    return sum(weights[name] * one.score(users)[0] for name, one in trained.experts.experts.items())
+    return sum(weight * counted[name].score(users)[0] for name, weight in weights.items())
 
 
 def test_observing_one_by_one_is_adapting_to_all_at_once(model, user_events):
@@ -99,7 +99,7 @@ def test_numpy_scalars_are_numbers_and_text(model, user_events):
         for one in user_events
     ]
     assert wrapped == plain
-    assert [type(value) for value in vars(wrapped[0]).values()] == [str, float, int, type(None)]
+    assert [type(value) for value in vars(wrapped[0]).values()] == [str, float, int, type(None), type(None)]
     assert model.adapt(wrapped).to_bytes() == model.adapt(plain).to_bytes()
     state = model.adapt(plain)
     expected = model.rank(state, 3, candidates=model.items[:20])
@@ -114,7 +114,9 @@ def test_numpy_integers_are_ids(kind):
     event = Event(item=kind(5), rating=np.float16(3), time_s=np.int32(7), weight=np.float64(2))
     (checked,) = checked_events([event], index={5: 0}, scale=(1, 5), weighted=True, now_s=NOW_S)
     assert checked == Event(item=5, rating=3.0, time_s=7, weight=2.0)
-    assert json.dumps(vars(checked)) == '{"item": 5, "rating": 3.0, "time_s": 7, "weight": 2.0}'
+    assert json.dumps(vars(checked)) == (
+        '{"item": 5, "rating": 3.0, "time_s": 7, "weight": 2.0, "text": null}'
+    )
     with pytest.raises(UnknownNameError):
         checked_events([Event(item=np.bool_(True))], index={1: 0}, scale=None, weighted=False, now_s=NOW_S)
 
