@@ -55,7 +55,7 @@ from warmprompt.runs.format import Trained
 from warmprompt.runs.models import settings_of
 from warmprompt.scoring.ranking import ndcg_per_user, ranks
 from warmprompt.settings import load_settings
-from warmprompt.training.mixture_weights import choose_weights, fit_experts
+from warmprompt.training.mixture_weights import choose_weights, fit_context, fit_experts
 from warmprompt.training.run import train_run
 from warmprompt.types import Floats
 
@@ -247,16 +247,16 @@ def _weighed(trained: Trained, training: Dataset, given: Dataset, encode: Encode
     settings = settings_of(trained)
     use = (*_ids_alone(settings.experts.use), "user_text")
     no_text_T = trained.no_text_T
-    experts = fit_experts(
+    context = fit_context(
         trained,
-        training,
-        replace(settings.experts, use=use),
-        texts=None if settings.backbone.item_text is None else item_texts(training, untitled=""),
+        settings.experts,
+        texts=item_texts(training, untitled="") if settings.backbone.item_text else None,
         encode=encode,
         no_text_T=no_text_T,
         seed=seed,
         progress=_say,
     )
+    experts = fit_experts(training, context, use)
     validation = take_users(given, split_dataset(given, seed=seed).validation)
     mixture, _ = choose_weights(
         trained,

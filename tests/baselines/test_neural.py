@@ -64,7 +64,7 @@ def test_sasrec_names_the_next_item_of_a_planted_cycle(worlds):
     cycle = [[(start + step) % 20 for step in range(12)] for start in range(20)] * 8
     data = worlds.make_dataset(cycle)
     settings = {"width": 32, "num_blocks": 1, "num_negatives": 20, "dropout": 0.0, "rate": 1e-2}
-    ranker = baseline("sasrec", num_epochs=15, **settings)().fit(
+    ranker = baseline("sasrec", num_epochs=30, **settings)().fit(
         data, take_users(data, np.arange(20)), seed=0
     )
     scores = ranker.score([_support([item, item + 1, item + 2]) for item in range(17)])

@@ -1,14 +1,30 @@
 """The controls of the benchmark of users' own words: whose text each row gives, and how gains are counted."""
 
+import importlib.util
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from benchmarks.own_words import ROWS, summary, tfidf_reader, with_texts_of_others
 from tests.assembly.written import written_world
 
 from warmprompt.data.dataset import take_users
+
+
+def _benchmark():
+    """Return the benchmark as a module: scripts are no package."""
+    script = Path(__file__).parents[2] / "benchmarks" / "own_words.py"
+    spec = importlib.util.spec_from_file_location("own_words", script)
+    sys.modules["own_words"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+OWN_WORDS = _benchmark()
+ROWS, summary = OWN_WORDS.ROWS, OWN_WORDS.summary
+tfidf_reader, with_texts_of_others = OWN_WORDS.tfidf_reader, OWN_WORDS.with_texts_of_others
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_descriptions_follow_settings_not_labels(raw):
         describe_model(spec, dataset="planted", seed=0) for spec in read_plan(raw).tables[0].models
     )
     assert plain == again != stiff
-    assert stiff["settings"] == {"l2": 9.0}
+    assert stiff["settings"] == {"l2": 9.0, "decay": 1.0}
     assert blend["settings"]["members"]["ease"] == plain["settings"]
 
 

@@ -27,12 +27,15 @@ class ModelDescription:
         experts: One row each, in the order in which they are added.
         validation: On which users the weights were found, and NDCG@10 there with all experts and
             without each; empty where nothing was searched.
+        order: NDCG@10 on validation users' next events, per number of events, with and without experts of
+            order; empty where order was not judged.
         linear: Whether users adapt in the linear response of the language model.
     """
 
     name: str
     experts: tuple[ExpertRow, ...]
     validation: Mapping[str, Any]
+    order: Mapping[str, Any]
     linear: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,6 +46,7 @@ class ModelDescription:
             "linear": self.linear,
             "experts": rows,
             "validation": {key: value for key, value in self.validation.items() if key != "without"},
+            "order": dict(self.order),
         }
 
     def __str__(self) -> str:
@@ -64,7 +68,7 @@ class ModelDescription:
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
             for row in (head, *rows)
         ]
-        return "\n".join([self.name, *lines, self._chosen_on(), self._adapts()])
+        return "\n".join([self.name, *lines, self._chosen_on(), *self._order(), self._adapts()])
 
     def _without(self, name: str) -> float | None:
         found: float | None = self.validation.get("without", {}).get(name)
@@ -78,6 +82,20 @@ class ModelDescription:
             f"weights: found on {self.validation['num_users']:,} validation users with K = {sizes} events; "
             f"NDCG@10 there {self.validation['ndcg']:.4f}"
         )
+
+    def _order(self) -> list[str]:
+        if not self.order:
+            return []
+        before, after = (np.mean(list(self.order[key].values())) for key in ("without", "ndcg"))
+        weights = "; ".join(
+            f"{row.name} {', '.join(f'{k}: {weight:g}' for k, weight in row.weights_by_events.items())}"
+            for row in self.experts
+            if row.weights_by_events
+        )
+        return [
+            f"order: NDCG@10 {after:.4f} with the order of events, {before:.4f} without, on validation users",
+            f"weights by number of events: {weights or 'none'}",
+        ]
 
     def _adapts(self) -> str:
         return (
@@ -107,5 +125,6 @@ def model_description(engine: Engine, name: str) -> ModelDescription:
         name=name,
         experts=engine.mixture.describe(engine.users(vectors_BD, supports)),
         validation=trained.manifest.get("validation", {}),
+        order=trained.manifest.get("order", {}),
         linear=bool(trained.manifest.get("adaptation", {}).get("linear", False)),
     )

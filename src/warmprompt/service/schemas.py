@@ -288,7 +288,10 @@ class ExpertOut(BaseModel):
     """One part of the score."""
 
     name: str
-    weight: float
+    weight: float = Field(description="Of experts of order, for users of ten events.")
+    weights_by_events: dict[int, float] = Field(
+        description="Of experts of order: number of events to weight."
+    )
     num_parameters: int
     num_bytes: int
     microseconds: float = Field(description="Processor time to score one user, on this machine.")
@@ -304,6 +307,9 @@ class ModelOut(BaseModel):
     experts: list[ExpertOut]
     validation: dict[str, Any] = Field(
         description="Users on whom weights were selected, and NDCG@10 there; empty if nothing was searched."
+    )
+    order: dict[str, Any] = Field(
+        description="NDCG@10 of validation users' next events per number of events, with and without order."
     )
 
 
