@@ -123,11 +123,11 @@ def test_a_recbole_sequence_of_words_is_one_text(tmp_path, bring_in):
 
 
 def test_long_texts_are_cut_and_counted():
-    told = []
+    lines = []
     long = {"user_id": ["u"] * 3, "item_id": ["a", "b", "c"], "text": ["é" * 5001, "é" * 5000, "x"]}
-    dataset = Dataset.from_frames(pl.DataFrame(long), progress=told.append)
+    dataset = Dataset.from_frames(pl.DataFrame(long), progress=lines.append)
     assert [len(text) for text in dataset.interactions.texts] == [MAX_TEXT, MAX_TEXT, 1]
-    assert any("1 x texts of users cut to 5,000 characters" in line for line in told)
+    assert any("1 x texts of users cut to 5,000 characters" in line for line in lines)
 
 
 def test_of_repeats_the_last_text_stays():
