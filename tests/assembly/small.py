@@ -4,7 +4,7 @@ from warmprompt.settings import load_settings
 
 
 def small_settings(*more):
-    """Return the settings of a tiny decoder without texts, then `more` assignments."""
+    """Return the settings of a tiny decoder without texts and experts of order, then `more` assignments."""
     return load_settings(
         assignments=[
             "backbone.name=tiny",
@@ -16,6 +16,7 @@ def small_settings(*more):
             "train.tangent_epochs=2",
             "train.preset=default",
             "train.threads=1",
+            "experts.order=",
             *more,
         ]
     )

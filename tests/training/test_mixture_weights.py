@@ -44,7 +44,7 @@ def world():
 def trained(world, tmp_path_factory):
     """Return a model without counted experts."""
     folder = tmp_path_factory.mktemp("plain") / "run"
-    return train_run(small_settings("experts.use=", "experts.order="), folder, dataset=world)
+    return train_run(small_settings("experts.use="), folder, dataset=world)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ def _choose(world, trained, *, use):
 
 
 def test_a_run_keeps_its_experts_and_ranks_with_them(world, tmp_path):
-    train_run(
-        small_settings("experts.use=user_neighbours", "experts.order="), tmp_path / "run", dataset=world
-    )
+    train_run(small_settings("experts.use=user_neighbours"), tmp_path / "run", dataset=world)
     trained = load_trained(tmp_path / "run")
     assert set(trained.experts.experts) <= {"user_neighbours"}
     assert all(weight > 0 for weight in trained.experts.weights.values())

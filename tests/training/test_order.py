@@ -39,7 +39,12 @@ def run(in_order, tmp_path_factory):
     """Return the folder of a run whose events have a planted order, and the lines of its training."""
     lines = []
     folder = tmp_path_factory.mktemp("order") / "run"
-    train_run(small_settings("experts.use="), folder, dataset=in_order, progress=lines.append)
+    train_run(
+        small_settings("experts.use=", f"experts.order={','.join(NAMES)}"),
+        folder,
+        dataset=in_order,
+        progress=lines.append,
+    )
     return folder, lines
 
 

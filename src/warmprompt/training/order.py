@@ -203,17 +203,21 @@ def _search(
 
 
 def _climbed(lists: Sequence[Shortlist], weights: Weights) -> Weights:
-    """Return the weights after moving one at a time, on the grid and then by smaller steps."""
+    """Return the weights after moving one at a time, on the grid and then by smaller steps, while any does."""
     for _ in range(ROUNDS if lists else 0):
-        for name in weights:
-            weights = _improved(lists, weights, name)
-        for name in weights:
-            weights = _refined(lists, weights, name)
+        before = weights
+        for move in (_improved, _refined):
+            for name in weights:
+                weights = move(lists, weights, name)
+        if weights == before:
+            break
     return weights
 
 
 def _refined(lists: Sequence[Shortlist], weights: Weights, name: str) -> Weights:
     """Return the weights with one of them times the step that ranks best, or as it is; off stays off."""
+    if not weights[name]:
+        return weights
     tried = [{**weights, name: weights[name] * step} for step in STEPS]
     return max(tried, key=lambda moved: float(_values(lists, moved).mean()))
 
