@@ -203,7 +203,7 @@ def _search(
 
 
 def _climbed(lists: Sequence[Shortlist], weights: Weights) -> Weights:
-    """Return the weights after moving one at a time, on the grid and then by smaller steps, while any does."""
+    """Return the weights after moving one at a time, on the grid, then by smaller steps, until none moves."""
     for _ in range(ROUNDS if lists else 0):
         before = weights
         for move in (_improved, _refined):
