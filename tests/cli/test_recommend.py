@@ -131,6 +131,7 @@ def test_the_language_model_names_titles_of_the_catalogue(capfd, trained_folder)
         (["RUN", "--filter=genres"], 2, "error: --filter: 'genres'. Write genres=Comedy"),
         (["RUN", "--filter=genre=x"], 2, "error: filter: 'genre'. Attributes of the items: genres."),
         (["RUN", "--filter=genres=x"], 2, "error: filter genres: 'x'. Its values: "),
+        (["RUN", "--ordered", "--explain"], 2, "error: --ordered: '--explain'. Leave out --explain"),
         (["RUN", "--generate", "--filter=genres=x"], 2, "error: --generate: '--filter'. Leave out one"),
         (["RUN", "--like="], 2, "error: title: ''. Give a title."),
         (["RUN", "--like=star north", "--dislike=Star North (1960)"], 2, "error: --dislike: "),

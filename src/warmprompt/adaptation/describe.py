@@ -115,6 +115,7 @@ def model_description(engine: Engine, name: str) -> ModelDescription:
             user="",
             items_K=rng.choice(warm, size=min(_NUM_EVENTS, len(warm)), replace=False).astype(np.int32),
             ratings_K=np.full(min(_NUM_EVENTS, len(warm)), np.nan, np.float32),
+            ordered=True,  # experts of order score nobody else, and would seem to cost nothing
         )
         for _ in range(_NUM_USERS)
     ]

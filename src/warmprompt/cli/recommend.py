@@ -105,6 +105,10 @@ def app(
         )
         return
     attributes = _attributes(attribute or [])
+    if ordered and (explain or generate):
+        option = "--explain" if explain else "--generate"
+        remedy = f"Leave out {option}: it speaks of the ranking of a set of events."
+        raise BadInputError(field="--ordered", value=option, remedy=remedy)
     if generate and (exclude or filters):
         option = "--exclude" if exclude else "--filter"
         remedy = "Leave out one: the language model names titles of the whole catalogue."
