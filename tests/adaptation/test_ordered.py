@@ -51,3 +51,17 @@ def test_without_a_word_about_order_nothing_changes(model, with_order):
     assert before.items == after.items
     assert before.scores == after.scores
     assert with_order.rank(state, 20, ordered=True, drop=["position_popularity"]).scores == before.scores
+
+
+def test_experts_of_order_are_timed_at_work(with_order, monkeypatch):
+    """For users whose events have no order they return zeros at once, and would seem to cost nothing."""
+    seen, score = [], PositionPopularity.score
+
+    def watched(self, users):
+        seen.extend(users.supports)
+        return score(self, users)
+
+    monkeypatch.setattr(PositionPopularity, "score", watched)
+    with_order.describe()
+    assert seen
+    assert all(support.ordered for support in seen)
