@@ -59,6 +59,8 @@ def write_page(out: Path, cells: Path) -> None:
         "- Rates and damping were chosen on 16 validation users. The shared prompt has had 60 Adam steps on",
         "  8 reviews each and the learners 20 outer steps on 4 users each, all training users; the",
         "  directions are of 150 of them, three reviews each. Longer training was not tried.",
+        "- Empty cells were not measured. Results of tested users were seen while they came in, from several",
+        "  versions of the script; no rate, damping or row was chosen by them.",
         "",
         f"Machine: {', '.join(f'{key} {value}' for key, value in describe_machine().items())}.",
         f"Commit {commit()}.",
