@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts.protocol import Array, Expert, UserBatch
 from warmprompt.experts.registry import EXPERTS
-from warmprompt.types import Floats, short_repr
+from warmprompt.types import Floats, fields_only, short_repr
 
 ANCHORS = (0, 1, 3, 5, 10, 20)
 """Numbers of events at which weights of experts of order are found."""
@@ -63,8 +64,9 @@ class Mixture:
     ordered: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     __repr__ = short_repr
+    __getstate__ = fields_only
 
-    @property
+    @cached_property
     def num_items(self) -> int:
         """V, items added later included."""
         return max((expert.num_items for expert in self.experts.values()), default=0)

@@ -117,10 +117,14 @@ def ndcg_per_user(ranks_of_users: Sequence[NDArray[np.float64]]) -> NDArray[np.f
 
     Source: Jarvelin & Kekalainen 2002, with binary gain.
     """
-    best = np.cumsum(1.0 / np.log2(np.arange(2, CUT_OFF + 2)))
     gains = [float((1.0 / np.log2(found[found <= CUT_OFF] + 1.0)).sum()) for found in ranks_of_users]
-    ideal = [best[min(CUT_OFF, len(found)) - 1] for found in ranks_of_users]
-    return np.divide(gains, ideal, dtype=np.float64)
+    return np.divide(gains, ideal_gains([len(found) for found in ranks_of_users]), dtype=np.float64)
+
+
+def ideal_gains(query_sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Return the gain of the best ranking of min(10, size) items for each size of query, 1 or more."""
+    best = np.cumsum(1.0 / np.log2(np.arange(2, CUT_OFF + 2)))
+    return best[np.minimum(CUT_OFF, np.asarray(query_sizes, dtype=np.intp)) - 1]
 
 
 def check_finite(scores_BV: Floats, *, field: str = "scores") -> None:
