@@ -108,6 +108,16 @@ class Mixture:
         merged = {name: own.get(name) or self.experts[name] for name in order}
         return replace(self, experts=merged, weights={**dict.fromkeys(own, 1.0), **self.weights})
 
+    def with_weight(self, expert: Expert, weight: float) -> Mixture:
+        """Return the mixture with one expert more, in front; itself where the weight is 0."""
+        if not weight:
+            return self
+        return replace(
+            self,
+            experts={expert.name: expert, **self.experts},
+            weights={expert.name: weight, **self.weights},
+        )
+
     def without(self, *names: str) -> Mixture:
         """Return the mixture less some experts, which it may not have."""
         return replace(

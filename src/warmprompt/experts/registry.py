@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warmprompt.experts.most_popular import MostPopular
 from warmprompt.experts.ordered_ridge import OrderedRidge
 from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.position import PositionPopularity
@@ -17,7 +18,7 @@ from warmprompt.experts.user_vector import UserVector
 EXPERTS: dict[str, type[Expert]] = {
     kind.name: kind
     for kind in (
-        *(UserVector, Popularity, UserNeighbours, UserPosterior, TfIdf, UserText),
+        *(UserVector, Popularity, MostPopular, UserNeighbours, UserPosterior, TfIdf, UserText),
         *(PositionPopularity, Transitions, OrderedRidge, SessionNeighbours),
     )
 }

@@ -39,14 +39,14 @@ PRESETS: Mapping[str, Values] = {
         "experts.kappa": 2.0,
     },
     # Long histories of few people; words of titles say nothing that the events do not.
-    "dense-small": {"experts.use": ("user_neighbours",)},
+    "dense-small": {"experts.use": ("most_popular", "user_neighbours")},
     # A hundred events per user, and items with hundreds.
     "dense": {
         "model.num_factors": 128,
         "model.factor_regularization": 100.0,
         "train.batch_size": 256,
         "train.patience": 5,
-        "experts.use": ("user_neighbours", "user_posterior"),
+        "experts.use": ("most_popular", "user_neighbours", "user_posterior"),
     },
 }
 """Preset to settings."""

@@ -117,11 +117,11 @@ class ExpertSettings:
             validation users, none is kept.
     """
 
-    use: Names = ("user_neighbours", "tfidf", "user_text")
+    use: Names = ("most_popular", "user_neighbours", "tfidf", "user_text")
     num_neighbours: Count = 50
     similar_item_weight: Share = 0.0
     kappa: PositiveOrZero = 0.0
-    order: Names = ("position_popularity", "transitions", "ordered_ridge")
+    order: Names = ("position_popularity", "transitions", "ordered_ridge", "session_neighbours")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ training users, E episodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -21,8 +21,10 @@ from warmprompt.data.dataset import Dataset
 from warmprompt.data.episodes import Order, batch_supports
 from warmprompt.errors import UnknownNameError
 from warmprompt.experts.mixture import Mixture, damped
+from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.protocol import Encode, Expert, FitContext, UserBatch
 from warmprompt.experts.registry import EXPERTS, LEARNED, ORDERED
+from warmprompt.experts.user_vector import UserVector
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import Catalogue, make_catalogue, score_catalogue
@@ -171,6 +173,24 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
         "ndcg": mean(),
         "without": {name: mean(**{name: 0.0}) for name in mixture.experts},
     }
+
+
+def score_of(
+    trained: Trained, no_text_T: torch.Tensor, encode: Encode | None
+) -> Callable[[UserBatch], Floats]:
+    """Return what scores users without any text as the run does, adapted in the linear response, (B, V)."""
+    catalogue = make_catalogue(trained.params, trained.data)
+    learner = learner_of(trained.learner)
+    mixture = trained.experts.with_experts(
+        UserVector(items_VD=catalogue.vectors_VD), Popularity(scores_V=catalogue.popularity_V.cpu().numpy())
+    )
+
+    def score(batch: UserBatch) -> Floats:
+        vectors_BD = user_vectors(catalogue, learner, no_text_T, batch.supports)
+        known = replace(batch, vectors_BD=vectors_BD, least_rating=trained.least_rating, encode=encode)
+        return mixture.score(known)
+
+    return score
 
 
 def _after_histories(

@@ -17,17 +17,13 @@ from numpy.typing import NDArray
 
 from warmprompt.data.dataset import Dataset, keep_events, take_users
 from warmprompt.experts.mixture import ANCHORS, Mixture
-from warmprompt.experts.popularity import Popularity
 from warmprompt.experts.position import PositionPopularity
-from warmprompt.experts.protocol import Encode, Expert, FitContext, UserBatch
+from warmprompt.experts.protocol import Expert, FitContext, UserBatch
 from warmprompt.experts.transitions import Transitions
-from warmprompt.experts.user_vector import UserVector
-from warmprompt.meta.learners import learner_of
-from warmprompt.meta.model import make_catalogue
 from warmprompt.runs.format import Trained
 from warmprompt.scoring.shortlist import Shortlist, make_shortlist
 from warmprompt.scoring.validation import ValidationEpisodes, draw_validation_episodes
-from warmprompt.training.mixture_weights import fit_experts, is_clear, user_vectors
+from warmprompt.training.mixture_weights import fit_experts, is_clear, score_of
 from warmprompt.types import Floats, Support
 
 GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -83,7 +79,7 @@ def choose_order(
         )
         for size in QUERIES
     ]
-    score = _score_without_order(trained, no_text_T, context.encode)
+    score = score_of(trained, no_text_T, context.encode)
     lists = _shortlists(score, experts, drawn)
     weights, report = _search(lists, tuple(experts))
     kept = [name for name in experts if any(weights[k][name] for k in weights)]
@@ -149,24 +145,6 @@ def choose_half_life(training: Dataset, context: FitContext) -> float | None:
 
 def _nothing(num_items: int) -> Callable[[UserBatch], Floats]:
     return lambda batch: np.zeros((len(batch), num_items), dtype=np.float32)
-
-
-def _score_without_order(
-    trained: Trained, no_text_T: torch.Tensor, encode: Encode | None
-) -> Callable[[UserBatch], Floats]:
-    """Return what scores users as the run does without experts of order."""
-    catalogue = make_catalogue(trained.params, trained.data)
-    learner = learner_of(trained.learner)
-    mixture = trained.experts.with_experts(
-        UserVector(items_VD=catalogue.vectors_VD), Popularity(scores_V=catalogue.popularity_V.cpu().numpy())
-    )
-
-    def score(batch: UserBatch) -> Floats:
-        vectors_BD = user_vectors(catalogue, learner, no_text_T, batch.supports)
-        known = replace(batch, vectors_BD=vectors_BD, least_rating=trained.least_rating, encode=encode)
-        return mixture.score(known)
-
-    return score
 
 
 def _shortlists(

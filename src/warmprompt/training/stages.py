@@ -28,6 +28,7 @@ from warmprompt.data.attributes import attributes_of
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.verbalise import item_texts
 from warmprompt.errors import UnknownNameError
+from warmprompt.experts.most_popular import MostPopular
 from warmprompt.experts.protocol import Encode, FitContext
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.learner import Learner
@@ -40,12 +41,13 @@ from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensor
 from warmprompt.runs.models import open_backbone
 from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
 from warmprompt.settings import Settings
-from warmprompt.training.mixture_weights import choose_weights, fit_context, fit_experts
+from warmprompt.training.mixture_weights import choose_weights, fit_context, fit_experts, score_of
 from warmprompt.training.new_items import place_new_items
 from warmprompt.training.order import choose_order, order_line
 from warmprompt.training.progress import ProgressCallback
 from warmprompt.training.response import judge_linear_response
 from warmprompt.training.start import build_start, drawing_of, plan_of
+from warmprompt.training.unknown_users import weigh_most_popular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,7 @@ def _new_items(job: TrainingJob, draft: Draft) -> Draft:
 def _experts(job: TrainingJob, draft: Draft) -> Draft:
     settings = job.settings
     experts = fit_experts(job.training, _fit_context(job, draft), settings.experts.use)
+    popular = experts.pop(MostPopular.name, None)
     mixture, validation = choose_weights(
         draft.trained,
         experts,
@@ -229,7 +232,12 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
         order=settings.train.order,
     )
     manifest = {**draft.trained.manifest, "validation": validation}
-    return replace(draft, trained=replace(draft.trained, experts=mixture, manifest=manifest))
+    trained = replace(draft.trained, experts=mixture, manifest=manifest)
+    if isinstance(popular, MostPopular):
+        score = score_of(trained, draft.no_text_T, None)
+        weight = weigh_most_popular(score, popular, job.training, job.validation, seed=settings.train.seed)
+        trained = replace(trained, experts=mixture.with_weight(popular, weight))
+    return replace(draft, trained=trained)
 
 
 def _order(job: TrainingJob, draft: Draft) -> Draft:

@@ -1,0 +1,71 @@
+"""What is chosen most, for users of whom nothing is known: no event, no sentence and no attribute.
+
+    score(i) = log(1 + n_i)
+
+where n_i counts training events. The learned scores rank such users by what episodes made likely, which on
+some data sets is no better than counting. V is items, B users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from warmprompt.data.dataset import Dataset, popularity
+from warmprompt.experts.protocol import Array, FitContext, UserBatch
+from warmprompt.types import Floats, Support, short_repr
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MostPopular:
+    """One score per item.
+
+    Attributes:
+        scores_V: Logarithms of counts.
+    """
+
+    name: ClassVar[str] = "most_popular"
+    from_events: ClassVar[bool] = False
+
+    scores_V: Floats
+
+    __repr__ = short_repr
+
+    @classmethod
+    def fit(cls, training: Dataset, context: FitContext) -> Self:
+        """Count the training events of each item."""
+        del context
+        return cls(scores_V=np.log1p(popularity(training)).astype(np.float32))
+
+    @property
+    def num_items(self) -> int:
+        """V of the training data."""
+        return len(self.scores_V)
+
+    def score(self, users: UserBatch) -> Floats:
+        """Return the scores, (B, V); 0 for users of whom something is known or whose events have an order."""
+        unknown_B1 = np.array([[is_unknown(support)] for support in users.supports], dtype=np.float32)
+        scores_BV: Floats = unknown_B1.reshape(-1, 1) * self.scores_V
+        return scores_BV
+
+    def arrays(self) -> dict[str, Array]:
+        """See `Expert`."""
+        return {"scores_V": self.scores_V}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """See `Expert`."""
+        return cls(scores_V=arrays["scores_V"])
+
+    def with_items(self, texts: Sequence[str], text_NX: Floats) -> Self:
+        """Return the same expert: nobody chose new items."""
+        del texts, text_NX
+        return self
+
+
+def is_unknown(support: Support) -> bool:
+    """Return whether nothing is known of a user, and no expert of order speaks for new users."""
+    return not (len(support.items_K) or support.about or support.attributes or support.ordered)
