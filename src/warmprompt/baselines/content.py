@@ -94,19 +94,22 @@ class TfidfKNN:
 
     def fit(self, training: Dataset, validation: Dataset, *, seed: int) -> TfidfKNN:
         """Count the terms of all item texts; `validation` and `seed` are not needed."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
         del validation, seed
         _check(self.sharpness, self.popularity)
-        vectorizer = TfidfVectorizer(
-            ngram_range=(1, self.max_words), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"
-        )
-        unit_VX = unit_rows(csr_matrix(vectorizer.fit_transform(item_texts(training)), dtype=np.float32))
+        unit_VX = tfidf_vectors(training, max_words=self.max_words)
         return replace(self, unit_VX=unit_VX, share_V=popularity_share(training))
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the mean similarity to the support, (B, V); ties by popularity."""
         return _score(self, supports)
+
+
+def tfidf_vectors(training: Dataset, *, max_words: int = 1) -> csr_matrix:
+    """Return the TF-IDF vectors of all item texts, (V, X), of unit length."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, max_words), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    return unit_rows(csr_matrix(vectorizer.fit_transform(item_texts(training)), dtype=np.float32))
 
 
 def _score(ranker: ContentKNN | TfidfKNN, supports: Sequence[Support]) -> Floats:

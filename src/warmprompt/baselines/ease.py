@@ -60,12 +60,16 @@ class EASE:
         known_W = np.flatnonzero(np.asarray(seen.sum(axis=0)).ravel() > 0)
         gram_WW = (seen.T @ seen).tocsr()[known_W][:, known_W].toarray().astype(np.float64)
         gram_WW[np.diag_indices_from(gram_WW)] += self.l2
-        inverse_WW = _inverse(gram_WW)
+        inverse_WW = inverse(gram_WW)
         map_WW = inverse_WW / -np.diag(inverse_WW)
         np.fill_diagonal(map_WW, 0.0)
+        return self.with_map(map_WW, known_W, share_V=popularity_share(training))
+
+    def with_map(self, map_WW: NDArray[np.float64], known_W: NDArray[np.int64], *, share_V: Floats) -> EASE:
+        """Return the model with a map between the items of some indexes, and popularity for ties."""
         # One more row, of zeros, for items that were never seen.
         map_UW = np.vstack([map_WW, np.zeros(len(known_W))]).astype(np.float32, order="C")
-        return replace(self, map_UW=map_UW, known_W=known_W, share_V=popularity_share(training))
+        return replace(self, map_UW=map_UW, known_W=known_W, share_V=share_V)
 
     def score(self, supports: Sequence[Support]) -> Floats:
         """Return the history times the map, (B, V), 0 for items never seen; ties by popularity."""
@@ -81,7 +85,7 @@ class EASE:
         return break_ties(scores_BV, share_V)
 
 
-def _inverse(gram_WW: NDArray[np.float64]) -> NDArray[np.float64]:
+def inverse(gram_WW: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the inverse of a positive definite matrix: half the work of solving for the identity.
 
     Raises:

@@ -24,6 +24,7 @@ from warmprompt.baselines.neighbours import ItemKNN, UserKNN
 from warmprompt.baselines.popular import TopPop, TopPopDemographic, TopPopRecent
 from warmprompt.baselines.sasrec import SASRec
 from warmprompt.baselines.set_encoder import SetEncoder
+from warmprompt.baselines.text_ease import TextEASE
 from warmprompt.data.episodes import Order
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.types import Ranker
@@ -78,6 +79,7 @@ BASELINES: Mapping[str, Callable[..., Ranker]] = {
     "itemknn": ItemKNN,
     "userknn": UserKNN,
     "ease": EASE,
+    "ease-text": TextEASE,
     "ials": IALS,
     "ease-ials": partial(_blend, "ease-ials"),
     "blend": partial(_blend, "blend"),
@@ -126,6 +128,11 @@ _SPACES: Mapping[str, Mapping[str, tuple[float, ...]]] = {
             *(10, 20, 50, 100, 150, 200, 250, 300, 400, 500, 600, 800),
             *(1000, 1500, 2000, 2500, 3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000, 30_000, 50_000),
         )
+    },
+    "ease-text": {
+        "l2": (10, 30, 100, 200, 300, 500, 1000, 3000),
+        "text_l2": (0.3, 1.0, 3.0, 10.0, 30.0),
+        "tie": (10, 30, 100, 300, 1000, 3000),
     },
     "ials": {
         "num_factors": (4, 8, 16, 32, 64, 128, 256, 512),
