@@ -121,7 +121,7 @@ class ExpertSettings:
     num_neighbours: Count = 50
     similar_item_weight: Share = 0.0
     kappa: PositiveOrZero = 0.0
-    order: Names = ("position_popularity", "transitions", "ordered_ridge", "session_neighbours")
+    order: Names = ("position_popularity", "transitions", "ordered_ridge")
 
 
 @dataclass(frozen=True, kw_only=True)
