@@ -89,7 +89,20 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 """Data set to baseline to settings; what is not listed was not searched there."""
 
 
-TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {}
+TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {
+    "ml-100k": {
+        "temporal": {
+            "ease-in-time": {"l2": 4000, "decay": 0.5},
+            "itemknn-in-time": {"num_neighbours": 2000, "shrinkage": 10, "decay": 0.7},
+            "markov": {"smoothing": 1000, "window": 10},
+            "ordered-ridge": {"l2": 3000, "ahead": 0.8, "decay": 0.6, "half_life_days": 120},
+            "position-popularity": {"pseudo_events": 100, "ahead": 0.8, "half_life_days": 480},
+            "session-knn": {"num_neighbours": 100, "decay": 0.7, "half_life_days": 0},
+            "transitions": {"shrinkage": 300, "ahead": 1.0, "decay": 0.6, "half_life_days": 480},
+            "userknn-in-time": {"num_neighbours": 100, "damping": 0.5, "sharpness": 1.0, "decay": 0.7},
+        }
+    }
+}
 """Data set to time-ordered protocol to baseline to settings, searched on episodes of that protocol."""
 
 
