@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from warmprompt.baselines import baseline
 from warmprompt.data.fetch import ensure_dataset
+from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.evaluation.metrics import METRICS
@@ -52,6 +54,23 @@ def test_searches_resume_from_their_trials(data_name, tmp_path):
     page = tuning_page(tmp_path)
     assert f"| planted | ease | random | 20 | 26 | l2 {best.settings['l2']:g} |" in page
     assert f"{best.values[-1]:.4f}" in page
+
+
+@pytest.mark.parametrize("protocol", [None, "next10"])
+def test_a_search_reads_no_event_of_a_tested_user(data_name, tmp_path, monkeypatch, protocol):
+    plain = tune_baseline(data_name, "itemknn", tmp_path / "plain", protocol=protocol)
+    data = open_dataset(ensure_dataset(data_name))
+    events = data.interactions
+    items = events.items.copy()
+    for user in split_dataset(data, seed=0).test:
+        own = events.events_of(user)
+        items[own] = (items[own] + 7) % data.num_items
+    other = replace(data, interactions=replace(events, items=items))
+    assert (items != events.items).any()
+    monkeypatch.setattr("warmprompt.evidence.tuning.open_dataset", lambda _: other)
+    again = tune_baseline(data_name, "itemknn", tmp_path / "other", protocol=protocol)
+    assert again.values == plain.values
+    assert again.settings == plain.settings
 
 
 @pytest.mark.parametrize("protocol", ["next", "next10"])
