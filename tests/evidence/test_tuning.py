@@ -56,7 +56,7 @@ def test_searches_resume_from_their_trials(data_name, tmp_path):
     assert f"{best.values[-1]:.4f}" in page
 
 
-@pytest.mark.parametrize("protocol", [None, "next10"])
+@pytest.mark.parametrize("protocol", ["", "next10"])
 def test_a_search_reads_no_event_of_a_tested_user(data_name, tmp_path, monkeypatch, protocol):
     plain = tune_baseline(data_name, "itemknn", tmp_path / "plain", protocol=protocol)
     data = open_dataset(ensure_dataset(data_name))
