@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
-from warmprompt.experts.sequences import AHEAD, HORIZON, NEWEST, Sequences, newest_items
+from warmprompt.experts.sequences import AHEAD, HORIZON, NEWEST, Sequences, sum_of_newest
 from warmprompt.experts.transitions import matrix_arrays, matrix_of
 from warmprompt.types import Floats, fields_only, short_repr
 
@@ -93,10 +93,7 @@ class OrderedRidge:
 
     def score(self, users: UserBatch) -> Floats:
         """Return x B, (B, V); 0 where events have no order."""
-        scores_BV: Floats = (
-            newest_items(users.supports, self.num_items, decay=self.decay) @ self.map_VV
-        ).toarray()
-        return scores_BV
+        return sum_of_newest(users.supports, self.map_VV, decay=self.decay)
 
     def arrays(self) -> dict[str, Array]:
         """See `Expert`."""

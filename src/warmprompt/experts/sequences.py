@@ -96,22 +96,28 @@ class Sequences:
         return before, before + distance
 
 
-def newest_items(supports: Sequence[Support], num_items: int, *, decay: float) -> csr_matrix:
-    """Return what each ordered user did lately, (B, V): decay^age per item, the newest event of age 0.
+def sum_of_newest(supports: Sequence[Support], matrix_VV: csr_matrix, *, decay: float) -> Floats:
+    """Return the sum of the matrix's rows of what each ordered user did lately, times decay^age, (B, V).
+
+    Rows of users whose events have no order are 0. Sums are taken in double precision, event after event.
 
     Args:
-        supports: Users; rows of those whose events have no order are empty.
-        num_items: Items added later are passed over.
-        decay: Above 0, at most 1.
+        supports: Users; items added later are passed over.
+        matrix_VV: By row the item of an event.
+        decay: Above 0, at most 1; the newest event is of age 0.
     """
-    rows = [newest(support, num_items) for support in supports]
-    offsets = np.concatenate([[0], np.cumsum([len(items_K) for items_K, _ in rows])]).astype(np.int32)
-    items = np.concatenate([*(items_K for items_K, _ in rows), np.zeros(0, np.int32)])
-    ages = np.concatenate([*(ages_K for _, ages_K in rows), np.zeros(0, np.int64)])
-    values = np.float32(decay) ** ages.astype(np.float32)
-    matrix = csr_matrix((values, items, offsets), shape=(len(supports), num_items), dtype=np.float32)
-    matrix.sum_duplicates()
-    return matrix
+    num_items = matrix_VV.shape[0]
+    offsets_V, items, values = matrix_VV.indptr, matrix_VV.indices, matrix_VV.data
+    sums_BV = np.zeros((len(supports), num_items), dtype=np.float32)
+    for sums_V, support in zip(sums_BV, supports, strict=True):
+        items_K, ages_K = newest(support, num_items)
+        if len(items_K):
+            rows = [slice(offsets_V[item], offsets_V[item + 1]) for item in items_K]
+            weights = np.repeat(decay**ages_K, [row.stop - row.start for row in rows])
+            reached = np.concatenate([items[row] for row in rows])
+            weighted = weights * np.concatenate([values[row] for row in rows])
+            sums_V[:] = np.bincount(reached, weighted, num_items)
+    return sums_BV
 
 
 def newest(support: Support, num_items: int) -> tuple[Ints, Positions]:

@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix, diags
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.matrices import keep_largest
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
-from warmprompt.experts.sequences import AHEAD, HORIZON, Sequences, newest_items
+from warmprompt.experts.sequences import AHEAD, HORIZON, Sequences, newest, sum_of_newest
 from warmprompt.types import Floats, fields_only, short_repr
 
 _NUM_KEPT = 500
@@ -84,10 +84,9 @@ class Transitions:
 
     def score(self, users: UserBatch) -> Floats:
         """Return the mean percentages, (B, V); 0 where events have no order."""
-        newest_BV = newest_items(users.supports, self.num_items, decay=self.decay)
-        totals_B = np.asarray(newest_BV.sum(axis=1)).ravel()
-        scores_BV: Floats = (newest_BV @ self.steps_VV).toarray()
-        return scores_BV / np.where(totals_B > 0, totals_B, 1).astype(np.float32)[:, None]
+        ages = [newest(support, self.num_items)[1] for support in users.supports]
+        totals_B = np.array([(self.decay**ages_K).sum() or 1 for ages_K in ages], dtype=np.float32)
+        return sum_of_newest(users.supports, self.steps_VV, decay=self.decay) / totals_B[:, None]
 
     def arrays(self) -> dict[str, Array]:
         """See `Expert`."""
