@@ -5,9 +5,9 @@
 Measured on one thread, with medians over many calls: adapting and ranking a user of ten events in the linear
 response, alone and in batches of 32; by the prompt, behind a text that was met before and behind a new one; a
 new sentence; and the memory of a process that ranks without texts. The references are `implicit`'s
-`recalculate_user` and an EASE fold-in over the same events. Users whose
-events have an order are ranked by all default experts of order among 20,000 made-up items. At 100,000 and a
-million made-up items, adapting and scoring are compared with one product of a matrix and a vector of that size.
+`recalculate_user` and an EASE fold-in over the same events. Users whose events have an order are ranked by
+all default experts of order among 20,000 made-up items. At 100,000 and a million made-up items, adapting and
+scoring are compared with one product of a matrix and a vector of that size.
 """
 
 from __future__ import annotations
