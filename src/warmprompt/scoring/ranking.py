@@ -124,7 +124,8 @@ def ndcg_per_user(ranks_of_users: Sequence[NDArray[np.float64]]) -> NDArray[np.f
 def ideal_gains(query_sizes: Sequence[int]) -> NDArray[np.float64]:
     """Return the gain of the best ranking of min(10, size) items for each size of query, 1 or more."""
     best = np.cumsum(1.0 / np.log2(np.arange(2, CUT_OFF + 2)))
-    return best[np.minimum(CUT_OFF, np.asarray(query_sizes, dtype=np.intp)) - 1]
+    ideal: NDArray[np.float64] = best[np.minimum(CUT_OFF, np.asarray(query_sizes, dtype=np.intp)) - 1]
+    return ideal
 
 
 def check_finite(scores_BV: Floats, *, field: str = "scores") -> None:

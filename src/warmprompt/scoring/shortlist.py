@@ -59,7 +59,8 @@ class Shortlist:
 
 def _reaching(scores_BC: Floats, least_B: Floats) -> NDArray[np.intp]:
     """Return how many of each row's scores are at least so high, (B,)."""
-    return np.count_nonzero(scores_BC >= least_B[:, None], axis=1)
+    counts_B: NDArray[np.intp] = np.count_nonzero(scores_BC >= least_B[:, None], axis=1)
+    return counts_B
 
 
 def make_shortlist(
