@@ -234,7 +234,8 @@ def _experts(job: TrainingJob, draft: Draft) -> Draft:
     manifest = {**draft.trained.manifest, "validation": validation}
     trained = replace(draft.trained, experts=mixture, manifest=manifest)
     if isinstance(popular, MostPopular):
-        score = score_of(trained, draft.no_text_T, None)
+        # As the run itself reads no text, which training may read as an average one.
+        score = score_of(trained, trained.no_text_T, None)
         weight = weigh_most_popular(score, popular, job.training, job.validation, seed=settings.train.seed)
         trained = replace(trained, experts=mixture.with_weight(popular, weight))
     return replace(draft, trained=trained)
