@@ -101,7 +101,19 @@ TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {
             "transitions": {"shrinkage": 300, "ahead": 1.0, "decay": 0.6, "half_life_days": 480},
             "userknn-in-time": {"num_neighbours": 100, "damping": 0.5, "sharpness": 1.0, "decay": 0.7},
         }
-    }
+    },
+    "ml-1m": {
+        "next10": {
+            "ease-in-time": {"l2": 50000, "decay": 0.6},
+            "itemknn-in-time": {"num_neighbours": 2000, "shrinkage": 100, "decay": 0.6},
+            "markov": {"smoothing": 1000, "window": 10},
+            "ordered-ridge": {"l2": 200, "ahead": 0.8, "decay": 0.8, "half_life_days": 480},
+            "position-popularity": {"pseudo_events": 300, "ahead": 1.0, "half_life_days": 60},
+            "session-knn": {"num_neighbours": 200, "decay": 0.8, "half_life_days": 0},
+            "transitions": {"shrinkage": 30, "ahead": 1.0, "decay": 0.7, "half_life_days": 30},
+            "userknn-in-time": {"num_neighbours": 200, "damping": 0.0, "sharpness": 2.0, "decay": 0.8},
+        }
+    },
 }
 """Data set to time-ordered protocol to baseline to settings, searched on episodes of that protocol."""
 
