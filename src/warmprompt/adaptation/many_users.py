@@ -34,6 +34,8 @@ Rank = Callable[[Sequence[Known], int], Sequence[Ranking]]
 """Ranks for some users, so many items each."""
 
 CHUNK = 1024
+MAX_CELLS = 1 << 24
+"""Scores in memory at once, 64 MB for each expert: beyond that a batch costs more time than it saves."""
 _POSITION = re.compile(r"^user (\d+), ")
 
 
@@ -99,9 +101,17 @@ def ranked_frames(
     Raises:
         UserError: As `rank`; the field names the user.
     """
+    for chunk, rankings in ranked_users(users, n, rank):
+        yield _frame([one.user for one in chunk], rankings, items=items)
+
+
+def ranked_users(
+    users: Iterable[UserToRank], n: int, rank: Rank
+) -> Iterator[tuple[list[UserToRank], list[Ranking]]]:
+    """Yield users and their rankings, chunk by chunk; arguments and errors as `ranked_frames`."""
     rest = iter(users)
     while chunk := list(islice(rest, CHUNK)):
-        yield _frame([one.user for one in chunk], _ranked(chunk, n, rank), items=items)
+        yield chunk, _ranked(chunk, n, rank)
 
 
 def recommended(
@@ -153,6 +163,11 @@ def users_to_rank(
         given = users.items() if isinstance(users, Mapping) else enumerate(users)
         found = (latest(plain_value(user), _as_known(one, user)) for user, one in given)
     return found if options.unknown_items == "refuse" else _known_alone(found, catalogue)
+
+
+def users_at_once(num_items: int, *, most: int) -> int:
+    """Return how many users are scored in one pass: what fits `MAX_CELLS`, `most` at most, 1 at least."""
+    return min(most, max(1, MAX_CELLS // num_items))
 
 
 def for_each_user(users: Sequence[Known], check: Callable[[Known], Known]) -> list[Known]:
