@@ -4,6 +4,8 @@ import asyncio
 import random
 from dataclasses import replace
 
+import pytest
+from sqlalchemy import event
 from tests.service.talking import in_service, log_of, make_service
 
 from warmprompt.errors import DatabaseAwayError
@@ -104,6 +106,42 @@ def test_unavailable_database_is_503_until_back(store, tiny_model, settings, per
     assert posted.headers["retry-after"] == "1"
     assert (again.status_code, ready_again) == (201, 200)
     assert ranking.json()["last_seq"] == 2
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced", "read-only", "full"])
+def test_unusable_file_is_503_without_a_path(store, tiny_model, settings, personaliser, change):
+    service = make_service(store, tiny_model, settings)
+    file = store.database.file
+    body = {"events": [{"item": item, "text": "x" * 4000} for item in personaliser.items[:5]]}
+    pragma = {"read-only": "query_only = ON", "full": "max_page_count = 1"}.get(change)
+    if pragma:  # as the disk would refuse, but for the open connections alone
+        event.listen(store.database.engine, "begin", lambda on: on.exec_driver_sql(f"PRAGMA {pragma}"))
+
+    async def talk(client):
+        if change == "deleted":
+            file.unlink()
+        if change == "replaced":
+            file.write_bytes(file.rename(file.with_name("kept.db")).read_bytes())
+        posted = [await client.post(f"/v1/users/{user}/events", json=body) for user in ("ada", "bob", "cleo")]
+        others = [] if pragma else [await client.get("/v1/users/bob"), await client.delete("/v1/users/bob")]
+        return posted[-1:] + others, await client.get("/readyz"), await client.get("/healthz")
+
+    refused, ready, alive = in_service(service, talk)
+    for answer in refused:
+        assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1"), answer.text
+        assert (answer.json()["field"], answer.json()["value"]) == ("database", None)
+        assert str(file.parent) not in answer.text
+    assert alive.status_code == 200
+    if change == "full":  # whether a page is left for one more small write is SQLite's own affair
+        return
+    assert (ready.status_code, ready.json()["ready"], ready.json()["database"]) == (503, False, False)
+
+
+def test_health_answers_head_requests(service):
+    async def talk(client):
+        return [await client.head(path) for path in ("/healthz", "/readyz")]
+
+    assert [(one.status_code, one.content) for one in in_service(service, talk)] == [(200, b"")] * 2
 
 
 def test_failed_state_write_is_retried(store, tiny_model, settings, personaliser, monkeypatch):

@@ -14,7 +14,8 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from warmprompt.errors import FaultError, WarmpromptError
+from warmprompt.coalescing import QueueFullError
+from warmprompt.errors import DatabaseAwayError, FaultError, WarmpromptError
 from warmprompt.service.logs import note_error
 from warmprompt.service.middleware import RequestMiddleware
 from warmprompt.service.problems import ProblemError, problem_of, problem_response
@@ -80,7 +81,7 @@ async def _respond_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status == 503:
         request.app.state.service.metrics.refused.labels(type(error).__name__).inc()
-    elif isinstance(error, FaultError):
+    if isinstance(error, FaultError) and not isinstance(error, DatabaseAwayError | QueueFullError):
         note_error("a request failed", error)
     return problem_response(problem)
 

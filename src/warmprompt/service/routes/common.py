@@ -28,7 +28,7 @@ MAX_BUDGET_MS = 10_000
 _WHY = {
     400: "The body is not JSON",
     401: "No API key in force",
-    403: "The key lacks the scope",
+    403: "The key lacks the scope, or without keys a page of another origin sent it",
     404: "Nothing is stored under this id",
     409: "In conflict with existing data",
     413: "The body is too long",

@@ -8,7 +8,9 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from warmprompt.errors import DatabaseAwayError
+from warmprompt.errors import FaultError, IntegrityError, UserError
+from warmprompt.service.logs import note_error
+from warmprompt.service.problems import ProblemError
 from warmprompt.service.routes.common import ServiceDep, needs, problems
 from warmprompt.service.schemas import AliveOut, ModelOut, ReadyOut, ReloadedOut, ScrubbedOut
 
@@ -17,12 +19,14 @@ router = APIRouter(tags=["operations"])
 _PATIENCE_S = 2.0
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=AliveOut)
 async def alive() -> Response:
     """Return that the process answers; restart it if this fails."""
     return JSONResponse({"alive": True})
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=ReadyOut,
@@ -34,7 +38,7 @@ async def ready(service: ServiceDep) -> Response:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             await service.users.ask(service.store.ping)
-    except (DatabaseAwayError, TimeoutError):
+    except (FaultError, TimeoutError):
         database = False
     service.metrics.database.set(database)
     status = service.backfill.status
@@ -75,7 +79,12 @@ async def metrics(service: ServiceDep) -> Response:
 )
 async def reload(service: ServiceDep) -> Response:
     """Reload the run's folder, without dropping a request."""
-    model = await service.reload()
+    try:
+        model = await service.reload()
+    except (UserError, IntegrityError) as error:  # they name the run's folder
+        note_error("the run could not be reloaded", error)
+        remedy = "It cannot be used, and the former one stays in service; the log has the reason."
+        raise ProblemError(409, field="run", value=None, remedy=remedy) from None
     return JSONResponse({"model": model.version})
 
 
