@@ -191,6 +191,7 @@ def test_document_has_an_example_per_route(service):
         "/v1/users/{user_id}",
         "/v1/users/{user_id}/events",
         "/v1/users/{user_id}/recommendations",
+        "/v1/users/{user_id}/sentence",
         "/v1/rank",
         "/v1/items",
         "/v1/items/{item_id}/hidden",

@@ -15,6 +15,7 @@ from warmprompt.service.settings import RequestLimits
 SCOPE_OF = {
     ("GET", "/v1/users/ada/recommendations"): "read",
     ("GET", "/v1/users/ada"): "read",
+    ("GET", "/v1/users/ada/sentence?item=x"): "read",
     ("GET", "/v1/entities/ada"): "read",
     ("GET", "/v1/entities/ada/risk"): "read",
     ("POST", "/v1/entities/ada/risk"): "read",

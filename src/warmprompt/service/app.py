@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,7 @@ from warmprompt.service.middleware import RequestMiddleware
 from warmprompt.service.problems import ProblemError, problem_of, problem_response
 from warmprompt.service.ranking_cache import RankingCache
 from warmprompt.service.routes import entities, items, operations, rank, users
+from warmprompt.service.schemas import ProblemOut
 from warmprompt.service.service import Service
 
 _ABOUT = """Send what users do, and get rankings adapted to it within the same second.
@@ -55,7 +57,16 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
         docs_url=None,  # both pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # a generated client's method names
     )
+    make_document = app.openapi
+
+    def document() -> dict[str, Any]:
+        made = make_document()
+        made["components"]["schemas"][ProblemOut.__name__] = ProblemOut.model_json_schema()
+        return made
+
+    app.openapi = document  # type: ignore[method-assign]
     app.state.service = service
     for router in (users.router, rank.router, items.router, entities.router, operations.router):
         app.include_router(router)

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from warmprompt.adaptation.personaliser import Personaliser
+from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
 from warmprompt.service.auth import Authenticator
 from warmprompt.service.backfill import StateBackfill
+from warmprompt.service.bounded_threads import BoundedThreads
 from warmprompt.service.items import id_of, item_of, key_of, stored_item
 from warmprompt.service.keys import KeyRing, any_key
 from warmprompt.service.limits import RateLimit
@@ -97,6 +100,9 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.users = Users(store, model, settings=settings, metrics=self.metrics)
+        self.sentences = BoundedThreads(
+            1, limit=settings.explanations, name="sentences", initializer=partial(use_threads, None)
+        )
         self.entities = None if risk is None else _entities(self, risk)
         self.backfill = StateBackfill(self.users, keep=[] if risk is None else [risk.version])
         ring = KeyRing(store)
@@ -130,6 +136,7 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await task
         await self.users.close()
+        self.sentences.close()
         if self.entities is not None:
             self.entities.close()
 

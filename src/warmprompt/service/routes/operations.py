@@ -21,7 +21,7 @@ _PATIENCE_S = 2.0
 
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=AliveOut)
-async def alive() -> Response:
+async def is_alive() -> Response:
     """Return that the process answers; restart it if this fails."""
     return JSONResponse({"alive": True})
 
@@ -32,7 +32,7 @@ async def alive() -> Response:
     response_model=ReadyOut,
     responses={503: {"model": ReadyOut, "description": "The database is unavailable"}},
 )
-async def ready(service: ServiceDep) -> Response:
+async def is_ready(service: ServiceDep) -> Response:
     """Return whether requests can be answered now, and how many states are up to date."""
     database = True
     try:
@@ -52,7 +52,7 @@ async def ready(service: ServiceDep) -> Response:
 
 
 @router.get("/v1/model", response_model=ModelOut, responses=problems(503), dependencies=[needs("read")])
-async def model_in_service(service: ServiceDep) -> Response:
+async def describe_model(service: ServiceDep) -> Response:
     """Return what scores are made of: experts, weights, sizes and costs, as `warmprompt describe`."""
     model = service.users.model
     description = await service.users.ask(model.personaliser.describe)
@@ -65,7 +65,7 @@ async def model_in_service(service: ServiceDep) -> Response:
     response_class=Response,
     dependencies=[needs("read")],
 )
-async def metrics(service: ServiceDep) -> Response:
+async def get_metrics(service: ServiceDep) -> Response:
     """Return all metrics in Prometheus' text format."""
     service.refresh_gauges()
     return Response(service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -77,7 +77,7 @@ async def metrics(service: ServiceDep) -> Response:
     responses=problems(409, 503),
     dependencies=[needs("admin")],
 )
-async def reload(service: ServiceDep) -> Response:
+async def reload_model(service: ServiceDep) -> Response:
     """Reload the run's folder, without dropping a request."""
     try:
         model = await service.reload()
@@ -91,6 +91,6 @@ async def reload(service: ServiceDep) -> Response:
 @router.post(
     "/v1/admin/scrub", response_model=ScrubbedOut, responses=problems(503), dependencies=[needs("admin")]
 )
-async def scrub(service: ServiceDep) -> Response:
+async def scrub_database(service: ServiceDep) -> Response:
     """Remove deleted bytes from a SQLite file by rewriting it; writers wait meanwhile."""
     return JSONResponse({"scrubbed": await service.scrub()})
