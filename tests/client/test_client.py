@@ -17,7 +17,7 @@ from warmprompt.service.explaining import explainer_factory
 from warmprompt.service.model.served_model import make_model
 
 NAMES = [
-    "AsyncClient", "Client", "DeletedAnswer", "Event", "FoundItem", "RankedItem", "RankingAnswer",
+    "AsyncClient", "Client", "DeletedAnswer", "Event", "FoundItem", "RankedRow", "RankingAnswer",
     "RecordedAnswer", "RefusedError", "SentenceAnswer", "SimilarAnswer",
 ]  # fmt: skip
 RANKING = {
@@ -111,7 +111,7 @@ def test_answers_are_those_of_the_service(kind, store, settings, personaliser): 
     with listening(make_service(store, model, settings)) as address, httpx.Client(base_url=address) as plain:
         client = Both(kind, address)
         events = [Event(item=first, rating=5.0), Event(item=second, rating=1.0, time_s=7)]
-        recorded = client.send(user, events, about="films", attributes={"age": "9"})
+        recorded = client.send(user, events, attributes={"age": "9"})
         assert (recorded.first_seq, recorded.last_seq, recorded.repeated) == (1, 3, False)
         assert client.send(user, [Event(item=third)]).first_seq == 4
 

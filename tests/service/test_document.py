@@ -61,10 +61,9 @@ def test_operation_ids_are_method_names(service):
         "add_items",
         "delete_entity",
         "delete_user",
-        "describe_model",
         "estimate_entity_risk",
-        "export_entity",
         "explain_in_words",
+        "export_entity",
         "export_user",
         "find_items",
         "get_entity_risk",
@@ -77,6 +76,7 @@ def test_operation_ids_are_method_names(service):
         "reload_model",
         "scrub_database",
         "show_item",
+        "show_model",
         "similar_items",
     ]
 

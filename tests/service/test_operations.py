@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import threading
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from sqlalchemy import event
 from tests.service.talking import in_service, log_of, make_service
 
 from warmprompt.errors import DatabaseAwayError
+from warmprompt.service.service import ModelSource
 from warmprompt.store.opening import open_store
 
 METRICS = {
@@ -142,6 +145,27 @@ def test_health_answers_head_requests(service):
         return [await client.head(path) for path in ("/healthz", "/readyz")]
 
     assert [(one.status_code, one.content) for one in in_service(service, talk)] == [(200, b"")] * 2
+
+
+def test_reloads_keep_two_models_and_one_thread(store, tiny_model, settings, personaliser):
+    """The one in service and the former one; a thread of its own, because each keeps memory that it freed."""
+    opened, models = [], []
+
+    def reopen():
+        opened.append(threading.current_thread())
+        return replace(personaliser, model_hash=f"{len(opened)}")
+
+    service = make_service(store, tiny_model, settings, source=ModelSource(name="tiny", open=reopen))
+
+    async def talk(client):
+        for _ in range(10):
+            await client.get(f"/v1/users/u{len(models)}/recommendations")
+            assert (await client.post("/v1/admin/reload")).status_code == 200
+            models.append(weakref.ref(service.users.model))
+
+    in_service(service, talk)
+    assert len(set(opened)) == 1
+    assert [model() is not None for model in models] == [False] * 8 + [True] * 2
 
 
 def test_failed_state_write_is_retried(store, tiny_model, settings, personaliser, monkeypatch):

@@ -13,7 +13,7 @@ field, value and remedy. Importing this package imports neither torch nor the se
 from warmprompt.client.answers import (
     DeletedAnswer,
     FoundItem,
-    RankedItem,
+    RankedRow,
     RankingAnswer,
     RecordedAnswer,
     RefusedError,
@@ -29,7 +29,7 @@ __all__ = [
     "DeletedAnswer",
     "Event",
     "FoundItem",
-    "RankedItem",
+    "RankedRow",
     "RankingAnswer",
     "RecordedAnswer",
     "RefusedError",

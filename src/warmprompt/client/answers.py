@@ -24,7 +24,7 @@ class RefusedError(WarmpromptError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankedItem:
+class RankedRow:
     """One item of a ranking.
 
     Attributes:
@@ -56,7 +56,7 @@ class RankingAnswer:
         adapt_ms: How long the adaptation took, or None where the service had its result.
     """
 
-    items: tuple[RankedItem, ...]
+    items: tuple[RankedRow, ...]
     stale: bool
     seq: int
     last_seq: int
@@ -77,7 +77,7 @@ class SimilarAnswer:
 
     item: ItemId
     title: str
-    items: tuple[RankedItem, ...]
+    items: tuple[RankedRow, ...]
     model: str
 
 

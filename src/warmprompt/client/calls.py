@@ -14,7 +14,7 @@ import httpx
 from warmprompt.client.answers import (
     DeletedAnswer,
     FoundItem,
-    RankedItem,
+    RankedRow,
     RankingAnswer,
     RecordedAnswer,
     RefusedError,
@@ -97,7 +97,7 @@ class Call(Generic[Answer]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome(Generic[Answer]):
+class Try(Generic[Answer]):
     """What became of a try.
 
     Attributes:
@@ -118,16 +118,16 @@ class Outcome(Generic[Answer]):
         return self.answer
 
 
-def outcome_of(call: Call[Answer], response: httpx.Response | httpx.TransportError) -> Outcome[Answer]:
+def try_of(call: Call[Answer], response: httpx.Response | httpx.TransportError) -> Try[Answer]:
     """Return what a response, or its absence, means for a call."""
     if isinstance(response, httpx.TransportError):
         remedy = f"Nothing answered ({type(response).__name__}): see whether the service runs there."
-        return Outcome(error=RefusedError(field="service", value=call.path, remedy=remedy), wait_s=_WAIT_S)
+        return Try(error=RefusedError(field="service", value=call.path, remedy=remedy), wait_s=_WAIT_S)
     if response.is_success:
         answer = call.read(response.json())
-        return Outcome(answer=answer, wait_s=_WAIT_S if call.unfinished(answer) else None)
+        return Try(answer=answer, wait_s=_WAIT_S if call.unfinished(answer) else None)
     busy = response.status_code in {429, 503}
-    return Outcome(error=_refusal(response), wait_s=_retry_after_s(response) if busy else None)
+    return Try(error=_refusal(response), wait_s=_retry_after_s(response) if busy else None)
 
 
 def send_call(
@@ -216,8 +216,8 @@ def _made(kind: Callable[..., Answer], row: Mapping[str, Any], **read: Any) -> A
     return kind(**{name: row[name] for name in names if name in row} | read)
 
 
-def _rows(row: Mapping[str, Any]) -> tuple[RankedItem, ...]:
-    return tuple(_made(RankedItem, one) for one in row["items"])
+def _rows(row: Mapping[str, Any]) -> tuple[RankedRow, ...]:
+    return tuple(_made(RankedRow, one) for one in row["items"])
 
 
 def _ranking(row: Mapping[str, Any]) -> RankingAnswer:

@@ -19,7 +19,7 @@ from warmprompt.client.answers import (
     SentenceAnswer,
     SimilarAnswer,
 )
-from warmprompt.client.calls import Call, Outcome, PersonOptions, RankingOptions, outcome_of
+from warmprompt.client.calls import Call, PersonOptions, RankingOptions, Try, try_of
 from warmprompt.types import Event, ItemId
 
 _TRIES = 4
@@ -108,11 +108,11 @@ class Client:
                 return outcome.settled()
             time.sleep(outcome.wait_s)
 
-    def _tried(self, call: Call[_Answer]) -> Outcome[_Answer]:
+    def _tried(self, call: Call[_Answer]) -> Try[_Answer]:
         try:
-            return outcome_of(call, self._http.request(**call.arguments()))
+            return try_of(call, self._http.request(**call.arguments()))
         except httpx.TransportError as error:
-            return outcome_of(call, error)
+            return try_of(call, error)
 
 
 class AsyncClient:
@@ -201,11 +201,11 @@ class AsyncClient:
                 return outcome.settled()
             await asyncio.sleep(outcome.wait_s)
 
-    async def _tried(self, call: Call[_Answer]) -> Outcome[_Answer]:
+    async def _tried(self, call: Call[_Answer]) -> Try[_Answer]:
         try:
-            return outcome_of(call, await self._http.request(**call.arguments()))
+            return try_of(call, await self._http.request(**call.arguments()))
         except httpx.TransportError as error:
-            return outcome_of(call, error)
+            return try_of(call, error)
 
 
 def _headers(key: str | None) -> dict[str, str]:

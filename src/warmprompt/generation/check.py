@@ -16,6 +16,8 @@ from warmprompt.generation.facts import LEAST_EFFECT, NAMED_SHARE, Facts, nameab
 _LIKED_FROM, _DISLIKED_BELOW = 0.75, 0.25
 _Q = r"“([^“”]*)”"
 _QS = rf"(?:{_Q})(?: and {_Q})?"
+# No title has a closing quotation mark in it.
+_TAIL = re.compile(r"(?<=[”\dr]); (?=it is filed|like “)")
 _GENRES = r"(.+)(?=\.$)"
 
 
@@ -74,8 +76,8 @@ class _Known:
         if most is None or most.effect < self.least:
             return []
         name = most.title if isinstance(most, EventEffect) else most.text
-        said = sentence.partition(" because ")[2].lower()
-        return [] if f"“{_plain(name).lower()}”" in said else [f"“{name}”"]
+        reasons = _TAIL.split(sentence.partition(" because ")[2], maxsplit=1)[0].lower()
+        return [] if f"“{_plain(name).lower()}”" in reasons else [f"“{name}”"]
 
     def is_item(self, title: str) -> bool:
         return _plain(self.attribution.title) == title

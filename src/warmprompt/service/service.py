@@ -20,6 +20,7 @@ from warmprompt.service.items import id_of, item_of, key_of, stored_item
 from warmprompt.service.keys import KeyRing, any_key
 from warmprompt.service.limits import RateLimit
 from warmprompt.service.logs import log_line, note_error
+from warmprompt.service.memory import return_memory
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.model.served_model import (
@@ -112,6 +113,8 @@ class Service:
             is_open=not keys_needed and not any_key(store),
             find=lambda key: self.users.ask(ring.find, key),
         )
+        # One thread: the allocator has an arena per thread, each of which would keep a former model's memory.
+        self._loading = BoundedThreads(1, limit=2, name="reloads")
         self._source = source
         self._keys_needed = keys_needed
         self._stamp = source.stamp and source.stamp()
@@ -137,6 +140,7 @@ class Service:
                 await task
         await self.users.close()
         self.sentences.close()
+        self._loading.close()
         if self.entities is not None:
             self.entities.close()
 
@@ -149,11 +153,12 @@ class Service:
         async with self._changing:
             begun_s = time.perf_counter()
             try:
-                model = await self.users.ask(load_model, self._source, self.store, self.settings)
+                model = await self._loading.run(load_model, self._source, self.store, self.settings)
             except WarmpromptError:
                 self.metrics.reloads.labels("failed").inc()
                 raise
             self.users.use(model)
+            await self._loading.run(return_memory)
             self.metrics.reloads.labels("done").inc()
             self._show_model()
             log_line("model loaded", version=model.version[:12], s=round(time.perf_counter() - begun_s, 1))

@@ -52,7 +52,7 @@ async def is_ready(service: ServiceDep) -> Response:
 
 
 @router.get("/v1/model", response_model=ModelOut, responses=problems(503), dependencies=[needs("read")])
-async def describe_model(service: ServiceDep) -> Response:
+async def show_model(service: ServiceDep) -> Response:
     """Return what scores are made of: experts, weights, sizes and costs, as `warmprompt describe`."""
     model = service.users.model
     description = await service.users.ask(model.personaliser.describe)
