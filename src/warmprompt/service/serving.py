@@ -43,7 +43,7 @@ PAGE = Path(__file__).parent / "page"
 _BACKLOG = 2048
 # Requests under way may end within the first; what still runs after the second ends with the process.
 _GOODBYE_S = 4
-_END_S = 9
+_END_S = 8
 # Longer than proxies and clients keep idle connections; else one may be closed just as a request arrives.
 _IDLE_S = 75
 
@@ -166,7 +166,7 @@ async def _reload(service: Service) -> None:
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server that ends ten seconds after SIGTERM or SIGINT, whatever is under way.
+    """Return a server that ends within ten seconds of SIGTERM or SIGINT, whatever is under way.
 
     Everything acknowledged is on the disk by then, so no thread is worth waiting for.
     """
