@@ -1,4 +1,4 @@
-"""docs/howto/serve.md: its requests in curl and in Python run as they stand, but for the address and the item."""
+"""The requests of docs/howto/serve.md run as they are written, but for the address and the item."""
 
 import json
 import os
