@@ -29,6 +29,7 @@ PACKAGES = [
     "evidence",
     "integrations",
     "service",
+    "client",
     "assembly",
     "training",
     "risk",

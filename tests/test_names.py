@@ -8,7 +8,6 @@ PACKAGE = Path(__file__).parents[1] / "src" / "warmprompt"
 
 # Names that mean the same thing in every module that defines them.
 SHARED = {
-    "add_events": "appends to a log of events: of a user, of a payment entity",
     "app": "a command",
     "apply_entries": "replays log entries on a history: of a user, of a payment entity",
     "entry_of": "writes what is logged as JSON: of a user, of a payment entity",
@@ -18,7 +17,6 @@ SHARED = {
     "ranking_rows": "a ranking as JSON values",
     "read": "reads one file format",
     "recognises": "tells whether a path holds one file format",
-    "scrub": "removes deleted bytes from a SQLite file: the route and what it calls",
     "support_loss": "loss of the support set, per user or entity",
     "upgrade": "one migration of a store",
 }

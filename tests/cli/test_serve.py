@@ -86,6 +86,24 @@ def test_the_port_is_taken(capfd, url, trained_folder):
     assert (code, said) == (2, f"error: --port: '{port}'. It is taken; choose another one.\n")
 
 
+def test_nothing_can_connect_while_the_run_is_loaded(capfd, url, trained_folder, monkeypatch):
+    from warmprompt.errors import MismatchError
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    tried = []
+
+    def load(_folder):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        tried.append(port)
+        raise MismatchError(field="backbone", value="x", remedy="Give the same model.")
+
+    monkeypatch.setattr("warmprompt.service.serving.open_run", load)
+    line_of(capfd, "serve", str(trained_folder), "--store", url, "--port", str(port))
+    assert tried == [port]
+
+
 def test_beyond_loopback_a_key_is_needed(capfd, url, trained_folder):
     arguments = ["serve", str(trained_folder), "--store", url, "--port", "0", "--host", "0.0.0.0"]
     code, said = line_of(capfd, *arguments)

@@ -1,5 +1,6 @@
 """The reader of sentences believes every sentence of the grammar and no lie."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -61,16 +62,45 @@ def is_true(sentence, attribution=KNOWN, facts=FACTS, scale=SCALE):
     [
         "you liked “Ikiru (1952)”.",
         'you liked “Ikiru (1952)” and “Fargo "Uncut" (1996)” and you wrote “war”.',
-        "you gave “Jaws (1975)” 3 of 5.",
-        "you disliked “Shane (1953)”.",
+        "you gave “Jaws (1975)” 3 of 5 and you liked “Ikiru (1952)”.",
+        "you liked “Ikiru (1952)” and you disliked “Shane (1953)”.",
         "your job is “artist” and you liked “Ikiru (1952)”.",
-        "it is popular; it is filed under Drama and War.",
-        "you wrote “war” and “dramas”; like “Ikiru (1952)”, it is filed under Drama.",
+        "you liked “Ikiru (1952)” and it is popular; it is filed under Drama and War.",
+        "you liked “Ikiru (1952)” and you wrote “war”; like “Ikiru (1952)”, it is filed under Drama.",
     ],
 )
 def test_what_is_so_is_believed(said):
     claims = claims_of(BEGIN + said, KNOWN, FACTS, SCALE)
     assert all(claim.holds for claim in claims), claims
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'you liked “Fargo "Uncut" (1996)”.',
+        "you gave “Jaws (1975)” 3 of 5.",
+        "you disliked “Shane (1953)”; it is filed under Drama.",
+        "your job is “artist” and you wrote “war”.",
+        "it is popular; it is filed under Drama and War.",
+        "you wrote “war” and “dramas”; like “Ikiru (1952)”, it is filed under Drama.",
+    ],
+)
+def test_sentence_without_the_largest_effect_is_refused(said):
+    *claims, unsaid = claims_of(BEGIN + said, KNOWN, FACTS, SCALE)
+    assert all(claim.holds for claim in claims)
+    assert (unsaid.text, unsaid.holds) == ("“Ikiru (1952)” did most", False)
+
+
+def test_every_sentence_names_the_largest_effect():
+    most = {
+        "“Ikiru (1952)”": KNOWN,
+        "“war”": replace(KNOWN, words=(word("War", 1.1), *KNOWN.words)),
+        "“artist”": replace(KNOWN, words=(word("artist", 1.1, "job"), *KNOWN.words)),
+    }
+    for largest, attribution in most.items():
+        sentences = [*sentences_for(attribution, FACTS, SCALE), template_for(attribution, FACTS, SCALE)]
+        assert len(sentences) > 1
+        assert all(largest in re.split("”; ", sentence)[0] + "”" for sentence in sentences)
 
 
 @pytest.mark.parametrize(

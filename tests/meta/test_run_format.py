@@ -32,6 +32,7 @@ from warmprompt.runs.format import (
     Trained,
     header_of,
     load_trained,
+    pack,
     save_trained,
     tensors_of,
     with_tensors,
@@ -361,3 +362,29 @@ def test_a_manifest_without_what_opening_a_run_reads_is_damaged(stored, key):
     (stored / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(IntegrityError, match=f"names no {key}"):
         load_trained(stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "what"),
+    [
+        ("params.items.bias", lambda value: value * math.nan, "params.items.bias has NaN or infinite"),
+        ("constants.log_popularity_V", lambda value: value / 0, "constants.log_popularity_V has NaN"),
+        ("read.mean_X", lambda value: value + math.inf, "read.mean_X has NaN or infinite"),
+        ("params.items.bias", lambda value: value[:-1], "params.items.bias has 6 along V, where"),
+        ("params.items.learned", lambda value: value[:, :-1], "along K, where params.items.learned has"),
+        ("constants.warm_V", lambda value: value[:, None], "constants.warm_V has 2 axes, not 1"),
+        ("read.move_DH", lambda value: value[:, :-1], "read.reference_PH has "),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(stored, name, spoil, what):
+    """The manifest fits the file: it was written so."""
+    trained = load_trained(stored)
+    tensors = tensors_of(trained)
+    data = pack(tensors | {name: spoil(tensors[name])}, header_of(trained))
+    (stored / MODEL).write_bytes(data)
+    manifest = json.loads((stored / MANIFEST).read_text())
+    manifest["files"][MODEL] = hashlib.sha256(data).hexdigest()
+    (stored / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(IntegrityError) as caught:
+        load_trained(stored)
+    assert what in str(caught.value.value)

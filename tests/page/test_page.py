@@ -71,12 +71,16 @@ def test_why_shows_the_services_sentence_and_the_strongest_effect_first(visit, s
     settle(page, steps=1)
     rate_first(page, ranked(page)[0], 5)
     settle(page, steps=2)
-    with page.expect_response(lambda answer: "explain=true" in answer.url) as answered:
+    with (
+        page.expect_response(lambda answer: "explain=true" in answer.url) as answered,
+        page.expect_response(lambda answer: "/sentence?" in answer.url) as written,
+    ):
         page.locator("#ranking .why").nth(1).click()
-    explanation = answered.value.json()["items"][1]["explanation"]
+    (explanation,) = (row["explanation"] for row in answered.value.json()["items"])
+    assert explanation["rank"] == 2
     panel = page.locator("#ranking > li").nth(1).locator(".because")
     panel.locator(".sentence").wait_for()
-    assert panel.locator(".sentence").inner_text() == explanation["sentence"]
+    assert panel.locator(".sentence").inner_text() == written.value.json()["sentence"]
     largest = max((one["effect"] for one in explanation["events"] + explanation["words"]), key=abs)
     shown = panel.locator(".effect").first.inner_text().replace("\N{MINUS SIGN}", "-")
     assert float(shown) == pytest.approx(largest, abs=0.005)

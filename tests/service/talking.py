@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
 import httpx
-import uvicorn
 
 from warmprompt import Event
 from warmprompt.service.app import create_app
 from warmprompt.service.service import ModelSource, Service
+from warmprompt.service.serving import make_server
 
 
 def make_service(store, model, settings, *, keys_needed=False, source=None):
@@ -57,8 +57,7 @@ def items_of(answer):
 @contextmanager
 def listening(service, *, page=None):
     """Yield the address of a real server in a thread of this process."""
-    config = uvicorn.Config(create_app(service, page=page), log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    server = make_server(create_app(service, page=page))
     listener = socket.create_server(("127.0.0.1", 0))
     service_thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     service_thread.start()

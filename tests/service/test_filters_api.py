@@ -79,9 +79,30 @@ def test_similar_items_match_the_model(service, personaliser, genres):
     assert items_of(part) == list(personaliser.similar(item, 60, filter={"genres": genre}).items)
 
 
+@pytest.mark.parametrize("url", ["/v1/users/ada/recommendations", "/v1/items/ITEM/similar"])
+def test_candidates_of_a_stored_user_are_those_of_the_model(service, personaliser, url):
+    some = list(personaliser.items[10:20])
+
+    async def talk(client):
+        await client.post("/v1/users/ada/events", json=log_of(personaliser.items[0], rating=5))
+        return await client.get(
+            url.replace("ITEM", personaliser.items[0]),
+            params={"candidates": some, "exclude": some[3], "n": 20},
+        )
+
+    if url.endswith("similar"):
+        expected = personaliser.similar(personaliser.items[0], 20, candidates=some, exclude=some[3:4])
+    else:
+        state = personaliser.adapt([Event(item=personaliser.items[0], rating=5.0)])
+        expected = personaliser.rank(state, 20, candidates=some, exclude=some[3:4])
+    assert items_of(in_service(service, talk)) == list(expected.items)
+    assert len(expected.items) == 9
+
+
 @pytest.mark.parametrize(
     ("params", "field", "remedy"),
     [
+        ({"candidates": "nothing"}, "candidate 0", "The catalogue does not have it"),
         ({"exclude": "nothing"}, "exclude 0", "The catalogue does not have it"),
         ({"filter": "genre=x"}, "filter", "Attributes of the items: genres."),
         ({"filter": "genres=x"}, "filter genres", "Its values: "),

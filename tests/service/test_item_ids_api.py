@@ -121,3 +121,22 @@ def test_responses_keep_the_id_type(store, numbered, lettered, settings):
         )
         assert {type(item) for item in items_of(answer)} == {kind}
         assert json.loads(answer.text)["items"][0]["item"] in model.personaliser.index
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("numbered", "whole numbers such as 5"), ("lettered", 'texts such as "5"')]
+)
+def test_unknown_id_is_told_which_kind_is_wanted(store, settings, request, kind, wanted):
+    model = request.getfixturevalue(kind)
+
+    async def talk(client):
+        return (
+            await client.post(path("a", "/events"), json={"events": [{"item": "tt0111161"}]}),
+            await client.get(path("a", "/recommendations"), params={"exclude": "tt0111161"}),
+            await client.get("/v1/items/tt0111161/similar"),
+        )
+
+    answers = in_service(make_service(store, model, settings), talk)
+    assert [answer.status_code for answer in answers] == [422, 422, 404]
+    for answer in answers:
+        assert f"its ids are {wanted}." in answer.json()["remedy"]

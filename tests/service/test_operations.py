@@ -2,11 +2,16 @@
 
 import asyncio
 import random
+import threading
+import weakref
 from dataclasses import replace
 
+import pytest
+from sqlalchemy import event
 from tests.service.talking import in_service, log_of, make_service
 
 from warmprompt.errors import DatabaseAwayError
+from warmprompt.service.service import ModelSource
 from warmprompt.store.opening import open_store
 
 METRICS = {
@@ -106,6 +111,63 @@ def test_unavailable_database_is_503_until_back(store, tiny_model, settings, per
     assert ranking.json()["last_seq"] == 2
 
 
+@pytest.mark.parametrize("change", ["deleted", "replaced", "read-only", "full"])
+def test_unusable_file_is_503_without_a_path(store, tiny_model, settings, personaliser, change):
+    service = make_service(store, tiny_model, settings)
+    file = store.database.file
+    body = {"events": [{"item": item, "text": "x" * 4000} for item in personaliser.items[:5]]}
+    pragma = {"read-only": "query_only = ON", "full": "max_page_count = 1"}.get(change)
+    if pragma:  # as the disk would refuse, but for the open connections alone
+        event.listen(store.database.engine, "begin", lambda on: on.exec_driver_sql(f"PRAGMA {pragma}"))
+
+    async def talk(client):
+        if change == "deleted":
+            file.unlink()
+        if change == "replaced":
+            file.write_bytes(file.rename(file.with_name("kept.db")).read_bytes())
+        posted = [await client.post(f"/v1/users/{user}/events", json=body) for user in ("ada", "bob", "cleo")]
+        others = [] if pragma else [await client.get("/v1/users/bob"), await client.delete("/v1/users/bob")]
+        return posted[-1:] + others, await client.get("/readyz"), await client.get("/healthz")
+
+    refused, ready, alive = in_service(service, talk)
+    for answer in refused:
+        assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1"), answer.text
+        assert (answer.json()["field"], answer.json()["value"]) == ("database", None)
+        assert str(file.parent) not in answer.text
+    assert alive.status_code == 200
+    if change == "full":  # whether a page is left for one more small write is SQLite's own affair
+        return
+    assert (ready.status_code, ready.json()["ready"], ready.json()["database"]) == (503, False, False)
+
+
+def test_health_answers_head_requests(service):
+    async def talk(client):
+        return [await client.head(path) for path in ("/healthz", "/readyz")]
+
+    assert [(one.status_code, one.content) for one in in_service(service, talk)] == [(200, b"")] * 2
+
+
+def test_reloads_keep_two_models_and_one_thread(store, tiny_model, settings, personaliser):
+    """The one in service and the former one; a thread of its own, because each keeps memory that it freed."""
+    opened, models = [], []
+
+    def reopen():
+        opened.append(threading.current_thread())
+        return replace(personaliser, model_hash=f"{len(opened)}")
+
+    service = make_service(store, tiny_model, settings, source=ModelSource(name="tiny", open=reopen))
+
+    async def talk(client):
+        for _ in range(10):
+            await client.get(f"/v1/users/u{len(models)}/recommendations")
+            assert (await client.post("/v1/admin/reload")).status_code == 200
+            models.append(weakref.ref(service.users.model))
+
+    in_service(service, talk)
+    assert len(set(opened)) == 1
+    assert [model() is not None for model in models] == [False] * 8 + [True] * 2
+
+
 def test_failed_state_write_is_retried(store, tiny_model, settings, personaliser, monkeypatch):
     monkeypatch.setattr("warmprompt.service.writing._RETRY_S", 0.01)
     wire = Wire(store)
@@ -153,6 +215,7 @@ def test_document_has_an_example_per_route(service):
         "/v1/users/{user_id}",
         "/v1/users/{user_id}/events",
         "/v1/users/{user_id}/recommendations",
+        "/v1/users/{user_id}/sentence",
         "/v1/rank",
         "/v1/items",
         "/v1/items/{item_id}/hidden",

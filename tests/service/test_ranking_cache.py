@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.service.talking import in_service, log_of, make_service
+from tests.service.talking import in_service, items_of, log_of, make_service
 from tests.service.test_security import give_key
 
 from warmprompt.service.ranking_cache import RankingCache
@@ -123,3 +123,30 @@ def test_cache_sees_other_processes_entries(store, tiny_model, settings, persona
 
     assert in_service(one, talk) == ([1, 1], [2, 2])
     assert len(answered) == 2
+
+
+def test_unknown_users_share_one_ranking(service, personaliser, monkeypatch):
+    ranked, rank = [], type(personaliser).rank
+
+    def counted(self, *args, **kwargs):
+        ranked.append(args)
+        return rank(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(personaliser), "rank", counted)
+
+    async def talk(client):
+        first = [await client.get(f"/v1/users/{user}/recommendations") for user in ("ada", "bob", "ada")]
+        others = [await client.get("/v1/users/ada/recommendations", params={"n": n}) for n in range(1, 7)]
+        best = first[0].json()["items"][0]["item"]
+        await client.put(f"/v1/items/{best}/hidden")
+        without = await client.get("/v1/users/cleo/recommendations")
+        await client.post("/v1/users/ada/events", json=log_of(personaliser.items[0], rating=5))
+        known = await client.get("/v1/users/ada/recommendations")
+        return first, others, best, without, known
+
+    first, others, best, without, known = in_service(service, talk)
+    assert len({answer.content for answer in first}) == 1
+    assert [len(items_of(answer)) for answer in others] == list(range(1, 7))
+    assert best not in items_of(without)
+    assert (known.json()["seq"], known.json()["events"]["used"]) == (1, 1)
+    assert len(ranked) == 1 + 6 + 1 + 1

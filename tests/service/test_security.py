@@ -15,6 +15,7 @@ from warmprompt.service.settings import RequestLimits
 SCOPE_OF = {
     ("GET", "/v1/users/ada/recommendations"): "read",
     ("GET", "/v1/users/ada"): "read",
+    ("GET", "/v1/users/ada/sentence?item=x"): "read",
     ("GET", "/v1/entities/ada"): "read",
     ("GET", "/v1/entities/ada/risk"): "read",
     ("POST", "/v1/entities/ada/risk"): "read",
@@ -128,6 +129,25 @@ def test_open_access_requires_a_local_host(service):
     assert in_service_again(service, {"Origin": "https://evil.example"}) == 421
     assert in_service_again(service, {"Origin": "null"}) == 421
     assert in_service_again(service, {"Host": "[::1]"}) == 200
+
+
+@pytest.mark.parametrize("route", [("POST", "/v1/admin/reload"), ("POST", "/v1/admin/scrub")])
+def test_pages_of_other_local_ports_change_nothing(service, route):
+    """A form of any page on this machine may send a body-less POST; a browser names the page's origin."""
+
+    origins = ["http://localhost:9999", "http://127.0.0.1:8000", "null", "http://localhost:8000", None]
+
+    async def talk(client):
+        return [
+            await client.request(
+                *route, headers={"Host": "localhost:8000"} | ({"Origin": origin} if origin else {})
+            )
+            for origin in origins
+        ]
+
+    answers = in_service(service, talk)
+    assert [answer.status_code for answer in answers] == [403, 403, 421, 200, 200]
+    assert [answer.json()["field"] for answer in answers[:3]] == ["Origin"] * 3
 
 
 def in_service_again(service, headers):

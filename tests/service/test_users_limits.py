@@ -266,7 +266,7 @@ def test_failed_reload_keeps_the_model(store, settings, tiny_model):
     from warmprompt.service.service import ModelSource
 
     def broken():
-        raise MismatchError(field="backbone", value="x", remedy="Give the same model.")
+        raise MismatchError(field="backbone", value="/runs/secret", remedy="Give the model of /runs/secret.")
 
     service = make_service(store, tiny_model, settings, source=ModelSource(name="tiny", open=broken))
 
@@ -274,7 +274,8 @@ def test_failed_reload_keeps_the_model(store, settings, tiny_model):
         return await client.post("/v1/admin/reload"), await client.get(path("ada", "/recommendations"))
 
     failed, ranking = in_service(service, talk)
-    assert failed.status_code == 409
+    assert (failed.status_code, failed.json()["field"]) == (409, "run")
+    assert "secret" not in failed.text
     assert ranking.json()["model"] == tiny_model.version
 
 

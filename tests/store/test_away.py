@@ -1,5 +1,6 @@
 """The database goes away while a store is open, and comes back."""
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
+from warmprompt.errors import BadInputError, DatabaseAwayError, IntegrityError, StorageError
 from warmprompt.store.contract import Entry
 from warmprompt.store.opening import open_store
 
@@ -111,3 +112,80 @@ def test_exhausted_pool_is_an_error(url):
         leave.set()
         holder.join()
         assert store.head("ada") is None
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "users.db"
+
+
+@pytest.fixture
+def opened(file):
+    with open_store(f"sqlite:///{file}") as store:
+        store.append("ada", ONE)
+        yield store
+
+
+def test_deleted_file_is_away(opened, file):
+    """Open connections could go on reading and writing the file that has no name any more."""
+    file.unlink()
+    for call in calls(opened):
+        with pytest.raises(DatabaseAwayError, match="deleted or replaced"):
+            call()
+    assert not file.exists()
+
+
+def test_replaced_file_is_away_until_put_back(opened, file):
+    kept = file.with_name("kept.db")
+    file.rename(kept)
+    shutil.copy(kept, file)
+    for call in calls(opened):
+        with pytest.raises(DatabaseAwayError, match="deleted or replaced"):
+            call()
+    kept.replace(file)
+    assert opened.append("ada", ONE).last_seq == 2
+
+
+def test_commit_to_file_deleted_meanwhile_does_not_count(opened, file):
+    def work(connection):
+        file.unlink()
+        return "done"
+
+    with pytest.raises(DatabaseAwayError, match="deleted or replaced"):
+        opened.database.write(work)
+
+
+def test_deleted_write_ahead_log_is_away(opened, file):
+    file.with_name(file.name + "-wal").unlink()
+    with pytest.raises(DatabaseAwayError, match="deleted or replaced"):
+        opened.append("ada", ONE)
+
+
+def test_lost_tables_are_reported(opened):
+    other = sqlite3.connect(opened.database.file)
+    other.execute("DROP TABLE warmprompt_entries")
+    other.close()
+    with pytest.raises(IntegrityError, match="tables are missing"):
+        opened.entries("ada")
+
+
+@pytest.mark.parametrize(
+    ("refuse", "allow"),
+    [("query_only = ON", "query_only = OFF"), ("max_page_count = 1", "max_page_count = 1000000")],
+)
+def test_refused_write_fails_the_ping_until_allowed(file, refuse, allow):
+    """The pragmas hold for the one connection of the pool; the second one allows no further page."""
+    with open_store(f"sqlite:///{file}", num_connections=1) as store:
+        with store.database.reading.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA {refuse}")
+        store.ping()
+        with pytest.raises(StorageError):
+            store.append("ada", [Entry(kind="event", body="x" * 60_000)])
+        if "query_only" in refuse:
+            with pytest.raises(StorageError):
+                store.ping()
+        with store.database.reading.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA {allow}")
+        store.ping()
+        assert not store.database.refused.is_set()
+        assert store.append("ada", ONE).last_seq == 1

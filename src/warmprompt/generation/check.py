@@ -16,6 +16,8 @@ from warmprompt.generation.facts import LEAST_EFFECT, NAMED_SHARE, Facts, nameab
 _LIKED_FROM, _DISLIKED_BELOW = 0.75, 0.25
 _Q = r"“([^“”]*)”"
 _QS = rf"(?:{_Q})(?: and {_Q})?"
+# No title has a closing quotation mark in it.
+_TAIL = re.compile(r"(?<=[”\dr]); (?=it is filed|like “)")
 _GENRES = r"(.+)(?=\.$)"
 
 
@@ -37,13 +39,17 @@ def claims_of(
 ) -> tuple[Claim, ...]:
     """Return every claim of a sentence about one item; it is true when all of them hold.
 
+    A sentence that leaves out what raised the item most has one more claim, which does not hold.
+
     Args:
         sentence: From whoever wrote it.
         attribution: What carried the item.
         facts: Of the catalogue.
         scale: The rating scale, or None.
     """
-    return tuple(_read(sentence, _Known(attribution=attribution, facts=facts, scale=scale)))
+    known = _Known(attribution=attribution, facts=facts, scale=scale)
+    unsaid = [Claim(text=f"{one} did most", holds=False) for one in known.unsaid(sentence)]
+    return (*_read(sentence, known), *unsaid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,15 @@ class _Known:
     @property
     def given(self) -> tuple[EventEffect | WordEffect, ...]:
         return (*self.attribution.events, *nameable_words(self.attribution.words))
+
+    def unsaid(self, sentence: str) -> list[str]:
+        """Return what raised the item most, quoted, if the sentence gives reasons and not this one."""
+        most = max(self.given, key=lambda one: one.effect, default=None)
+        if most is None or most.effect < self.least:
+            return []
+        name = most.title if isinstance(most, EventEffect) else most.text
+        reasons = _TAIL.split(sentence.partition(" because ")[2], maxsplit=1)[0].lower()
+        return [] if f"“{_plain(name).lower()}”" in reasons else [f"“{name}”"]
 
     def is_item(self, title: str) -> bool:
         return _plain(self.attribution.title) == title

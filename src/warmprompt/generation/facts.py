@@ -127,6 +127,16 @@ def reasons_of(events: Sequence[EventEffect], words: Sequence[WordEffect]) -> Re
     return Reasons(events=named, words=said[:NUM_NAMED], attributes=attributes)
 
 
+def strongest_of(events: Sequence[EventEffect], words: Sequence[WordEffect]) -> str | None:
+    """Return the title, word in lower case or attribute that raised an item most, or None if nothing did."""
+    effects = [(one.effect, one.title) for one in events]
+    effects += [
+        (one.effect, one.text.lower() if one.kind == "word" else one.text) for one in nameable_words(words)
+    ]
+    effect, text = max(effects, key=lambda pair: pair[0], default=(0.0, ""))
+    return text if effect >= LEAST_EFFECT else None
+
+
 def nameable_words(words: Sequence[WordEffect]) -> tuple[WordEffect, ...]:
     """Return the attributes, and the words that may be a reason."""
     return tuple(one for one in words if one.kind == "attribute" or says_something(one.text))

@@ -7,8 +7,9 @@
               | "you wrote" words | "your" attribute "is" value | "it is popular"
     tail      = "; it is filed under" genres | "; like" title ", it is filed under" genres
 
-The language is finite, so it becomes a token trie and the language model chooses a sentence of it.
-`check.claims_of` reads sentences back, and shares nothing with this file.
+Every sentence names what raised the item most. The language is finite, so it becomes a token trie and the
+language model chooses a sentence of it. `check.claims_of` reads sentences back, and shares nothing with this
+file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import permutations
 
 from warmprompt.adaptation.explain import Attribution, EventEffect
 from warmprompt.generation.context import opinion
-from warmprompt.generation.facts import Facts, Reasons, reasons_of
+from warmprompt.generation.facts import Facts, Reasons, reasons_of, strongest_of
 
 _VERBS = ("is suggested", "comes up")
 _NOTHING = "although nothing you gave speaks for it"
@@ -36,7 +37,12 @@ def sentences_for(attribution: Attribution, facts: Facts, scale: Scale) -> list[
         scale: The rating scale, or None.
     """
     reasons = reasons_of(attribution.events, attribution.words)
-    becauses = [f"because {said}" for said in _reasons(attribution, facts, reasons, scale)]
+    strongest = strongest_of(attribution.events, attribution.words)
+    becauses = [
+        f"because {said}"
+        for said in _reasons(attribution, facts, reasons, scale)
+        if strongest is None or quoted(strongest) in said
+    ]
     tails = list(_tails(attribution, facts, reasons, scale))
     return [
         f"{quoted(attribution.title)} {verb} {because}{tail}."
@@ -47,12 +53,14 @@ def sentences_for(attribution: Attribution, facts: Facts, scale: Scale) -> list[
 
 
 def template_for(attribution: Attribution, facts: Facts, scale: Scale) -> str:
-    """Return the sentence that needs no language model: the strongest reason of each kind, and the genres."""
+    """Return the sentence without a language model: the strongest reasons of two kinds, and the genres."""
     reasons = reasons_of(attribution.events, attribution.words)
     first = list(_of_events(reasons.events[:1], scale)) + list(_of_words(reasons.words[:1]))
     first += list(_of_attributes(reasons))
     if not first and attribution.item in facts.popular:
         first = ["it is popular"]
+    strongest = quoted(strongest_of(attribution.events, attribution.words) or "")
+    first.sort(key=lambda said: strongest not in said)
     why = f"because {' and '.join(first[:2])}" if first else _NOTHING
     tail = list(_tails(attribution, facts, reasons, scale, shared=False))[-1]
     return f"{quoted(attribution.title)} {_VERBS[0]} {why}{tail}."

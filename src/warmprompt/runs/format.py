@@ -37,6 +37,7 @@ from warmprompt.experts.mixture import Mixture
 from warmprompt.experts.registry import EXPERTS
 from warmprompt.files import write_atomic, writing_to
 from warmprompt.meta.model import CatalogueData
+from warmprompt.runs.checks import wrong_number
 from warmprompt.types import ItemId, short_repr
 
 FORMAT = 9
@@ -135,7 +136,8 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
     Raises:
         UnknownNameError: No run, training not finished, or an expert that this version does not have.
         BadInputError: The folder holds something else, or a run of another format.
-        IntegrityError: A file is missing, cut short or not the one that was written.
+        IntegrityError: A file is missing, cut short or not the one that was written, or its numbers are not
+            finite or do not fit one another.
     """
     manifest = _read_manifest(folder)
     content = {name: _checked(folder / name, manifest["files"][name]) for name in (MODEL, ITEMS)}
@@ -160,6 +162,9 @@ def load_trained(folder: Path, *, device: str = "cpu") -> Trained:
     if len(trained.item_ids) != len(trained.data.warm_V):
         counts = f"{len(trained.item_ids)} items, {len(trained.data.warm_V)} item vectors"
         raise damaged(folder, counts)
+    wrong = wrong_number(tensors_of(trained))
+    if wrong is not None:
+        raise damaged(folder / MODEL, wrong)
     return trained
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,12 +15,14 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from warmprompt.errors import FaultError, WarmpromptError
+from warmprompt.coalescing import QueueFullError
+from warmprompt.errors import DatabaseAwayError, FaultError, WarmpromptError
 from warmprompt.service.logs import note_error
 from warmprompt.service.middleware import RequestMiddleware
 from warmprompt.service.problems import ProblemError, problem_of, problem_response
 from warmprompt.service.ranking_cache import RankingCache
 from warmprompt.service.routes import entities, items, operations, rank, users
+from warmprompt.service.schemas import ProblemOut
 from warmprompt.service.service import Service
 
 _ABOUT = """Send what users do, and get rankings adapted to it within the same second.
@@ -54,7 +57,16 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
         docs_url=None,  # both pages load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # a generated client's method names
     )
+    make_document = app.openapi
+
+    def document() -> dict[str, Any]:
+        made = make_document()
+        made["components"]["schemas"][ProblemOut.__name__] = ProblemOut.model_json_schema()
+        return made
+
+    app.openapi = document  # type: ignore[method-assign]
     app.state.service = service
     for router in (users.router, rank.router, items.router, entities.router, operations.router):
         app.include_router(router)
@@ -80,7 +92,7 @@ async def _respond_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status == 503:
         request.app.state.service.metrics.refused.labels(type(error).__name__).inc()
-    elif isinstance(error, FaultError):
+    if isinstance(error, FaultError) and not isinstance(error, DatabaseAwayError | QueueFullError):
         note_error("a request failed", error)
     return problem_response(problem)
 

@@ -37,6 +37,7 @@ class Authenticator:
         Raises:
             ProblemError: 401 without a valid key, 403 with the wrong scope, 429 over the rate limit. 421 for
                 another host's name under open access: a web page elsewhere made a browser send the request.
+                403 also for a change that a page of another origin sent, be it on this machine.
         """
         address = request.client.host if request.client else "-"
         if self.is_open:
@@ -88,3 +89,7 @@ def _check_host(request: Request) -> None:
             raise ProblemError(
                 421, field=header, value=value, remedy="Ask as localhost, or make a key and send it."
             )
+    origin = request.headers.get("Origin", "").rpartition("//")[2].lower()
+    if origin and request.method != "GET" and origin != request.headers.get("Host", "").lower():
+        remedy = "Ask from the service's own page, or make a key and send it."
+        raise ProblemError(403, field="Origin", value=origin, remedy=remedy)

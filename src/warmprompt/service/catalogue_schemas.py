@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from warmprompt.data.attributes import Filter
@@ -28,6 +30,35 @@ def _checked_id(given: object) -> object:
     return given
 
 
+def _seconds(given: object) -> object:
+    """Turn an ISO 8601 text into seconds; whole seconds, as the log has them."""
+    if not isinstance(given, str):
+        return given
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise PydanticCustomError(
+            "time", "Give seconds since 1970, or ISO 8601 with an offset such as 2026-05-04T12:00:00Z"
+        )
+    return math.floor(moment.timestamp())
+
+
+TimeS = Annotated[
+    int,
+    BeforeValidator(_seconds),
+    Field(ge=0, lt=2**40),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**40},
+                {"type": "string", "format": "date-time"},
+            ]
+        }
+    ),
+]
+"""Seconds since 1970, or ISO 8601 with an offset, of which fractions of a second are cut off."""
 ItemIdText = Annotated[str, Field(min_length=1, max_length=MAX_ID_LETTERS)]
 AnyItemId = Annotated[ItemIdText | int, BeforeValidator(_checked_id)]
 """A whole number of any size or a text; "5" means 5 if no text id is spelled so, and 5 means "5"."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from warmprompt.adaptation.engine import check_text
@@ -51,8 +52,7 @@ async def items_of(service: Service, given: Sequence[ItemId], *, field: str) -> 
     for index, one in enumerate(given):
         item = known_item(one, _index(service))
         if item is None:
-            remedy = "The catalogue does not have it; look ids up by title with GET /v1/items?q=..."
-            raise UnknownNameError(field=f"{field} {index}", value=one, remedy=remedy)
+            raise UnknownNameError(field=f"{field} {index}", value=one, remedy=_unknown_item(service))
         found.append(item)
     return found
 
@@ -117,6 +117,15 @@ def latest_of(events: Sequence[Event]) -> list[Event]:
         latest.pop(event.item, None)
         latest[event.item] = event
     return list(latest.values())
+
+
+def _unknown_item(service: Service) -> str:
+    first = next(iter(_index(service)))
+    kind = "texts" if isinstance(first, str) else "whole numbers"
+    return (
+        f"The catalogue does not have it; its ids are {kind} such as {json.dumps(first)}. Look them up by "
+        "title with GET /v1/items?q=..."
+    )
 
 
 def _index(service: Service) -> Mapping[ItemId, int]:

@@ -1,4 +1,4 @@
-"""Explanations in service: the exact effects of a user's inputs, and a checked sentence."""
+"""Explanations in service: the exact effects of a user's inputs, and one checked sentence at a time."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ class ExactExplainer:
     writer: LanguageModel | None = None
 
     def explain(self, state: UserState, items: Sequence[ItemId]) -> list[Mapping[str, object]]:
-        """Return one explanation per item, made of JSON values."""
-        found = explain(self.personaliser, state, items, self.facts, writer=self.writer)
-        return [asdict(one) for one in found]
+        """Return one explanation per item, made of JSON values; its sentence is the template's."""
+        return [asdict(one) for one in explain(self.personaliser, state, items, self.facts)]
+
+    def sentence(self, state: UserState, item: ItemId) -> Mapping[str, object]:
+        """Return the sentence about one item; the language model, if there is one, takes a second or so."""
+        (found,) = explain(self.personaliser, state, [item], self.facts, writer=self.writer)
+        return {name: asdict(found)[name] for name in ("item", "title", "sentence", "how", "checks")}
 
 
 def explainer_factory(

@@ -14,10 +14,19 @@ from typing import Any
 from starlette.responses import Response
 
 from warmprompt.coalescing import QueueFullError
-from warmprompt.errors import DatabaseAwayError, MismatchError, UnknownNameError, UserError, WarmpromptError
+from warmprompt.errors import (
+    DatabaseAwayError,
+    IntegrityError,
+    MismatchError,
+    StorageError,
+    UnknownNameError,
+    UserError,
+    WarmpromptError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN = 120
+_SOON = {"Retry-After": "1"}
 
 
 class ProblemError(Exception):
@@ -51,13 +60,16 @@ class ProblemError(Exception):
 def problem_of(error: WarmpromptError) -> ProblemError:
     """Return the problem that a client gets for one of the package's errors."""
     status, headers = 500, {}
+    if isinstance(error, StorageError | IntegrityError):
+        remedy = "Try again later; the service's log has the reason."  # its own names files
+        return ProblemError(503, field=error.field, value=None, remedy=remedy, headers=_SOON)
     if isinstance(error, DatabaseAwayError | QueueFullError):
-        status, headers = 503, {"Retry-After": "1"}
+        status, headers = 503, _SOON
     elif isinstance(error, MismatchError):
         status = 409
     elif isinstance(error, UnknownNameError | UserError):
         status = 422
-    value = error.value if status != 503 else None
+    value = error.value if isinstance(error, UserError) else None  # faults name files and addresses
     return ProblemError(status, field=error.field, value=value, remedy=error.remedy, headers=headers)
 
 

@@ -11,7 +11,7 @@ from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.selection import Selection
 from warmprompt.service.adaptation_batches import Answer
 from warmprompt.service.cached_user import page_key
-from warmprompt.service.model.served_model import ServedModel
+from warmprompt.service.model.served_model import Explainer, ServedModel
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.users import Users
 
@@ -38,8 +38,10 @@ async def ranked_json(
         QueueFullError: Too many explanations wait.
     """
     asked = page_key(answer.model, answer.seq, n, explain=explain)
-    keep = answer.cached is not None and not answer.stale and selection is EVERYTHING
-    pages = answer.cached.pages if answer.cached is not None and keep else {}
+    unknown = answer.cached is None and answer.state is answer.model.start
+    keep = (unknown or answer.cached is not None) and not answer.stale and selection is EVERYTHING
+    cached = users.unknown_pages if answer.cached is None else answer.cached.pages
+    pages = cached if keep else {}
     users.metrics.answers.labels("warm" if answer.state.events else "cold").inc()
     if asked in pages:
         users.metrics.cached.inc()
@@ -53,6 +55,8 @@ async def ranked_json(
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
     page = encoded(answer, ranking, reasons)
+    if unknown and len(pages) >= _PAGES:
+        pages.clear()  # of other lengths or a former model
     if keep and len(pages) < _PAGES:
         pages[asked] = page
     return page
@@ -93,12 +97,21 @@ def ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
 
 
 async def _explained(users: Users, answer: Answer, ranking: Ranking) -> Sequence[Mapping[str, object]]:
-    explainer = answer.model.explainer
-    if explainer is None:
-        raise ProblemError(
-            501, field="explain", value="true", remedy="Ask without it: this service gives no explanations."
-        )
+    explainer = explainer_of(answer)
     begun_s = time.perf_counter()
     found = await users.explanations.run(explainer.explain, answer.state, ranking.items)
     users.metrics.explanation.observe(time.perf_counter() - begun_s)
     return found
+
+
+def explainer_of(answer: Answer) -> Explainer:
+    """Return the explainer of the model that answers.
+
+    Raises:
+        ProblemError: It has none.
+    """
+    if answer.model.explainer is None:
+        raise ProblemError(
+            501, field="explain", value="true", remedy="Ask without it: this service gives no explanations."
+        )
+    return answer.model.explainer

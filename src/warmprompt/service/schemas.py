@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from warmprompt.service.catalogue_schemas import AnyItemId, FilterIn, ItemIdText, Strict
+from warmprompt.service.catalogue_schemas import AnyItemId, FilterIn, ItemIdText, Strict, TimeS
 from warmprompt.service.settings import MAX_PLACES
 from warmprompt.types import MAX_TEXT
 
@@ -29,8 +29,8 @@ class EventIn(Strict):
     rating: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         default=None, description="On the data set's own scale; without it the event counts as a like."
     )
-    time_s: Annotated[int, Field(ge=0, lt=2**40)] | None = Field(
-        default=None, description="Seconds since 1970; not in the future."
+    time_s: TimeS | None = Field(
+        default=None, description="Seconds since 1970, or ISO 8601 with an offset; not in the future."
     )
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         default=None, description="A count or an amount, where the model was trained with weights."
@@ -72,8 +72,9 @@ class PaymentIn(Strict):
     """One payment of an entity, with what is known when it comes."""
 
     id: PaymentId = Field(description="The event's own; a label names it.")
-    time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
-        description="Seconds since 1970; not before the last record, nor in the future."
+    time_s: TimeS = Field(
+        description="Seconds since 1970, or ISO 8601 with an offset; not before the last record, nor in the "
+        "future."
     )
     amount_minor: Annotated[int, Field(ge=0, le=2**53)] = Field(
         description="Hundredths of the currency unit."
@@ -92,8 +93,8 @@ class LabelIn(Strict):
 
     id: PaymentId = Field(description="Of the event; one of the entity's last ones.")
     fraud: bool
-    time_s: Annotated[int, Field(ge=0, lt=2**40)] = Field(
-        description="When this became known, seconds since 1970; not before the profiler's label delay."
+    time_s: TimeS = Field(
+        description="When this became known, as of events; not before the profiler's label delay."
     )
 
 
@@ -155,6 +156,18 @@ class RankingOut(BaseModel):
     adapt_ms: float | None = Field(
         description="How long the pass of the model for this state took; null where the store had it."
     )
+
+
+class SentenceOut(BaseModel):
+    """Why an item has its rank, in words."""
+
+    item: str | int
+    title: str
+    sentence: str
+    how: Literal["model", "template"] = Field(description="Who wrote it.")
+    checks: list[dict[str, Any]] = Field(description="Its claims, and whether each holds.")
+    stale: bool = Field(description="It does not rest on the whole log yet.")
+    seq: int = Field(description="Entries of the user's log that it rests on.")
 
 
 class LogEntry(BaseModel):

@@ -7,16 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from warmprompt.adaptation.personaliser import Personaliser
+from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import DatabaseAwayError, MismatchError, UserError, WarmpromptError
 from warmprompt.service.auth import Authenticator
 from warmprompt.service.backfill import StateBackfill
+from warmprompt.service.bounded_threads import BoundedThreads
 from warmprompt.service.items import id_of, item_of, key_of, stored_item
 from warmprompt.service.keys import KeyRing, any_key
 from warmprompt.service.limits import RateLimit
 from warmprompt.service.logs import log_line, note_error
+from warmprompt.service.memory import return_memory
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.model.served_model import (
@@ -97,6 +101,9 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.users = Users(store, model, settings=settings, metrics=self.metrics)
+        self.sentences = BoundedThreads(
+            1, limit=settings.explanations, name="sentences", initializer=partial(use_threads, None)
+        )
         self.entities = None if risk is None else _entities(self, risk)
         self.backfill = StateBackfill(self.users, keep=[] if risk is None else [risk.version])
         ring = KeyRing(store)
@@ -106,6 +113,8 @@ class Service:
             is_open=not keys_needed and not any_key(store),
             find=lambda key: self.users.ask(ring.find, key),
         )
+        # One thread: the allocator has an arena per thread, each of which would keep a former model's memory.
+        self._loading = BoundedThreads(1, limit=2, name="reloads")
         self._source = source
         self._keys_needed = keys_needed
         self._stamp = source.stamp and source.stamp()
@@ -130,6 +139,8 @@ class Service:
             with suppress(asyncio.CancelledError):
                 await task
         await self.users.close()
+        self.sentences.close()
+        self._loading.close()
         if self.entities is not None:
             self.entities.close()
 
@@ -142,11 +153,12 @@ class Service:
         async with self._changing:
             begun_s = time.perf_counter()
             try:
-                model = await self.users.ask(load_model, self._source, self.store, self.settings)
+                model = await self._loading.run(load_model, self._source, self.store, self.settings)
             except WarmpromptError:
                 self.metrics.reloads.labels("failed").inc()
                 raise
             self.users.use(model)
+            await self._loading.run(return_memory)
             self.metrics.reloads.labels("done").inc()
             self._show_model()
             log_line("model loaded", version=model.version[:12], s=round(time.perf_counter() - begun_s, 1))

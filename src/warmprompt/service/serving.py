@@ -14,10 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 from sqlalchemy import make_url
+from starlette.types import ASGIApp
 
 from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Personaliser
@@ -25,6 +27,7 @@ from warmprompt.backbone.threads import use_threads
 from warmprompt.errors import BadInputError, DatabaseAwayError, StorageError
 from warmprompt.runs.format import MANIFEST
 from warmprompt.service.app import create_app
+from warmprompt.service.connections import PromptConnection
 from warmprompt.service.keys import any_key
 from warmprompt.service.logs import log_line, note_error, set_up_logging
 from warmprompt.service.model.served_model import ExplainerFactory
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "page"
 _BACKLOG = 2048
-_GOODBYE_S = 10
+# Requests under way may end within the first; what still runs after the second ends with the process.
+_GOODBYE_S = 4
+_END_S = 8
 # Longer than proxies and clients keep idle connections; else one may be closed just as a request arrives.
 _IDLE_S = 75
 
@@ -92,7 +97,7 @@ def serve(
     if risk is not None:
         import_module("warmprompt.risk")  # an extra: reports a missing package before the work begins
     with ExitStack() as stack:
-        listener = stack.enter_context(_listening(process.host, process.port))
+        listener = stack.enter_context(_bound(process.host, process.port))
         stack.enter_context(_sole(process.store))
         store = stack.enter_context(_opened(process.store, settings))
         away = not _is_loopback(process.host)
@@ -112,6 +117,8 @@ def serve(
         profiler = None if risk is None else _load_risk(risk)
         model = load_model(source, store, settings)
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
+        with _address_errors(process.host, process.port):
+            listener.listen(_BACKLOG)  # from here on requests come in; before, connections are refused
         log_line("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
         address = _address(listener)
         # `uvicorn.Server.serve` runs in the loop that it finds, so its own choice of a fast one is made here.
@@ -134,17 +141,7 @@ def _load_risk(folder: Path) -> ServedProfiler:
 
 async def _run(service: Service, listener: socket.socket, *, ready: Callable[[], object]) -> None:
     page = PAGE if (PAGE / "index.html").is_file() else None
-    config = uvicorn.Config(
-        create_app(service, page=page),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_IDLE_S,
-        timeout_graceful_shutdown=_GOODBYE_S,
-    )
-    server = uvicorn.Server(config)
+    server = make_server(create_app(service, page=page))
     reloading: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -168,28 +165,60 @@ async def _reload(service: Service) -> None:
         note_error("the run could not be reloaded", error)
 
 
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """Return a server that ends within ten seconds of SIGTERM or SIGINT, whatever is under way.
+
+    Everything acknowledged is on the disk by then, so no thread is worth waiting for.
+    """
+    config = uvicorn.Config(
+        app,
+        http=PromptConnection,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE_S,
+        timeout_graceful_shutdown=_GOODBYE_S,
+    )
+    server = uvicorn.Server(config)
+    stop = server.handle_exit
+
+    def handle_exit(sig: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_END_S)  # the system ends the process then, also if a thread holds the interpreter
+        stop(sig, frame)
+
+    server.handle_exit = handle_exit  # type: ignore[method-assign]
+    return server
+
+
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """Yield a bound socket, so that a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with _address_errors(host, port):
             listener.bind((host, port))
-            # Other processes see at once that the port is in use; clients wait until the model is loaded.
-            listener.listen(_BACKLOG)
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            raise BadInputError(
-                field="--port" if taken else "--host",
-                value=port if taken else host,
-                remedy="It is taken; choose another one."
-                if taken
-                else f"It cannot be listened on: {os.strerror(error.errno or 0)}."
-                if error.errno and error.errno > 0
-                else "It is no address of this machine.",
-            ) from None
         yield listener
+
+
+@contextmanager
+def _address_errors(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise BadInputError(
+            field="--port" if taken else "--host",
+            value=port if taken else host,
+            remedy="It is taken; choose another one."
+            if taken
+            else f"It cannot be listened on: {os.strerror(error.errno or 0)}."
+            if error.errno and error.errno > 0
+            else "It is no address of this machine.",
+        ) from None
 
 
 @contextmanager

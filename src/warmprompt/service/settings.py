@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 MAX_PLACES = 200
 """Longest ranking or list of items."""
+MAX_EXPLAINED = 10
+"""Longest ranking with explanations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class ServiceSettings:
         budget_s: How long a request waits for a fresh state, unless it names its own budget.
         batch: How adaptations are gathered.
         limits: What a client may ask for.
-        explanations: Requests for explanations that may wait at once; each takes passes of its own.
+        explanations: Requests for explanations, and for their sentences, that may wait at once.
         cached_users: Users kept in memory at most.
         cached_idle_s: A user not requested for this long leaves memory.
         store_threads: Threads that talk to the database.

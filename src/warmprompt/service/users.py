@@ -75,6 +75,7 @@ class Users:
         self.writer = StateWriter(lambda user, state: self.ask(store.put_state, user, state))
         self._cached: LruCache[str, CachedUser] = LruCache(settings.cached_users)
         self._log_heads = log_heads(lambda users: self.ask(store.heads, users), limit=settings.store_queue)
+        self.unknown_pages: dict[tuple[object, ...], bytes] = {}
         self._passing: dict[str, CachedUser] = {}
         self._loading: dict[str, asyncio.Task[CachedUser | None]] = {}
 

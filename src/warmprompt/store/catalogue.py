@@ -40,6 +40,11 @@ def put_items(connection: Connection, new_items: Sequence[Item]) -> int:
     return version + 1
 
 
+def write_same_version(connection: Connection) -> None:
+    """Write the version that is stored already: changes nothing, and fails where nothing can be written."""
+    connection.execute(update(items_version).values(version=items_version.c.version))
+
+
 def hide_items(connection: Connection, ids: Sequence[str], *, hidden: bool) -> int:
     """Hide items or show them again; see `Store.hide_items`."""
     version: int = connection.execute(select(items_version.c.version).with_for_update()).scalar_one()

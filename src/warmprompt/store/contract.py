@@ -367,7 +367,13 @@ class Store(Protocol):
         """
 
     def ping(self) -> None:
-        """Check that the database answers; raises `DatabaseAwayError` if it does not."""
+        """Check that the database answers, and after a write that the disk refused, that it writes again.
+
+        Raises:
+            DatabaseAwayError: It does not answer, or its file is not the one that was opened.
+            StorageError: The disk is full, or may not be written.
+            IntegrityError: It is damaged, or its tables are gone.
+        """
 
     def close(self) -> None:
         """Close all connections."""

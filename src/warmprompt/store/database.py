@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from warmprompt.errors import DatabaseAwayError, StorageError
 from warmprompt.files import writing_to
 from warmprompt.store.faults import is_deadlock, translated_errors
 from warmprompt.store.group_commit import GroupCommit
@@ -38,7 +40,9 @@ class Database:
         viewing: Shares its connections; every transaction sees one moment.
         address: For messages, without a password.
         file: Of SQLite.
+        file_id: Device and number of that file when it was opened.
         group_commit: Of the writers to a SQLite file.
+        refused: Set while the disk refuses writes: it refused the last one.
     """
 
     engine: Engine
@@ -46,7 +50,9 @@ class Database:
     viewing: Engine
     address: str
     file: Path | None
+    file_id: tuple[int, int] | None = None
     group_commit: GroupCommit | None = None
+    refused: threading.Event = field(default_factory=threading.Event)
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Return the result of `work`, which runs one statement.
@@ -54,6 +60,7 @@ class Database:
         Raises:
             DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
+        self._check_file()
         with translated_errors(self.address), self.reading.connect() as connection:
             return work(connection)
 
@@ -63,6 +70,7 @@ class Database:
         Raises:
             DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
+        self._check_file()
         with translated_errors(self.address), self.viewing.begin() as connection:
             return work(connection)
 
@@ -75,6 +83,17 @@ class Database:
         Raises:
             DatabaseAwayError, StorageError, IntegrityError: See `faults.translated_errors`.
         """
+        self._check_file()
+        try:
+            done = self._written(work)
+        except StorageError:
+            self.refused.set()
+            raise
+        self.refused.clear()
+        self._check_file(written=True)  # else a commit to a file that was deleted meanwhile would count
+        return done
+
+    def _written(self, work: Callable[[Connection], Result]) -> Result:
         with translated_errors(self.address):
             if self.group_commit is not None:
                 return self.group_commit.write(self.engine.begin, work)
@@ -86,6 +105,27 @@ class Database:
                     if attempt == _ATTEMPTS - 1 or not is_deadlock(error):
                         raise
         raise AssertionError("the loop returns or raises")
+
+    def _check_file(self, *, written: bool = False) -> None:
+        """Refuse a SQLite file that is not the one opened: open connections write on into a deleted file.
+
+        Args:
+            written: Something was written, so that the write-ahead log must be there too.
+
+        Raises:
+            DatabaseAwayError: The file, or its write-ahead log, was deleted or replaced.
+        """
+        if self.file is None:
+            return
+        try:
+            same = _id_of(self.file) == self.file_id
+            if written:
+                Path(f"{self.file}-wal").stat()
+        except OSError:
+            same = False
+        if not same:
+            remedy = "Its file was deleted or replaced: put it back, or restart the service with the new one."
+            raise DatabaseAwayError(field="database", value=self.address, remedy=remedy)
 
 
 def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
@@ -113,6 +153,7 @@ def connect(url: URL, *, busy_s: float, num_connections: int) -> Database:
             viewing=viewing,
             address=address,
             file=file,
+            file_id=_id_of(file),
             group_commit=group_commit,
         )
     settings = {
@@ -135,6 +176,11 @@ def _make_private(file: Path) -> None:
     with writing_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _id_of(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:

@@ -13,7 +13,18 @@ from warmprompt.errors import DatabaseAwayError, IntegrityError, StorageError, W
 
 _LATER = "Nothing has to be restarted: calls succeed again once it answers."
 _FULL = "The disk is full; free some space."
+_NO_TABLES = "Its tables are missing; restart to create them."
 _DAMAGED = "It is no SQLite database, or damaged: correct the address or restore a backup."
+
+_LOCKED = f"Another process keeps it locked. {_LATER}"
+_ON_SQLITE: dict[int, tuple[type[WarmpromptError], str]] = {
+    sqlite3.SQLITE_BUSY: (DatabaseAwayError, _LOCKED),
+    sqlite3.SQLITE_LOCKED: (DatabaseAwayError, _LOCKED),
+    sqlite3.SQLITE_CANTOPEN: (DatabaseAwayError, f"The file cannot be opened. {_LATER}"),
+    sqlite3.SQLITE_FULL: (StorageError, _FULL),
+    sqlite3.SQLITE_CORRUPT: (IntegrityError, _DAMAGED),
+    sqlite3.SQLITE_NOTADB: (IntegrityError, _DAMAGED),
+}
 
 
 @contextmanager
@@ -50,9 +61,7 @@ def _meaning(error: DBAPIError, address: str) -> WarmpromptError | None:
     if state in {"53100", "53200"}:
         return StorageError(field="database", value=address, remedy="The server is out of disk or memory.")
     if state in {"42P01", "3F000"}:
-        return IntegrityError(
-            field="database", value=address, remedy="Its tables are missing; restart to create them."
-        )
+        return IntegrityError(field="database", value=address, remedy=_NO_TABLES)
     # 25006: a read-only replica answers while another server takes over.
     if (
         error.connection_invalidated
@@ -65,22 +74,17 @@ def _meaning(error: DBAPIError, address: str) -> WarmpromptError | None:
 
 def _meaning_on_sqlite(error: sqlite3.Error, address: str) -> WarmpromptError | None:
     code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
-    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return DatabaseAwayError(
-            field="database", value=address, remedy=f"Another process keeps it locked. {_LATER}"
-        )
-    if primary == sqlite3.SQLITE_CANTOPEN:
-        return DatabaseAwayError(
-            field="database", value=address, remedy=f"The file cannot be opened. {_LATER}"
-        )
-    if primary == sqlite3.SQLITE_FULL:
-        return StorageError(field="database", value=address, remedy=_FULL)
+    if not isinstance(code, int):
+        return None
+    primary = code & 0xFF
+    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):
+        return IntegrityError(field="database", value=address, remedy=_NO_TABLES)
     if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
         return StorageError(field="database", value=address, remedy=f"The disk refuses: {error}.")
-    if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return IntegrityError(field="database", value=address, remedy=_DAMAGED)
-    return None
+    if primary not in _ON_SQLITE:
+        return None
+    kind, remedy = _ON_SQLITE[primary]
+    return kind(field="database", value=address, remedy=remedy)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -185,8 +185,10 @@ class SqlStore:
         return self.database.write(lambda connection: catalogue.revoke_api_key(connection, name, now_s=now_s))
 
     def ping(self) -> None:
-        """Check that the database answers."""
+        """Check that the database answers, and writes again after a refusal."""
         self.database.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+        if self.database.refused.is_set():
+            self.database.write(catalogue.write_same_version)
 
     def close(self) -> None:
         """Close all connections."""

@@ -42,6 +42,9 @@ class Explainer(Protocol):
     def explain(self, state: UserState, items: Sequence[ItemId]) -> Sequence[Mapping[str, object]]:
         """Return one explanation per item, made of JSON values; called in another thread than the model's."""
 
+    def sentence(self, state: UserState, item: ItemId) -> Mapping[str, object]:
+        """Return the sentence of one explanation, with its item; called in a thread of its own."""
+
 
 ExplainerFactory = Callable[[Personaliser], Explainer]
 

@@ -24,6 +24,7 @@ export function openApi({ key, waiting }) {
   return {
     items: (words, n, signal) => ask(`v1/items?${new URLSearchParams({ q: words, n })}`, { signal }),
     ranking: (user, { n, ...more }) => ask(at(user, `/recommendations?${new URLSearchParams({ n, ...more })}`)),
+    sentence: (user, item) => ask(at(user, `/sentence?${new URLSearchParams({ item })}`)),
     // Named by `once`, so that it counts once however often it is sent.
     send: (user, body, once) => ask(at(user, "/events"), { method: "POST", body, once }),
     rankFor: (body) => ask("v1/rank?budget_ms=10000", { method: "POST", body }),

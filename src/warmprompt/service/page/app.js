@@ -31,7 +31,7 @@ let me = nobody(userId());
 let explains = true;
 
 function nobody(user) {
-  return { user, about: "", attributes: {}, rated: new Map(), seq: 0, model: "", ranks: null, steps: [], plane: null, reasons: null };
+  return { user, about: "", attributes: {}, rated: new Map(), seq: 0, model: "", ranks: null, steps: [], plane: null };
 }
 
 async function open() {
@@ -151,7 +151,6 @@ function show(ranking, { begun = null } = {}) {
   learnTitles(ranking.items);
   me.model = ranking.model;
   me.seq = ranking.last_seq;
-  me.reasons = null;
   closeReasons();
   const ranks = new Map(ranking.items.map(({ item, rank }) => [item, rank]));
   const shown = ranking.items.slice(0, SHOWN).filter(({ item }) => !me.rated.has(item));
@@ -204,16 +203,14 @@ async function explain(item, panel) {
   panel.replaceChildren(make("p", { class: "note", role: "status" }, "Leaving out one thing after the other …"));
   const [user, seq] = [me.user, me.seq];
   try {
-    // Each sentence takes a while, so none is requested below the wanted one.
-    const n = me.ranks.get(item) ?? SHOWN;
-    if (!(me.reasons?.n >= n)) me.reasons = { n, answer: api.ranking(user, { n, explain: true, budget_ms: PATIENT_MS }) };
-    const { items } = await me.reasons.answer;
+    const { items } = await api.ranking(user, { n: 1, candidates: item, explain: true, budget_ms: PATIENT_MS });
     if (user !== me.user || seq !== me.seq) return;
-    const row = items.find((one) => one.item === item);
-    const parts = row ? becauseOf(row.explanation, catalogue.choices) : [make("p", {}, "The ranking has moved on; ask again.")];
+    const parts = items.length ? becauseOf(items[0].explanation, catalogue.choices) : [make("p", {}, "The ranking has moved on; ask again.")];
     panel.replaceChildren(make("div", { role: "status" }, ...parts));
+    // The language model takes a while; the template's sentence is there until then, and if it fails.
+    const written = items.length && (await api.sentence(user, item).catch(() => null));
+    if (written && user === me.user && seq === me.seq) panel.querySelector(".sentence").textContent = written.sentence;
   } catch (error) {
-    me.reasons = null;
     explains = error.status !== 501;
     panel.replaceChildren(make("p", { role: "status" }, error.plain ?? "No explanation could be shown."));
   }

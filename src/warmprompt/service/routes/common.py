@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
 from fastapi import Depends, Header, Path, Query, Request, Security
 from fastapi.security import HTTPBearer
 from pydantic import Field
+from starlette.responses import Response
 
 from warmprompt.adaptation.selection import Selection
 from warmprompt.data.attributes import parsed_filter
@@ -28,7 +30,7 @@ MAX_BUDGET_MS = 10_000
 _WHY = {
     400: "The body is not JSON",
     401: "No API key in force",
-    403: "The key lacks the scope",
+    403: "The key lacks the scope, or without keys a page of another origin sent it",
     404: "Nothing is stored under this id",
     409: "In conflict with existing data",
     413: "The body is too long",
@@ -47,6 +49,7 @@ FilterQuery = Annotated[
         examples=[["genres=Comedy", "year=1990.."]],
     ),
 ]
+_IdQuery = Annotated[str, Field(min_length=1, max_length=MAX_ID_LETTERS)]
 _bearer = HTTPBearer(auto_error=False, description="A key from `warmprompt keys create`.")
 
 
@@ -178,8 +181,17 @@ async def item_id(
 
 async def selection(
     request: Request,
+    candidates: Annotated[
+        Sequence[_IdQuery] | None,
+        Query(
+            min_length=1,
+            max_length=MAX_PLACES,
+            description="Rank only the items with these ids; may be repeated.",
+            examples=[["50", "100"]],
+        ),
+    ] = None,
     exclude: Annotated[
-        Sequence[Annotated[str, Field(min_length=1, max_length=MAX_ID_LETTERS)]],
+        Sequence[_IdQuery],
         Query(
             max_length=MAX_PLACES,
             description="Ids of items to leave out; may be repeated.",
@@ -190,7 +202,7 @@ async def selection(
 ) -> Selection:
     """Return which items a request wants ranked."""
     wanted = parsed_filter(filter, field="filter")
-    return await selection_of(service_of(request), exclude=exclude, filter=wanted)
+    return await selection_of(service_of(request), candidates=candidates, exclude=exclude, filter=wanted)
 
 
 PlacesQuery = Annotated[int, Query(ge=1, le=MAX_PLACES, description="Places in the ranking.", examples=[10])]
@@ -209,10 +221,31 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": _WHY[status],
-            "content": {MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemOut.__name__}"}}},
         }
         for status in sorted({*always, *statuses})
     }
+
+
+async def sent_while_connected(request: Request, page: Coroutine[Any, Any, bytes]) -> Response:
+    """Return JSON as a response, or cancel the work as soon as the client leaves.
+
+    What waits is removed from its queue; what runs in a thread already ends there, and nobody reads it.
+    """
+    work, leaving = asyncio.ensure_future(page), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return Response(work.result(), media_type="application/json")
+        return Response(status_code=499)  # for metrics and log; nobody receives it
+    finally:
+        leaving.cancel()
+        work.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def not_found(owner: str, *, field: str = "user id") -> ProblemError:

@@ -55,7 +55,7 @@ _CANDIDATES: Any = {"a payment": {"value": {"events": [_EVENT]}}}
     responses=problems(400, 409, 413, 501, 503),
     dependencies=[needs("write")],
 )
-async def add_events(
+async def add_entity_events(
     service: ServiceDep,
     entity: EntityIdDep,
     key: IdempotencyDep,
@@ -97,7 +97,7 @@ async def add_events(
     responses=problems(404, 501, 503),
     dependencies=[needs("read")],
 )
-async def last_risk(service: ServiceDep, entity: EntityIdDep) -> Response:
+async def get_entity_risk(service: ServiceDep, entity: EntityIdDep) -> Response:
     """Return the risk of an entity's last event when it came, and the basis of its profile."""
     entities = _entities(service)
     history = await entities.risk(entity)
@@ -113,7 +113,7 @@ async def last_risk(service: ServiceDep, entity: EntityIdDep) -> Response:
     responses=problems(400, 409, 413, 501, 503),
     dependencies=[needs("read")],
 )
-async def risk_of(
+async def estimate_entity_risk(
     service: ServiceDep,
     entity: EntityIdDep,
     request: Annotated[CandidatesIn, Body(openapi_examples=_CANDIDATES)],

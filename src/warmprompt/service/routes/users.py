@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from warmprompt.service.checks import checked_profile, events_of
+from warmprompt.service.catalogue_schemas import ItemIdText
+from warmprompt.service.checks import checked_profile, events_of, items_of
 from warmprompt.service.export import exported
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.ranking import ranked_json
+from warmprompt.service.reasons import sentence_json
 from warmprompt.service.routes.common import (
     BudgetDep,
     IdempotencyDep,
@@ -21,8 +23,10 @@ from warmprompt.service.routes.common import (
     needs,
     not_found,
     problems,
+    sent_while_connected,
 )
-from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded
+from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded, SentenceOut
+from warmprompt.service.settings import MAX_EXPLAINED
 from warmprompt.service.user_history import Profile
 from warmprompt.types import Event
 
@@ -77,18 +81,45 @@ async def add_events(
     responses=problems(501, 503),
     dependencies=[needs("read")],
 )
-async def recommend(
+async def recommend(  # noqa: PLR0913, PLR0917 - its parameters
+    http_request: Request,
     service: ServiceDep,
     user: UserIdDep,
     budget: BudgetDep,
     selection: SelectionDep,
     n: PlacesQuery = 10,
-    explain: Annotated[bool, Query(description="Explain the rank of each item.")] = False,  # noqa: FBT002
+    explain: Annotated[  # noqa: FBT002
+        bool, Query(description=f"Explain the rank of each item; at most {MAX_EXPLAINED} items then.")
+    ] = False,
 ) -> Response:
     """Rank the catalogue for a user; an unknown user gets the ranking without history."""
+    if explain and n > MAX_EXPLAINED:
+        remedy = f"Ask for at most {MAX_EXPLAINED} items with explain=true."
+        raise ProblemError(422, field="query.n", value=n, remedy=remedy)
     answer = await service.users.state(user, budget_s=budget)
-    page = await ranked_json(service.users, answer, n, selection=selection, explain=explain)
-    return Response(page, media_type="application/json")
+    page = ranked_json(service.users, answer, n, selection=selection, explain=explain)
+    if explain:
+        return await sent_while_connected(http_request, page)
+    return Response(await page, media_type="application/json")
+
+
+@router.get(
+    "/{user_id}/sentence",
+    response_model=SentenceOut,
+    responses=problems(501, 503),
+    dependencies=[needs("read")],
+)
+async def explain_in_words(
+    http_request: Request,
+    service: ServiceDep,
+    user: UserIdDep,
+    budget: BudgetDep,
+    item: Annotated[ItemIdText, Query(description="Id of a ranked item.", examples=["50"])],
+) -> Response:
+    """Say in a sentence why an item has its rank; the language model writes it, in a second or so."""
+    (found,) = await items_of(service, [item], field="item")
+    answer = await service.users.state(user, budget_s=budget)
+    return await sent_while_connected(http_request, sentence_json(service, answer, found))
 
 
 @router.get(
