@@ -211,7 +211,7 @@ class Service:
 
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
-        self.metrics.queue.set(len(self.users.adaptations))
+        self.metrics.queue.set(len(self.users.texts))
         self.metrics.cached_users.set(len(self.users))
         self.metrics.unsaved.set(len(self.users.writer))
         self.metrics.unscrubbed.set(self._unscrubbed)

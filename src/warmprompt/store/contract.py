@@ -18,7 +18,7 @@ carried out: repeat an append with the same idempotency key, and it counts once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -296,6 +296,13 @@ class Store(Protocol):
 
         Each model has its own state of a user, so two models in use at once, as in a rollout, do not affect
         each other. The evidence hash must be that of the log at `state.seq`.
+
+        Raises:
+            BadInputError: An invalid argument; names it.
+        """
+
+    def put_states(self, given: Mapping[str, StoredState]) -> None:
+        """Store states of several users in one transaction, without those that `put_state` refuses.
 
         Raises:
             BadInputError: An invalid argument; names it.
