@@ -63,14 +63,18 @@ class TextWorker:
         return len(self._queue)
 
     @property
+    def is_reading(self) -> bool:
+        """Whether a batch is being read."""
+        return len(self._open) > len(self._queue)
+
+    @property
     def idle(self) -> bool:
         """Whether no text is read and none waits."""
         return self._queue.idle
 
     def warm_up(self, reader: UserTextReader) -> None:
         """Load the frozen encoder now, in the thread, rather than for the first text."""
-        if reader.has_encoder:
-            self._thread.submit(reader.read, ["I like it"])
+        self._thread.submit(reader.warm_up)
 
     def known(self, reader: UserTextReader, texts: Iterable[str]) -> dict[str, Floats]:
         """Return the readings of those texts that were read before."""
@@ -83,14 +87,14 @@ class TextWorker:
         Raises:
             QueueFullError: As many texts wait as may; one request may add all of its texts while fewer do.
         """
-        if texts and len(self._queue) >= self._limit:
+        jobs = [_TextJob(reader, text) for text in texts]
+        new = [job for job in jobs if job not in self._open]
+        if new and len(self._queue) >= self._limit:
             raise QueueFullError(
                 field="queue of texts", value=len(self._queue), remedy="Try again in a second."
             )
-        jobs = [_TextJob(reader, text) for text in texts]
-        for job in jobs:
-            if job not in self._open:
-                self._open[job] = self._queue.submit(job)
+        for job in new:
+            self._open[job] = self._queue.submit(job)
         return [self._open[job] for job in jobs]
 
     def forget(self, texts: Iterable[str]) -> None:

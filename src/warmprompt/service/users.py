@@ -253,6 +253,9 @@ class Users:
         cached = self._cached.peek(user) or await self.ask(read_user, self.store, user)
         if cached is None:
             return
+        if cached.adapted is not None and cached.is_fresh(self.model):
+            self.writer.put(user, cached.adapted)
+            return
         self._passing[user] = cached
         try:
             await self._bring_up_to_date(cached)
@@ -358,7 +361,7 @@ class Users:
         known, left_out = model_inputs(history, model.personaliser)
         try:
             readings, all_read = await self.adaptations.read(model, known, budget_s=None)
-            if all_read:
+            if all_read and not cached.is_fresh(model):
                 self._adopt(
                     cached, await self.adaptations.adapt(model, history, known, readings, left_out=left_out)
                 )

@@ -52,6 +52,11 @@ class UserTextReader:
         self._largest = largest
         self._lock = threading.Lock()
 
+    def warm_up(self) -> None:
+        """Load the sentence encoder and try its batches; a language model is loaded when it is needed."""
+        if self.has_encoder:
+            self.read(_PROBES[:1])
+
     @property
     def has_encoder(self) -> bool:
         """Whether a sentence encoder reads, and not the language model."""
