@@ -10,7 +10,7 @@ from tests.service.talking import in_service, items_of, log_of, make_service, pa
 from warmprompt import Event
 from warmprompt.service.cached_user import rebuilt
 from warmprompt.service.model.reading import UserTextReader
-from warmprompt.service.settings import BatchLimits
+from warmprompt.service.settings import BatchLimits, RequestLimits
 
 
 class GatedReader(UserTextReader):
@@ -25,9 +25,6 @@ class GatedReader(UserTextReader):
         assert self.gate.wait(60)
         self.passes.append(list(texts))
         return super().read(texts)
-
-    def warm_up(self):
-        """Do nothing: every pass is for somebody."""
 
 
 @pytest.fixture
@@ -249,3 +246,24 @@ def test_user_deleted_during_the_first_append_stays_unknown(service, store, pers
     assert posted.status_code == 201
     assert (ranking.json()["seq"], ranking.json()["last_seq"]) == (0, 0)
     assert len(service.users) == 0
+
+
+def test_a_text_costs_more_of_the_rate_limit_than_an_event(with_settings, personaliser):
+    service = with_settings(limits=RequestLimits(per_s=0.001, burst=30))
+    event = log_of(personaliser.items[0])
+
+    async def talk(client):
+        told = [
+            (await client.post(path("ada", "/events"), json={"about": f"I like {number}"})).status_code
+            for number in range(3)
+        ]
+        rank = await client.post("/v1/rank", json={"about": "I like films"})
+        events = [(await client.post(path("bob", "/events"), json=event)).status_code for _ in range(6)]
+        return told, rank, events
+
+    told, rank, events = in_service(service, talk)
+    # A text costs its request and ten more: 30 tokens are enough for two, and for six requests without.
+    assert told == [201, 201, 429]
+    assert (rank.status_code, "retry-after" in rank.headers) == (429, True)
+    assert events == [201] * 6
+    assert service.store.head("ada").last_seq == 2

@@ -68,6 +68,7 @@ def load_model(source: ModelSource, store: Store, settings: ServiceSettings) -> 
         largest_batch=settings.batch.largest,
         make_explainer=source.make_explainer,
     )
+    model.texts.warm_up()
     return _synced_model(model, store)
 
 

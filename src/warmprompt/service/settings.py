@@ -8,6 +8,10 @@ MAX_PLACES = 200
 """Longest ranking or list of items."""
 
 
+TEXT_PRICE = 10
+"""Requests that a text costs in the rate limit: reading it takes about ten times an event and a ranking."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchLimits:
     """How users' texts are gathered into batches.

@@ -72,10 +72,6 @@ class TextWorker:
         """Whether no text is read and none waits."""
         return self._queue.idle
 
-    def warm_up(self, reader: UserTextReader) -> None:
-        """Load the frozen encoder now, in the thread, rather than for the first text."""
-        self._thread.submit(reader.warm_up)
-
     def known(self, reader: UserTextReader, texts: Iterable[str]) -> dict[str, Floats]:
         """Return the readings of those texts that were read before."""
         found = ((text, self._kept.get(_TextJob(reader, text))) for text in texts)

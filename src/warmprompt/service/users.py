@@ -77,7 +77,6 @@ class Users:
     def start(self) -> None:
         """Start the background work; call it inside the event loop."""
         self.writer.start()
-        self.texts.warm_up(self.model.texts)
 
     async def close(self) -> None:
         """Stop; states that wait are written first."""
@@ -187,6 +186,11 @@ class Users:
             self._adopt(cached, mine)
         return answer_of(model, mine, cached, readings)
 
+    def num_texts(self, events: Sequence[Event], profile: Profile | None) -> int:
+        """Return how many texts of a request a model would have to read."""
+        known = Known(events=events) if self.model.texts.reads_events else Known()
+        return len(self.model.texts.texts_of(known)) + (profile is not None)
+
     def has_page(self, user: str, n: int, explain: bool) -> bool:  # noqa: FBT001 - as the request has it
         """Return whether a ranking of a user is cached that may still be valid."""
         cached = self._cached.peek(user)
@@ -264,8 +268,6 @@ class Users:
 
     def use(self, model: ServedModel) -> None:
         """Put another model in service; requests under way end with the one they began with."""
-        if model.texts is not self.model.texts:
-            self.texts.warm_up(model.texts)
         self.model = model
 
     def drop_idle(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from warmprompt.service.checks import checked_profile, events_of
@@ -23,6 +23,7 @@ from warmprompt.service.routes.common import (
     problems,
 )
 from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded
+from warmprompt.service.settings import TEXT_PRICE
 from warmprompt.service.user_history import Profile
 from warmprompt.types import Event
 
@@ -52,12 +53,13 @@ async def add_events(
     user: UserIdDep,
     key: IdempotencyDep,
     request: Annotated[EventsIn, Body(openapi_examples=_EXAMPLES)],
+    http: Request,
 ) -> Response:
     """Append a user's events and profile to the log; they are on the disk when this answers."""
-    inputs: list[Event | Profile] = [*await events_of(service, request.events)]
+    events = await events_of(service, request.events)
     profile = await checked_profile(service, user, request)
-    if profile is not None:
-        inputs.append(profile)
+    service.auth.charge(http, TEXT_PRICE * service.users.num_texts(events, profile))
+    inputs: list[Event | Profile] = [*events] if profile is None else [*events, profile]
     if not inputs:
         raise ProblemError(
             422, field="body", value="{}", remedy="Send events, about or attributes; at least one of them."
