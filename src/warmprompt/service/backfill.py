@@ -57,6 +57,7 @@ class StateBackfill:
 
     def wake(self) -> None:
         """Start the next round now, because another model is in service."""
+        self.status = None
         self._woken.set()
 
     async def run(self) -> None:
@@ -111,6 +112,8 @@ class StateBackfill:
         )
 
     def _show(self, status: BackfillStatus) -> None:
+        if status.version != self._users.model.version:
+            return  # the last count of a former model's round
         self.status = status
         self._users.metrics.users.set(status.users)
         self._users.metrics.current.set(status.current)

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.backbone.threads import use_threads
 from warmprompt.coalescing import QueueFullError
-from warmprompt.errors import BadInputError, DatabaseAwayError, WarmpromptError
+from warmprompt.errors import DatabaseAwayError, WarmpromptError
 from warmprompt.lru import LruCache
 from warmprompt.service.adapting import Adaptations
 from warmprompt.service.answers import Answer, answer_of, unknown_user
@@ -116,16 +116,9 @@ class Users:
             DatabaseAwayError: The database cannot be reached.
         """
         entries = [entry_of(one) for one in inputs]
-        cached = await self.get(user)
+        cached, num_deleted = self._cached.get(user), self._num_deleted
         longest = self.settings.limits.log_entries
-        if cached is not None and cached.history.seq + len(entries) > longest:
-            raise BadInputError(
-                field="log of the user",
-                value=cached.history.seq,
-                remedy=f"It may have {longest} entries; delete the user to start again.",
-            )
-        num_deleted = self._num_deleted
-        appended = await self.ask(self.store.append, user, entries, idempotency_key=key)
+        appended = await self.ask(self.store.append, user, entries, idempotency_key=key, longest=longest)
         if not appended.repeated:
             self.metrics.events.inc(len(entries))
         is_new = cached is None and appended.first_seq == 1 and num_deleted == self._num_deleted
@@ -137,7 +130,10 @@ class Users:
             # The events are on the disk, so the request succeeded; memory reads them later.
             self._evict(user)
             return appended
-        if cached is not None and not cached.is_fresh(self.model):
+        if cached is None:
+            return appended
+        cached.used_s = asyncio.get_running_loop().time()
+        if not cached.is_fresh(self.model):
             # The answer waits for no text, but the ranking that is asked for next finds it read.
             task = asyncio.get_running_loop().create_task(self._bring_up_to_date(cached))
             self._updating.add(task)

@@ -249,7 +249,14 @@ class ApiKey:
 class Store(Protocol):
     """Users' logs and states, items added at run time, and API keys; open one with `open_store`."""
 
-    def append(self, user: str, entries: Sequence[Entry], *, idempotency_key: str | None = None) -> Appended:
+    def append(
+        self,
+        user: str,
+        entries: Sequence[Entry],
+        *,
+        idempotency_key: str | None = None,
+        longest: int | None = None,
+    ) -> Appended:
         """Append entries to a user's log, all or none; the first ones create the user.
 
         Appends to one user follow one another, whichever process they come from. So numbers have no gaps, and
@@ -260,9 +267,10 @@ class Store(Protocol):
             entries: At least one.
             idempotency_key: Identifies this append among the user's. Repeated with the same entries it
                 returns the first result and writes nothing. It is stored as long as the user is.
+            longest: Entries that the log may have; None for any number.
 
         Raises:
-            BadInputError: An invalid argument; names it.
+            BadInputError: An invalid argument; names it. The log would become too long.
             MismatchError: The key was used with other entries.
             DatabaseAwayError: See above.
         """

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from warmprompt.errors import MismatchError
+from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.store import tables
 from warmprompt.store.contract import (
     NO_EVIDENCE,
@@ -45,6 +45,7 @@ def append(
     added: Sequence[Entry],
     *,
     idempotency_key: str | None,
+    longest: int | None,
     now_s: int,
 ) -> Appended:
     """Add entries to a user's log; see `Store.append`."""
@@ -53,6 +54,12 @@ def append(
         earlier = _earlier(connection, row.no, added, idempotency_key)
         if earlier is not None:
             return earlier
+    if longest is not None and row.last_seq + len(added) > longest:
+        raise BadInputError(
+            field="log of the user",
+            value=row.last_seq,
+            remedy=f"It may have {longest} entries; delete the user to start again.",
+        )
     seq, evidence = row.last_seq, row.evidence.hex()
     rows = []
     for entry in added:
@@ -125,7 +132,9 @@ def _locked(connection: Connection, user: str, *, now_s: int) -> Row[Any]:
             return row
         # Another process may create the user meanwhile, or delete it before the next query.
         make = insert_or(connection, users).on_conflict_do_nothing(index_elements=["id"])
-        connection.execute(make, blank)
+        row = connection.execute(make.returning(users), blank).one_or_none()
+        if row is not None:
+            return row
 
 
 def _earlier(

@@ -58,7 +58,14 @@ class SqlStore:
     clock: Callable[[], float]
     scrub_up_to_bytes: int
 
-    def append(self, user: str, entries: Sequence[Entry], *, idempotency_key: str | None = None) -> Appended:
+    def append(
+        self,
+        user: str,
+        entries: Sequence[Entry],
+        *,
+        idempotency_key: str | None = None,
+        longest: int | None = None,
+    ) -> Appended:
         """Add entries to the end of a user's log."""
         check_id(user, _USER)
         check_entries(entries)
@@ -67,7 +74,7 @@ class SqlStore:
         now_s = int(self.clock())
         return self.database.write(
             lambda connection: logs.append(
-                connection, user, entries, idempotency_key=idempotency_key, now_s=now_s
+                connection, user, entries, idempotency_key=idempotency_key, longest=longest, now_s=now_s
             )
         )
 
