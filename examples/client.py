@@ -41,7 +41,7 @@ class Client:
         return self._ask("POST", f"{_path(user)}/events", json=body, headers=headers)
 
     def recommend(self, user: str, n: int = 10) -> dict[str, Any]:
-        """Rank the catalogue for a user."""
+        """Rank the catalogue for a user; where `stale` is true, without a text that was not read in time."""
         return self._ask("GET", f"{_path(user)}/recommendations", params={"n": n})
 
     def find(self, words: str) -> list[dict[str, Any]]:
@@ -78,7 +78,10 @@ def main(address: str, key: str | None = None) -> None:
     liked = client.find("")[0]
     print(f"liked: {liked['title']}")
     client.tell(user, [{"item": liked["item"]}], about="I like quiet films")
-    for row in client.recommend(user, n=5)["items"]:
+    ranking = client.recommend(user, n=5)
+    if ranking["stale"]:
+        print("the sentence is not read yet: these follow from the events alone")
+    for row in ranking["items"]:
         print(f"{row['rank']}. {row['title']}  {row['score']:.3f}")
     print(f"forgotten: {client.forget(user)['entries']} entries")
 

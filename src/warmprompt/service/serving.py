@@ -112,7 +112,7 @@ def serve(
         profiler = None if risk is None else _load_risk(risk)
         model = load_model(source, store, settings)
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
-        log_line("serving", run=folder.name, model=model.version[:12])
+        log_line("serving", run=folder.name, model=model.version[:12], texts=model.texts.batch_size)
         address = _address(listener)
         # `uvicorn.Server.serve` runs in the loop that it finds, so its own choice of a fast one is made here.
         with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
