@@ -22,7 +22,7 @@ def main(address: str, key: str | None = None) -> None:
         client.send(user, [Event(item=liked.item)], about="I like quiet films")
         ranking = client.recommend(user, n=5, fresh=True)
         if ranking.stale:
-            print("The service is busy: this ranking is not personal yet.")
+            print("The sentence is not read yet: these follow from the events alone.")
         for row in ranking.items:
             print(f"{row.rank}. {row.title}  {row.score:.3f}")
         print(f"forgotten: {client.forget(user).entries} entries")

@@ -21,8 +21,8 @@ item=$(curl --silent ${key:+--header "Authorization: Bearer $key"} "$address/v1/
 ask --request POST "$address/v1/users/$user/events" --header "Idempotency-Key: example-1" \
     --data "{\"events\": [{\"item\": $item}], \"about\": \"I like quiet films\"}"
 
-# A ranking that knows them. "stale": true says that the time budget was spent before it could.
-ask "$address/v1/users/$user/recommendations?n=5&budget_ms=500"
+# A ranking that knows them. "stale": true says that the sentence could not be read in time: ask again later.
+ask "$address/v1/users/$user/recommendations?n=5"
 
 # Somebody described in the request; nothing of it is kept.
 ask --request POST "$address/v1/rank" --data "{\"events\": [{\"item\": $item}], \"n\": 3}"

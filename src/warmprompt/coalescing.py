@@ -3,7 +3,7 @@
     BatchQueue    the jobs that wait, safe between threads
     Coalescer     runs a queue's batches in tasks of an event loop
 
-Log heads and adaptation batches of the service use `Coalescer`. The group commit of the store uses
+Log heads and texts of the service use `Coalescer`. The group commit of the store uses
 `BatchQueue` alone, because there the writers' own threads run the batches.
 """
 
@@ -129,7 +129,7 @@ class Coalescer(Generic[Job, Result]):
         run: Maps a batch to one outcome per job. Where it raises, every job of the batch gets the error.
         name: Of the queue, for error messages.
         largest: Jobs in a batch at most.
-        limit: Jobs that may wait.
+        limit: Jobs that may wait; None for any number.
         num_tasks: Batches that may be under way at once.
         window_s: How long the first job after a pause waits for others to share its batch.
     """
@@ -140,7 +140,7 @@ class Coalescer(Generic[Job, Result]):
         *,
         name: str,
         largest: int,
-        limit: int,
+        limit: int | None = None,
         num_tasks: int = 1,
         window_s: float = 0.0,
     ) -> None:

@@ -79,7 +79,8 @@ def path(user, rest=""):
 
 async def written(service):
     for _ in range(2000):
-        if service.users.adaptations.idle and not len(service.users.writer):
+        await service.users.writer.drained()
+        if service.users.is_idle:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("states are not written")

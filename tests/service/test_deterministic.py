@@ -10,12 +10,12 @@ import torch
 
 from warmprompt import Event, Known
 from warmprompt.adaptation.engine import score
+from warmprompt.backbone.text import pool_texts
 from warmprompt.experts import Mixture
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import predicted_popularity
 from warmprompt.meta.model import support_vectors
 from warmprompt.service.model.catalogue import NewItem, with_items, with_spare_capacity
-from warmprompt.service.model.deterministic import LEAST_ROWS
 from warmprompt.service.model.served_model import adapt_all, extended, make_model
 from warmprompt.types import Support
 
@@ -28,6 +28,16 @@ def somebody(model, number, *, events=None):
         about=rng.choice([None, None, "I like westerns", "I like slow films"]),
         attributes={},
     )
+
+
+def counted(forward, passes):
+    """Return a forward pass that is counted."""
+
+    def count(self, *args, **kwargs):
+        passes.append(self)
+        return forward(self, *args, **kwargs)
+
+    return count
 
 
 def bits(state):
@@ -55,24 +65,61 @@ def test_served_state_agrees_with_plain_adaptation(tiny_model, personaliser):
         np.testing.assert_allclose(served.offsets_PH, plain.offsets_PH, rtol=2**-11, atol=2e-4)
 
 
-def test_batch_sizes_start_at_four_or_one(tiny_model):
-    assert tiny_model.sizes == (1,) or tiny_model.sizes[0] == LEAST_ROWS
-    assert all(size <= 8 for size in tiny_model.sizes)
+WORDS = ("quiet", "slow", "films about people", "rivers", "robots", "and long wars", "old", "in small rooms")
 
 
-def test_irreproducible_machine_adapts_one_by_one(personaliser, monkeypatch):
-    from warmprompt.service.model import deterministic
+def sentences(num, *, seed=0):
+    rng = random.Random(seed)
+    return [f"{number} " + " ".join(rng.choices(WORDS, k=rng.randrange(0, 60))) for number in range(num)]
 
-    adapt, count = deterministic.adapt_batch, itertools.count()
 
-    def irreproducible(engine, texts, events):
-        found = adapt(engine, texts, events)
-        if events.num_users > 1:
-            found.users_BD[:] += 1e-6 * next(count)
-        return found
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
+def test_texts_have_the_same_bits_in_batches_of_any_size(tiny_model, size):
+    texts = sentences(26)
+    alone = {text: tiny_model.texts.read([text])[text].tobytes() for text in texts}
+    assert len(set(alone.values())) == len(texts)
+    for start in range(0, len(texts), size):
+        together = tiny_model.texts.read(texts[start : start + size])
+        assert {text: reading.tobytes() for text, reading in together.items()} == {
+            text: alone[text] for text in together
+        }
 
-    monkeypatch.setattr(deterministic, "adapt_batch", irreproducible)
-    assert make_model(personaliser, room=0, largest_batch=8).sizes == (1,)
+
+def test_texts_longer_than_a_window_have_the_same_bits(tiny_model):
+    texts = [" ".join(sentences(60, seed=seed)) for seed in range(3)] + sentences(2)
+    alone = [tiny_model.texts.read([text])[text].tobytes() for text in texts]
+    assert [reading.tobytes() for reading in tiny_model.texts.read(texts).values()] == alone
+
+
+def test_texts_are_read_together(tiny_model, monkeypatch):
+    model, passes = tiny_model.adapting_engine.encoder.model, []
+    monkeypatch.setattr(type(model), "forward", counted(type(model).forward, passes))
+    tiny_model.texts.read([f"{number} slow films" for number in range(8)])
+    assert (tiny_model.texts.batch_size, len(passes)) == (8, 1)
+
+
+def test_texts_are_read_one_by_one_where_bits_depend_on_the_batch(personaliser, monkeypatch):
+    from warmprompt.service.model import reading
+
+    pool, count = reading.pool_texts, itertools.count()
+
+    def irreproducible(texts, encoder, **options):
+        return pool(texts, encoder, **options) + 1e-6 * (len(texts) > 1) * next(count)
+
+    monkeypatch.setattr(reading, "pool_texts", irreproducible)
+    reader = make_model(personaliser, room=0, largest_batch=8).texts
+    assert reader.batch_size == 1
+    texts = sentences(5)
+    alone = [reader.read([text])[text].tobytes() for text in texts]
+    assert [one.tobytes() for one in reader.read(texts).values()] == alone
+
+
+def test_padded_vectors_are_those_without_padding(tiny_model):
+    encoder, texts = tiny_model.adapting_engine.encoder, sentences(9)
+    # The same sums in another order.
+    np.testing.assert_allclose(
+        pool_texts(texts, encoder, always_padded=True), pool_texts(texts, encoder), atol=1e-6
+    )
 
 
 def test_added_item_changes_no_state(tiny_model):

@@ -46,7 +46,7 @@ def test_cache_and_framework_responses_are_equal(service, personaliser, answered
     async def talk(client):
         await client.post("/v1/users/ada%2F1/events", json=log_of(*personaliser.items[:3]))
         with monkeypatch.context() as bare:
-            bare.setattr("warmprompt.service.ranking_cache._plain_query", lambda _scope: None)
+            bare.setattr("warmprompt.service.plain_requests._plain_user", lambda *_: None)
             slow = [await client.get(PATH + query) for query in PLAIN]
         return slow, [await client.get(PATH + query) for query in PLAIN]
 
@@ -64,7 +64,7 @@ def test_unusual_queries_bypass_the_cache(service, personaliser, answered, monke
         await client.get(PATH)
         await client.get(PATH + "?n=3")
         with_it = [(await client.get(PATH + query)) for query in ODD]
-        monkeypatch.setattr("warmprompt.service.ranking_cache._plain_query", lambda _scope: None)
+        monkeypatch.setattr("warmprompt.service.plain_requests._plain_user", lambda *_: None)
         without = [(await client.get(PATH + query)) for query in ODD]
         return with_it, without
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,9 @@ MODEL = "m" * 64
 
 def entries(*items, kind="event"):
     return [Entry(kind=kind, body=json.dumps({"item": item})) for item in items]
+
+
+ONE = Entry(kind="event", body="{}")
 
 
 def state(log, *, seq=None, model=MODEL, data=b"state"):
@@ -317,3 +321,33 @@ def test_deleted_user_can_start_again(store):
 
 def test_ping_answers(store):
     assert store.ping() is None
+
+
+def test_log_never_exceeds_its_longest_length(store):
+    store.append("ada", [ONE, ONE], longest=3)
+    with pytest.raises(BadInputError, match="log of the user"):
+        store.append("ada", [ONE, ONE], longest=3)
+    assert store.head("ada").last_seq == 2
+    first = store.append("ada", [ONE], idempotency_key="a", longest=3)
+    assert store.append("ada", [ONE], idempotency_key="a", longest=3) == replace(first, repeated=True)
+    with pytest.raises(BadInputError, match="log of the user"):
+        store.append("bob", [ONE] * 4, longest=3)
+    assert store.head("bob") is None
+
+
+def test_states_of_several_users_are_stored_together(store):
+    logs = {user: store.append(user, [ONE]) and store.entries(user) for user in ("ada", "bob", "eve")}
+    store.put_state("eve", state(logs["eve"], data=b"newer"))
+    other = state(logs["ada"], data=b"one")
+    given = {
+        "ada": other,
+        "bob": replace(state(logs["bob"]), evidence_hash="0" * 64),
+        "eve": state(logs["eve"], data=b"again"),
+        "nobody": state(logs["ada"]),
+    }
+    store.put_states(given)
+    assert store.get_state("ada", other.model_hash) == other
+    assert store.get_state("bob", other.model_hash) is None
+    assert store.get_state("eve", other.model_hash).data == b"newer"
+    assert store.get_state("nobody", other.model_hash) is None
+    store.put_states({})

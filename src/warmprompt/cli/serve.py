@@ -35,17 +35,17 @@ def app(
     budget: Annotated[
         int,
         typer.Option(
-            "--budget-ms", min=0, max=10_000, help="How long a request waits for a fresh state, milliseconds."
+            "--budget-ms", min=0, max=10_000, help="How long a request waits for a new text to be read, ms."
         ),
-    ] = 250,
+    ] = 10_000,
     max_batch: Annotated[
-        int, typer.Option("--max-batch", min=1, max=256, help="Users in one pass of the model.")
+        int, typer.Option("--max-batch", min=1, max=256, help="Texts in one pass of the model.")
     ] = 8,
     queue: Annotated[
-        int, typer.Option("--queue", min=1, max=100_000, help="Adaptations that may wait; beyond it is 503.")
+        int, typer.Option("--queue", min=1, max=100_000, help="New texts of users that may wait to be read.")
     ] = 64,
     window: Annotated[
-        float, typer.Option("--window-ms", min=0, max=1000, help="How long the first of a batch waits.")
+        float, typer.Option("--window-ms", min=0, max=1000, help="How long the first text of a batch waits.")
     ] = 3.0,
     rate: Annotated[
         float, typer.Option("--rate", min=0, help="Requests a second of one key or address; 0: any number.")

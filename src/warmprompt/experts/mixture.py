@@ -182,6 +182,8 @@ class Mixture:
             if name in drop:
                 continue
             if name in self.ordered:
+                if not any(support.ordered for support in users.supports):
+                    continue
                 weights_B1 = weights_at(self.ordered[name], users)
                 if weights_B1.any():
                     yield name, weights_B1 * expert.score(users)

@@ -15,11 +15,10 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from warmprompt.coalescing import QueueFullError
-from warmprompt.errors import DatabaseAwayError, FaultError, WarmpromptError
-from warmprompt.service.logs import note_error
+from warmprompt.errors import WarmpromptError
 from warmprompt.service.middleware import RequestMiddleware
-from warmprompt.service.problems import ProblemError, problem_of, problem_response
+from warmprompt.service.plain_requests import PlainRequests, error_response
+from warmprompt.service.problems import ProblemError, problem_response
 from warmprompt.service.ranking_cache import RankingCache
 from warmprompt.service.routes import entities, items, operations, rank, users
 from warmprompt.service.schemas import ProblemOut
@@ -78,7 +77,9 @@ def create_app(service: Service, *, page: Path | None = None) -> ASGIApp:
         app.mount("/static", StaticFiles(directory=page), name="static")
         app.add_route("/", lambda _request: FileResponse(page / "index.html"))
     return RequestMiddleware(
-        RankingCache(app, service), metrics=service.metrics, body_bytes=service.settings.limits.body_bytes
+        RankingCache(PlainRequests(app, service), service),
+        metrics=service.metrics,
+        body_bytes=service.settings.limits.body_bytes,
     )
 
 
@@ -89,12 +90,7 @@ async def _respond_problem(_request: Request, error: Exception) -> Response:
 
 async def _respond_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, WarmpromptError)
-    problem = problem_of(error)
-    if problem.status == 503:
-        request.app.state.service.metrics.refused.labels(type(error).__name__).inc()
-    if isinstance(error, FaultError) and not isinstance(error, DatabaseAwayError | QueueFullError):
-        note_error("a request failed", error)
-    return problem_response(problem)
+    return error_response(request.app.state.service, error)
 
 
 async def _respond_invalid(_request: Request, error: Exception) -> Response:

@@ -41,16 +41,16 @@ class Authenticator:
         """
         address = request.client.host if request.client else "-"
         if self.is_open:
-            self._count(f"address {address}")
+            self._count(request, f"address {address}")
             _check_host(request)
             return
         sent = _sent_key(request)
         key = self.ring.cached(sent) if sent else None
         if key is None:
-            self._count(f"address {address}")
+            self._count(request, f"address {address}")
             key = await self.find(sent) if sent else None
         else:
-            self._count(f"key {key.name}")
+            self._count(request, f"key {key.name}")
         if key is None:
             raise ProblemError(
                 401,
@@ -64,8 +64,17 @@ class Authenticator:
                 403, field="API key", value=key.name, remedy=f"Use a key with the scope '{scope}'."
             )
 
-    def _count(self, client: str) -> None:
-        wait_s = self.rate.wait_s(client)
+    def charge(self, request: Request, tokens: float) -> None:
+        """Count an admitted request for more than one, by what its body asks for.
+
+        Raises:
+            ProblemError: 429 over the rate limit.
+        """
+        self._count(request, request.state.client, tokens)
+
+    def _count(self, request: Request, client: str, tokens: float = 1.0) -> None:
+        request.state.client = client
+        wait_s = self.rate.wait_s(client, tokens)
         if wait_s > 0:
             raise too_often(wait_s)
 

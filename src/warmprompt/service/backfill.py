@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.logs import log_line, note_error
-from warmprompt.service.model.deterministic import LEAST_ROWS
 from warmprompt.service.names import is_entity
 from warmprompt.service.users import Users
 
@@ -21,6 +20,7 @@ _AGAIN_S = 300.0
 _RETRY_S = 5.0
 _POLITE_S = 0.02
 _PAGE = 200
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ class StateBackfill:
 
     def wake(self) -> None:
         """Start the next round now, because another model is in service."""
+        self.status = None
         self._woken.set()
 
     async def run(self) -> None:
@@ -82,10 +83,10 @@ class StateBackfill:
             page = await users.ask(users.store.behind, version, after=after, limit=_PAGE)
             behind = [head for head in page.users if not is_entity(head.user)]
             entities += len(page.users) - len(behind)
-            for start in range(0, len(behind), LEAST_ROWS):
-                while not users.adaptations.idle:
+            for start in range(0, len(behind), _AT_ONCE):
+                while not users.texts.idle:
                     await asyncio.sleep(_POLITE_S)
-                heads = behind[start : start + LEAST_ROWS]
+                heads = behind[start : start + _AT_ONCE]
                 await asyncio.gather(*(users.update_state(head.user) for head in heads))
                 done += len(heads)
             if counted is not None:
@@ -95,7 +96,6 @@ class StateBackfill:
             return
         self._entities = entities
         await users.writer.drained()
-        users.former = None
         if not users.settings.shared:  # another process may still serve the former model
             while await users.ask(users.store.drop_states, keep=[version, *self._keep]):
                 await asyncio.sleep(_POLITE_S)
@@ -112,6 +112,8 @@ class StateBackfill:
         )
 
     def _show(self, status: BackfillStatus) -> None:
+        if status.version != self._users.model.version:
+            return  # the last count of a former model's round
         self.status = status
         self._users.metrics.users.set(status.users)
         self._users.metrics.current.set(status.current)

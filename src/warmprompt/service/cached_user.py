@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ from warmprompt.adaptation.personaliser import Known
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.model.numbers import Numbers, pack_numbers, unpack_numbers
-from warmprompt.service.model.served_model import ServedModel, adapt_all, known_text
+from warmprompt.service.model.served_model import ServedModel, adapt_all
 from warmprompt.service.user_history import EVENT, PROFILE, UserHistory, apply_entries, model_inputs
 from warmprompt.store.contract import Store, StoredEntry, StoredState, evidence_after
 
@@ -25,7 +24,7 @@ class AdaptedState:
         evidence_hash: Of these entries.
         state: The state.
         left_out: Events that the model cannot use.
-        adapt_ms: How long the pass of its batch took; None for a state read from the store.
+        adapt_ms: How long the adaptation took; None for a state read from the store.
     """
 
     version: str
@@ -37,18 +36,6 @@ class AdaptedState:
 
 
 @dataclass(kw_only=True, eq=False)
-class AdaptJob:
-    """An adaptation that waits or runs; while it waits, newer inputs may replace the older ones."""
-
-    model: ServedModel
-    history: UserHistory
-    known: Known
-    left_out: int
-    cached: CachedUser | None = None
-    future: asyncio.Future[AdaptedState] | None = None
-
-
-@dataclass(kw_only=True, eq=False)
 class CachedUser:
     """A user in memory; changed in the event loop only.
 
@@ -57,9 +44,7 @@ class CachedUser:
         history: The log, as far as read.
         adapted: The last state, or None.
         pages: Rankings of that state, encoded, by `page_key`.
-        waiting: The adaptation in the queue, if any.
-        running: The adaptation under way, if any.
-        gone: The user was deleted: results still under way are dropped.
+        gone: The user was deleted: what is still under way for it is dropped.
         used_s: When last asked for, on the event loop's clock.
     """
 
@@ -67,8 +52,6 @@ class CachedUser:
     history: UserHistory
     adapted: AdaptedState | None = None
     pages: dict[tuple[object, ...], bytes] = field(default_factory=dict)
-    waiting: AdaptJob | None = None
-    running: AdaptJob | None = None
     gone: bool = False
     used_s: float = 0.0
 
@@ -101,8 +84,8 @@ def page_key(model: ServedModel, seq: int, n: int, *, explain: bool) -> tuple[ob
     return (n, explain, model.version, model.items_version, seq)
 
 
-def read_user(store: Store, user: str, models: Sequence[ServedModel]) -> CachedUser | None:
-    """Return a user from the store, with the state of the first model that has one; None if unknown.
+def read_user(store: Store, user: str, model: ServedModel | None = None) -> CachedUser | None:
+    """Return a user from the store, with a model's state if one is stored; None if unknown.
 
     Raises:
         DatabaseAwayError: The database cannot be reached.
@@ -111,11 +94,9 @@ def read_user(store: Store, user: str, models: Sequence[ServedModel]) -> CachedU
     if not entries:
         return None
     cached = CachedUser(user=user, history=apply_entries(UserHistory(), entries))
-    for model in models:
-        stored = store.get_state(user, model.version)
-        cached.adapted = None if stored is None else _restored(stored, entries, model)
-        if cached.adapted is not None:
-            break
+    stored = None if model is None else store.get_state(user, model.version)
+    if model is not None and stored is not None:
+        cached.adapted = _restored(stored, entries, model)
     return cached
 
 
@@ -134,7 +115,7 @@ def rebuilt(store: Store, user: str, model: ServedModel) -> StoredState | None:
 
     It equals the state that the service stores for the same entries to the last byte.
     """
-    cached = read_user(store, user, ())
+    cached = read_user(store, user)
     if cached is None:
         return None
     known, left_out = model_inputs(cached.history, model.personaliser)
@@ -157,7 +138,7 @@ def texts_in(entries: Sequence[StoredEntry]) -> set[str]:
         if entry.kind == EVENT:
             texts.add((tuple(history.events.values())[-1].text or "").strip())
         elif entry.kind == PROFILE:
-            texts.add(known_text(Known(about=history.about, attributes=history.attributes)))
+            texts.add(Known(about=history.about, attributes=history.attributes).text)
     return texts - {""}
 
 

@@ -32,10 +32,16 @@ class RateLimit:
         self._clock = clock
         self._buckets: LruCache[str, _Bucket] = LruCache(_BUCKETS)
 
-    def wait_s(self, client: str) -> float:
-        """Take a token and return 0, or return how long the client must wait for one."""
+    def wait_s(self, client: str, tokens: float = 1.0) -> float:
+        """Take tokens and return 0, or return how long the client must wait for them.
+
+        Args:
+            client: Whose bucket.
+            tokens: The price; what is dearer than a full bucket costs a full bucket.
+        """
         if self._per_s <= 0:
             return 0.0
+        price = min(tokens, self._burst)
         now_s = self._clock()
         bucket = self._buckets.get(client)
         if bucket is None:
@@ -43,7 +49,7 @@ class RateLimit:
             self._buckets.put(client, bucket)
         bucket.tokens = min(self._burst, bucket.tokens + (now_s - bucket.filled_s) * self._per_s)
         bucket.filled_s = now_s
-        if bucket.tokens >= 1:
-            bucket.tokens -= 1
+        if bucket.tokens >= price:
+            bucket.tokens -= price
             return 0.0
-        return (1 - bucket.tokens) / self._per_s
+        return (price - bucket.tokens) / self._per_s

@@ -19,21 +19,22 @@ class Metrics:
         self.requests = self._histogram(
             "request_seconds", "Time to answer, by route and status.", _SECONDS, ("route", "status")
         )
-        self.adaptation = self._histogram("adaptation_seconds", "Time of one batch of adaptations.", _SECONDS)
+        self.adaptation = self._histogram("adaptation_seconds", "Time of one adaptation.", _SECONDS)
+        self.texts = self._histogram("text_seconds", "Time to read one batch of texts.", _SECONDS)
         self.wait = self._histogram(
-            "fresh_state_wait_seconds", "Wait for a fresh state, queue included.", _SECONDS
+            "fresh_state_wait_seconds", "Wait for texts to be read, queue included.", _SECONDS
         )
         self.ranking = self._histogram("ranking_seconds", "Time of one ranking.", _SECONDS)
         self.explanation = self._histogram(
             "explanation_seconds", "Time of one request's explanations, waiting included.", _SECONDS
         )
-        self.batch = self._histogram("batch_users", "Users in a batch.", _SIZES)
-        self.queue = self._gauge("queue_jobs", "Adaptations that wait.")
+        self.batch = self._histogram("batch_users", "Users' texts in a batch.", _SIZES)
+        self.queue = self._gauge("queue_jobs", "Texts that wait to be read.")
         self.cached_users = self._gauge("held_users", "Users in memory.")
         self.answers = self._counter("rankings", "Rankings, by whether the user has a history.", ("history",))
         self.cached = self._counter("rankings_cached", "Rankings answered from the cache.")
         self.stale = self._counter(
-            "rankings_stale", "Rankings from an older state, because the time budget was spent."
+            "rankings_stale", "Rankings without a text that could not be read in time."
         )
         self.refused = self._counter("refused", "Requests refused, by reason.", ("reason",))
         self.events = self._counter("events", "Events and profiles written to the log.")

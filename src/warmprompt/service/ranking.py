@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from warmprompt.adaptation.personaliser import Known
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.selection import Selection
-from warmprompt.service.adaptation_batches import Answer
+from warmprompt.adaptation.state import UserState
+from warmprompt.service.answers import Answer
 from warmprompt.service.cached_user import page_key
 from warmprompt.service.model.served_model import Explainer, ServedModel
 from warmprompt.service.problems import ProblemError
@@ -17,8 +19,6 @@ from warmprompt.service.users import Users
 
 EVERYTHING = Selection()
 _PAGES = 4
-# A catalogue of this size is ranked in less time than another thread takes to wake up.
-_AT_ONCE = 20_000
 
 
 async def ranked_json(
@@ -47,13 +47,11 @@ async def ranked_json(
         users.metrics.cached.inc()
         return pages[asked]
     begun_s = time.perf_counter()
-    rank = answer.model.personaliser.rank
-    reads = any(event.text for event in answer.state.events)
-    ranking = await at_once(
-        users, answer.model, lambda: rank(answer.state, n, **vars(selection)), reads=reads
-    )
+    ranking = await users.adaptations.compute(answer.model, _ranked, answer, n, selection)
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
+    if answer.cached is not None and answer.cached.gone:  # deleted meanwhile, and texts were read again
+        users.forget_texts(answer.model.texts.texts_of(_inputs_of(answer.state)))
     page = encoded(answer, ranking, reasons)
     if unknown and len(pages) >= _PAGES:
         pages.clear()  # of other lengths or a former model
@@ -62,11 +60,16 @@ async def ranked_json(
     return page
 
 
-async def at_once(
-    users: Users, model: ServedModel, rank: Callable[[], Ranking], *, reads: bool = False
-) -> Ranking:
-    """Return a ranking, made in a thread where the catalogue is large or texts of events are to be read."""
-    return rank() if model.num_items <= _AT_ONCE and not reads else await users.ask(rank)
+def _inputs_of(state: UserState) -> Known:
+    return Known(events=state.events, about=state.about, attributes=state.attributes)
+
+
+def _ranked(answer: Answer, n: int, selection: Selection) -> Ranking:
+    personaliser = answer.model.personaliser
+    if answer.model.texts.reads_events:  # experts find what the user wrote as it was read
+        for text in answer.readings:
+            personaliser.engine.models.vector_of(text, answer.readings.__getitem__)
+    return personaliser.rank(answer.state, n, **vars(selection))
 
 
 def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:

@@ -7,28 +7,13 @@ Authentication, metrics and rate limits are the same for both.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from urllib.parse import unquote
-
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warmprompt.errors import WarmpromptError
-from warmprompt.service.names import is_entity
+from warmprompt.service.plain_requests import RANKING, PlainQuery, plain_query
 from warmprompt.service.problems import ProblemError, problem_response
 from warmprompt.service.service import Service
-
-_PATH = re.compile(r"/v1/users/([^/]+)/recommendations")
-# Each name once, in the plain spelling; the framework decides about all other forms.
-_PART = re.compile(rb"(n)=([1-9][0-9]{0,2})|(explain)=(true|false)|(budget_ms)=([0-9]{1,4})")
-
-
-@dataclass(frozen=True)
-class _Route:
-    """The name of the route in metrics and log."""
-
-    path: str = "/v1/users/{user_id}/recommendations"
 
 
 class RankingCache:
@@ -45,51 +30,27 @@ class RankingCache:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request from the cache, or pass it on."""
-        query = _plain_query(scope)
+        query = plain_query(scope)
         if query is None or not await self._answered(query, scope, receive, send):
             await self._app(scope, receive, send)
 
-    async def _answered(
-        self, query: tuple[str, int, bool], scope: Scope, receive: Receive, send: Send
-    ) -> bool:
+    async def _answered(self, query: PlainQuery, scope: Scope, receive: Receive, send: Send) -> bool:
         users, auth = self._service.users, self._service.auth
-        if not users.has_page(*query):
+        if not users.has_page(*query[:3]):
             return False
         try:
             await auth.admit(Request(scope), "read")
-            page = await users.page(*query)
+            page = await users.page(*query[:3])
         except ProblemError as problem:
-            scope["route"] = _Route()
+            scope["route"] = RANKING
             await problem_response(problem)(scope, receive, send)
             return True
         except WarmpromptError:
             return False
         if page is None:
             return False
-        scope["route"] = _Route()
+        scope["route"] = RANKING
         headers = [(b"content-length", b"%d" % len(page)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": page})
         return True
-
-
-def _plain_query(scope: Scope) -> tuple[str, int, bool] | None:
-    """Return (user, n, explain) of a request for a ranking in the plain form, else None."""
-    if scope["type"] != "http" or scope["method"] != "GET":
-        return None
-    path = _PATH.fullmatch(scope["path"])
-    if path is None:
-        return None
-    values: dict[bytes, bytes] = {}
-    for part in scope["query_string"].split(b"&") if scope["query_string"] else ():
-        match = _PART.fullmatch(part)
-        if match is None:
-            return None
-        name, value = (group for group in match.groups() if group is not None)
-        if name in values:
-            return None
-        values[name] = value
-    user = unquote(path[1])
-    if is_entity(user):
-        return None
-    return user, int(values.get(b"n", b"10")), values.get(b"explain") == b"true"

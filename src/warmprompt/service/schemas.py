@@ -147,7 +147,7 @@ class RankingOut(BaseModel):
 
     items: list[RankedItemOut]
     stale: bool = Field(
-        description="The time budget was spent, so the ranking does not include the whole log yet."
+        description="A text could not be read in time; the ranking includes all events, and not that text."
     )
     seq: int = Field(description="Entries of the user's log that the ranking includes.")
     last_seq: int = Field(description="Entries of the user's log.")

@@ -72,6 +72,7 @@ def load_model(source: ModelSource, store: Store, settings: ServiceSettings) -> 
         largest_batch=settings.batch.largest,
         make_explainer=source.make_explainer,
     )
+    model.texts.warm_up()
     return _synced_model(model, store)
 
 
@@ -223,7 +224,7 @@ class Service:
 
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
-        self.metrics.queue.set(len(self.users.adaptations))
+        self.metrics.queue.set(len(self.users.texts))
         self.metrics.cached_users.set(len(self.users))
         self.metrics.unsaved.set(len(self.users.writer))
         self.metrics.unscrubbed.set(self._unscrubbed)

@@ -119,7 +119,7 @@ def serve(
         service = Service(store, source, model, settings=settings, keys_needed=away, risk=profiler)
         with _address_errors(process.host, process.port):
             listener.listen(_BACKLOG)  # from here on requests come in; before, connections are refused
-        log_line("serving", run=folder.name, model=model.version[:12], batch=",".join(map(str, model.sizes)))
+        log_line("serving", run=folder.name, model=model.version[:12], texts=model.texts.batch_size)
         address = _address(listener)
         # `uvicorn.Server.serve` runs in the loop that it finds, so its own choice of a fast one is made here.
         with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:

@@ -10,14 +10,18 @@ MAX_EXPLAINED = 10
 """Longest ranking with explanations."""
 
 
+TEXT_PRICE = 10
+"""Requests that a text costs in the rate limit: reading it takes about ten times an event and a ranking."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchLimits:
-    """How adaptations are gathered into batches.
+    """How users' texts are gathered into batches.
 
     Attributes:
-        largest: Users in a batch.
-        window_s: How long the first adaptation after a pause waits for others.
-        queue: Adaptations that may wait.
+        largest: Texts in a batch.
+        window_s: How long the first text after a pause waits for others.
+        queue: Texts that may wait.
     """
 
     largest: int = 8
@@ -47,8 +51,8 @@ class ServiceSettings:
     """How the service behaves.
 
     Attributes:
-        budget_s: How long a request waits for a fresh state, unless it names its own budget.
-        batch: How adaptations are gathered.
+        budget_s: How long a request waits for new texts to be read, unless it names its own budget.
+        batch: How texts are gathered.
         limits: What a client may ask for.
         explanations: Requests for explanations, and for their sentences, that may wait at once.
         cached_users: Users kept in memory at most.
@@ -62,7 +66,7 @@ class ServiceSettings:
         backfill: Whether states that are behind are backfilled while no request waits.
     """
 
-    budget_s: float = 0.25
+    budget_s: float = 10.0
     batch: BatchLimits = field(default_factory=BatchLimits)
     limits: RequestLimits = field(default_factory=RequestLimits)
     explanations: int = 8

@@ -1,34 +1,35 @@
 """Users in service: append to the log first, then adapt the state, then rank.
 
-    record    append to the log (durable), then start the adaptation
-    state     the state of the whole log, or an older one once the time budget is spent
+    record    append to the log (durable), and have new texts read
+    state     the state of the whole log, adapted in the linear response within the request
     forget    delete from log, states and memory
 
-All methods run in one event loop. The database answers in threads, and the model has one thread of its own.
+All methods run in one event loop. The database answers in threads, and texts are read in a thread of their
+own. Whoever brings no new text waits for no model.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 from warmprompt.adaptation.personaliser import Known
 from warmprompt.backbone.threads import use_threads
-from warmprompt.coalescing import Coalescer, QueueFullError
-from warmprompt.errors import BadInputError, DatabaseAwayError
+from warmprompt.coalescing import QueueFullError
+from warmprompt.errors import DatabaseAwayError, WarmpromptError
 from warmprompt.lru import LruCache
-from warmprompt.service.adaptation_batches import Answer, adapt_jobs, answer_of, each_alone_on_error
+from warmprompt.service.adapting import Adaptations
+from warmprompt.service.answers import Answer, answer_of, unknown_user
 from warmprompt.service.bounded_threads import BoundedThreads
-from warmprompt.service.cached_user import AdaptedState, AdaptJob, CachedUser, read_user, texts_in
+from warmprompt.service.cached_user import AdaptedState, CachedUser, read_user, texts_in
 from warmprompt.service.log_heads import log_heads
+from warmprompt.service.logs import note_error
 from warmprompt.service.metrics import Metrics
 from warmprompt.service.model.served_model import ServedModel
 from warmprompt.service.settings import ServiceSettings
+from warmprompt.service.text_worker import TextWorker
 from warmprompt.service.user_history import Profile, UserHistory, entry_of, model_inputs
 from warmprompt.service.writing import StateWriter
 from warmprompt.store.contract import Appended, Deleted, Entry, Store, StoredEntry, evidence_after
@@ -53,31 +54,26 @@ class Users:
     ) -> None:
         self.store = store
         self.model = model
-        self.former: ServedModel | None = None
         self.settings = settings
         self.metrics = metrics
         # By default a thread starts as many processor threads of its own as the machine has.
         own_threads = partial(use_threads, None)
-        self.model_thread = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=own_threads)
+        self.texts = TextWorker(settings.batch, metrics, initializer=own_threads)
+        self.adaptations = Adaptations(self.texts, metrics, self.ask)
         self.explanations = BoundedThreads(
             1, limit=settings.explanations, name="explanations", initializer=own_threads
         )
         self._database = BoundedThreads(
             settings.store_threads, limit=settings.store_queue, name="the database"
         )
-        self.adaptations: Coalescer[AdaptJob, AdaptedState] = Coalescer(
-            self._adapt,
-            name="queue of adaptations",
-            largest=settings.batch.largest,
-            limit=settings.batch.queue,
-            window_s=settings.batch.window_s,
-        )
-        self.writer = StateWriter(lambda user, state: self.ask(store.put_state, user, state))
+        self.writer = StateWriter(lambda states: self.ask(store.put_states, states))
         self._cached: LruCache[str, CachedUser] = LruCache(settings.cached_users)
         self._log_heads = log_heads(lambda users: self.ask(store.heads, users), limit=settings.store_queue)
         self.unknown_pages: dict[tuple[object, ...], bytes] = {}
         self._passing: dict[str, CachedUser] = {}
         self._loading: dict[str, asyncio.Task[CachedUser | None]] = {}
+        self._updating: set[asyncio.Task[None]] = set()
+        self._num_deleted = 0
 
     def start(self) -> None:
         """Start the background work; call it inside the event loop."""
@@ -85,16 +81,22 @@ class Users:
 
     async def close(self) -> None:
         """Stop; states that wait are written first."""
-        await self.adaptations.close()
+        for task in self._updating:
+            task.cancel()
         await self._log_heads.close()
         await self.writer.close()
-        self.model_thread.shutdown(wait=True, cancel_futures=True)
+        await self.texts.close()
         self.explanations.close()
         self._database.close()
 
     def __len__(self) -> int:
         """Users in memory."""
         return len(self._cached)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no state is being brought up to date, and none waits to be stored."""
+        return not self._updating and not len(self.writer)
 
     async def ask(
         self, question: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs
@@ -107,7 +109,7 @@ class Users:
         return await self._database.run(question, *args, **kwargs)
 
     async def record(self, user: str, inputs: Sequence[Event | Profile], *, key: str | None) -> Appended:
-        """Append to a user's log and start the adaptation.
+        """Append to a user's log, and have new texts read.
 
         Raises:
             BadInputError: The log would become too long.
@@ -115,53 +117,76 @@ class Users:
             DatabaseAwayError: The database cannot be reached.
         """
         entries = [entry_of(one) for one in inputs]
-        cached = await self.get(user)
+        cached, num_deleted = self._cached.get(user), self._num_deleted
         longest = self.settings.limits.log_entries
-        if cached is not None and cached.history.seq + len(entries) > longest:
-            raise BadInputError(
-                field="log of the user",
-                value=cached.history.seq,
-                remedy=f"It may have {longest} entries; delete the user to start again.",
-            )
-        appended = await self.ask(self.store.append, user, entries, idempotency_key=key)
+        appended = await self.ask(self.store.append, user, entries, idempotency_key=key, longest=longest)
         if not appended.repeated:
             self.metrics.events.inc(len(entries))
+        is_new = cached is None and appended.first_seq == 1 and num_deleted == self._num_deleted
+        if is_new and self._cached.peek(user) is None:
+            cached = self._keep(CachedUser(user=user, history=UserHistory()))
         try:
             cached = await self._with_entries(user, cached, entries, appended)
         except (QueueFullError, DatabaseAwayError):
             # The events are on the disk, so the request succeeded; memory reads them later.
             self._evict(user)
             return appended
-        if cached is not None and not cached.is_fresh(self.model):
-            with suppress(QueueFullError):
-                self._adapting(cached)
+        if cached is None:
+            return appended
+        cached.used_s = asyncio.get_running_loop().time()
+        if not cached.is_fresh(self.model):
+            # The answer waits for no text, but the ranking that is asked for next finds it read.
+            task = asyncio.get_running_loop().create_task(self._bring_up_to_date(cached))
+            self._updating.add(task)
+            task.add_done_callback(self._updating.discard)
         return appended
 
-    async def state(self, user: str, *, budget_s: float) -> Answer:
-        """Return the state of the user's whole log, or the last one there is once the budget is spent.
+    async def state(self, user: str, *, budget_s: float | None) -> Answer:
+        """Return the state of the user's whole log.
+
+        Args:
+            user: The user's id.
+            budget_s: How long to wait for texts to be read; None waits until they are.
 
         Raises:
-            QueueFullError: Too much work waits.
+            QueueFullError: Too many texts wait, or this user's was not read in time, and nothing else is
+                known of the user.
             DatabaseAwayError: The database cannot be reached.
         """
-        begun_s = time.perf_counter()
         cached = await self.get(user)
-        model = self.model
         if cached is None:
-            return Answer(model=model, state=model.start, seq=0, last_seq=0)
-        if cached.is_fresh(model):
-            return answer_of(cached.adapted, cached, self.models, asked_seq=cached.history.seq)
-        asked_seq = cached.history.seq
-        adapting = self._adapting(cached)
-        left_s = max(0.0, budget_s - (time.perf_counter() - begun_s))
-        done, _ = await asyncio.wait({adapting}, timeout=left_s)
-        self.metrics.wait.observe(time.perf_counter() - begun_s)
-        if adapting.cancelled():  # deleted while waiting
-            return Answer(model=model, state=model.start, seq=0, last_seq=0)
-        if done:
-            return answer_of(adapting.result(), cached, self.models, asked_seq=asked_seq)
-        self.metrics.stale.inc()
-        return answer_of(cached.adapted, cached, self.models, asked_seq=asked_seq)
+            return unknown_user(self.model)
+        model, history, mine = self.model, cached.history, cached.adapted
+        if mine is not None and cached.is_fresh(model) and not model.texts.reads_events:
+            return answer_of(model, mine, cached)
+        known, left_out = model_inputs(history, model.personaliser)
+        readings, all_read = await self.adaptations.read(model, known, budget_s=budget_s)
+        if cached.gone:  # deleted while waiting
+            return unknown_user(model)
+        mine = cached.adapted
+        if not all_read:
+            former = (
+                Known() if mine is None else Known(about=mine.state.about, attributes=mine.state.attributes)
+            )
+            return Answer(
+                model=model,
+                state=await self.adaptations.without_unread(model, known, readings, former=former),
+                seq=0 if mine is None else mine.seq,
+                last_seq=cached.history.seq,
+                left_out=left_out,
+                cached=cached,
+                stale=True,
+                readings=readings,
+            )
+        if mine is None or mine.version != model.version or mine.seq < history.seq:
+            mine = await self.adaptations.adapt(model, history, known, readings, left_out=left_out)
+            self._adopt(cached, mine)
+        return answer_of(model, mine, cached, readings)
+
+    def num_texts(self, events: Sequence[Event], profile: Profile | None) -> int:
+        """Return how many texts of a request a model would have to read."""
+        known = Known(events=events) if self.model.texts.reads_events else Known()
+        return len(self.model.texts.texts_of(known)) + (profile is not None)
 
     def has_page(self, user: str, n: int, explain: bool) -> bool:  # noqa: FBT001 - as the request has it
         """Return whether a ranking of a user is cached that may still be valid."""
@@ -186,21 +211,15 @@ class Users:
         self.metrics.cached.inc()
         return page
 
-    async def state_of(self, known: Known, *, budget_s: float) -> Answer:
-        """Return a state from inputs that are not stored; of an unknown user once the budget is spent.
-
-        Raises:
-            QueueFullError: Too much work waits.
-        """
-        job = AdaptJob(model=self.model, history=UserHistory(), known=known, left_out=0)
-        future = self.adaptations.submit(job)
-        done, _ = await asyncio.wait({future}, timeout=budget_s)
-        if done:
-            found = future.result()
-            return Answer(model=job.model, state=found.state, seq=0, last_seq=0, adapt_ms=found.adapt_ms)
-        future.cancel()
-        self.metrics.stale.inc()
-        return Answer(model=job.model, state=job.model.start, seq=0, last_seq=0, stale=True)
+    async def state_of(self, known: Known, *, budget_s: float | None) -> Answer:
+        """Return a state from inputs that are not stored; arguments and errors as `state`."""
+        model = self.model
+        readings, all_read = await self.adaptations.read(model, known, budget_s=budget_s)
+        if all_read:
+            adapted = await self.adaptations.adapt(model, UserHistory(), known, readings, left_out=0)
+            return answer_of(model, adapted, None, readings)
+        state = await self.adaptations.without_unread(model, known, readings, former=Known())
+        return Answer(model=model, state=state, seq=0, last_seq=0, stale=True, readings=readings)
 
     async def forget(self, user: str) -> Deleted:
         """Delete a user from log, states and this process's memory.
@@ -210,17 +229,21 @@ class Users:
         """
         entries = await self.ask(self.store.entries, user)
         deleted = await self.ask(self.store.delete, user)
+        self._num_deleted += 1
         self._loading.pop(user, None)
         for cached in (self._cached.pop(user), self._passing.pop(user, None)):
             if cached is not None:
                 cached.gone = True
                 cached.pages.clear()
-                if cached.waiting is not None and cached.waiting.future is not None:
-                    cached.waiting.future.cancel()
         self.writer.forget(user)
-        # After the batch that runs now, in the thread that reads texts: no text is cached again.
-        await self.in_model_thread(self._forget_texts, texts_in(entries))
+        self.forget_texts(texts_in(entries))
         return deleted
+
+    def forget_texts(self, texts: Iterable[str]) -> None:
+        """Drop what is kept of texts, wherever a model may have read them; waits for no model."""
+        self.texts.forget(texts)
+        for text in texts:
+            self.model.adapting_engine.models.forget(text)
 
     async def update_state(self, user: str) -> None:
         """Bring a user's stored state up to date, outside the memory that requests share.
@@ -228,7 +251,7 @@ class Users:
         Raises:
             DatabaseAwayError: The database cannot be reached.
         """
-        cached = self._cached.peek(user) or await self.ask(read_user, self.store, user, ())
+        cached = self._cached.peek(user) or await self.ask(read_user, self.store, user)
         if cached is None:
             return
         if cached.adapted is not None and cached.is_fresh(self.model):
@@ -236,28 +259,12 @@ class Users:
             return
         self._passing[user] = cached
         try:
-            await asyncio.wait({self._adapting(cached)})
-        except QueueFullError:
-            pass
+            await self._bring_up_to_date(cached)
         finally:
             self._passing.pop(user, None)
 
-    async def in_model_thread(
-        self, call: Callable[_Params, _Result], *args: _Params.args, **kwargs: _Params.kwargs
-    ) -> _Result:
-        """Run something in the model's thread, between batches."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.model_thread, lambda: call(*args, **kwargs))
-
-    @property
-    def models(self) -> tuple[ServedModel, ...]:
-        """The model in service, and the former one while states of it are in use."""
-        return (self.model,) if self.former is None else (self.model, self.former)
-
     def use(self, model: ServedModel) -> None:
         """Put another model in service; requests under way end with the one they began with."""
-        if model.version != self.model.version:
-            self.former = self.model
         self.model = model
 
     def drop_idle(self) -> None:
@@ -315,7 +322,7 @@ class Users:
         """Read a user from the store; requests that come together share the reading."""
         task = self._loading.get(user)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self.ask(read_user, self.store, user, self.models))
+            task = asyncio.get_running_loop().create_task(self.ask(read_user, self.store, user, self.model))
             self._loading[user] = task
         try:
             cached = await asyncio.shield(task)
@@ -326,9 +333,11 @@ class Users:
         already = self._cached.peek(user)
         if cached is None or already is not None:
             return already
-        if current:  # else the user was deleted meanwhile
-            for evicted in self._cached.put(user, cached):
-                evicted.pages.clear()
+        return self._keep(cached) if current else cached  # else the user was deleted meanwhile
+
+    def _keep(self, cached: CachedUser) -> CachedUser:
+        for evicted in self._cached.put(cached.user, cached):
+            evicted.pages.clear()
         return cached
 
     def _evict(self, user: str) -> None:
@@ -336,45 +345,24 @@ class Users:
         if evicted is not None:
             evicted.pages.clear()
 
-    async def _adapt(self, jobs: Sequence[AdaptJob]) -> Sequence[AdaptedState | Exception]:
-        """Run a batch of adaptations; from here on newer evidence needs a job of its own."""
-        for job in jobs:
-            if job.cached is not None and job.cached.waiting is job:
-                job.cached.waiting, job.cached.running = None, job
-        adapt = partial(adapt_jobs, metrics=self.metrics)
-        return await self.in_model_thread(each_alone_on_error, adapt, jobs)
-
-    def _adapting(self, cached: CachedUser) -> asyncio.Future[AdaptedState]:
-        """Return the adaptation to the whole history: the one that waits or runs already, or a new one."""
-        model = self.model
-        known, left_out = model_inputs(cached.history, model.personaliser)
-        for job in (cached.waiting, cached.running):
-            if job is None or job.model is not model or job.future is None or job.future.done():
-                continue
-            if job is cached.waiting:
-                job.history, job.known, job.left_out = cached.history, known, left_out
-            if job.history.seq == cached.history.seq:
-                return job.future
-        job = AdaptJob(model=model, history=cached.history, known=known, left_out=left_out, cached=cached)
-        job.future = self.adaptations.submit(job)
-        job.future.add_done_callback(lambda future: self._settled(cached, job, future))
-        cached.waiting = job
-        return job.future
-
-    def _settled(self, cached: CachedUser, job: AdaptJob, future: asyncio.Future[AdaptedState]) -> None:
-        cached.waiting = None if cached.waiting is job else cached.waiting
-        cached.running = None if cached.running is job else cached.running
-        if cached.gone or future.cancelled() or future.exception() is not None:
+    def _adopt(self, cached: CachedUser, adapted: AdaptedState) -> None:
+        """Make a state the user's, and have it stored, unless the user is gone or has a newer one."""
+        mine = cached.adapted
+        if cached.gone or not (mine is None or mine.version != adapted.version or mine.seq < adapted.seq):
             return
-        found, mine = future.result(), cached.adapted
-        if mine is None or mine.version != found.version or found.seq > mine.seq:
-            cached.adapted = found
-            cached.pages.clear()
-            if found.seq:
-                self.writer.put(cached.user, found)
+        cached.adapted = adapted
+        cached.pages.clear()
+        self.writer.put(cached.user, adapted)
 
-    def _forget_texts(self, texts: set[str]) -> None:
-        for model in self.models:
-            for text in texts:
-                model.texts.forget(text)
-                model.adapting_engine.models.forget(text)
+    async def _bring_up_to_date(self, cached: CachedUser) -> None:
+        """Adapt to a user's whole log as soon as its texts are read, and have the state stored."""
+        model, history = self.model, cached.history
+        known, left_out = model_inputs(history, model.personaliser)
+        try:
+            readings, all_read = await self.adaptations.read(model, known, budget_s=None)
+            if all_read and not cached.is_fresh(model):
+                self._adopt(
+                    cached, await self.adaptations.adapt(model, history, known, readings, left_out=left_out)
+                )
+        except WarmpromptError as error:
+            note_error("a state could not be brought up to date", error)

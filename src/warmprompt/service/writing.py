@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from itertools import islice
 
 from warmprompt.errors import WarmpromptError
 from warmprompt.service.cached_user import AdaptedState, stored_form
@@ -13,21 +12,24 @@ from warmprompt.service.logs import note_error
 from warmprompt.store.contract import StoredState
 
 _PENDING = 4096
-_AT_ONCE = 2
+# States that come within this time share a transaction, and a user's later state replaces the earlier one.
+_GATHER_S = 0.5
+_LARGEST = 64
 _RETRY_S = 1.0
 
 
 class StateWriter:
-    """Writes the newest state of each user, a few at once.
+    """Writes the newest state of each user, many in one transaction.
 
     Args:
-        put: Stores a state of a user.
+        put: Stores states by user.
     """
 
-    def __init__(self, put: Callable[[str, StoredState], Awaitable[object]]) -> None:
+    def __init__(self, put: Callable[[Mapping[str, StoredState]], Awaitable[object]]) -> None:
         self._put = put
         self._pending: dict[str, AdaptedState] = {}
         self._arrived = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -51,11 +53,13 @@ class StateWriter:
         self._pending.pop(user, None)
 
     async def drained(self, *, within_s: float = 5.0) -> None:
-        """Wait until the queue is empty, at most `within_s`."""
+        """Write what waits without gathering more, and wait for it, at most `within_s`."""
+        self._hurried.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._pending:
                     await asyncio.sleep(0.01)
+        self._hurried.clear()
 
     async def close(self, *, within_s: float = 5.0) -> None:
         """Write the states that wait, for at most `within_s`, and stop."""
@@ -71,15 +75,20 @@ class StateWriter:
             if not self._pending:
                 self._arrived.clear()
                 await self._arrived.wait()
-            await asyncio.gather(*(self._write(user) for user in list(islice(self._pending, _AT_ONCE))))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_S):
+                    await self._hurried.wait()
+            waiting = list(self._pending.items())
+            for start in range(0, len(waiting), _LARGEST):
+                await self._write(dict(waiting[start : start + _LARGEST]))
 
-    async def _write(self, user: str) -> None:
-        adapted = self._pending[user]
+    async def _write(self, states: Mapping[str, AdaptedState]) -> None:
         try:
-            await self._put(user, stored_form(adapted))
+            await self._put({user: stored_form(adapted) for user, adapted in states.items()})
         except WarmpromptError as error:
-            note_error("a state could not be stored; trying again", error)
+            note_error("states could not be stored; trying again", error)
             await asyncio.sleep(_RETRY_S)
             return
-        if self._pending.get(user) is adapted:
-            del self._pending[user]
+        for user, adapted in states.items():
+            if self._pending.get(user) is adapted:
+                del self._pending[user]

@@ -18,7 +18,7 @@ carried out: repeat an append with the same idempotency key, and it counts once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -249,7 +249,14 @@ class ApiKey:
 class Store(Protocol):
     """Users' logs and states, items added at run time, and API keys; open one with `open_store`."""
 
-    def append(self, user: str, entries: Sequence[Entry], *, idempotency_key: str | None = None) -> Appended:
+    def append(
+        self,
+        user: str,
+        entries: Sequence[Entry],
+        *,
+        idempotency_key: str | None = None,
+        longest: int | None = None,
+    ) -> Appended:
         """Append entries to a user's log, all or none; the first ones create the user.
 
         Appends to one user follow one another, whichever process they come from. So numbers have no gaps, and
@@ -260,9 +267,10 @@ class Store(Protocol):
             entries: At least one.
             idempotency_key: Identifies this append among the user's. Repeated with the same entries it
                 returns the first result and writes nothing. It is stored as long as the user is.
+            longest: Entries that the log may have; None for any number.
 
         Raises:
-            BadInputError: An invalid argument; names it.
+            BadInputError: An invalid argument; names it. The log would become too long.
             MismatchError: The key was used with other entries.
             DatabaseAwayError: See above.
         """
@@ -296,6 +304,13 @@ class Store(Protocol):
 
         Each model has its own state of a user, so two models in use at once, as in a rollout, do not affect
         each other. The evidence hash must be that of the log at `state.seq`.
+
+        Raises:
+            BadInputError: An invalid argument; names it.
+        """
+
+    def put_states(self, given: Mapping[str, StoredState]) -> None:
+        """Store states of several users in one transaction, without those that `put_state` refuses.
 
         Raises:
             BadInputError: An invalid argument; names it.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, Table, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from warmprompt.errors import MismatchError
+from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.store import tables
 from warmprompt.store.contract import (
     NO_EVIDENCE,
@@ -22,6 +22,22 @@ from warmprompt.store.contract import (
 
 users, entries, appends = tables.users, tables.entries, tables.appends
 
+# Built once: building a statement costs more processor time than running it.
+_USER = select(users).where(users.c.id == bindparam("user"))
+_LOCKED = _USER.with_for_update(key_share=True)
+_ENTRIES = (
+    select(entries)
+    .join(users, users.c.no == entries.c.user_no)
+    .where(users.c.id == bindparam("user"), entries.c.seq > bindparam("after"))
+    .order_by(entries.c.seq)
+)
+_ADD_ENTRIES = insert(entries)
+_MOVE_END = (
+    update(users)
+    .where(users.c.no == bindparam("user_no"))
+    .values(last_seq=bindparam("seq"), evidence=bindparam("end"))
+)
+
 
 def append(
     connection: Connection,
@@ -29,6 +45,7 @@ def append(
     added: Sequence[Entry],
     *,
     idempotency_key: str | None,
+    longest: int | None,
     now_s: int,
 ) -> Appended:
     """Add entries to a user's log; see `Store.append`."""
@@ -37,6 +54,12 @@ def append(
         earlier = _earlier(connection, row.no, added, idempotency_key)
         if earlier is not None:
             return earlier
+    if longest is not None and row.last_seq + len(added) > longest:
+        raise BadInputError(
+            field="log of the user",
+            value=row.last_seq,
+            remedy=f"It may have {longest} entries; delete the user to start again.",
+        )
     seq, evidence = row.last_seq, row.evidence.hex()
     rows = []
     for entry in added:
@@ -51,10 +74,8 @@ def append(
                 "time_s": now_s,
             }
         )
-    connection.execute(insert(entries), rows)
-    connection.execute(
-        update(users).where(users.c.no == row.no).values(last_seq=seq, evidence=bytes.fromhex(evidence))
-    )
+    connection.execute(_ADD_ENTRIES, rows)
+    connection.execute(_MOVE_END, {"user_no": row.no, "seq": seq, "end": bytes.fromhex(evidence)})
     if idempotency_key is not None:
         named = {"user_no": row.no, "idempotency_key": idempotency_key}
         connection.execute(insert(appends), [named | {"first_seq": row.last_seq + 1, "last_seq": seq}])
@@ -65,19 +86,13 @@ def read_entries(
     connection: Connection, user: str, *, after: int, limit: int | None
 ) -> tuple[StoredEntry, ...]:
     """Return a user's entries after a number; see `Store.entries`."""
-    query = (
-        select(entries)
-        .join(users, users.c.no == entries.c.user_no)
-        .where(users.c.id == user, entries.c.seq > after)
-        .order_by(entries.c.seq)
-        .limit(limit)
-    )
-    return tuple(recorded(row) for row in connection.execute(query))
+    query = _ENTRIES if limit is None else _ENTRIES.limit(limit)
+    return tuple(recorded(row) for row in connection.execute(query, {"user": user, "after": after}))
 
 
 def head(connection: Connection, user: str) -> Head | None:
     """Return the end of a user's log; see `Store.head`."""
-    row = connection.execute(select(users).where(users.c.id == user)).one_or_none()
+    row = connection.execute(_USER, {"user": user}).one_or_none()
     return None if row is None else _head(row)
 
 
@@ -110,15 +125,16 @@ def insert_or(connection: Connection, table: Table) -> postgresql.Insert | sqlit
 
 def _locked(connection: Connection, user: str, *, now_s: int) -> Row[Any]:
     """Return the user's row, created if missing, locked against other appends and deletion."""
-    query = select(users).where(users.c.id == user).with_for_update(key_share=True)
     blank = {"id": user, "last_seq": 0, "evidence": bytes.fromhex(NO_EVIDENCE), "first_seen_s": now_s}
-    make: Insert = insert_or(connection, users).values(blank).on_conflict_do_nothing(index_elements=["id"])
     while True:
-        row = connection.execute(query).one_or_none()
+        row = connection.execute(_LOCKED, {"user": user}).one_or_none()
         if row is not None:
             return row
         # Another process may create the user meanwhile, or delete it before the next query.
-        connection.execute(make)
+        make = insert_or(connection, users).on_conflict_do_nothing(index_elements=["id"])
+        row = connection.execute(make.returning(users), blank).one_or_none()
+        if row is not None:
+            return row
 
 
 def _earlier(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -58,7 +58,14 @@ class SqlStore:
     clock: Callable[[], float]
     scrub_up_to_bytes: int
 
-    def append(self, user: str, entries: Sequence[Entry], *, idempotency_key: str | None = None) -> Appended:
+    def append(
+        self,
+        user: str,
+        entries: Sequence[Entry],
+        *,
+        idempotency_key: str | None = None,
+        longest: int | None = None,
+    ) -> Appended:
         """Add entries to the end of a user's log."""
         check_id(user, _USER)
         check_entries(entries)
@@ -67,7 +74,7 @@ class SqlStore:
         now_s = int(self.clock())
         return self.database.write(
             lambda connection: logs.append(
-                connection, user, entries, idempotency_key=idempotency_key, now_s=now_s
+                connection, user, entries, idempotency_key=idempotency_key, longest=longest, now_s=now_s
             )
         )
 
@@ -108,6 +115,13 @@ class SqlStore:
         check_id(user, _USER)
         check_state(state)
         return self.database.write(lambda connection: states.put(connection, user, state))
+
+    def put_states(self, given: Mapping[str, StoredState]) -> None:
+        """Store states of several users, as `put_state` does."""
+        for user, state in given.items():
+            check_id(user, _USER)
+            check_state(state)
+        self.database.write(lambda connection: states.put_many(connection, given))
 
     def behind(self, model_hash: str, *, after: int = 0, limit: int = 1000) -> Page:
         """Return a page of the users whose state is missing or behind."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, tuple_
 
 from warmprompt.store import tables
 from warmprompt.store.contract import Page, Put, StatesProgress, StoredState
@@ -13,44 +13,67 @@ from warmprompt.store.logs import insert_or, page_of
 
 users, entries, states = tables.users, tables.entries, tables.states
 
+# Built once: building a statement costs more processor time than running it.
+_STATE = (
+    select(states)
+    .join(users, users.c.no == states.c.user_no)
+    .where(users.c.id == bindparam("user"), states.c.model_hash == bindparam("model"))
+)
+
 
 def get_state(connection: Connection, user: str, model_hash: str) -> StoredState | None:
     """Return a model's state of a user; see `Store.get_state`."""
-    query = (
-        select(states)
-        .join(users, users.c.no == states.c.user_no)
-        .where(users.c.id == user, states.c.model_hash == model_hash)
-    )
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_STATE, {"user": user, "model": model_hash}).one_or_none()
     return None if row is None else stored(row)
 
 
 def put(connection: Connection, user: str, state: StoredState) -> Put:
     """Store a state unless a newer one is stored; see `Store.put_state`."""
-    # The lock allows appends, but no deletion of the user before the state is stored.
+    rows = _rows(connection, {user: state})
+    if not rows:
+        return Put.REFUSED
+    upsert = _upsert(connection).returning(states.c.seq)
+    return Put.KEPT if connection.execute(upsert, rows[0]).first() is None else Put.STORED
+
+
+def put_many(connection: Connection, given: Mapping[str, StoredState]) -> None:
+    """Store states of several users; see `Store.put_states`."""
+    rows = _rows(connection, given)
+    if rows:
+        connection.execute(_upsert(connection), rows)
+
+
+def _rows(connection: Connection, given: Mapping[str, StoredState]) -> list[dict[str, Any]]:
+    """Return the rows of those states that belong to their users' logs."""
+    # The lock allows appends, but no deletion of a user before the state is stored.
+    wanted = [(user, state.seq) for user, state in given.items()]
     query = (
-        select(entries.c.user_no, entries.c.evidence)
+        select(users.c.id, entries.c.user_no, entries.c.evidence)
         .join(users, users.c.no == entries.c.user_no)
-        .where(users.c.id == user, entries.c.seq == state.seq)
+        .where(tuple_(users.c.id, entries.c.seq).in_(wanted))
+        .order_by(users.c.no)
         .with_for_update(of=users, read=True, key_share=True)
     )
-    row = connection.execute(query).one_or_none()
-    if row is None or row.evidence.hex() != state.evidence_hash:
-        return Put.REFUSED
-    values = {
-        "user_no": row.user_no,
-        "model_hash": state.model_hash,
-        "seq": state.seq,
-        "evidence": row.evidence,
-        "data": state.data,
-    }
-    new = insert_or(connection, states).values(values)
-    upsert = new.on_conflict_do_update(
+    return [
+        {
+            "user_no": row.user_no,
+            "model_hash": given[row.id].model_hash,
+            "seq": given[row.id].seq,
+            "evidence": row.evidence,
+            "data": given[row.id].data,
+        }
+        for row in connection.execute(query)
+        if row.evidence.hex() == given[row.id].evidence_hash
+    ]
+
+
+def _upsert(connection: Connection) -> Any:
+    new = insert_or(connection, states)
+    return new.on_conflict_do_update(
         index_elements=["user_no", "model_hash"],
         set_={name: new.excluded[name] for name in ("seq", "evidence", "data")},
         where=states.c.seq < new.excluded.seq,
-    ).returning(states.c.seq)
-    return Put.KEPT if connection.execute(upsert).first() is None else Put.STORED
+    )
 
 
 def behind(connection: Connection, model_hash: str, *, after: int, limit: int) -> Page:

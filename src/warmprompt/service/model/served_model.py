@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 import torch
 
 from warmprompt.adaptation.engine import Engine
-from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.data.attributes import ItemAttributes
+from warmprompt.data.episodes import batch_supports
 from warmprompt.errors import BadInputError
+from warmprompt.meta.predict import adapt_linearly
 from warmprompt.runs.models import settings_of
 from warmprompt.service.model.catalogue import (
     ItemReader,
@@ -24,16 +26,12 @@ from warmprompt.service.model.catalogue import (
     with_items,
     with_spare_capacity,
 )
-from warmprompt.service.model.deterministic import (
-    PaddedTextCache,
-    adapt_reproducibly,
-    linear_numbers,
-    reproducible_sizes,
-)
-from warmprompt.service.model.numbers import Numbers, quantised
+from warmprompt.service.model.numbers import quantised
+from warmprompt.service.model.reading import Readings, UserTextReader
 from warmprompt.types import ItemId
 
-_RECIPE = "steady 2"  # part of the version of stored states
+_RECIPE = "linear 3"  # part of the version of stored states
+_NO_PROMPT = np.zeros((0, 0), dtype=np.float32)
 
 
 class Explainer(Protocol):
@@ -57,9 +55,8 @@ class ServedModel:
         version: Hash of everything that decides a state's bits: run, frozen weights, room, recipe, and on
             this machine the processor's kind, its threads and the version of torch.
         personaliser: Ranks and looks up, added items included.
-        adapting_engine: Adapts; its catalogue has spare capacity.
-        sizes: Rows that a pass may have.
-        texts: Encoded user texts.
+        adapting_engine: Adapts, in the linear response; its catalogue has spare capacity.
+        texts: Reads what users say of themselves, and write with events.
         reader: Encodes new items.
         start: The state of an unknown user.
         num_trained: Items of the run; added items follow them.
@@ -72,8 +69,7 @@ class ServedModel:
     version: str
     personaliser: Personaliser
     adapting_engine: Engine
-    sizes: tuple[int, ...]
-    texts: PaddedTextCache
+    texts: UserTextReader
     reader: ItemReader
     start: UserState
     num_trained: int
@@ -99,30 +95,25 @@ def make_model(
     largest_batch: int,
     make_explainer: ExplainerFactory | None = None,
 ) -> ServedModel:
-    """Put a run into service; runs a few passes, to find the reproducible batch sizes.
+    """Put a run into service, where all users adapt in the linear response.
 
     Args:
         personaliser: From `open_run`.
         room: Items that may be added later.
-        largest_batch: Users in a pass at most.
+        largest_batch: Texts of users in a batch at most.
         make_explainer: Makes the explainer of rankings, or None.
     """
-    engine = with_spare_capacity(personaliser.engine, room)
-    sizes = (1,) if engine.linear else reproducible_sizes(engine, largest=largest_batch)
-    texts = PaddedTextCache()
-    # A single cache of texts, so that those of deleted users can be removed.
-    view = replace(view_of(personaliser, engine), texts=texts)
-    made_of = (_RECIPE, personaliser.model_hash, room, sizes[0], engine.linear, *_machine())
-    version = hashlib.sha256(repr(made_of).encode()).hexdigest()
-    start = _states(engine, texts, sizes, [Known()], view)[0]
+    engine = with_spare_capacity(replace(personaliser.engine, linear=True), room)
+    view = view_of(personaliser, engine)
+    made_of = (_RECIPE, personaliser.model_hash, room, *_machine())
+    texts = UserTextReader(engine, largest=largest_batch)
     return ServedModel(
-        version=version,
+        version=hashlib.sha256(repr(made_of).encode()).hexdigest(),
         personaliser=view,
         adapting_engine=engine,
-        sizes=sizes,
         texts=texts,
         reader=ItemReader(settings_of(engine.trained).backbone.item_text, engine.trained.data),
-        start=start,
+        start=_state(engine, view, texts, Known(), {}),
         num_trained=len(view.items),
         room=room,
         explainer=make_explainer and make_explainer(view),
@@ -187,36 +178,42 @@ def with_hidden(model: ServedModel, *, hidden: Sequence[ItemId], shown: Sequence
     return replace(model, personaliser=view.hide(hide).show(show))
 
 
-def adapt_all(model: ServedModel, users: Sequence[Known]) -> list[UserState]:
-    """Adapt to checked users; a user's state is the same to the last bit in any batch.
+def adapt_user(model: ServedModel, known: Known, readings: Readings) -> UserState:
+    """Adapt to one user's checked inputs: arithmetic alone, no pass of a frozen model.
+
+    Args:
+        model: In service.
+        known: The inputs.
+        readings: Of the user's text at least.
 
     Raises:
         NotFiniteError: A loss became NaN or infinite.
     """
-    return _states(model.adapting_engine, model.texts, model.sizes, users, model.personaliser)
+    return _state(model.adapting_engine, model.personaliser, model.texts, known, readings)
 
 
-def known_text(known: Known) -> str:
-    """Return the user's text, as the model encodes it."""
-    return user_text(known.about, known.attributes or {})
+def adapt_all(model: ServedModel, users: Sequence[Known]) -> list[UserState]:
+    """Read the users' texts together and adapt; a user's state is the same to the last bit in any batch.
+
+    Raises:
+        NotFiniteError: A loss became NaN or infinite.
+    """
+    readings = model.texts.read(list(dict.fromkeys(known.text for known in users if known.text)))
+    return [adapt_user(model, known, readings) for known in users]
 
 
-def _states(
-    engine: Engine, texts: PaddedTextCache, sizes: Sequence[int], users: Sequence[Known], view: Personaliser
-) -> list[UserState]:
-    supports = [view.support_of(known.events) for known in users]
-    if engine.linear:
-        adapted = [
-            linear_numbers(engine, known_text(known), one) for known, one in zip(users, supports, strict=True)
-        ]
-    else:
-        encoded = [texts.get(engine, known_text(known)) for known in users]
-        adapted = adapt_reproducibly(engine, encoded, supports, sizes=sizes)
-    return [_state(view, known, one) for known, one in zip(users, adapted, strict=True)]
-
-
-def _state(view: Personaliser, known: Known, adapted: Numbers) -> UserState:
-    numbers = quantised(*adapted)
+@torch.no_grad()
+def _state(
+    engine: Engine, view: Personaliser, texts: UserTextReader, known: Known, readings: Readings
+) -> UserState:
+    """Adapt one user alone: no sum is taken over users, so none changes a bit of another."""
+    users_1D = adapt_linearly(
+        engine.catalogue,
+        engine.learner,
+        features_BT=texts.features(known.text, readings),
+        events=batch_supports([view.support_of(known.events)]),
+    )
+    numbers = quantised(users_1D[0].cpu().numpy(), _NO_PROMPT)
     return UserState(
         events=tuple(known.events),
         about=known.about,

@@ -136,8 +136,8 @@ async def budget_s(
         Query(
             ge=0,
             le=MAX_BUDGET_MS,
-            description="How long to wait for a ranking from the whole log; after it `stale` is true.",
-            examples=[250],
+            description="How long to wait for new texts to be read, milliseconds; after it `stale` is true.",
+            examples=[2000],
         ),
     ] = None,
 ) -> float:

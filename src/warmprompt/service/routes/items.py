@@ -12,7 +12,7 @@ from warmprompt.service.catalogue_schemas import AddedOut, HiddenOut, ItemsIn, I
 from warmprompt.service.checks import new_id
 from warmprompt.service.model.catalogue import NewItem
 from warmprompt.service.model.served_model import ServedModel
-from warmprompt.service.ranking import at_once, ranking_rows
+from warmprompt.service.ranking import ranking_rows
 from warmprompt.service.routes.common import (
     FilterQuery,
     ItemIdDep,
@@ -73,8 +73,8 @@ async def similar_items(
 ) -> Response:
     """Return the items that the same people like, by the cosine of item vectors."""
     model = service.users.model
-    ranking = await at_once(
-        service.users, model, lambda: model.personaliser.similar(item, n, **vars(selection))
+    ranking = await service.users.adaptations.compute(
+        model, model.personaliser.similar, item, n, **vars(selection)
     )
     title = model.personaliser.title(item)
     body = {"item": item, "title": title, "items": ranking_rows(ranking), "model": model.version}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
 from warmprompt.adaptation.personaliser import Known
@@ -13,6 +13,7 @@ from warmprompt.service.checks import check_profile, events_of, latest_of, selec
 from warmprompt.service.ranking import ranked_json
 from warmprompt.service.routes.common import BudgetDep, ServiceDep, needs, problems
 from warmprompt.service.schemas import RankIn, RankingOut
+from warmprompt.service.settings import TEXT_PRICE
 from warmprompt.service.user_history import Profile
 
 router = APIRouter(prefix="/v1", tags=["rank"])
@@ -32,12 +33,18 @@ _EXAMPLES: Any = {
     "/rank", response_model=RankingOut, responses=problems(400, 413, 503), dependencies=[needs("read")]
 )
 async def rank(
-    service: ServiceDep, budget: BudgetDep, request: Annotated[RankIn, Body(openapi_examples=_EXAMPLES)]
+    service: ServiceDep,
+    budget: BudgetDep,
+    request: Annotated[RankIn, Body(openapi_examples=_EXAMPLES)],
+    http: Request,
 ) -> Response:
     """Rank for the inputs in the request; none of them are stored."""
     events = latest_of(await events_of(service, request.events))
-    check_profile(service, Profile(about=request.about, attributes=request.attributes))
+    profile = Profile(about=request.about, attributes=request.attributes)
+    check_profile(service, profile)
     known = Known(events=events, about=request.about or None, attributes=request.attributes or {})
+    num_texts = service.users.num_texts(events, profile if known.text else None)
+    service.auth.charge(http, TEXT_PRICE * num_texts)
     selection = await selection_of(
         service, candidates=request.candidates, exclude=request.exclude, filter=filter_in(request.filter)
     )

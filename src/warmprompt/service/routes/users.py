@@ -26,7 +26,7 @@ from warmprompt.service.routes.common import (
     sent_while_connected,
 )
 from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded, SentenceOut
-from warmprompt.service.settings import MAX_EXPLAINED
+from warmprompt.service.settings import MAX_EXPLAINED, TEXT_PRICE
 from warmprompt.service.user_history import Profile
 from warmprompt.types import Event
 
@@ -56,12 +56,13 @@ async def add_events(
     user: UserIdDep,
     key: IdempotencyDep,
     request: Annotated[EventsIn, Body(openapi_examples=_EXAMPLES)],
+    http: Request,
 ) -> Response:
     """Append a user's events and profile to the log; they are on the disk when this answers."""
-    inputs: list[Event | Profile] = [*await events_of(service, request.events)]
+    events = await events_of(service, request.events)
     profile = await checked_profile(service, user, request)
-    if profile is not None:
-        inputs.append(profile)
+    service.auth.charge(http, TEXT_PRICE * service.users.num_texts(events, profile))
+    inputs: list[Event | Profile] = [*events] if profile is None else [*events, profile]
     if not inputs:
         raise ProblemError(
             422, field="body", value="{}", remedy="Send events, about or attributes; at least one of them."

@@ -1,4 +1,4 @@
-"""Adaptation batches: gathering, limits and errors, with a worker that the test blocks."""
+"""Batches of texts: gathering, limits and errors, with a worker that the test blocks."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from warmprompt.coalescing import Coalescer, QueueFullError
-from warmprompt.service.adaptation_batches import each_alone_on_error
+from warmprompt.service.text_worker import each_alone_on_error
 
 
 class Worker:
@@ -32,7 +32,7 @@ def in_thread(worker, executor, **limits):
     async def run(jobs):
         return await asyncio.get_running_loop().run_in_executor(executor, each_alone_on_error, worker, jobs)
 
-    return Coalescer(run, **{"name": "queue of adaptations", "largest": 8, "limit": 64} | limits)
+    return Coalescer(run, **{"name": "queue of texts", "largest": 8, "limit": 64} | limits)
 
 
 def run_scenario(scenario, **limits):
@@ -85,7 +85,7 @@ def test_full_queue_refuses_then_reopens():
     async def scenario(batcher, worker):
         first = await begun(worker, batcher, 1)
         waiting = [batcher.submit(job) for job in (2, 3, 4)]
-        with pytest.raises(QueueFullError, match="queue of adaptations"):
+        with pytest.raises(QueueFullError, match="queue of texts"):
             batcher.submit(5)
         worker.gate.set()
         await asyncio.gather(first, *waiting)
