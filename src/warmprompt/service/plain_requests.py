@@ -73,7 +73,9 @@ class PlainRequests:
         """Answer a plain request, or pass it on."""
         query = plain_query(scope)
         if query is not None and not query.explain and query.n <= MAX_PLACES:
-            await self._answer(RANKING, "read", lambda _: self._ranking(query), scope, receive, send)
+            await self._answer(
+                RANKING, "read", lambda request: self._ranking(request, query), scope, receive, send
+            )
             return
         user = _plain_events(scope)
         if user is None:
@@ -89,9 +91,9 @@ class PlainRequests:
             EVENTS, "write", lambda request: self._events(user, sent, request), scope, receive, send
         )
 
-    async def _ranking(self, query: PlainQuery) -> Response:
+    async def _ranking(self, request: Request, query: PlainQuery) -> Response:
         budget_s = self._service.settings.budget_s if query.budget_s is None else query.budget_s
-        return await users.recommend(self._service, query.user, budget_s, EVERYTHING, query.n)
+        return await users.recommend(request, self._service, query.user, budget_s, EVERYTHING, query.n)
 
     async def _events(self, user: str, sent: EventsIn, request: Request) -> Response:
         key = request.headers.get("idempotency-key")

@@ -13,7 +13,7 @@ from warmprompt.adaptation.selection import Selection
 from warmprompt.adaptation.state import UserState
 from warmprompt.service.answers import Answer
 from warmprompt.service.cached_user import page_key
-from warmprompt.service.model.served_model import Explainer, ServedModel
+from warmprompt.service.model.served_model import Explainer
 from warmprompt.service.problems import ProblemError
 from warmprompt.service.users import Users
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from warmprompt.service.adaptation_batches import Answer
+from warmprompt.service.answers import Answer
 from warmprompt.service.ranking import explainer_of
 from warmprompt.service.service import Service
 from warmprompt.types import ItemId
