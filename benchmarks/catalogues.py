@@ -20,7 +20,7 @@ import torch
 from commits import commit
 from speed import NUM_FACTORS, K, made_up_catalogue, mixture_of_made_up
 
-from warmprompt.adaptation.many_users import users_at_once
+from warmprompt.adaptation.many_users import pass_size
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.experts.protocol import UserBatch
 from warmprompt.scoring.ranking import top_n
@@ -52,7 +52,7 @@ def main() -> None:
 def measured(num_items: int) -> dict[str, float]:
     """Return milliseconds a user."""
     catalogue = made_up_catalogue(num_items)
-    mixture, at_once = mixture_of_made_up(catalogue), users_at_once(num_items, most=64)
+    mixture, at_once = mixture_of_made_up(catalogue), pass_size(num_items, most=64)
     rng = np.random.default_rng(0)
     found: dict[str, float] = {"items": num_items, "users_at_once": at_once}
     for name, size in (("alone", 1), ("batch", at_once)):

@@ -155,7 +155,7 @@ def test_candidates_are_ranked_alone_in_the_order_of_the_whole(model, user_event
     assert model.rank(state, 5, candidates=some).items == (whole[3], whole[9])
 
 
-def test_many_users_at_once_adapt_as_each_alone(model, user_events):
+def test_many_pass_size_adapt_as_each_alone(model, user_events):
     users = [
         Known(events=user_events[:3]),
         Known(),

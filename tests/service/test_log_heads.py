@@ -7,7 +7,8 @@ import pytest
 from warmprompt.coalescing import QueueFullError
 from warmprompt.errors import DatabaseAwayError
 from warmprompt.service.log_heads import log_heads
-from warmprompt.store.contract import NO_EVIDENCE, Head
+from warmprompt.store.contract import Head
+from warmprompt.store.evidence import NO_EVIDENCE
 
 
 class Log:

@@ -8,7 +8,6 @@ import pytest
 
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.store.contract import (
-    NO_EVIDENCE,
     Appended,
     Deleted,
     Entry,
@@ -17,6 +16,7 @@ from warmprompt.store.contract import (
     StatesProgress,
     StoredState,
 )
+from warmprompt.store.evidence import NO_EVIDENCE
 
 MODEL = "m" * 64
 

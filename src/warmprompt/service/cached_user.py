@@ -11,7 +11,8 @@ from warmprompt.errors import WarmpromptError
 from warmprompt.service.model.numbers import Numbers, pack_numbers, unpack_numbers
 from warmprompt.service.model.served_model import ServedModel, adapt_all
 from warmprompt.service.user_history import EVENT, PROFILE, UserHistory, apply_entries, model_inputs
-from warmprompt.store.contract import Store, StoredEntry, StoredState, evidence_after
+from warmprompt.store.contract import Store, StoredEntry, StoredState
+from warmprompt.store.evidence import evidence_after
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

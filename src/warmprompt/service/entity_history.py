@@ -24,7 +24,8 @@ from warmprompt.risk.profile import (
     RiskEstimate,
 )
 from warmprompt.risk.profile.state import Id, check_payment
-from warmprompt.store.contract import NO_EVIDENCE, Entry, StoredEntry, evidence_after
+from warmprompt.store.contract import Entry, StoredEntry
+from warmprompt.store.evidence import NO_EVIDENCE, evidence_after
 
 PAYMENT, LABEL = "payment", "label"
 WATCHED = 64

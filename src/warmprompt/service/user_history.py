@@ -13,7 +13,8 @@ from typing import Any
 
 from warmprompt.adaptation.events import MAX_EVENTS
 from warmprompt.adaptation.personaliser import Known, Personaliser
-from warmprompt.store.contract import NO_EVIDENCE, Entry, StoredEntry
+from warmprompt.store.contract import Entry, StoredEntry
+from warmprompt.store.evidence import NO_EVIDENCE
 from warmprompt.types import Event, ItemId
 
 EVENT, PROFILE = "event", "profile"

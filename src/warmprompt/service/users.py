@@ -32,7 +32,8 @@ from warmprompt.service.settings import ServiceSettings
 from warmprompt.service.text_worker import TextWorker
 from warmprompt.service.user_history import Profile, UserHistory, entry_of, model_inputs
 from warmprompt.service.writing import StateWriter
-from warmprompt.store.contract import Appended, Deleted, Entry, Store, StoredEntry, evidence_after
+from warmprompt.store.contract import Appended, Deleted, Entry, Store, StoredEntry
+from warmprompt.store.evidence import evidence_after
 from warmprompt.types import Event
 
 _Params = ParamSpec("_Params")

@@ -21,12 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from types import TracebackType
 from typing import Protocol, Self
-
-NO_EVIDENCE = sha256(b"warmprompt log 1").hexdigest()
-"""The evidence hash of an empty log."""
 
 MAX_ID_BYTES = 512
 """Longest user id, item id, idempotency key, kind, model hash or key name, in bytes of UTF-8."""
@@ -400,14 +396,3 @@ class Store(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """Close the store."""
-
-
-def evidence_after(evidence_hash: str, entry: Entry | StoredEntry) -> str:
-    """Return the evidence hash of a log after one further entry.
-
-    SHA-256 over the hash before (32 bytes), the length of the kind in bytes of UTF-8 (4 bytes, big-endian),
-    the kind and the body.
-    """
-    kind = entry.kind.encode()
-    hashed = bytes.fromhex(evidence_hash) + len(kind).to_bytes(4, "big") + kind + entry.body.encode()
-    return sha256(hashed).hexdigest()

@@ -11,14 +11,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.store import tables
 from warmprompt.store.contract import (
-    NO_EVIDENCE,
     Appended,
     Entry,
     Head,
     Page,
     StoredEntry,
-    evidence_after,
 )
+from warmprompt.store.evidence import NO_EVIDENCE, evidence_after
 
 users, entries, appends = tables.users, tables.entries, tables.appends
 
