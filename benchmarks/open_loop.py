@@ -177,6 +177,21 @@ async def one_by_one(phase: str, unit: Unit, *, num: int, pause_s: float = 0.05)
     return _phase(phase, count, rate=0.0, seconds=0.0, spent_s=time.perf_counter() - begun_s)
 
 
+async def without_pause(phase: str, unit: Unit, *, num: int, clients: int) -> Phase:
+    """Run units by some clients, each one after the other without a pause."""
+    count, left, begun_s = Count(), iter(range(num)), time.perf_counter()
+
+    async def client() -> None:
+        for _ in left:
+            sent_s = time.perf_counter()
+            if await unit(count):
+                count.ms.append(1000 * (time.perf_counter() - sent_s))
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    spent_s = time.perf_counter() - begun_s
+    return _phase(phase, count, rate=0.0, seconds=round(spent_s, 1), spent_s=spent_s)
+
+
 async def with_processor(pid: int, phase: Awaitable[Phase]) -> Phase:
     """Return a phase with the service's processor time for a unit; states written after it count."""
     begun_s = processor_s(pid)
@@ -187,11 +202,11 @@ async def with_processor(pid: int, phase: Awaitable[Phase]) -> Phase:
 
 def line_of(one: Phase) -> str:
     """Return a phase in one line."""
-    rate = f"{one.rate:g}/s" if one.rate else "as fast as it goes"
+    rate = f"{one.rate:g}/s" if one.rate else "closed loop"
     return (
         f"{one.phase}, {rate}, {one.seconds:g} s: {one.per_s:g}/s done, p50 {one.p50_ms} "
         f"p95 {one.p95_ms} p99 {one.p99_ms} ms, stale {one.stale}, {one.statuses}, failed {one.failed}, "
-        f"processor {one.cpu_ms} ms a unit"
+        f"processor {one.cpu_ms} ms a unit, {one.strangers} of a stranger"
     )
 
 

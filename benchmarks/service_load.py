@@ -23,7 +23,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from commits import commit
-from open_loop import Count, Phase, Unit, Wire, line_of, offer, one_by_one, saturate, with_processor
+from open_loop import (
+    Count,
+    Phase,
+    Unit,
+    Wire,
+    line_of,
+    offer,
+    one_by_one,
+    saturate,
+    with_processor,
+    without_pause,
+)
 from service_page import write_page
 
 from warmprompt.evaluation.machine import describe_machine
@@ -73,7 +84,7 @@ async def told_and_ranked(
     return items
 
 
-async def first_rankings(wire: Wire, items: Sequence[object], kind: str, *, num: int, rate: float) -> Phase:
+async def first_rankings(wire: Wire, items: Sequence[object], kind: str, *, num: int, clients: int) -> Phase:
     """Rank for new users, each once: how many rankings are stale, and how many those of a stranger."""
     rng, numbers = random.Random(kind), iter(range(num))
     _, stranger = await wire.ask("GET", "/v1/users/nobody/recommendations")
@@ -89,7 +100,7 @@ async def first_rankings(wire: Wire, items: Sequence[object], kind: str, *, num:
         count.strangers += found is not None and [row["score"] for row in found] == scores
         return found is not None
 
-    return await offer(f"first rankings: {kind}", unit, rate=rate, seconds=num / rate)
+    return await without_pause(f"first rankings: {kind}", unit, num=num, clients=clients)
 
 
 async def measure(
@@ -136,7 +147,7 @@ async def measure(
     for one in await both:
         note(one)
     for kind in ("event", "sentence", "both"):
-        note(await first_rankings(wires[""], items, kind, num=options.users, rate=options.first_rate))
+        note(await first_rankings(wires[""], items, kind, num=options.users, clients=options.clients))
     users = min(options.users, 200)
     await saturate("fill", product[0], users=users, clients=4, seconds=options.warm_up)
     cached = saturate("cached rankings", product[0], users=users, clients=32, seconds=options.cached)
@@ -228,7 +239,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--overload", type=float, default=20.0, help="seconds at five times the rate held")
     parser.add_argument("--recovery", type=float, default=20.0, help="seconds at the rate held, 5 s later")
     parser.add_argument("--alone-units", type=int, default=200, help="units one after the other")
-    parser.add_argument("--first-rate", type=float, default=10.0, help="new users a second")
+    parser.add_argument("--clients", type=int, default=4, help="that ask for first rankings")
     parser.add_argument("--users", type=int, default=1000, help="users that the load comes from")
     parser.add_argument("--max-batch", type=int, default=8, help="as warmprompt serve")
     parser.add_argument("--queue", type=int, default=64, help="as warmprompt serve")

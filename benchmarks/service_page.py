@@ -118,6 +118,7 @@ def _row(phase: dict[str, Any]) -> str:
     answers += f", none: {phase['failed']}" if phase["failed"] else ""
     rate = f"{phase['rate']:g}/s" if phase["rate"] else "one by one"
     rate = "32 clients" if phase["phase"] == "cached rankings" else rate
+    rate = "4 clients" if phase["phase"].startswith("first") else rate
     is_held = "event + fresh ranking" in phase["phase"] or phase["phase"].startswith("5 s")
     held = ("yes" if phase["held"] else "no") if is_held else ""
     cpu = phase.get("cpu_ms") or ""

@@ -10,6 +10,7 @@ from tests.service.talking import in_service, items_of, log_of, make_service, pa
 from warmprompt import Event
 from warmprompt.service.cached_user import rebuilt
 from warmprompt.service.model.reading import UserTextReader
+from warmprompt.service.model.served_model import make_model
 from warmprompt.service.settings import BatchLimits, RequestLimits
 
 
@@ -267,3 +268,21 @@ def test_a_text_costs_more_of_the_rate_limit_than_an_event(with_settings, person
     assert (rank.status_code, "retry-after" in rank.headers) == (429, True)
     assert events == [201] * 6
     assert service.store.head("ada").last_seq == 2
+
+
+def test_readings_of_a_former_model_are_dropped(service, personaliser, tiny_model):
+    other = make_model(personaliser, room=4, largest_batch=8)
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json={"about": "I like quiet films"})
+        before = await client.get(path("ada", "/recommendations"))
+        service.users.use(other)
+        kept = service.users.texts._kept.items()
+        return before, kept, await client.get(path("ada", "/recommendations"))
+
+    before, kept, after = in_service(service, talk)
+    assert kept == []
+    assert before.json()["model"] == tiny_model.version
+    assert (after.json()["model"], after.json()["stale"]) == (other.version, False)
+    assert items_of(after) == items_of(before)
+    assert [job.reader for job, _ in service.users.texts._kept.items()] == [other.texts]

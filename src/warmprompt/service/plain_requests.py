@@ -1,7 +1,7 @@
 """Events and rankings in their plain form, answered without the framework's resolution of dependencies.
 
-That resolution costs more processor time than adapting and ranking together. The same route functions answer,
-with the same checks, authentication and rate limit. Whatever is not in the plain form goes to the framework
+That resolution costs more processor time than adapting and ranking together. The same functions answer, with
+the same checks, authentication and rate limit. Whatever is not in the plain form goes to the framework
 unchanged, and so does a body that does not validate: the framework words its errors.
 """
 
@@ -24,8 +24,8 @@ from warmprompt.errors import DatabaseAwayError, FaultError, WarmpromptError
 from warmprompt.service.logs import note_error
 from warmprompt.service.names import is_entity
 from warmprompt.service.problems import ProblemError, problem_of, problem_response
-from warmprompt.service.ranking import EVERYTHING
-from warmprompt.service.routes import users
+from warmprompt.service.ranking import ranked_json
+from warmprompt.service.routes.users import add_events
 from warmprompt.service.schemas import EventsIn
 from warmprompt.service.service import Service
 from warmprompt.service.settings import MAX_PLACES
@@ -73,9 +73,7 @@ class PlainRequests:
         """Answer a plain request, or pass it on."""
         query = plain_query(scope)
         if query is not None and not query.explain and query.n <= MAX_PLACES:
-            await self._answer(
-                RANKING, "read", lambda request: self._ranking(request, query), scope, receive, send
-            )
+            await self._answer(RANKING, "read", lambda _: self._ranking(query), scope, receive, send)
             return
         user = _plain_events(scope)
         if user is None:
@@ -91,13 +89,15 @@ class PlainRequests:
             EVENTS, "write", lambda request: self._events(user, sent, request), scope, receive, send
         )
 
-    async def _ranking(self, request: Request, query: PlainQuery) -> Response:
+    async def _ranking(self, query: PlainQuery) -> Response:
+        users = self._service.users
         budget_s = self._service.settings.budget_s if query.budget_s is None else query.budget_s
-        return await users.recommend(request, self._service, query.user, budget_s, EVERYTHING, query.n)
+        page = await ranked_json(users, await users.state(query.user, budget_s=budget_s), query.n)
+        return Response(page, media_type="application/json")
 
     async def _events(self, user: str, sent: EventsIn, request: Request) -> Response:
         key = request.headers.get("idempotency-key")
-        return await users.add_events(self._service, user, key, sent, request)
+        return await add_events(self._service, user, key, sent, request)
 
     async def _answer(
         self,

@@ -93,6 +93,11 @@ class TextWorker:
             self._open[job] = self._queue.submit(job)
         return [self._open[job] for job in jobs]
 
+    def keep_only(self, reader: UserTextReader) -> None:
+        """Drop the readings of other models, which would keep these in memory."""
+        for job in [job for job, _ in self._kept.items() if job.reader is not reader]:
+            self._kept.pop(job)
+
     def forget(self, texts: Iterable[str]) -> None:
         """Drop what is kept of texts; what is being read of them is not kept."""
         gone = set(texts)

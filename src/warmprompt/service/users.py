@@ -266,6 +266,7 @@ class Users:
 
     def use(self, model: ServedModel) -> None:
         """Put another model in service; requests under way end with the one they began with."""
+        self.texts.keep_only(model.texts)
         self.model = model
 
     def drop_idle(self) -> None:
