@@ -21,7 +21,7 @@ from warmprompt.risk.settlement import (
     set_cap,
 )
 
-MODULES = ("compiling", "state", "offsetting", "kernel", "simulate")
+MODULES = ("state", "offsetting", "kernel", "simulate")
 
 
 def interpreted(monkeypatch):
@@ -71,7 +71,7 @@ def test_compiled_and_interpreted_agree(monkeypatch, rules):
 
 
 def test_compiled_code_older_than_any_source_beside_it_is_forgotten(tmp_path):
-    from warmprompt.risk.settlement.compiling import forget_stale
+    from warmprompt.risk.compiling import forget_stale
 
     cache = tmp_path / "__pycache__"
     cache.mkdir()

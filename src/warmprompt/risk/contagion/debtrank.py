@@ -189,23 +189,3 @@ def _leap(leverage_NN: csr_array, shock_N: Doubles, stress_N: Doubles, tolerance
     leapt_N[below_U] = np.clip(solved_U, stress_N[below_U], 1.0)
     mapped_N = np.minimum(1.0, shock_N + leverage_NN @ leapt_N)
     return leapt_N if np.abs(mapped_N - leapt_N).max() <= tolerance else None
-
-
-def ascend_together(
-    leverage_NN: csr_array, shock_NB: Doubles, *, tolerance: float, max_rounds: int, num_rounds: int = 60
-) -> Doubles:
-    """Return the stress in which many shocks end, (N, B); what is slow is finished one by one."""
-    stress_NB = shock_NB.copy()
-    moving_B = np.arange(shock_NB.shape[1])
-    for _ in range(num_rounds):
-        before_NB = stress_NB[:, moving_B]
-        after_NB = np.minimum(1.0, shock_NB[:, moving_B] + leverage_NN @ before_NB)
-        stress_NB[:, moving_B] = np.maximum(before_NB, after_NB)
-        moving_B = moving_B[(after_NB - before_NB).max(axis=0, initial=0.0) > tolerance / 1000]
-        if not moving_B.size:
-            break
-    for case in moving_B:
-        stress_NB[:, case], _ = ascend(
-            leverage_NN, shock_NB[:, case], stress_NB[:, case], tolerance=tolerance, max_rounds=max_rounds
-        )
-    return stress_NB

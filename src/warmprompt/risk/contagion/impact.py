@@ -22,7 +22,7 @@ from warmprompt.risk.contagion.checks import (
     checked_share,
     lost_on_default,
 )
-from warmprompt.risk.contagion.debtrank import FULL, ascend_together, leverage, normalised
+from warmprompt.risk.contagion.debtrank import FULL, leverage, normalised
 from warmprompt.risk.contagion.fixed_point import clear_by_fixed_point, descend_together
 from warmprompt.risk.contagion.furfine import cascade_together
 from warmprompt.risk.contagion.obligations import NO_COSTS, SLACK, DefaultCosts, Obligations
@@ -77,10 +77,12 @@ def debtrank_impacts(
     exposures_NN = lost_on_default(checked_matrix(exposures, "exposures"), loss_given_default)
     capital_N = checked_capital(capital, exposures_NN.shape[0])
     leverage_NN = leverage(exposures_NN, capital_N)
+    # Imported here: the compiler takes longer to load than most clearing problems to solve.
+    from warmprompt.risk.contagion.sweeps import ascend_together
 
     def respond(shocked_NB: Bools) -> tuple[Doubles, Bools]:
         shock_NB = (shocked_NB | (capital_N <= 0)[:, None]).astype(np.float64)
-        stress_NB = ascend_together(leverage_NN, shock_NB, tolerance=tolerance, max_rounds=1_000_000)
+        stress_NB = ascend_together(leverage_NN, shock_NB, tolerance=tolerance)
         return stress_NB, stress_NB >= FULL
 
     return _each_in_turn(_beyond_the_start(respond, capital_N), np.maximum(capital_N, 0), weights, batch_size)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
+from warmprompt.risk.compiling import compiled
 from warmprompt.risk.profile.payments import Bools, Doubles, Longs
-from warmprompt.risk.settlement.compiling import compiled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

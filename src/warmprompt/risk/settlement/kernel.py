@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from warmprompt.risk.settlement.compiling import compiled
+from warmprompt.risk.compiling import compiled
 from warmprompt.risk.settlement.offsetting import offset_bilateral, offset_multilateral
 from warmprompt.risk.settlement.payments import Doubles, Longs
 from warmprompt.risk.settlement.state import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from warmprompt.risk.settlement.compiling import compiled
+from warmprompt.risk.compiling import compiled
 from warmprompt.risk.settlement.payments import Longs
 from warmprompt.risk.settlement.state import (
     AMOUNT,

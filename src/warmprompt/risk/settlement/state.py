@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from warmprompt.risk.settlement.compiling import compiled, forget_stale
+from warmprompt.risk.compiling import compiled, forget_stale
 from warmprompt.risk.settlement.payments import Doubles, Longs
 
 # Columns of `banks`. The first five are counted since the last sample; with the next five, the
