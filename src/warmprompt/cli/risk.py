@@ -28,6 +28,7 @@ from warmprompt.cli.risk_screen import (
     require_suffix,
     shown_number,
 )
+from warmprompt.cli.risk_stress import stress_command
 from warmprompt.cli.risk_train import train_command
 from warmprompt.files import write_atomic
 
@@ -72,6 +73,7 @@ _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the
 app.command("train")(train_command)
 app.command("profile")(profile_command)
 app.command("clear")(clear_command)
+app.command("stress")(stress_command)
 
 
 @app.command("network")

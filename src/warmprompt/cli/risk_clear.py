@@ -27,8 +27,8 @@ from warmprompt.errors import BadInputError
 from warmprompt.files import write_atomic
 
 if TYPE_CHECKING:
-    from warmprompt.cli.risk_files import NetworkTable
     from warmprompt.risk.contagion import Clearing
+    from warmprompt.risk.network.tables import NetworkTable
 
 
 class _Solver(StrEnum):
@@ -98,11 +98,11 @@ def clear_command(
         payments = dict(zip(network.nodes, cleared.payments_N.tolist(), strict=True))
         print_json(
             {name.replace(" ", "_"): value for name, value in figures.items()}
-            | {"solver": cleared.solver, "rows": given.rows.value, "notes": given.notes}
+            | {"solver": cleared.solver, "rows": given.rows, "notes": given.notes}
             | {"defaulted": defaulted, "payments": payments}
         )
         return
-    title = f"{file} (rows {given.rows.value}), {cleared.solver}"
+    title = f"{file} (rows {given.rows}), {cleared.solver}"
     print_pairs(title, {name: shown_number(value) for name, value in figures.items()})
     if defaulted:
         results_console().print(
@@ -125,7 +125,7 @@ def _cleared(
     """Return the network with the banks of the balance sheet, and its clearing."""
     import numpy as np
 
-    from warmprompt.cli.risk_files import SheetColumn, read_sheet
+    from warmprompt.cli.risk_files import read_sheet
     from warmprompt.risk.contagion import (
         DefaultCosts,
         clear_by_fictitious_default,
@@ -133,6 +133,7 @@ def _cleared(
         clear_by_linear_programme,
         obligations,
     )
+    from warmprompt.risk.network.tables import SheetColumn
 
     if (assets is None) == (cash_share is None):
         value = "both" if assets else "neither"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,42 +14,24 @@ import polars as pl
 
 from warmprompt.cli.risk_screen import Duplicates, Layout, Rows
 from warmprompt.errors import BadInputError
-from warmprompt.risk.network.edges import EDGE_COLUMNS, read_adjacency_csv, read_edges_csv, read_edges_parquet
-from warmprompt.risk.network.graph import PaymentNetwork, transposed, with_nodes
+from warmprompt.risk.network.edges import read_adjacency_csv, read_edges_csv, read_edges_parquet
+from warmprompt.risk.network.graph import PaymentNetwork
 from warmprompt.risk.network.iso20022 import read_payments
 from warmprompt.risk.network.payments import network_from_payments
+from warmprompt.risk.network.tables import (
+    Doubles,
+    NetworkTable,
+    SheetColumn,
+    edge_columns,
+    pointing,
+    unused_note,
+    with_sheet,
+)
 from warmprompt.risk.settlement import Action, outage
-from warmprompt.risk.settlement.payments import Doubles, Longs
 
 if TYPE_CHECKING:
     from warmprompt.risk.contagion import Clearing
     from warmprompt.risk.settlement import DayResult
-
-
-# Columns that name the two banks of a link, and which way such a row points where the names say it.
-PAIRS: dict[tuple[str, str], Rows | None] = {
-    EDGE_COLUMNS[:2]: None,
-    ("lender", "borrower"): Rows.lend,
-    ("debtor", "creditor"): Rows.owe,
-    ("source", "target"): None,
-}
-AMOUNTS = (EDGE_COLUMNS[2], "amount", "weight")
-_SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkTable:
-    """A network with what its reader should know.
-
-    Attributes:
-        network: Rows owe (pay) columns, whichever way the rows of the file point.
-        rows: Which way these do.
-        notes: What of the files was not used, and what looks odd.
-    """
-
-    network: PaymentNetwork
-    rows: Rows = Rows.owe
-    notes: tuple[str, ...] = ()
 
 
 def read_network(
@@ -79,7 +59,7 @@ def read_network(
             raise BadInputError(field="--layout", value=f"adjacency of {file}", remedy=remedy)
         corner = _first_line(file).partition(b",")[0].strip(b'" \t\r\xef\xbb\xbf')
         matrix = read_adjacency_csv(file, minor=corner == b"amount_minor", currency=currency)
-        return _pointing(matrix, rows or Rows.owe)
+        return pointing(matrix, (rows or Rows.owe).value)
     if suffix == ".xml":
         if rows is not None:
             remedy = "Leave it out; a message says who pays."
@@ -88,37 +68,11 @@ def read_network(
         return NetworkTable(network=network_from_payments(payments, currency=currency or "USD"))
     if suffix not in (".csv", ".parquet"):
         raise BadInputError(field="network file", value=file, remedy="Give a .csv, .parquet or .xml file.")
-    columns, unused, direction = _edge_columns(file, suffix, rows)
+    named = _columns_of(file, suffix)
+    columns, unused, direction = edge_columns(named, file, rows.value if rows else None)
     read = read_edges_parquet if suffix == ".parquet" else read_edges_csv
     network = read(file, columns=columns, duplicates=duplicates.value, currency=currency)
-    return _pointing(network, direction, _unused(file, unused))
-
-
-def _pointing(network: PaymentNetwork, rows: Rows, notes: tuple[str, ...] = ()) -> NetworkTable:
-    turned = transposed(network) if rows is Rows.lend else network
-    return NetworkTable(network=turned, rows=rows, notes=notes)
-
-
-def _edge_columns(file: Path, suffix: str, rows: Rows | None) -> tuple[tuple[str, str, str], list[str], Rows]:
-    """Return the three columns of a link, those not used, and which way a row points."""
-    names = _columns_of(file, suffix)
-    pair = next((pair for pair in PAIRS if {*pair} <= {*names}), None)
-    if pair is None:
-        if not names:
-            return EDGE_COLUMNS, [], rows or Rows.owe
-        usual, others = ", ".join(EDGE_COLUMNS), "lender, borrower; debtor, creditor; source, target"
-        remedy = f"Give columns {usual} (or {others}), or --layout adjacency for a matrix."
-        raise BadInputError(field=f"columns of {file}", value=", ".join(names)[:80], remedy=remedy)
-    meant = PAIRS[pair]
-    if pair == ("source", "target") and rows is None:
-        remedy = "Say --rows lend where source lends to target, or --rows owe where it owes it."
-        raise BadInputError(field=f"columns of {file}", value="source, target", remedy=remedy)
-    if None not in (meant, rows) and meant is not rows:
-        remedy = f"Leave --rows out; these columns say {meant}."
-        raise BadInputError(field="--rows", value=f"{rows}, for columns {', '.join(pair)}", remedy=remedy)
-    amount = next((name for name in AMOUNTS if name in names), AMOUNTS[0])
-    unused = [name for name in names if name not in (*pair, amount)]
-    return (*pair, amount), unused, rows or meant or Rows.owe
+    return pointing(network, direction, unused_note(file, unused))
 
 
 def _columns_of(file: Path, suffix: str) -> list[str]:
@@ -131,10 +85,6 @@ def _columns_of(file: Path, suffix: str) -> list[str]:
         return []
 
 
-def _unused(file: Path, columns: Sequence[str]) -> tuple[str, ...]:
-    return (f"columns of {file} that are not used: {', '.join(columns)}",) if columns else ()
-
-
 def _first_line(file: Path) -> bytes:
     if not file.is_file():
         return b""
@@ -142,129 +92,34 @@ def _first_line(file: Path) -> bytes:
         return lines.readline(1 << 20)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SheetColumn:
-    """A column of numbers in a balance sheet.
-
-    Attributes:
-        needed: Whether it must be there.
-        default: For an empty cell, and for a bank without a row.
-        lowest: Smallest value.
-        highest: Largest value.
-    """
-
-    needed: bool = False
-    default: float = 0.0
-    lowest: float = 0.0
-    highest: float = math.inf
-
-
 def read_sheet(
     path: Path, given: NetworkTable, columns: Mapping[str, SheetColumn], field: str = "--assets"
 ) -> tuple[NetworkTable, dict[str, Doubles]]:
-    """Return the network with every bank of a balance sheet, and the sheet's columns in its order.
-
-    Banks of the sheet without a link are participants, too. Notes say who has no link, who no row, which
-    columns are not used, and which one is the sum of a bank's claims or debts within the network.
+    """Return the network with every bank of a balance sheet in CSV or Parquet; see `with_sheet`.
 
     Raises:
-        BadInputError: The file is missing, no CSV, lacks a column, names a bank twice, or holds no number.
+        BadInputError: The file is missing or no table, or as in `with_sheet`.
         UnknownNameError: None of its banks is in the network.
     """
-    table = _sheet_table(path, columns, field)
-    banks = [bank or "" for bank in table["bank"]]
-    network = given.network
-    if not any(bank in network.index for bank in banks):
-        network.index_of(banks[0])
-    alone = [bank for bank in dict.fromkeys(banks) if bank not in network.index]
-    network = with_nodes(network, alone)
-    rows = _sheet_rows(banks, network)
-    found = {
-        name: _sheet_values(table, name, column, banks, network.num_nodes, rows)
-        for name, column in columns.items()
-        if name in table.columns
-    }
-    missing = sorted(set(network.nodes) - set(banks))
-    others = [name for name in table.columns if name not in ("bank", *columns)]
-    notes = [*given.notes, *_unused(path, others)]
-    if alone:
-        notes.append(f"{len(alone)} of the banks of {path} have no link: {_named(alone)}")
-    if missing:
-        notes.append(f"{len(missing)} banks have no row in {path} and nothing there: {_named(missing)}")
-    notes += _sum_notes(table, network, rows, given.rows)
-    return NetworkTable(network=network, rows=given.rows, notes=tuple(notes)), found
+    table = read_table(path, field)
+    return with_sheet(table, given, columns, called=str(path), field=f"{field} {path}")
 
 
-def _sheet_table(path: Path, columns: Mapping[str, SheetColumn], field: str) -> pl.DataFrame:
+def read_table(path: Path, field: str) -> pl.DataFrame:
+    """Return a CSV file, all of it as text, or a Parquet file.
+
+    Raises:
+        BadInputError: The file is missing or is none of the two.
+    """
     if not path.is_file():
         raise BadInputError(field=field, value=path, remedy="Name a file that exists.")
+    parquet = path.suffix.lower() == ".parquet"
     try:
-        table = pl.read_csv(path, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
+        return pl.read_parquet(path) if parquet else pl.read_csv(path, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInputError(field=f"{field} {path}", value=reason, remedy="Give a CSV file.") from error
-    needed = ["bank", *(name for name, column in columns.items() if column.needed)]
-    if not {*needed} <= {*table.columns}:
-        optional = ", ".join(name for name in columns if name not in needed)
-        remedy = f"Give columns {', '.join(needed)} and, if any, {optional}."
-        raise BadInputError(field=f"{field} {path}", value=table.columns, remedy=remedy)
-    if table.is_empty():
-        raise BadInputError(field=f"{field} {path}", value="no row", remedy="Give a row per bank.")
-    return table
-
-
-def _sheet_rows(banks: list[str], network: PaymentNetwork) -> Longs:
-    seen: set[str] = set()
-    for row, bank in enumerate(banks, start=1):
-        if bank in seen:
-            raise BadInputError(field=f"bank, row {row}", value=bank, remedy="Name each bank once.")
-        seen.add(bank)
-    return np.array([network.index_of(bank) for bank in banks], dtype=np.int64)
-
-
-def _sheet_values(
-    table: pl.DataFrame, name: str, column: SheetColumn, banks: list[str], num_banks: int, rows: Longs
-) -> Doubles:
-    values_N = np.full(num_banks, column.default)
-    for row, (bank, text) in enumerate(zip(banks, table[name], strict=True), start=1):
-        value = _float(text, column.default)
-        if not (math.isfinite(value) and column.lowest <= value <= column.highest):
-            lowest = "" if math.isinf(column.lowest) else f" of at least {column.lowest:g}"
-            limit = lowest if math.isinf(column.highest) else f" from {column.lowest:g} to {column.highest:g}"
-            remedy = f"Give a finite number{limit}."
-            raise BadInputError(field=f"{name} of {bank}, row {row}", value=text, remedy=remedy)
-        values_N[rows[row - 1]] = value
-    return values_N
-
-
-def _float(text: str | None, default: float) -> float:
-    try:
-        return float(text) if text and text.strip() else default
-    except ValueError:
-        return math.nan
-
-
-def _sum_notes(table: pl.DataFrame, network: PaymentNetwork, rows: Longs, pointing: Rows) -> list[str]:
-    """Return a note on each column that repeats what banks are owed, or owe, in the network."""
-    claims, debts = network.incoming[rows].astype(float), network.outgoing[rows].astype(float)
-    notes = []
-    for name in table.columns:
-        if name in ("bank", "to_outside"):
-            continue
-        values = np.array([_float(text, 0.0) for text in table[name]])
-        if np.count_nonzero(values) > 1 and np.allclose(values, claims, rtol=1e-6, atol=0.0):
-            note = "what each bank is owed by the others: interbank assets, no outside assets"
-            notes.append(f"column {name} is {note}" + (", and counts twice" if name == "assets" else ""))
-        elif np.count_nonzero(values) > 1 and np.allclose(values, debts, rtol=1e-6, atol=0.0):
-            other = Rows.owe if pointing is Rows.lend else Rows.lend
-            note = f"column {name} is what each bank owes the others"
-            turn = f"; if these are its interbank assets, rows {other.value}: --rows {other.value}"
-            notes.append(note + (turn if "asset" in name.lower() else ""))
-    return notes
-
-
-def _named(banks: Sequence[str]) -> str:
-    return ", ".join(banks[:_SHOWN]) + (" ..." if len(banks) > _SHOWN else "")
+        remedy = f"Give a {'Parquet' if parquet else 'CSV'} file."
+        raise BadInputError(field=f"{field} {path}", value=reason, remedy=remedy) from error
 
 
 def read_outage(text: str, nodes: tuple[str, ...]) -> tuple[Action, ...]:

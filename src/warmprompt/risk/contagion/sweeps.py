@@ -1,14 +1,20 @@
-"""Many DebtRank shocks at once, compiled: sweeps in place, and leaps along the slowest mode. N is banks, B shocks."""
+"""Many DebtRank shocks at once, compiled: sweeps in place, and leaps along the slowest mode.
+
+N is banks, B shocks, C those worked on together.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from warmprompt.risk.compiling import compiled
 from warmprompt.risk.contagion.checks import Doubles
 from warmprompt.risk.contagion.debtrank import ascend
 from warmprompt.risk.contagion.linear import solve_quickly
+
+Indices = NDArray[np.int32]
 
 # Shocks whose stress stays in a core's cache together, for thousands of banks.
 _TOGETHER = 64
@@ -32,8 +38,10 @@ def ascend_together(leverage_NN: csr_array, shock_NB: Doubles, *, tolerance: flo
     """
     ones_N = np.ones(len(shock_NB))
     reach_N = solve_quickly(leverage_NN, ones_N, ones_N)
-    unique = reach_N is not None and bool((reach_N >= 1 - 1e-9).all())
-    enough = max(_ROUNDING, tolerance / (float(reach_N.max(initial=1.0)) if unique else 1000.0))
+    reach = 1000.0
+    if unique := reach_N is not None and bool((reach_N >= 1 - 1e-9).all()):
+        reach = float(np.max(reach_N, initial=1.0))
+    enough = max(_ROUNDING, tolerance / reach)
     stress_NB = shock_NB.copy()
     for start in range(0, shock_NB.shape[1], _TOGETHER):
         cases = slice(start, start + _TOGETHER)
@@ -70,7 +78,14 @@ def _swept(
 
 
 @compiled
-def _sweep(indptr, indices, data, shock_NC, stress_NC, moved_C):  # type: ignore[no-untyped-def]  # compiled
+def _sweep(
+    indptr: Indices,
+    indices: Indices,
+    data: Doubles,
+    shock_NC: Doubles,
+    stress_NC: Doubles,
+    moved_C: Doubles,
+) -> None:
     moved_C[:] = 0.0
     sum_C = np.empty_like(moved_C)
     for bank in range(len(stress_NC)):

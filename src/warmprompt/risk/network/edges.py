@@ -49,7 +49,9 @@ def read_edges_csv(
             `network_from_edges` for what is wrong.
         UnknownNameError: A link names somebody who is not among `nodes`.
     """
-    return _from_table(_csv(path), path, columns, nodes=nodes, duplicates=duplicates, currency=currency)
+    return network_from_table(
+        _csv(path), str(path), columns=columns, nodes=nodes, duplicates=duplicates, currency=currency
+    )
 
 
 def read_edges_parquet(
@@ -65,7 +67,9 @@ def read_edges_parquet(
         table = pl.read_parquet(_file(path))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error, "Parquet") from error
-    return _from_table(table, path, columns, nodes=nodes, duplicates=duplicates, currency=currency)
+    return network_from_table(
+        table, str(path), columns=columns, nodes=nodes, duplicates=duplicates, currency=currency
+    )
 
 
 def read_adjacency_csv(path: Path, *, minor: bool = False, currency: str | None = None) -> PaymentNetwork:
@@ -101,26 +105,30 @@ def read_adjacency_csv(path: Path, *, minor: bool = False, currency: str | None 
     return network_from_matrix(values, nodes=nodes, currency=currency)
 
 
-def _from_table(
+def network_from_table(
     table: pl.DataFrame,
-    path: Path,
-    columns: tuple[str, str, str],
+    called: str,
     *,
-    nodes: Sequence[str] | None,
-    duplicates: Duplicates,
-    currency: str | None,
+    columns: tuple[str, str, str] = EDGE_COLUMNS,
+    nodes: Sequence[str] | None = None,
+    duplicates: Duplicates = "refuse",
+    currency: str | None = None,
 ) -> PaymentNetwork:
+    """Return the network of a table with one row per link; ids may be text or integers.
+
+    `called` is the table's name in errors; the other arguments and the errors are those of `read_edges_csv`.
+    """
     for name in columns:
         if name not in table.columns:
             remedy = f"Name columns that are there: {', '.join(table.columns)}."
-            raise BadInputError(field=f"column of {path}", value=name, remedy=remedy)
+            raise BadInputError(field=f"column of {called}", value=name, remedy=remedy)
     if table.is_empty():
-        raise BadInputError(field=str(path), value="no row", remedy="Give a file with at least one link.")
+        raise BadInputError(field=called, value="no row", remedy="Give a file with at least one link.")
     payer, payee, amount = (table[name] for name in columns)
-    amounts = _numbers(amount, whole=columns[2].endswith("_minor"), field=f"{path}, column {columns[2]!r}")
+    amounts = _numbers(amount, whole=columns[2].endswith("_minor"), field=f"{called}, column {columns[2]!r}")
     return network_from_edges(
-        _ids(payer, path),
-        _ids(payee, path),
+        _ids(payer, called),
+        _ids(payee, called),
         amounts,
         nodes=nodes,
         duplicates=duplicates,
@@ -128,16 +136,16 @@ def _from_table(
     )
 
 
-def _ids(column: pl.Series, path: Path) -> list[str]:
+def _ids(column: pl.Series, called: str) -> list[str]:
     if not (column.dtype == pl.String or column.dtype.is_integer()):
         remedy = "Give ids as text or integers."
-        raise BadInputError(field=f"{path}, column {column.name!r}", value=column.dtype, remedy=remedy)
+        raise BadInputError(field=f"{called}, column {column.name!r}", value=column.dtype, remedy=remedy)
     texts = column.cast(pl.String)
     blank = texts.fill_null("").str.strip_chars() == ""
     if blank.any():
         row = blank.arg_max() or 0
         raise BadInputError(
-            field=f"{path}, column {column.name!r}, row {row + 1}", value="", remedy="Name the participant."
+            field=f"{called}, column {column.name!r}, row {row + 1}", value="", remedy="Name the participant."
         )
     return texts.to_list()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,9 @@ from scipy.stats import beta
 
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.risk.plots.style import BLUE, GREEN, GREY, INK, ORANGE, new_figure, plain_axes, save
-from warmprompt.risk.profile import Audit, Payment, RiskEstimate
+
+if TYPE_CHECKING:
+    from warmprompt.risk.profile import Audit, Payment, RiskEstimate
 
 _LEAST = 1e-4
 _COLOURS = {"fraud": ORANGE, "genuine": BLUE, "unsure": GREY}
