@@ -28,7 +28,7 @@ from warmprompt.risk.contagion import clear_by_linear_programme, obligations
 from warmprompt.risk.network.graph import network_from_matrix
 
 MEASURED = ("src/warmprompt/risk", "src/warmprompt/cli", "benchmarks/stress.py")
-# Capital as a share of a bank's claims: one at which stress spreads without end, and one at which it dies out.
+# Capital as a share of a bank's claims: one lets stress spread without end, with the other it dies out.
 CAPITAL = {"thin": 0.3, "thick": 1.5}
 MODELS = ("debtrank", "threshold", "eisenberg-noe", "rogers-veraart")
 
@@ -99,13 +99,15 @@ def report(rows: list[str], reference_s: float, seed: int) -> str:
         "Fedwire's size every model stays below 20 s of processor time.",
         "",
         f"{NUM_BANKS:,} banks, {NUM_LINKS:,} obligations, drawn with seed {seed}; simulated, no real system.",
-        "`Bank 0283` fails and all others lose 5 %. Each row is one run of `warmprompt risk stress` in a process of",
-        "its own: imports, reading, the shock, the failure of every single bank, the reverse test, three pictures.",
-        f"Capital is {CAPITAL['thin']:g} (thin) or {CAPITAL['thick']:g} (thick) of a bank's claims, and 1. One thread.",
+        "`Bank 0283` fails, all others lose 5 %. Each row is one run of `warmprompt risk stress`, a process of",
+        "its own: imports, reading, the shock, every single failure, the reverse test, three pictures.",
+        f"Capital is {CAPITAL['thin']:g} (thin) or {CAPITAL['thick']:g} (thick) of a bank's claims, and 1.",
+        "One thread.",
         "",
-        f"Reference in the same run: one clearing of the network by HiGHS, {reference_s:.2f} s of processor time.",
-        f"Machine: {machine}. Commit {commit(*MEASURED)}. Load average at the end (1, 5, 15 min): {loads}.",
-        "Where the load exceeds the cores, wall time includes waiting for other programs; processor time does not.",
+        f"Reference in the same run: one clearing by HiGHS, {reference_s:.2f} s of processor time.",
+        f"Machine: {machine}. Commit {commit(*MEASURED)}.",
+        f"Load average at the end (1, 5, 15 min): {loads}. Where it exceeds the cores, wall time includes",
+        "waiting for other programs; processor time does not.",
         "",
         "| capital | model | processor s | times the reference | wall s | report, kB |",
         "|---|---|---|---|---|---|",

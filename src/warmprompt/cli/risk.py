@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from warmprompt.cli.risk_clear import clear_command
+from warmprompt.cli.risk_fire_sales import fire_sales_command
 from warmprompt.cli.risk_profile import profile_command
 from warmprompt.cli.risk_screen import (
     DUPLICATES,
@@ -47,6 +48,11 @@ class _Offsetting(StrEnum):
     both = "both"
 
 
+class _Method(StrEnum):
+    maximum_entropy = "maximum-entropy"
+    minimum_density = "minimum-density"
+
+
 class _Incident(StrEnum):
     outage = "outage"
     stress = "stress"
@@ -74,6 +80,7 @@ app.command("train")(train_command)
 app.command("profile")(profile_command)
 app.command("clear")(clear_command)
 app.command("stress")(stress_command)
+app.command("fire-sales")(fire_sales_command)
 
 
 @app.command("network")
@@ -91,6 +98,14 @@ def network_command(
     layout: LAYOUT = Layout.edges,
     rows: ROWS = None,
     duplicates: DUPLICATES = Duplicates.refuse,
+    totals: Annotated[
+        _Method | None,
+        typer.Option(
+            "--totals",
+            help="FILES is a table of bank, debts (or liabilities) and claims (or assets) within the "
+            "network; how to find the links.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="CSV file for the links.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="PNG file for a picture.")] = None,
     as_json: JSON = False,
@@ -100,11 +115,14 @@ def network_command(
     require_suffix("--plot", plot, ".png")
     from dataclasses import asdict
 
-    from warmprompt.cli.risk_files import edges_csv, read_network
+    from warmprompt.cli.risk_files import edges_csv, read_network, read_totals
     from warmprompt.risk.network.statistics import statistics
 
     notes: tuple[str, ...] = ()
-    if files:
+    if totals is not None:
+        network = read_totals(files or [], totals.value, seed, currency)
+        notes = (f"only totals are known: the links are those of {totals.value.replace('-', ' ')}",)
+    elif files:
         given = read_network(*files, currency=currency, layout=layout, rows=rows, duplicates=duplicates)
         network, notes = given.network, given.notes
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import polars as pl
 
 from warmprompt.cli.risk_screen import Duplicates, Layout, Rows
 from warmprompt.errors import BadInputError
-from warmprompt.risk.network.edges import read_adjacency_csv, read_edges_csv, read_edges_parquet
+from warmprompt.risk.network.edges import numbers, read_adjacency_csv, read_edges_csv, read_edges_parquet
 from warmprompt.risk.network.graph import PaymentNetwork
 from warmprompt.risk.network.iso20022 import read_payments
 from warmprompt.risk.network.payments import network_from_payments
@@ -27,11 +27,15 @@ from warmprompt.risk.network.tables import (
     unused_note,
     with_sheet,
 )
+from warmprompt.risk.network.totals import Method, network_from_totals
 from warmprompt.risk.settlement import Action, outage
 
 if TYPE_CHECKING:
     from warmprompt.risk.contagion import Clearing
     from warmprompt.risk.settlement import DayResult
+
+
+_TOTALS = ("debts", "liabilities"), ("claims", "assets")
 
 
 def read_network(
@@ -105,6 +109,26 @@ def read_sheet(
     return with_sheet(table, given, columns, called=str(path), field=f"{field} {path}")
 
 
+def read_totals(files: Sequence[Path], method: Method, seed: int, currency: str | None) -> PaymentNetwork:
+    """Return a network with the totals of a table: bank, debts and claims (or liabilities, assets).
+
+    Raises:
+        BadInputError: Not one table, it lacks a column or holds no number, or no network has these totals.
+    """
+    if len(files) != 1:
+        value = ", ".join(map(str, files)) or "no file"
+        raise BadInputError(field="--totals", value=value, remedy="Give one table.")
+    field = f"--totals {files[0]}"
+    table = read_table(files[0], "--totals")
+    names = [next((name for name in pair if name in table.columns), pair[0]) for pair in _TOTALS]
+    if not {"bank", *names} <= {*table.columns}:
+        remedy = "Give columns bank, debts and claims (or liabilities and assets)."
+        raise BadInputError(field=field, value=", ".join(table.columns), remedy=remedy)
+    banks = table["bank"].cast(pl.String).to_list()
+    sides = [numbers(table[name], whole=False, field=f"{field}, column {name!r}") for name in names]
+    return network_from_totals(banks, *sides, method=method, seed=seed, currency=currency)
+
+
 def read_table(path: Path, field: str) -> pl.DataFrame:
     """Return a CSV file, all of it as text, or a Parquet file.
 
@@ -120,6 +144,41 @@ def read_table(path: Path, field: str) -> pl.DataFrame:
         reason = str(error).splitlines()[0]
         remedy = f"Give a {'Parquet' if parquet else 'CSV'} file."
         raise BadInputError(field=f"{field} {path}", value=reason, remedy=remedy) from error
+
+
+def keyed_numbers(path: Path, field: str, key: str, names: Sequence[str], order: Sequence[str]) -> Doubles:
+    """Return a column of a table, under the first of its names that is there, in the order of its keys.
+
+    Raises:
+        BadInputError: The table or a column is missing, a key is missing or comes twice, a cell is no number.
+    """
+    table = read_table(path, field)
+    name = next((name for name in names if name in table.columns), None)
+    if name is None or key not in table.columns:
+        remedy = f"Give columns {key} and {' or '.join(names)}."
+        raise BadInputError(field=f"{field} {path}", value=", ".join(table.columns), remedy=remedy)
+    keys = table[key].cast(pl.String).to_list()
+    values = dict(zip(keys, numbers(table[name], whole=False, field=f"{field} {path}, {name}"), strict=True))
+    missing = [one for one in order if one not in values]
+    if missing or len(values) != len(keys):
+        wrong = missing[0] if missing else next(one for one in keys if keys.count(one) > 1)
+        raise BadInputError(field=f"{key} of {path}", value=wrong, remedy="Give each of them one row.")
+    return np.array([values[one] for one in order])
+
+
+def read_share(text: str, option: str, remedy: str) -> float:
+    """Return a share written as 0.3 or 30%.
+
+    Raises:
+        BadInputError: It is none from 0 to 1; `option` is what the error shows.
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise BadInputError(field="--shock", value=option, remedy=remedy)
+    return share
 
 
 def read_outage(text: str, nodes: tuple[str, ...]) -> tuple[Action, ...]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from warmprompt.risk.stress import StressTest
 
 
+_REMEDY = "Write BANK, BANK=0.3, BANK=30%, all=0.05 or the name of a table."
+
+
 class _Model(StrEnum):
     debtrank = "debtrank"
     threshold = "threshold"
@@ -145,6 +148,8 @@ def stress_command(
 
 def _read_shocks(texts: list[str], network: PaymentNetwork) -> dict[str, float | None]:
     """Return what each bank loses, None where it fails; of several losses of a bank the largest counts."""
+    from warmprompt.cli.risk_files import read_share
+
     shocks: dict[str, float | None] = {}
     for text in texts:
         bank, equals, part = text.rpartition("=")
@@ -153,7 +158,7 @@ def _read_shocks(texts: list[str], network: PaymentNetwork) -> dict[str, float |
         elif not equals and text.lower().endswith((".csv", ".parquet")):
             found = _shock_table(Path(text))
         elif equals:
-            lost = _share(part, text)
+            lost = read_share(part, text, _REMEDY)
             found = dict.fromkeys(network.nodes if bank == "all" else [bank], lost)
         else:
             found = {network.nodes[network.index_of(text)]: None}
@@ -163,26 +168,15 @@ def _read_shocks(texts: list[str], network: PaymentNetwork) -> dict[str, float |
     return shocks
 
 
-def _share(text: str, option: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        remedy = "Write BANK, BANK=0.3, BANK=30%, all=0.05 or the name of a table."
-        raise BadInputError(field="--shock", value=option, remedy=remedy)
-    return share
-
-
 def _shock_table(path: Path) -> dict[str, float | None]:
-    from warmprompt.cli.risk_files import read_table
+    from warmprompt.cli.risk_files import read_share, read_table
 
     table = read_table(path, "--shock")
     if not {"bank", "share"} <= {*table.columns}:
         remedy = "Give columns bank and share."
         raise BadInputError(field=f"--shock {path}", value=", ".join(table.columns), remedy=remedy)
     return {
-        str(bank): _share(str(share), f"{path}, {bank}: {share}")
+        str(bank): read_share(str(share), f"{path}, {bank}: {share}", _REMEDY)
         for bank, share in table.select("bank", "share").iter_rows()
     }
 

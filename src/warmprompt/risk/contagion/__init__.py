@@ -6,6 +6,7 @@ Liabilities: row owes column. Exposures: row lends to column, so they are the tr
 from warmprompt.risk.contagion.clearing import Clearing
 from warmprompt.risk.contagion.debtrank import DebtRank, linear_debtrank
 from warmprompt.risk.contagion.fictitious import clear_by_fictitious_default
+from warmprompt.risk.contagion.fire_sales import FireSales, fire_sales
 from warmprompt.risk.contagion.fixed_point import clear_by_fixed_point, least_clearing
 from warmprompt.risk.contagion.furfine import Cascade, furfine_cascade
 from warmprompt.risk.contagion.impact import Impacts, clearing_impacts, debtrank_impacts, furfine_impacts
@@ -26,6 +27,7 @@ __all__ = [
     "DebtRank",
     "DefaultCosts",
     "FailingSet",
+    "FireSales",
     "HarmTarget",
     "Impacts",
     "Obligations",
@@ -35,6 +37,7 @@ __all__ = [
     "clear_by_linear_programme",
     "clearing_impacts",
     "debtrank_impacts",
+    "fire_sales",
     "furfine_cascade",
     "furfine_impacts",
     "least_clearing",

@@ -101,7 +101,7 @@ def read_adjacency_csv(path: Path, *, minor: bool = False, currency: str | None 
     order = [index[payer] for payer in payers]
     for column, name in enumerate(cells.columns):
         texts = cells[name].fill_null("0").replace("", "0")
-        values[order, column] = _numbers(texts, whole=minor, field=f"{path}, column {nodes[column]!r}")
+        values[order, column] = numbers(texts, whole=minor, field=f"{path}, column {nodes[column]!r}")
     return network_from_matrix(values, nodes=nodes, currency=currency)
 
 
@@ -125,7 +125,7 @@ def network_from_table(
     if table.is_empty():
         raise BadInputError(field=called, value="no row", remedy="Give a file with at least one link.")
     payer, payee, amount = (table[name] for name in columns)
-    amounts = _numbers(amount, whole=columns[2].endswith("_minor"), field=f"{called}, column {columns[2]!r}")
+    amounts = numbers(amount, whole=columns[2].endswith("_minor"), field=f"{called}, column {columns[2]!r}")
     return network_from_edges(
         _ids(payer, called),
         _ids(payee, called),
@@ -150,8 +150,12 @@ def _ids(column: pl.Series, called: str) -> list[str]:
     return texts.to_list()
 
 
-def _numbers(column: pl.Series, *, whole: bool, field: str) -> np.ndarray:
-    """Return a column as int64 or float64; the first cell that is not exactly that is refused."""
+def numbers(column: pl.Series, *, whole: bool, field: str) -> np.ndarray:
+    """Return a column as int64 or float64.
+
+    Raises:
+        BadInputError: A cell is not exactly that; names the first.
+    """
     texts = column.cast(pl.String)
     if whole:
         # A cast alone would cut "1.5" or a float column's fractions.
