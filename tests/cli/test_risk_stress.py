@@ -54,6 +54,14 @@ def test_it_prints_tables_and_writes_a_report(capfd, files, tmp_path):
     assert "Cem" in (tmp_path / "report.html").read_text()
 
 
+def test_without_a_balance_sheet_capital_is_a_share_of_the_larger_side(capfd, files):
+    printed = stressed(capfd, files[0], "--capital-share=0.5", "--shock=Bob")
+    capital = {row["bank"]: row["capital"] for row in printed["table"]}
+    assert capital == pytest.approx({"Ann": 5.0, "Bob": 5.5, "Cem": 2.5})
+    assert run(["risk", "stress", *files, "--capital-share=0.5", "--shock=Bob"]) == 2
+    assert "one of the two" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

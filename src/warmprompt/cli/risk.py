@@ -5,7 +5,6 @@ Everything that is generated is synthetic; nothing here is a statement about a r
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +28,7 @@ from warmprompt.cli.risk_screen import (
     require_suffix,
     shown_number,
 )
+from warmprompt.cli.risk_simulate import simulate_command
 from warmprompt.cli.risk_stress import stress_command
 from warmprompt.cli.risk_train import train_command
 from warmprompt.files import write_atomic
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Risk profiles; payment networks, clearing, settlement and early detection, simulated."
 )
-
-
-class _Offsetting(StrEnum):
-    none = "none"
-    bilateral = "bilateral"
-    multilateral = "multilateral"
-    both = "both"
 
 
 class _Method(StrEnum):
@@ -81,6 +74,7 @@ app.command("profile")(profile_command)
 app.command("clear")(clear_command)
 app.command("stress")(stress_command)
 app.command("fire-sales")(fire_sales_command)
+app.command("simulate")(simulate_command)
 
 
 @app.command("network")
@@ -89,7 +83,7 @@ def network_command(
         list[Path] | None,
         typer.Argument(
             help="CSV or Parquet with payer, payee, amount_minor, or XML of pacs.008, pacs.009 and the "
-            "pacs.004 that return them, each message a file; else drawn.",
+            "pacs.004 that return them, each message a file: files, folders, 'globs'; else drawn.",
         ),
     ] = None,
     banks: _BANKS = 5_290,
@@ -115,7 +109,7 @@ def network_command(
     require_suffix("--plot", plot, ".png")
     from dataclasses import asdict
 
-    from warmprompt.cli.risk_files import edges_csv, read_network, read_totals
+    from warmprompt.cli.risk_files import edges_csv, expanded, read_network, read_totals
     from warmprompt.risk.network.statistics import statistics
 
     notes: tuple[str, ...] = ()
@@ -123,7 +117,9 @@ def network_command(
         network = read_totals(files or [], totals.value, seed, currency)
         notes = (f"only totals are known: the links are those of {totals.value.replace('-', ' ')}",)
     elif files:
-        given = read_network(*files, currency=currency, layout=layout, rows=rows, duplicates=duplicates)
+        given = read_network(
+            *expanded(files), currency=currency, layout=layout, rows=rows, duplicates=duplicates
+        )
         network, notes = given.network, given.notes
     else:
         network = _generated(banks, seed)
@@ -144,56 +140,6 @@ def network_command(
     print_pairs(title, {name.replace("_", " "): shown_number(value) for name, value in figures.items()})
     print_notes(notes)
     print_written(out, plot)
-
-
-@app.command("simulate")
-def simulate_command(
-    banks: _BANKS = 200,
-    payments: Annotated[int, typer.Option("--payments", help="Payments of the day.")] = 20_000,
-    liquidity: Annotated[
-        float, typer.Option("--liquidity", help="Opening balances, in multiples of what a usual day needs.")
-    ] = 1.0,
-    offsetting: Annotated[
-        _Offsetting, typer.Option("--offsetting", help="What is done against gridlock every 15 minutes.")
-    ] = _Offsetting.none,
-    outage: Annotated[
-        str | None, typer.Option("--outage", help="BANK@START+LENGTH in seconds, such as B001@36000+7200.")
-    ] = None,
-    seed: _SEED = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="CSV file, a row per bank.")] = None,
-    as_json: JSON = False,
-) -> None:
-    """Simulate one synthetic day of real-time gross settlement."""
-    require_suffix("--out", out, ".csv")
-    from warmprompt.cli.risk_files import day_csv, read_outage
-    from warmprompt.risk.settlement import Rules, banks_table, simulate_day
-    from warmprompt.risk.study import BankWorldSettings, draw_day, make_bank_world
-
-    settings = BankWorldSettings(num_banks=banks, payments_per_day=payments, liquidity=liquidity)
-    world = make_bank_world(settings, seed=seed)
-    actions = () if outage is None else read_outage(outage, world.nodes)
-    rules = Rules(close_s=settings.day_s, bypass=True, offsetting=offsetting.value, sample_s=None)
-    day = draw_day(world, seed=seed)
-    result = simulate_day(day, banks_table(opening_minor=world.opening_minor), rules, actions)
-    if out is not None:
-        write_atomic(out, day_csv(world.nodes, result))
-    figures: dict[str, float] = {
-        "banks": world.num_banks,
-        "payments": len(day),
-        "settled": int(result.is_settled.sum()),
-        "value due, minor units": int(day.amount_minor.sum()),
-        "value unsettled, minor units": result.unsettled_minor,
-        "delay indicator": result.delay_indicator,
-        "settled by offsetting": int((result.how > 1).sum()),
-        "opening balances, minor units": int(world.opening_minor.sum()),
-    }
-    if as_json:
-        print_json({re.sub(r",? ", "_", name): value for name, value in figures.items()} | {"seed": seed})
-        return
-    print_pairs(
-        f"one synthetic day, seed {seed}", {name: shown_number(value) for name, value in figures.items()}
-    )
-    print_written(out)
 
 
 @app.command("study")

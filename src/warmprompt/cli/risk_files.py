@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from glob import glob
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from warmprompt.risk.network.tables import (
     with_sheet,
 )
 from warmprompt.risk.network.totals import Method, network_from_totals
-from warmprompt.risk.settlement import Action, outage
+from warmprompt.risk.settlement import Action, OwnDay, day_from_messages, day_from_table, outage
 
 if TYPE_CHECKING:
     from warmprompt.risk.contagion import Clearing
@@ -77,6 +78,43 @@ def read_network(
     read = read_edges_parquet if suffix == ".parquet" else read_edges_csv
     network = read(file, columns=columns, duplicates=duplicates.value, currency=currency)
     return pointing(network, direction, unused_note(file, unused))
+
+
+def expanded(files: Sequence[Path]) -> list[Path]:
+    """Return files, with each folder as the .xml files in it and below, and each glob as what it matches.
+
+    Raises:
+        BadInputError: A folder holds no .xml file, or a glob matches none.
+    """
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            inside = sorted(one for one in file.rglob("*") if one.suffix.lower() == ".xml" and one.is_file())
+        elif set("*?[") & set(str(file)) and not file.exists():
+            inside = sorted(one for one in map(Path, glob(str(file), recursive=True)) if one.is_file())  # noqa: PTH207
+        else:
+            inside = [file]
+        if not inside:
+            remedy = "Name a folder with .xml messages, or a pattern that matches files."
+            raise BadInputError(field="network files", value=f"{file}: no file", remedy=remedy)
+        found += inside
+    return found
+
+
+def read_day(text: str, currency: str, nodes: Sequence[str]) -> OwnDay:
+    """Return the day of payments of a .csv or .parquet table, a message, a folder or a glob of messages.
+
+    Raises:
+        BadInputError: No such file, or as `day_from_table` and `day_from_messages`.
+    """
+    files = expanded([Path(text)])
+    if all(file.suffix.lower() == ".xml" for file in files):
+        payments = chain.from_iterable(map(read_payments, files))
+        return day_from_messages(payments, currency=currency, nodes=nodes)
+    if len(files) > 1:
+        remedy = "Give one table, or messages (.xml) alone."
+        raise BadInputError(field="--payments", value=text, remedy=remedy)
+    return day_from_table(read_table(files[0], "--payments"), text, currency=currency, nodes=nodes)
 
 
 def _columns_of(file: Path, suffix: str) -> list[str]:

@@ -54,15 +54,6 @@ def stress_command(
             help="CSV or Parquet with payer, payee (or lender, borrower) and amount_minor or amount."
         ),
     ],
-    balance: Annotated[
-        Path,
-        typer.Option(
-            "--balance",
-            help="CSV or Parquet: bank, capital or assets or both; if any to_outside, alpha, beta, "
-            "loss_given_default.",
-            show_default=False,
-        ),
-    ],
     shock: Annotated[
         list[str],
         typer.Option(
@@ -72,6 +63,21 @@ def stress_command(
             show_default=False,
         ),
     ],
+    balance: Annotated[
+        Path | None,
+        typer.Option(
+            "--balance",
+            help="CSV or Parquet: bank, capital or assets or both; if any to_outside, alpha, beta, "
+            "loss_given_default.",
+        ),
+    ] = None,
+    capital_share: Annotated[
+        float | None,
+        typer.Option(
+            "--capital-share",
+            help="Instead: capital as a share of what each bank owes or is owed, whichever is more.",
+        ),
+    ] = None,
     shock_of: Annotated[
         _ShockOf | None,
         typer.Option(
@@ -112,14 +118,23 @@ def stress_command(
     if out is not None and out.suffix.lower() not in (".html", ".md"):
         raise BadInputError(field="--out", value=out, remedy="Name a .html or .md file.")
     require_suffix("--table", table, ".csv")
+    if (balance is None) == (capital_share is None):
+        value = "both" if balance else "neither"
+        raise BadInputError(field="--balance, --capital-share", value=value, remedy="Give one of the two.")
+    if capital_share is not None and not 0 < capital_share < float("inf"):
+        remedy = "Give a finite number above 0."
+        raise BadInputError(field="--capital-share", value=capital_share, remedy=remedy)
     from warmprompt.cli.risk_files import read_network, read_table
     from warmprompt.risk.stress import ModelSettings, run_stress, save_stress_report
-    from warmprompt.risk.stress.books import books_of
+    from warmprompt.risk.stress.books import books_of, books_sheet
 
     settings = ModelSettings(name=model.value, loss_given_default=loss_given_default, alpha=alpha, beta=beta)
     given = read_network(edges, currency=None, layout=layout, rows=rows, duplicates=duplicates)
-    sheet = read_table(balance, "--balance")
-    books = books_of(given, sheet, called=str(balance), field=f"--balance {balance}")
+    if balance is not None:
+        sheet, called = read_table(balance, "--balance"), str(balance)
+    else:
+        sheet, called = books_sheet(given.network, capital_share or 0.0), "--capital-share"
+    books = books_of(given, sheet, called=called, field=f"--balance {called}" if balance else called)
     test = run_stress(
         books,
         _read_shocks(shock, books.network),

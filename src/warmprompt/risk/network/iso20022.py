@@ -48,6 +48,7 @@ _TOTALS = {
     "pacs.008": "TtlIntrBkSttlmAmt",
     "pacs.009": "TtlIntrBkSttlmAmt",
 }
+_TWICE = object()
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SUM = re.compile(r"\+?(?=\.?[0-9])[0-9]{0,40}(\.[0-9]{0,20})?")
 
@@ -93,9 +94,10 @@ def _payments(parts: Iterator[Body], name: str) -> Iterator[CreditTransfer | Pay
         num_payments += 1
         where = f"transaction {num_payments} of {name}"
         read = _return if header.kind == "pacs.004" else _payment
-        payment = read(part.element, header, where)
+        found = _parts(part.element)
+        payment = read(found, header, where)
         total += payment.amount
-        instructed = _text(part.element, where, "InstdAmt")
+        instructed = _text(found, where, "InstdAmt")
         instructed_total += _decimal(instructed or "") or payment.amount
         yield payment
     if header is None or not num_payments:
@@ -109,35 +111,39 @@ class _Header:
     """What a group header gives for every transaction below it; `where` names the message in errors."""
 
     kind: str
+    namespace: str
     where: str
     message_id: str
     num_payments: str
     total: str | None
     control_sum: str | None
     settlement_date: str | None
+    created_at: str | None
     instructing: Agent | None
     instructed: Agent | None
 
 
 def _header(part: Body, where: str) -> _Header:
-    element = part.element
+    element = _parts(part.element)
     if _text(element, where, "GrpRtr") in {"true", "1"}:
         remedy = "Give a return of each transaction; a return of a whole group is not read."
         raise BadInputError(field=f"GrpRtr of {where}", value="true", remedy=remedy)
     return _Header(
         kind=part.family,
+        namespace=etree.QName(part.element).namespace,
         where=where,
         message_id=_needed(element, where, "MsgId"),
         num_payments=_needed(element, where, "NbOfTxs"),
         total=_text(element, where, _TOTALS[part.family]),
         control_sum=_text(element, where, "CtrlSum"),
         settlement_date=_text(element, where, "IntrBkSttlmDt"),
+        created_at=_text(element, where, "CreDtTm"),
         instructing=_agent(element, where, "InstgAgt"),
         instructed=_agent(element, where, "InstdAgt"),
     )
 
 
-def _payment(element: Any, header: _Header, where: str) -> CreditTransfer:
+def _payment(element: dict[str, Any], header: _Header, where: str) -> CreditTransfer:
     debtor, creditor = ("DbtrAgt", "CdtrAgt") if header.kind == "pacs.008" else ("Dbtr", "Cdtr")
     amount = _needed(element, where, "IntrBkSttlmAmt")
     day = _text(element, where, "IntrBkSttlmDt") or header.settlement_date
@@ -158,16 +164,17 @@ def _payment(element: Any, header: _Header, where: str) -> CreditTransfer:
         creditor=_agent(element, where, creditor),
         settlement_date=settlement_date,
         settled_at=settled_at,
+        created_at=header.created_at,
     )
 
 
-def _return(element: Any, header: _Header, where: str) -> PaymentReturn:
+def _return(element: dict[str, Any], header: _Header, where: str) -> PaymentReturn:
     uetr = _text(element, where, "OrgnlUETR")
     end_to_end_id = _text(element, where, "OrgnlEndToEndId")
     if uetr is None and end_to_end_id is None:
         raise _missing("OrgnlUETR, or OrgnlEndToEndId,", where)
     return PaymentReturn(
-        namespace=etree.QName(element).namespace,
+        namespace=header.namespace,
         message_id=header.message_id,
         original_uetr=uetr,
         original_message_id=_text(element, where, "OrgnlGrpInf", "OrgnlMsgId"),
@@ -187,6 +194,7 @@ def _agent(element: Any, where: str, tag: str) -> Agent | None:
     bank = _child(element, where, tag, "FinInstnId")
     if bank is None:
         return None
+    bank = _parts(bank)
     member = _id_of(bank, where, ("ClrSysMmbId", "MmbId"), ("ClrSysMmbId", "ClrSysId"))
     bic = _text(bank, where, "BICFI") or _text(bank, where, "BIC")
     lei = _text(bank, where, "LEI")
@@ -230,19 +238,33 @@ def _needed(element: Any, where: str, *path: str) -> str:
     return text
 
 
+def _parts(element: Any) -> dict[str, Any]:
+    """Return the children in the element's own namespace by local name, `_TWICE` for what comes again."""
+    prefix = element.tag.rpartition("}")[0] + "}"
+    found: dict[str, Any] = {}
+    for child in element:
+        if child.tag.startswith(prefix):
+            tag = child.tag[len(prefix) :]
+            found[tag] = _TWICE if tag in found else child
+    return found
+
+
 def _child(element: Any, where: str, *path: str) -> Any:
     """Return the element at the end of a path of local names in the element's own namespace, or None.
+
+    Args:
+        element: Where the path begins: an element, or its `_parts`, which are then not looked for again.
+        where: What it is called in errors.
+        path: Local names.
 
     Raises:
         BadInputError: An element of the path is there twice: which one counts would be a guess.
     """
-    namespace = element.tag.rpartition("}")[0]
     for tag in path:
         if element is None:
             return None
-        found = element.iterchildren(f"{namespace}}}{tag}")
-        element = next(found, None)
-        if next(found, None) is not None:
+        element = (element if isinstance(element, dict) else _parts(element)).get(tag)
+        if element is _TWICE:
             raise _repeated(tag, where)
     return element
 

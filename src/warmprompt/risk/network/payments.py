@@ -67,6 +67,7 @@ class CreditTransfer:
         creditor: Last bank of the chain: the creditor's agent, or in pacs.009 the creditor.
         settlement_date: Day of settlement between the banks.
         settled_at: Time the payer (else the payee) was booked, with its offset, where the message gives it.
+        created_at: When the message was created, as written, where it says so.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class CreditTransfer:
     creditor: Agent | None
     settlement_date: date
     settled_at: datetime | None
+    created_at: str | None = None
 
     @property
     def amount_minor(self) -> int:
@@ -262,13 +264,18 @@ class _Ledger:
             raise BadInputError(field=f"currency of {name}", value=currency, remedy=remedy)
 
 
+def decimals_of(currency: str) -> int:
+    """Return how many decimals an amount of a currency has: 2 for most (ISO 4217)."""
+    return _DIGITS.get(currency, 2)
+
+
 def minor_units(amount: Decimal, currency: str) -> int:
     """Return an amount in whole minor units, such as cents (ISO 4217).
 
     Raises:
         BadInputError: The amount has more decimals than the currency.
     """
-    digits = _DIGITS.get(currency, 2)
+    digits = decimals_of(currency)
     scaled = amount.scaleb(digits)
     if scaled != int(scaled):
         remedy = f"Give at most {digits} decimals."

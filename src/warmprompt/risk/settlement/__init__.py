@@ -13,6 +13,12 @@ from warmprompt.risk.settlement.actions import (
     set_cap,
 )
 from warmprompt.risk.settlement.generator import DayShape, payment_day
+from warmprompt.risk.settlement.own_day import (
+    OwnDay,
+    day_from_messages,
+    day_from_table,
+    opening_balances,
+)
 from warmprompt.risk.settlement.payments import (
     Banks,
     DayPayments,
@@ -31,15 +37,19 @@ __all__ = [
     "DayPayments",
     "DayResult",
     "DayShape",
+    "OwnDay",
     "Rules",
     "Series",
     "banks_table",
     "block",
     "cut_exposure",
+    "day_from_messages",
+    "day_from_table",
     "inject",
     "lift",
     "limit",
     "liquidity_bounds",
+    "opening_balances",
     "outage",
     "payment_day",
     "payments_table",

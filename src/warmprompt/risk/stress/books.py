@@ -141,6 +141,12 @@ def books_of(given: NetworkTable, sheet: pl.DataFrame, *, called: str, field: st
     )
 
 
+def books_sheet(network: PaymentNetwork, capital_share: float) -> pl.DataFrame:
+    """Return a made-up balance sheet: capital as a share of a bank's debts or claims, whichever are more."""
+    larger_N = np.maximum(network.incoming, network.outgoing).astype(float)
+    return pl.DataFrame({"bank": list(network.nodes), "capital": capital_share * larger_N})
+
+
 def _balancing(network: PaymentNetwork, gap_N: Doubles, scale_N: Doubles, field: str) -> Doubles:
     short = np.flatnonzero(gap_N < -_AGREE * np.maximum(scale_N, 1e-300))
     if short.size:
