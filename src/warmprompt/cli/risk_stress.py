@@ -125,10 +125,12 @@ def stress_command(
         remedy = "Give a finite number above 0."
         raise BadInputError(field="--capital-share", value=capital_share, remedy=remedy)
     from warmprompt.cli.risk_files import read_network, read_table
-    from warmprompt.risk.stress import ModelSettings, run_stress, save_stress_report
+    from warmprompt.risk.stress import ContagionSettings, run_stress, save_stress_report
     from warmprompt.risk.stress.books import books_of, books_sheet
 
-    settings = ModelSettings(name=model.value, loss_given_default=loss_given_default, alpha=alpha, beta=beta)
+    settings = ContagionSettings(
+        name=model.value, loss_given_default=loss_given_default, alpha=alpha, beta=beta
+    )
     given = read_network(edges, currency=None, layout=layout, rows=rows, duplicates=duplicates)
     if balance is not None:
         sheet, called = read_table(balance, "--balance"), str(balance)

@@ -37,7 +37,8 @@ def message(number, time, payer, payee, amount, *, created=True):
         f'<Document xmlns="{NAMESPACE}"><FIToFICstmrCdtTrf><GrpHdr><MsgId>M{number}</MsgId>{moment}'
         f"<NbOfTxs>1</NbOfTxs></GrpHdr><CdtTrfTxInf><PmtId><EndToEndId>E{number}</EndToEndId></PmtId>"
         f'<IntrBkSttlmAmt Ccy="USD">{amount}</IntrBkSttlmAmt><IntrBkSttlmDt>2026-03-02</IntrBkSttlmDt>'
-        f"{settled}{agent('InstgAgt', payer)}{agent('InstdAgt', payee)}</CdtTrfTxInf></FIToFICstmrCdtTrf></Document>"
+        f"{settled}{agent('InstgAgt', payer)}{agent('InstdAgt', payee)}"
+        "</CdtTrfTxInf></FIToFICstmrCdtTrf></Document>"
     )
 
 

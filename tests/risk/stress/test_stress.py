@@ -10,7 +10,7 @@ import pytest
 from warmprompt.errors import BadInputError, UnknownNameError
 from warmprompt.risk.contagion import debtrank_impacts, furfine_impacts
 from warmprompt.risk.stress import (
-    ModelSettings,
+    ContagionSettings,
     books_from_tables,
     run_stress,
     save_stress_report,
@@ -47,7 +47,7 @@ def random_books(seed, num_banks=40, leverage=0.25):
 
 
 def test_a_threshold_cascade_by_hand():
-    test = run_stress(books(), ["Bob"], settings=ModelSettings(name="threshold"))
+    test = run_stress(books(), ["Bob"], settings=ContagionSettings(name="threshold"))
     # Bob falls; Ann loses 10 of 8; Cem loses 1 and then 4 of 4.5.
     assert by_bank(test, "round") == {"Ann": 1, "Bob": 0, "Cem": 2, "Dov": None}
     assert by_bank(test, "lost_by_contagion") == {"Ann": 10, "Bob": 0, "Cem": 5, "Dov": 0}
@@ -57,7 +57,7 @@ def test_a_threshold_cascade_by_hand():
 
 
 def test_a_loss_of_part_of_the_capital_leaves_less_for_the_cascade():
-    settings = ModelSettings(name="threshold", loss_given_default=0.7)
+    settings = ContagionSettings(name="threshold", loss_given_default=0.7)
     assert by_bank(run_stress(books(), ["Bob"], settings=settings), "round")["Ann"] is None
     # Ann loses 7 of the 8 - 1.2 that the shock leaves.
     test = run_stress(books(), {"Bob": None, "Ann": 0.15}, settings=settings)
@@ -78,12 +78,14 @@ def test_clearing_by_hand_with_and_without_costs():
     given = books_from_tables(EDGES, balance)
     # Outside debts balance: Ann 5 + 10 - 4 - 8 = 3, Bob 16 - 11 - 5 = 0, Cem 3 + 5 - 4.5 = 3.5, Dov 0.
     assert given.outside_N.tolist() == pytest.approx([3, 0, 3.5, 0])
-    test = run_stress(given, {"Bob": 1.0}, shock_of="assets", settings=ModelSettings(name="eisenberg-noe"))
+    test = run_stress(
+        given, {"Bob": 1.0}, shock_of="assets", settings=ContagionSettings(name="eisenberg-noe")
+    )
     # Bob has nothing and pays nothing; Ann has 5 of 7; Cem gets 4 * 5 / 7 and owes 3.5.
     assert by_bank(test, "round") == {"Ann": 1, "Bob": 0, "Cem": None, "Dov": None}
     assert by_bank(test, "lost_by_contagion")["Cem"] == pytest.approx(1 + 4 * 2 / 7)
     costly = run_stress(
-        given, {"Bob": 1.0}, shock_of="assets", settings=ModelSettings(name="rogers-veraart", alpha=0.1)
+        given, {"Bob": 1.0}, shock_of="assets", settings=ContagionSettings(name="rogers-veraart", alpha=0.1)
     )
     # Ann recovers .5 of 7: Cem has 3 + 4 / 14 for 3.5.
     assert by_bank(costly, "round")["Cem"] == 2
@@ -96,7 +98,7 @@ def test_clearing_by_hand_with_and_without_costs():
 def test_impacts_are_those_of_the_model(name, impacts):
     given, amounts = random_books(1)
     expected = impacts(amounts, given.capital_N)
-    test = run_stress(given, ["bank 03"], settings=ModelSettings(name=name))
+    test = run_stress(given, ["bank 03"], settings=ContagionSettings(name=name))
     assert test.impacts.impact_N == pytest.approx(expected.impact_N, abs=1e-6)
     assert test.impacts.failures_N.tolist() == expected.failures_N.tolist()
 
@@ -118,7 +120,7 @@ def test_debtrank_rounds_equal_a_plain_loop(seed):
 )
 def test_the_reverse_test_finds_the_edge(name, leverage):
     given, _ = random_books(4, leverage=leverage)
-    settings = ModelSettings(name=name)
+    settings = ContagionSettings(name=name)
     test = run_stress(given, ["bank 03"], settings=settings, reverse_share=0.3)
     below, above = (
         run_stress(given, dict.fromkeys(given.network.nodes, scale), settings=settings).outcome.failed_N.sum()
@@ -184,5 +186,5 @@ def test_a_report_names_the_banks_and_holds_its_pictures(tmp_path):
 )
 def test_wrong_input_is_one_clear_error(balance, shock, settings, error, said):
     with pytest.raises(error) as raised:
-        run_stress(books_from_tables(EDGES, balance), shock, settings=ModelSettings(**settings))
+        run_stress(books_from_tables(EDGES, balance), shock, settings=ContagionSettings(**settings))
     assert said in raised.value.line()

@@ -1,14 +1,14 @@
 """A stress test from tables to a report: who fails, who is vulnerable, who matters, and what it takes."""
 
 from warmprompt.risk.stress.books import Books, books_from_tables
-from warmprompt.risk.stress.models import MODELS, ModelSettings
+from warmprompt.risk.stress.models import MODELS, ContagionSettings
 from warmprompt.risk.stress.report import save_stress_report, stress_report
 from warmprompt.risk.stress.run import ReverseStress, StressTest, run_stress
 
 __all__ = [
     "MODELS",
     "Books",
-    "ModelSettings",
+    "ContagionSettings",
     "ReverseStress",
     "StressTest",
     "books_from_tables",

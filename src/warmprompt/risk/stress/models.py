@@ -37,7 +37,7 @@ _MOST_ROUNDS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSettings:
+class ContagionSettings:
     """Which model, and what a failed bank's claims are worth; a column of the balance sheet comes first.
 
     Attributes:
@@ -62,7 +62,7 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class ShockOutcome:
     """What a shock does.
 
     Attributes:
@@ -83,11 +83,11 @@ class Outcome:
 
 
 # Maps what banks lose at the start, and which lose everything, to what follows.
-Answer = Callable[[Doubles, Bools], Outcome]
+Answer = Callable[[Doubles, Bools], ShockOutcome]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Model:
+class ContagionModel:
     """A model with a set of books.
 
     Attributes:
@@ -99,7 +99,7 @@ class Model:
     impacts: Callable[[], Impacts]
 
 
-def model_of(books: Books, settings: ModelSettings) -> Model:
+def model_of(books: Books, settings: ContagionSettings) -> ContagionModel:
     """Return the model that the settings name.
 
     Raises:
@@ -121,7 +121,7 @@ def model_of(books: Books, settings: ModelSettings) -> Model:
     return _clearing(books, settings) if settings.name in CLEARING else _exposures(books, settings)
 
 
-def _exposures(books: Books, settings: ModelSettings) -> Model:
+def _exposures(books: Books, settings: ContagionSettings) -> ContagionModel:
     exposures_NN = books.network.matrix.T.tocsr().astype(np.float64)
     capital_N, num_banks = books.capital_N, books.network.num_nodes
     lost = books.rates.get("loss_given_default", settings.loss_given_default)
@@ -129,7 +129,7 @@ def _exposures(books: Books, settings: ModelSettings) -> Model:
     nothing_N = np.zeros(num_banks)
     leverage_NN = leverage(lost_on_default(exposures_NN, lost), capital_N)
 
-    def spread(loss_N: Doubles, fails_N: Bools) -> Outcome:
+    def spread(loss_N: Doubles, fails_N: Bools) -> ShockOutcome:
         share_N = np.ones(num_banks)
         np.divide(loss_N, capital_N, out=share_N, where=(capital_N > loss_N) & ~fails_N)
         end = linear_debtrank(exposures_NN, capital_N, share_N, loss_given_default=lost)
@@ -141,20 +141,22 @@ def _exposures(books: Books, settings: ModelSettings) -> Model:
             stress_N = np.minimum(1.0, share_N + leverage_NN @ stress_N)
             reached_N[(stress_N >= FULL) & end.defaulted_N & (reached_N < 0)] = number
         reached_N[end.defaulted_N & (reached_N < 0)] = _MOST_ROUNDS + 1
-        return Outcome(round_N=reached_N, losses_N=end.losses_N - sound_N * share_N, destroyed_N=nothing_N)
+        return ShockOutcome(
+            round_N=reached_N, losses_N=end.losses_N - sound_N * share_N, destroyed_N=nothing_N
+        )
 
-    def cascade(loss_N: Doubles, fails_N: Bools) -> Outcome:
+    def cascade(loss_N: Doubles, fails_N: Bools) -> ShockOutcome:
         end = furfine_cascade(
             exposures_NN, capital_N - loss_N, np.flatnonzero(fails_N).tolist(), loss_given_default=lost
         )
-        return Outcome(round_N=end.round_N, losses_N=end.losses_N, destroyed_N=nothing_N)
+        return ShockOutcome(round_N=end.round_N, losses_N=end.losses_N, destroyed_N=nothing_N)
 
     if settings.name == "threshold":
-        return Model(
+        return ContagionModel(
             answer=cascade,
             impacts=lambda: furfine_impacts(exposures_NN, capital_N, loss_given_default=lost),
         )
-    return Model(
+    return ContagionModel(
         answer=spread,
         impacts=lambda: debtrank_impacts(
             exposures_NN, capital_N, loss_given_default=lost, tolerance=_TOLERANCE
@@ -162,20 +164,22 @@ def _exposures(books: Books, settings: ModelSettings) -> Model:
     )
 
 
-def _clearing(books: Books, settings: ModelSettings) -> Model:
+def _clearing(books: Books, settings: ContagionSettings) -> ContagionModel:
     network = obligations(books.network.matrix.astype(np.float64), to_outside=books.outside_N)
     costs = DefaultCosts(
         alpha=books.rates.get("alpha", settings.alpha), beta=books.rates.get("beta", settings.beta)
     )
     claims_N = books.network.incoming.astype(float)
 
-    def cleared(loss_N: Doubles, fails_N: Bools) -> Outcome:
+    def cleared(loss_N: Doubles, fails_N: Bools) -> ShockOutcome:
         left_N = np.where(fails_N, 0.0, np.maximum(books.assets_N - loss_N, 0.0))
         end = clear_by_fixed_point(network, left_N, costs=costs)
-        return Outcome(
+        return ShockOutcome(
             round_N=end.round_N - 1,
             losses_N=np.maximum(claims_N - end.received_N, 0.0),
             destroyed_N=end.lost_N,
         )
 
-    return Model(answer=cleared, impacts=lambda: clearing_impacts(network, books.assets_N, costs=costs))
+    return ContagionModel(
+        answer=cleared, impacts=lambda: clearing_impacts(network, books.assets_N, costs=costs)
+    )

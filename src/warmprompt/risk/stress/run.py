@@ -17,7 +17,7 @@ from warmprompt.errors import BadInputError
 from warmprompt.risk.contagion import Impacts, smallest_scale
 from warmprompt.risk.contagion.checks import Bools, Doubles
 from warmprompt.risk.stress.books import Books
-from warmprompt.risk.stress.models import CLEARING, Model, ModelSettings, Outcome, model_of
+from warmprompt.risk.stress.models import CLEARING, ContagionModel, ContagionSettings, ShockOutcome, model_of
 
 ShockOf = Literal["capital", "assets"]
 
@@ -56,11 +56,11 @@ class StressTest:
     """
 
     books: Books
-    settings: ModelSettings
+    settings: ContagionSettings
     shocked_N: Doubles
     failing_N: Bools
     shock_of: ShockOf
-    outcome: Outcome
+    outcome: ShockOutcome
     before_N: Bools
     impacts: Impacts
     reverse: ReverseStress
@@ -104,7 +104,7 @@ def run_stress(
     shock: Mapping[str, float | None] | Iterable[str],
     *,
     shock_of: ShockOf | None = None,
-    settings: ModelSettings | None = None,
+    settings: ContagionSettings | None = None,
     reverse_share: float = 0.1,
 ) -> StressTest:
     """Shock some banks and follow what happens.
@@ -122,7 +122,7 @@ def run_stress(
         BadInputError: A share outside 0 to 1, or rates that the model does not know.
         UnknownNameError: A bank is not in the network.
     """
-    settings = settings or ModelSettings()
+    settings = settings or ContagionSettings()
     shock_of = shock_of or ("assets" if settings.name in CLEARING else "capital")
     if shock_of not in ("capital", "assets"):
         raise BadInputError(field="shock_of", value=shock_of, remedy="Give capital or assets.")
@@ -168,12 +168,14 @@ def _shares(books: Books, shock: Mapping[str, float | None] | Iterable[str]) -> 
     return share_N, failing_N
 
 
-def _everything(books: Books, settings: ModelSettings) -> Doubles:
+def _everything(books: Books, settings: ContagionSettings) -> Doubles:
     """Return what a bank loses that fails outright."""
     return books.assets_N if settings.name in CLEARING else np.maximum(books.capital_N, 0.0)
 
 
-def _reversed(books: Books, model: Model, base_N: Doubles, impacts: Impacts, share: float) -> ReverseStress:
+def _reversed(
+    books: Books, model: ContagionModel, base_N: Doubles, impacts: Impacts, share: float
+) -> ReverseStress:
     num_banks = books.network.num_nodes
     target = math.ceil(share * num_banks - 1e-9)
     nobody_N, nothing_N = np.zeros(num_banks, dtype=bool), np.zeros(num_banks)
