@@ -264,3 +264,21 @@ def test_bad_input_is_named(run, error, field):
 def test_sensitivities_are_shares():
     with pytest.raises(BadInputError, match=r"sensitivity\[1\]"):
         reverse_stress_scale(obligations(PAIR), [1, 1], target=HarmTarget(at_least=1), sensitivity=[0, 1.5])
+
+
+@pytest.mark.parametrize("spectral_radius", [0.5, 0.99, 1.3])
+def test_debtrank_impacts_equal_plain_rounds_however_slow_stress_dies_out(spectral_radius):
+    # More shocks than are worked on together; leaps below a radius of 1, plain sweeps above.
+    exposures, _ = book(7, num_banks=90, density=0.1)
+    capital = np.random.default_rng(7).uniform(0.5, 1.5, 90)
+    capital *= np.abs(np.linalg.eigvals(exposures / capital[:, None])).max() / spectral_radius
+    lost = shock = np.eye(90)
+    for _ in range(6_000):
+        lost = np.minimum(1, shock + exposures / capital[:, None] @ lost)
+    impacts = debtrank_impacts(exposures, capital)
+    impact, failures, vulnerability, _ = summed_up(lost, lost >= 1 - 1e-9, capital)
+    assert impacts.impact_N == pytest.approx(impact, abs=1e-10)
+    assert impacts.vulnerability_N == pytest.approx(vulnerability, abs=1e-10)
+    assert impacts.failures_N.tolist() == failures.tolist()
+    rough = debtrank_impacts(exposures, capital, tolerance=1e-4)
+    assert impacts.impact_N == pytest.approx(rough.impact_N, abs=1e-4)

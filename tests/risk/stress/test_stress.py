@@ -169,6 +169,18 @@ def test_a_report_names_the_banks_and_holds_its_pictures(tmp_path):
     assert all(text.index(one) < text.index(other) for one, other in pairwise(headings))
 
 
+def test_odd_names_are_shown_as_they_are(tmp_path):
+    names = {"Ann": "A$1$ & Co", "Bob": "B|b <i>"}
+    edges = EDGES.with_columns(pl.col("lender", "borrower").replace(names))
+    given = books_from_tables(edges, BALANCE.with_columns(pl.col("bank").replace(names)))
+    test = run_stress(given, ["B|b <i>"], settings=ContagionSettings(name="threshold"))
+    save_stress_report(test, tmp_path / "deep" / "report.html")
+    page = (tmp_path / "deep" / "report.html").read_text()
+    assert "A$1$ &amp; Co" in page
+    assert "B|b &lt;i&gt;" in page
+    assert "| B\\|b <i> |" in stress_report(test)
+
+
 @pytest.mark.parametrize(
     ("balance", "shock", "settings", "error", "said"),
     [

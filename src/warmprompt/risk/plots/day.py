@@ -49,10 +49,12 @@ def plot_day(result: DayResult, nodes: Sequence[str], path: Path, *, title: str,
     opening_N = result.closing_minor + series.sent_minor_TN.sum(axis=0) - series.received_minor_TN.sum(axis=0)
     waits_N = queued_TN.sum(axis=0)
     named = [int(bank) for bank in np.argsort(-waits_N, kind="stable")[:_NUM_NAMED] if waits_N[bank] > 0]
+    # A dollar sign in a name is no formula.
+    names = [name.replace("$", r"\$") for name in nodes]
     figure = new_figure(9.6, 8.4)
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 2])
-    _draw_queues(upper, hours, queued_TN, named, nodes)
-    _draw_liquidity(middle, hours, series.balance_minor_TN.astype(float), opening_N, named, nodes)
+    _draw_queues(upper, hours, queued_TN, named, names)
+    _draw_liquidity(middle, hours, series.balance_minor_TN.astype(float), opening_N, named, names)
     settled_T = series.sent_minor_TN.sum(axis=1) / 10.0**decimals
     scale, unit = _scale(settled_T.max(initial=0))
     step = np.diff(np.append(result.rules.open_s / 3_600, hours))
@@ -69,12 +71,12 @@ def plot_day(result: DayResult, nodes: Sequence[str], path: Path, *, title: str,
 
 
 def _draw_queues(
-    axes: Axes, hours: np.ndarray, queued_TN: np.ndarray, named: Sequence[int], nodes: Sequence[str]
+    axes: Axes, hours: np.ndarray, queued_TN: np.ndarray, named: Sequence[int], names: Sequence[str]
 ) -> None:
     scale, unit = _scale(queued_TN.sum(axis=1).max(initial=0))
     others_T = queued_TN.sum(axis=1) - queued_TN[:, named].sum(axis=1)
     parts = [*(queued_TN[:, bank] / scale for bank in named), np.maximum(others_T, 0) / scale]
-    labels = [*(nodes[bank] for bank in named), "others"]
+    labels = [*(names[bank] for bank in named), "others"]
     axes.stackplot(hours, parts, labels=labels, colors=[*_COLOURS[: len(named)], "#BBBBBB"], step="pre")
     axes.set_ylabel(f"waiting{unit}", color=GREY)
     axes.set_ylim(bottom=0)
@@ -92,7 +94,7 @@ def _draw_liquidity(
     balance_TN: np.ndarray,
     opening_N: np.ndarray,
     named: Sequence[int],
-    nodes: Sequence[str],
+    names: Sequence[str],
 ) -> None:
     used_T = np.maximum(opening_N - balance_TN, 0).sum(axis=1) / max(float(opening_N.sum()), 1.0)
     axes.fill_between(hours, 100 * used_T, color=GREY, alpha=0.25, linewidth=0, label="in use, all banks")
@@ -100,7 +102,7 @@ def _draw_liquidity(
         start = float(opening_N[bank])
         if start > 0:
             axes.plot(
-                hours, 100 * balance_TN[:, bank] / start, color=colour, linewidth=1.5, label=nodes[bank]
+                hours, 100 * balance_TN[:, bank] / start, color=colour, linewidth=1.5, label=names[bank]
             )
     axes.set_ylabel("liquidity, % of the opening", color=GREY)
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0), title="balance of")

@@ -260,4 +260,6 @@ def _check_lengths(network: PaymentNetwork, *vectors: np.ndarray) -> None:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    """Return a name that fits; a dollar sign is no formula."""
+    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    return short.replace("$", r"\$")

@@ -130,6 +130,10 @@ def books_of(given: NetworkTable, sheet: pl.DataFrame, *, called: str, field: st
         if odd.size:
             note = "capital is not outside assets and claims less debts; each model uses the columns it needs"
             notes.append(f"{odd.size} banks, {network.nodes[odd[0]]} among them: {note}")
+    if network.matrix.dtype.kind == "i":
+        notes.append(
+            "amounts of the links are whole minor units; those of the balance sheet are taken as such"
+        )
     rates: dict[str, Doubles] = {name: found[name] for name in _RATES if name in found}
     return Books(
         network=network,
