@@ -286,3 +286,22 @@ def test_readings_of_a_former_model_are_dropped(service, personaliser, tiny_mode
     assert (after.json()["model"], after.json()["stale"]) == (other.version, False)
     assert items_of(after) == items_of(before)
     assert [job.reader for job, _ in service.users.texts._kept.items()] == [other.texts]
+
+
+def test_user_of_whom_only_a_text_is_known_waits_for_it(gated):
+    service, reader = gated()
+
+    async def talk(client):
+        await client.post(path("ada", "/events"), json={"about": "I like quiet films"})
+        hasty = {"budget_ms": 0}
+        asked = asyncio.gather(
+            client.get(path("ada", "/recommendations"), params=hasty),
+            client.post("/v1/rank", json={"about": "I like loud films"}, params=hasty),
+        )
+        done, _ = await asyncio.wait({asked}, timeout=0.1)
+        reader.gate.set()
+        return done, await asked
+
+    done, answers = in_service(service, talk)
+    assert done == set()
+    assert [(answer.status_code, answer.json()["stale"]) for answer in answers] == [(200, False)] * 2

@@ -142,16 +142,16 @@ class Users:
             task.add_done_callback(self._updating.discard)
         return appended
 
-    async def state(self, user: str, *, budget_s: float | None) -> Answer:
+    async def state(self, user: str, *, budget_s: float) -> Answer:
         """Return the state of the user's whole log.
 
         Args:
             user: The user's id.
-            budget_s: How long to wait for texts to be read; None waits until they are.
+            budget_s: How long to wait for texts to be read; where nothing else is known of the user, as long
+                as the settings say at least.
 
         Raises:
-            QueueFullError: Too many texts wait, or this user's was not read in time, and nothing else is
-                known of the user.
+            QueueFullError: The text was not read, and nothing else is known of the user.
             DatabaseAwayError: The database cannot be reached.
         """
         cached = await self.get(user)
@@ -161,14 +161,13 @@ class Users:
         if mine is not None and cached.is_fresh(model) and not model.texts.reads_events:
             return answer_of(model, mine, cached)
         known, left_out = model_inputs(history, model.personaliser)
-        readings, all_read = await self.adaptations.read(model, known, budget_s=budget_s)
+        former = Known() if mine is None else Known(about=mine.state.about, attributes=mine.state.attributes)
+        patience_s = self._patience_s(known, former, budget_s)
+        readings, all_read = await self.adaptations.read(model, known, budget_s=patience_s)
         if cached.gone:  # deleted while waiting
             return unknown_user(model)
         mine = cached.adapted
         if not all_read:
-            former = (
-                Known() if mine is None else Known(about=mine.state.about, attributes=mine.state.attributes)
-            )
             return Answer(
                 model=model,
                 state=await self.adaptations.without_unread(model, known, readings, former=former),
@@ -183,6 +182,10 @@ class Users:
             mine = await self.adaptations.adapt(model, history, known, readings, left_out=left_out)
             self._adopt(cached, mine)
         return answer_of(model, mine, cached, readings)
+
+    def _patience_s(self, known: Known, former: Known, budget_s: float) -> float:
+        """Return how long to wait for a user's texts: a ranking without them has to be the user's own, too."""
+        return budget_s if known.events or former.text else max(budget_s, self.settings.budget_s)
 
     def num_texts(self, events: Sequence[Event], profile: Profile | None) -> int:
         """Return how many texts of a request a model would have to read."""
@@ -212,10 +215,11 @@ class Users:
         self.metrics.cached.inc()
         return page
 
-    async def state_of(self, known: Known, *, budget_s: float | None) -> Answer:
+    async def state_of(self, known: Known, *, budget_s: float) -> Answer:
         """Return a state from inputs that are not stored; arguments and errors as `state`."""
         model = self.model
-        readings, all_read = await self.adaptations.read(model, known, budget_s=budget_s)
+        patience_s = self._patience_s(known, Known(), budget_s)
+        readings, all_read = await self.adaptations.read(model, known, budget_s=patience_s)
         if all_read:
             adapted = await self.adaptations.adapt(model, UserHistory(), known, readings, left_out=0)
             return answer_of(model, adapted, None, readings)
