@@ -48,8 +48,7 @@ class RankingAnswer:
 
     Attributes:
         items: Best first.
-        stale: The ranking does not include the whole log: it is the user's former one, or that of an unknown
-            user. Ask again before you show it as personal.
+        stale: The ranking does not include all that was sent: a text was not read in time. Ask again.
         seq: Entries of the log that it includes.
         last_seq: Entries of the log.
         model: Version of the model that ranked.
