@@ -99,9 +99,17 @@ def ranked_frames(
     Raises:
         UserError: As `rank`; the field names the user.
     """
+    for chunk, rankings in ranked_users(users, n, rank):
+        yield _frame([one.user for one in chunk], rankings, items=items)
+
+
+def ranked_users(
+    users: Iterable[UserToRank], n: int, rank: Rank
+) -> Iterator[tuple[list[UserToRank], list[Ranking]]]:
+    """Yield users and their rankings, chunk by chunk; arguments and errors as `ranked_frames`."""
     rest = iter(users)
     while chunk := list(islice(rest, CHUNK)):
-        yield _frame([one.user for one in chunk], _ranked(chunk, n, rank), items=items)
+        yield chunk, _ranked(chunk, n, rank)
 
 
 def recommended(

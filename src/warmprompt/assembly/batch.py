@@ -7,7 +7,7 @@ row costs no hour. The output appears under its name when it is whole.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -119,11 +119,13 @@ def recommend_file(  # noqa: PLR0913 - where from, where to, and options by keyw
         num_events=found.num_events,
         num_unknown=found.num_unknown,
         unknown_items=tuple(found.unknown_items),
-        rejects={
-            reason: (count, tuple(found.log.first_lines[reason]))
-            for reason, count in found.log.counts.items()
-        },
+        rejects=rejects_of(found.log),
     )
+
+
+def rejects_of(log: RejectLog) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Return what was malformed, by reason: how often, and the first lines."""
+    return {reason: (count, tuple(log.first_lines[reason])) for reason, count in log.counts.items()}
 
 
 def _read(
@@ -145,27 +147,36 @@ def _read(
 def _source(model: Personaliser, users: Path, columns: Mapping[str, str] | None) -> Source:
     """Return the events of a file; columns that the model has no use for are not read."""
     if columns is None and users.is_file() and not recbole.recognises(users):
-        there = open_input(users, {}).columns
-        unused = {"rating"} if model.rating_scale is None else set()
-        unused |= {"weight"} if model.weight_unit is None else set()
-        columns = {
-            ours: next(name for name in names if name in there)
-            for ours, names in ALIASES.items()
-            if ours not in unused and set(names) & set(there)
-        }
-        for ours in ("user", "item"):
-            if ours not in columns:
-                raise BadInputError(
-                    field=f"column of {ours}s in {users}",
-                    value=", ".join(there),
-                    remedy=f"Say which one it is: --users-map user=COLUMN,item=COLUMN, or name it {ours}_id.",
-                )
+        columns = columns_to_read(model, open_input(users, {}).columns, where=users)
     source = open_source(users, ReadOptions(columns=columns))
     return replace(
         source,
         rating_scale=model.rating_scale or source.rating_scale,
         has_rating=source.has_rating and (columns is not None or model.rating_scale is not None),
     )
+
+
+def columns_to_read(model: Personaliser, there: Sequence[str], *, where: object) -> dict[str, str]:
+    """Return our name to the column of a file, for those that the model has a use for.
+
+    Raises:
+        BadInputError: There is no column of users or of items.
+    """
+    unused = {"rating"} if model.rating_scale is None else set()
+    unused |= {"weight"} if model.weight_unit is None else set()
+    columns = {
+        ours: next(name for name in names if name in there)
+        for ours, names in ALIASES.items()
+        if ours not in unused and set(names) & set(there)
+    }
+    for ours in ("user", "item"):
+        if ours not in columns:
+            raise BadInputError(
+                field=f"column of {ours}s in {where}",
+                value=", ".join(there),
+                remedy=f"Say which one it is: --users-map user=COLUMN,item=COLUMN, or name it {ours}_id.",
+            )
+    return columns
 
 
 def _counted(users: Iterable[UserToRank], progress: BatchProgress, total: int) -> Iterator[UserToRank]:
@@ -176,4 +187,10 @@ def _counted(users: Iterable[UserToRank], progress: BatchProgress, total: int) -
     progress(total, total)
 
 
-__all__ = ["BatchProgress", "BatchReport", "recommend_file"]
+__all__ = [
+    "BatchProgress",
+    "BatchReport",
+    "columns_to_read",
+    "recommend_file",
+    "rejects_of",
+]

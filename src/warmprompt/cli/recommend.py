@@ -51,9 +51,11 @@ def app(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     users: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--users", help="Rank for everybody in a file: a row per event, or one JSON object per user."
+            "--users",
+            help="Rank for everybody in a file: a row per event, or one JSON object per user. With --shard "
+            "or --engine: Parquet files, as a folder, a pattern or a URL.",
         ),
     ] = None,
     users_map: Annotated[
@@ -63,7 +65,33 @@ def app(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="With --users: where rankings go, .parquet, .csv or .jsonl.")
+        str | None,
+        typer.Option(
+            "--out",
+            help="With --users: where rankings go, .parquet, .csv or .jsonl; with --shard or --engine a "
+            "folder or URL of Parquet files.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            help="With --users: rank for part i of n of the users, as i/n; 1/1 is everybody.",
+        ),
+    ] = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="With --shard or --engine: write users' vectors, too.")
+    ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="With --users: ray shares the users among actors of a Ray cluster."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="With --engine: how many actors; one per processor core.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="With --engine: the cluster's address; without it, this machine."),
     ] = None,
     exact: Annotated[
         bool,
@@ -78,7 +106,7 @@ def app(
     """Rank the catalogue for one new person, or for a file of users."""
     if num < 1:
         raise BadInputError(field="-n", value=num, remedy="Ask for at least 1 item.")
-    from warmprompt.cli.recommend_many import recommend_many, refuse_together
+    from warmprompt.cli.recommend_many import Sharing, recommend_many, refuse_together
 
     refuse_together(
         users,
@@ -87,22 +115,18 @@ def app(
             "--like": like, "--dislike": dislike, "--about": about, "--attribute": attribute,
             "--explain": explain, "--generate": generate, "--json": as_json,
         },
-        many={"--users-map": users_map, "--max-rejects": max_rejects},
+        many={
+            "--users-map": users_map, "--max-rejects": max_rejects, "--shard": shard, "--engine": engine,
+            "--vectors": vectors, "--workers": workers, "--address": address,
+        },
     )  # fmt: skip
     if users is not None and out is not None:
-        recommend_many(
-            run,
-            users,
-            out,
-            num,
-            users_map=users_map,
-            exact=exact or None,
-            max_rejects=max_rejects or 0.0,
-            exclude=exclude,
-            filters=filters,
-            drop=tuple(drop or ()),
-            ordered=ordered,
-        )
+        how: dict[str, Any] = {
+            "users_map": users_map, "exact": exact or None, "max_rejects": max_rejects or 0.0,
+            "exclude": exclude, "filters": filters, "drop": tuple(drop or ()), "ordered": ordered,
+        }  # fmt: skip
+        sharing = Sharing(shard=shard, vectors=vectors, engine=engine, workers=workers, address=address)
+        recommend_many(run, users, out, num, sharing=sharing, **how)
         return
     attributes = _attributes(attribute or [])
     if ordered and (explain or generate):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -56,7 +57,8 @@ class History:
 class Histories:
     """Users' events, checked; iterate to get each user's `History`, in the order of first appearance.
 
-    Where rows were spooled, that order holds within each of 64 parts.
+    That order holds within each part. There is one, or 64 where rows were spooled, or as many as were asked
+    for.
 
     Attributes:
         num_users: How many users have a valid row.
@@ -65,6 +67,7 @@ class Histories:
         unknown_items: A few of those items, as written.
         log: Rows that were refused.
         whole_ids: Whether every user's id is a whole number.
+        num_parts: How many parts users are split into, by `part_of`.
         frames, folders: Rows in memory, and those that were spooled.
     """
 
@@ -74,6 +77,7 @@ class Histories:
     unknown_items: list[str] = field(default_factory=list)
     log: RejectLog = field(default_factory=lambda: RejectLog("users' events"))
     whole_ids: bool = True
+    num_parts: int = 1
     frames: list[pl.DataFrame] = field(default_factory=list, repr=False)
     folders: tuple[Path, ...] = ()
 
@@ -81,19 +85,42 @@ class Histories:
 
     def __iter__(self) -> Iterator[History]:
         """Yield one user after the other."""
-        for part in self.parts():
-            yield from _histories(part, whole_ids=self.whole_ids)
+        for _, histories in self.parts():
+            yield from histories
 
-    def parts(self) -> Iterator[pl.DataFrame]:
+    def parts(self) -> Iterator[tuple[int, Iterator[History]]]:
+        """Yield the number and the users of each part that has any; numbers rise."""
+        for part, rows in self._rows():
+            yield part, _histories(rows, whole_ids=self.whole_ids)
+
+    def count_users(self) -> int:
+        """Return how many users there are."""
+        return sum(rows["user"].n_unique() for _, rows in self._rows())
+
+    def _rows(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """Yield rows part by part; a user's rows are all in one part."""
         if self.frames:
-            yield pl.concat(self.frames)
+            yield from _split(pl.concat(self.frames), self.num_parts)
         for folder in self.folders:
-            yield pl.read_parquet(sorted(folder.iterdir()))
+            yield int(folder.name), pl.read_parquet(sorted(folder.iterdir()))
+
+
+def part_of(users: pl.Series, num_parts: int) -> pl.Series:
+    """Return the part of each id, 0 to `num_parts` - 1: the CRC-32 of its text, the same on any machine."""
+    known = users.unique()
+    written = known.cast(pl.String).fill_null("")
+    parts = pl.Series([zlib.crc32(each.encode()) % num_parts for each in written], dtype=pl.Int32)
+    return users.replace_strict(known, parts, return_dtype=pl.Int32)
 
 
 def read_histories(
-    source: Source, items: Sequence[ItemId], *, now_s: int, scratch: Path, max_rejects: float = 0.0
+    source: Source,
+    items: Sequence[ItemId],
+    *,
+    now_s: int,
+    scratch: Path,
+    max_rejects: float = 0.0,
+    num_parts: int | None = None,
 ) -> Histories:
     """Read, check and count all rows of a source's events.
 
@@ -103,13 +130,14 @@ def read_histories(
         now_s: Seconds since 1970; later times are rejects.
         scratch: An empty folder for spooled rows, there as long as the result is iterated.
         max_rejects: Highest share of malformed rows.
+        num_parts: Split users into so many parts; the source may then be without a row.
 
     Raises:
         BadInputError: As `event_rows.read_event_rows`; no valid row; or the catalogue knows less than half
             of the events' items.
         RejectsError: More malformed rows than the share.
     """
-    found = Histories()
+    found = Histories(num_parts=num_parts or 1)
     position = {str(item): index for index, item in enumerate(items)}
     unit, num_flushed = source.time_unit, 0
     for raw in source.events(found.log):
@@ -122,17 +150,18 @@ def read_histories(
         found.whole_ids &= users.table().schema["user"] == pl.Int64
         found.frames.append(_indexed(rows.frame, users, own, position, found))
         if sum(frame.height for frame in found.frames) > _ROWS_IN_MEMORY:
-            _spool(found, scratch, num_flushed)
+            _spool(found, scratch, num_flushed, num_parts or _PARTS)
             num_flushed += 1
     check_rejects(found.log, max_rejects)
     if num_cut := found.log.notes.get(TEXTS_CUT):
         warnings.warn(f"{num_cut:,} {TEXTS_CUT}", stacklevel=2)
     if num_flushed:
         if found.frames:
-            _spool(found, scratch, num_flushed)
+            _spool(found, scratch, num_flushed, num_parts or _PARTS)
         found.folders = tuple(sorted(scratch.iterdir()))
-    found.num_users = sum(part["user"].n_unique() for part in found.parts())
-    _refuse_strange(found, items)
+    found.num_users = found.count_users()
+    if found.num_events or num_parts is None:
+        _refuse_strange(found, items)
     return found
 
 
@@ -164,15 +193,24 @@ def _index_of(written: str, position: dict[str, int]) -> int:
     return position.get(re.sub(r"\.0+$", "", written), _UNKNOWN) if index is None else index
 
 
-def _spool(found: Histories, scratch: Path, number: int) -> None:
-    """Move the rows in memory to files, one per part; a user's rows are always in the same part."""
-    rows = pl.concat(found.frames)
-    parts = rows.with_columns((pl.col("user").hash() % _PARTS).alias("#part"))
-    for (part,), frame in parts.group_by("#part", maintain_order=True):
-        folder = scratch / f"{part:02}"
+def _spool(found: Histories, scratch: Path, number: int, num_parts: int) -> None:
+    """Move the rows in memory to files, one per part."""
+    for part, rows in _split(pl.concat(found.frames), num_parts):
+        folder = scratch / f"{part:06}"
         folder.mkdir(exist_ok=True)
-        frame.drop("#part").write_parquet(folder / f"{number:06}.parquet")
+        rows.write_parquet(folder / f"{number:06}.parquet")
     found.frames.clear()
+
+
+def _split(rows: pl.DataFrame, num_parts: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield the rows of each part that has any, in their order."""
+    if num_parts == 1:
+        yield 0, rows
+        return
+    parts = rows.with_columns(part_of(rows["user"], num_parts).alias("#part"))
+    by_part = parts.partition_by("#part", maintain_order=True, include_key=False, as_dict=True)
+    for (part,), own in sorted(by_part.items()):
+        yield part, own
 
 
 def _histories(part: pl.DataFrame, *, whole_ids: bool) -> Iterator[History]:
