@@ -10,6 +10,7 @@ JOBS ?= 1
 
 BIN := .venv/bin
 CORE ?= .venv-core
+RAY ?= .venv-ray
 INSTALL := python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP := $(BIN)/$(INSTALL)
 # torch is named, so that pip settles on the pinned build before it looks at anything else.
@@ -18,7 +19,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 POLARS_MAX_THREADS=1 \
 	TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo demo-risk serve test test-core check docs dist bench evidence clean
+.PHONY: help demo demo-risk serve test test-core test-ray check docs dist bench evidence clean
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
@@ -28,6 +29,7 @@ help:
 	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages (JOBS=2 at a time; many hours)"
 	@echo "make test   run the tests with coverage"
 	@echo "make test-core  the first hour, and every command of the documentation, with the core alone (.venv-core)"
+	@echo "make test-ray  shards on Ray, which is installed beside the rest (.venv-ray), with loopback alone"
 	@echo "make check  ruff, mypy, import contracts, dependencies, documentation"
 	@echo "make docs   build the documentation into site/"
 	@echo "make dist   build wheel and source archive into dist/, twice, and compare them byte by byte"
@@ -56,6 +58,14 @@ $(CORE)/.core: pyproject.toml constraints.txt | .venv/.dev
 	$(PYTHON) -m venv --clear $(CORE)
 	$(BIN)/python .ci/link_core $(CORE)
 	$(CORE)/bin/$(INSTALL) $(TORCH) .
+	touch $@
+
+# Ray beside what .venv has; RAY names another folder.
+$(RAY)/.ray: pyproject.toml constraints.txt | .venv/.dev
+	$(PYTHON) -m venv --clear $(RAY)
+	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
+		> $$($(RAY)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/base.pth
+	$(RAY)/bin/$(INSTALL) --editable '.[ray]'
 	touch $@
 
 demo: .venv/.core
@@ -94,6 +104,10 @@ test: .venv/.dev
 test-core: .venv/.dev $(CORE)/.core
 	$(CORE)/bin/$(INSTALL) --no-deps --force-reinstall .
 	WARMPROMPT_CORE=$(CORE) $(ONE_THREAD) $(BIN)/pytest tests/core -n $(WORKERS) --dist worksteal --durations=10
+
+# Ray listens on every interface there is, so its tests have loopback alone.
+test-ray: $(RAY)/.ray
+	$(ONE_THREAD) .ci/loopback $(RAY)/bin/python -m pytest tests/ray --durations=5
 
 check: .venv/.dev
 	$(BIN)/ruff check

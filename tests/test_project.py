@@ -23,7 +23,8 @@ from warmprompt.settings import setting_names
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "warmprompt"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = PROJECT["optional-dependencies"]
+# Ray is in an environment of its own, which make test-ray makes.
+EXTRAS = {name: of for name, of in PROJECT["optional-dependencies"].items() if name != "ray"}
 
 
 @cache
@@ -89,6 +90,19 @@ def test_importing_the_package_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "[]\n"
+
+
+def test_ray_is_pinned_to_one_minor_version_and_imported_by_its_integration_alone():
+    (ray,) = PROJECT["optional-dependencies"]["ray"]
+    assert re.fullmatch(r"ray\[data\]>=2\.(\d+),<2\.(\d+)", ray)
+    first, beyond = (int(one) for one in re.findall(r"2\.(\d+)", ray))
+    assert beyond == first + 1
+    importing = [
+        path.name
+        for path in SOURCE.rglob("*.py")
+        if re.search(r"^\s*(import|from) ray\b", path.read_text(), flags=re.MULTILINE)
+    ]
+    assert importing == ["ray_shards.py"]
 
 
 def test_the_file_map_lists_every_package_and_module_and_nothing_else():
@@ -245,7 +259,8 @@ def test_nothing_is_left_unfinished(word):
 
 
 @pytest.mark.parametrize(
-    "target", ["demo", "demo-risk", "serve", "test", "test-core", "check", "docs", "bench", "evidence"]
+    "target",
+    ["demo", "demo-risk", "serve", "test", "test-core", "test-ray", "check", "docs", "bench", "evidence"],
 )
 def test_the_make_target_exists(target):
     done = subprocess.run(

@@ -107,14 +107,12 @@ def wait_for_a_block(out, process):
     return int(pids.read_text().split()[-1])
 
 
-def test_two_actors_write_the_bytes_of_one_process(trained_folder, users, whole, tmp_path, capfd):
-    job = job_of(users, tmp_path / "out")
+def test_two_actors_write_the_bytes_of_one_process(trained_folder, users, whole, tmp_path):
     out = tmp_path / "out"
     assert start(users, out, trained_folder).wait(300) == 0
     assert files_of(out) == files_of(whole)
     seen = pl.read_parquet(out / "block-*.parquet")["user_id"]
     assert sorted(seen) == list(range(400))
-    assert job.vectors
 
 
 def test_a_killed_actor_is_replaced_and_no_user_is_lost(trained_folder, users, whole, tmp_path):
@@ -140,6 +138,8 @@ def test_a_killed_driver_run_again_writes_the_rest(trained_folder, users, whole,
     assert files_of(out) == files_of(whole)
 
 
+# Ray deprecates names of its own.
+@pytest.mark.filterwarnings("default")
 def test_the_command_runs_it_and_a_mistake_is_one_line(trained_folder, users, tmp_path, capfd):
     command = ["recommend", str(trained_folder), "-n", "2", "--engine", "ray", "--workers", "1"]
     assert run([*command, "--users", str(users), "--out", str(tmp_path / "out")]) == 0
