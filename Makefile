@@ -107,7 +107,7 @@ test-core: .venv/.dev $(CORE)/.core
 
 # Ray listens on every interface there is, so its tests have loopback alone.
 test-ray: $(RAY)/.ray
-	$(ONE_THREAD) .ci/loopback $(RAY)/bin/python -m pytest tests/ray --durations=5
+	$(ONE_THREAD) .ci/loopback $(RAY)/bin/python -m pytest tests/on_ray --durations=5
 
 check: .venv/.dev
 	$(BIN)/ruff check

@@ -8,6 +8,7 @@ run, the users' files and the folder of blocks under the same names.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from warmprompt import errors
 from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.assembly.batch import BatchProgress
@@ -41,12 +43,16 @@ class ShardRanker:
         self.num_shards = num_shards
 
     def __call__(self, shards: Mapping[str, Any]) -> dict[str, list[str]]:
-        """Rank some shards; return a report of each as JSON."""
-        reports = [
-            rank_shard(self.model, self.job, shard=int(shard), num_shards=self.num_shards)
-            for shard in shards["shard"]
-        ]
-        return {"report": [json.dumps(asdict(report)) for report in reports]}
+        """Rank some shards; return as JSON a report of each, or its error, which Ray would wrap."""
+        answers: list[dict[str, Any]] = []
+        for shard in shards["shard"]:
+            try:
+                report = rank_shard(self.model, self.job, shard=int(shard), num_shards=self.num_shards)
+                answers.append({"report": asdict(report)})
+            except WarmpromptError as error:
+                parts = {"field": error.field, "value": str(error.value), "remedy": error.remedy}
+                answers.append({"error": type(error).__name__, "parts": parts})
+        return {"answer": [json.dumps(answer) for answer in answers]}
 
 
 def rank_on_ray(
@@ -75,7 +81,6 @@ def rank_on_ray(
     try:
         import ray
         import ray.data
-        from ray.exceptions import RayTaskError
     except ImportError as error:
         remedy = "Install the extra: pip install 'warmprompt[ray]'."
         raise BadInputError(field="--engine", value="ray", remedy=remedy) from error
@@ -94,12 +99,12 @@ def rank_on_ray(
             num_cpus=1,
         )
         reports: list[ShardReport] = []
-        try:
-            for row in ranked.iter_rows():
-                reports.append(ShardReport(**json.loads(row["report"])))
-                progress(len(reports), num_shards)
-        except RayTaskError as error:
-            raise _own(error) from None
+        for row in ranked.iter_rows():
+            answer = json.loads(row["answer"])
+            if "error" in answer:
+                raise getattr(errors, answer["error"])(**answer["parts"])
+            reports.append(ShardReport(**answer["report"]))
+            progress(len(reports), num_shards)
     # Finds every block there, and notes in the manifest that none is missing.
     return _sum(reports, rank_shard(model, job))
 
@@ -113,6 +118,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     here: dict[str, Any] = {
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
@@ -123,14 +129,6 @@ def _cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _own(error: Any) -> BaseException:
-    """Return the error that an actor's code raised, where it is one of ours, else the error of Ray."""
-    inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, WarmpromptError):
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return error if inner is None else inner
 
 
 def _sum(reports: list[ShardReport], last: ShardReport) -> ShardReport:
