@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import warmprompt.adaptation.many_users as many_users
+import warmprompt.adaptation.personaliser as personaliser
 import warmprompt.data.histories as histories
 import warmprompt.data.readers.frames as frames
 from warmprompt import BadInputError, Dataset, Event, Known, UnknownNameError
@@ -202,3 +203,29 @@ def test_bad_rows_of_a_frame_are_named(model, events):
     with pytest.raises(BadInputError, match="items of users' events: '0.0% are known to the model"):
         model.recommend(pa.table(strangers.to_arrow()), unknown_items="skip")
     assert Dataset.from_frames(events).num_users == 5
+
+
+@pytest.mark.parametrize(
+    ("num_items", "users"), [(10, 64), (262_144, 64), (262_145, 63), (10**6, 16), (10**9, 1)]
+)
+def test_scores_in_memory_are_bounded(num_items, users):
+    assert many_users.users_at_once(num_items, most=64) == users
+
+
+def test_small_passes_rank_what_large_ones_rank(model, monkeypatch):
+    known = [Known(events=[Event(item=model.items[number])]) for number in range(9)]
+    wanted = model.rank_many(known, 7)
+    sizes = []
+    score = personaliser.score
+
+    def counting(engine, users_BD, *rest, **options):
+        sizes.append(len(users_BD))
+        return score(engine, users_BD, *rest, **options)
+
+    monkeypatch.setattr(personaliser, "score", counting)
+    monkeypatch.setattr(many_users, "MAX_CELLS", 4 * len(model.items))
+    found = model.rank_many(known, 7)
+    assert sizes == [4, 4, 1]
+    assert [one.items for one in found] == [one.items for one in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)

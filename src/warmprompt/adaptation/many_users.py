@@ -34,6 +34,8 @@ Rank = Callable[[Sequence[Known], int], Sequence[Ranking]]
 """Ranks for some users, so many items each."""
 
 CHUNK = 1024
+MAX_CELLS = 1 << 24
+"""Scores in memory at once, 64 MB for each expert: beyond that a batch costs more time than it saves."""
 _POSITION = re.compile(r"^user (\d+), ")
 
 
@@ -161,6 +163,11 @@ def users_to_rank(
         given = users.items() if isinstance(users, Mapping) else enumerate(users)
         found = (latest(plain_value(user), _as_known(one, user)) for user, one in given)
     return found if options.unknown_items == "refuse" else _known_alone(found, catalogue)
+
+
+def users_at_once(num_items: int, *, most: int) -> int:
+    """Return how many users are scored in one pass: what fits `MAX_CELLS`, `most` at most, 1 at least."""
+    return min(most, max(1, MAX_CELLS // num_items))
 
 
 def for_each_user(users: Sequence[Known], check: Callable[[Known], Known]) -> list[Known]:

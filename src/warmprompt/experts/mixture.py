@@ -186,7 +186,9 @@ class Mixture:
                 if weights_B1.any():
                     yield name, weights_B1 * expert.score(users)
             elif weight := self.weights[name]:
-                yield name, np.float32(weight) * damped(expert, users, self.kappa)
+                scores_BV = damped(expert, users, self.kappa)
+                # Times 1 changes no bit, and a copy costs as much as the sum where items are many.
+                yield name, scores_BV if weight == 1 else np.float32(weight) * scores_BV
 
     def _check(self, names: Collection[str]) -> None:
         for name in names:
