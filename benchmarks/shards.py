@@ -1,11 +1,12 @@
 """What sharing a batch costs: one process against two shards, and the reading that each shard repeats.
 
-    python benchmarks/shards.py RUN OUT.json [--users 60000]
+    python benchmarks/shards.py RUN OUT.json [--users 60000] [--apart]
 
 Made-up users of ten events each are ranked by `warmprompt recommend --shard`: by one process, then by two
 that run together, each with one thread. On a machine that others use, wall time says little: the ratio of
-processor times is what two free cores would gain. One shard of a hundred shows what reading costs that does
-not shrink with the number of shards. Blocks are compared byte by byte.
+processor times is what two free cores would gain. Where no core is free, --apart runs the two shards one
+after the other, so that they do not slow one another down. One shard of a hundred shows what starting and
+reading cost, which does not shrink with the number of shards. Blocks are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -36,18 +37,21 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--users", type=int, default=60_000)
+    parser.add_argument("--apart", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="warmprompt-shards-") as scratch:
         folder = Path(scratch)
         make_events(given.run, folder / "events", given.users)
         one = shards(given.run, folder, "one", ["1/1"])
-        two = shards(given.run, folder, "two", ["1/2", "2/2"])
+        both = [["1/2"], ["2/2"]] if given.apart else [["1/2", "2/2"]]
+        two = [each for which in both for each in shards(given.run, folder, "two", which)]
         hundredth = shards(given.run, folder, "hundred", ["1/100"])
         same = blocks(folder / "one") == blocks(folder / "two")
     found = {
         "machine": describe_machine(),
         "commit": commit(),
         "users": given.users,
+        "apart": given.apart,
         "events": given.users * EVENTS,
         "one": one,
         "two": two,
