@@ -99,7 +99,7 @@ evidence: .venv/.dev
 
 test: .venv/.dev
 	@.ci/chromium
-	env $$(.ci/postgresql) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+	env $$(.ci/postgresql) $$(.ci/nginx) $(ONE_THREAD) $(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 test-core: .venv/.dev $(CORE)/.core
 	$(CORE)/bin/$(INSTALL) --no-deps --force-reinstall .
