@@ -22,13 +22,7 @@ from torch import Tensor
 from warmprompt.adaptation.describe import ModelDescription, model_description
 from warmprompt.adaptation.engine import Engine, adapt_batch, check_text, encode, score, users_linearly
 from warmprompt.adaptation.events import Known, checked_known, support_of, unknown_item
-from warmprompt.adaptation.many_users import (
-    UnknownItems,
-    UserOptions,
-    for_each_user,
-    recommended,
-    users_at_once,
-)
+from warmprompt.adaptation.many_users import UnknownItems, UserOptions, at_once, for_each_user, recommended
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
 from warmprompt.adaptation.selection import Mask, Selection, check_count, known_item, positions_of, top_items
@@ -247,9 +241,9 @@ class Personaliser:
         mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
         checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
-        at_once = users_at_once(len(self.items), most=_CHUNK)
-        for start in range(0, len(checked), at_once):
-            part = checked[start : start + at_once]
+        num_users = at_once(len(self.items), most=_CHUNK)
+        for start in range(0, len(checked), num_users):
+            part = checked[start : start + num_users]
             supports = [self.support_of(known.events, ordered=ordered) for known in part]
             scores_BV = score(self.engine, self._vectors(part, supports, exact=exact), supports, drop=drop)
             rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
