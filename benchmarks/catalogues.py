@@ -24,7 +24,7 @@ import torch
 from commits import commit
 from speed import NUM_FACTORS, K, made_up_catalogue, mixture_of_made_up
 
-from warmprompt.adaptation.many_users import at_once
+from warmprompt.adaptation.many_users import pass_size
 from warmprompt.data.episodes import EventBatch
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.experts.protocol import UserBatch
@@ -67,7 +67,7 @@ def main() -> None:
 def measured(num_items: int) -> dict[str, float]:
     """Return milliseconds a user."""
     catalogue = made_up_catalogue(num_items)
-    mixture, number = mixture_of_made_up(catalogue), at_once(num_items, most=64)
+    mixture, number = mixture_of_made_up(catalogue), pass_size(num_items, most=64)
     rng = np.random.default_rng(0)
     found: dict[str, float] = {"items": num_items, "users_at_once": number}
     for name, size in (("alone", 1), ("batch", number)):

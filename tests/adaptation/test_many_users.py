@@ -209,7 +209,7 @@ def test_bad_rows_of_a_frame_are_named(model, events):
     ("num_items", "users"), [(10, 64), (262_144, 64), (262_145, 63), (10**6, 16), (10**9, 1)]
 )
 def test_scores_in_memory_are_bounded(num_items, users):
-    assert many_users.at_once(num_items, most=64) == users
+    assert many_users.pass_size(num_items, most=64) == users
 
 
 def test_small_passes_rank_what_large_ones_rank(model, monkeypatch):

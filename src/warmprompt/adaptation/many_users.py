@@ -165,7 +165,7 @@ def users_to_rank(
     return found if options.unknown_items == "refuse" else _known_alone(found, catalogue)
 
 
-def at_once(num_items: int, *, most: int) -> int:
+def pass_size(num_items: int, *, most: int) -> int:
     """Return how many users are scored in one pass: what fits `MAX_CELLS`, `most` at most, 1 at least."""
     return min(most, max(1, MAX_CELLS // num_items))
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from warmprompt.adaptation.describe import ModelDescription, model_description
 from warmprompt.adaptation.engine import Engine, adapt_batch, check_text, encode, score, users_linearly
 from warmprompt.adaptation.events import Known, checked_known, support_of, unknown_item
-from warmprompt.adaptation.many_users import UnknownItems, UserOptions, at_once, for_each_user, recommended
+from warmprompt.adaptation.many_users import UnknownItems, UserOptions, for_each_user, pass_size, recommended
 from warmprompt.adaptation.rankings import Ranking
 from warmprompt.adaptation.saving import in_a_line, save_model
 from warmprompt.adaptation.selection import Mask, Selection, check_count, known_item, positions_of, top_items
@@ -241,7 +241,7 @@ class Personaliser:
         mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
         checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
-        num_users = at_once(len(self.items), most=_CHUNK)
+        num_users = pass_size(len(self.items), most=_CHUNK)
         for start in range(0, len(checked), num_users):
             part = checked[start : start + num_users]
             supports = [self.support_of(known.events, ordered=ordered) for known in part]
