@@ -241,9 +241,9 @@ class Personaliser:
         mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
         checked = for_each_user(users, self.checked)
         rankings: list[Ranking] = []
-        at_once = pass_size(len(self.items), most=_CHUNK)
-        for start in range(0, len(checked), at_once):
-            part = checked[start : start + at_once]
+        num_users = pass_size(len(self.items), most=_CHUNK)
+        for start in range(0, len(checked), num_users):
+            part = checked[start : start + num_users]
             supports = [self.support_of(known.events, ordered=ordered) for known in part]
             scores_BV = score(self.engine, self._vectors(part, supports, exact=exact), supports, drop=drop)
             rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
