@@ -184,7 +184,7 @@ class Users:
         return answer_of(model, mine, cached, readings)
 
     def _patience_s(self, known: Known, former: Known, budget_s: float) -> float:
-        """Return how long to wait for a user's texts: a ranking without them has to be the user's own, too."""
+        """Return how long to wait for a user's texts: a ranking without them must be the user's own too."""
         return budget_s if known.events or former.text else max(budget_s, self.settings.budget_s)
 
     def num_texts(self, events: Sequence[Event], profile: Profile | None) -> int:
