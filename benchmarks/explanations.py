@@ -146,7 +146,7 @@ class _Study:
                 for out in users
             ]
         )
-        supports = [self.model.support_of(each.events) for each in states]
+        supports = [self.model.support_of(each) for each in states]
         scores = score(
             self.model.engine, torch.tensor(np.stack([each.vector_D for each in states])), supports
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from warmprompt import Event
+from warmprompt import Event, Known
 from warmprompt.adaptation.events import user_text
 from warmprompt.adaptation.explain import attribute
 from warmprompt.backbone.forward import count_forwards
@@ -54,7 +54,8 @@ def counted_of(model, state):
     """Return what counted experts add, over events that are no dislikes: 2 or more on the scale of 1 to 5."""
     trained = model.engine.trained
     liked = [event for event in state.events if event.rating is None or event.rating >= 2.0]
-    users = UserBatch(supports=[model.support_of(liked)], vectors_BD=torch.zeros(1, len(state.vector_D)))
+    known = Known(events=liked, about=state.about, attributes=state.attributes)
+    users = UserBatch(supports=[model.support_of(known)], vectors_BD=torch.zeros(1, len(state.vector_D)))
     counted, weights = trained.experts.experts, trained.experts.weights
     assert trained.experts.kappa == 0
     return sum(weight * counted[name].score(users)[0] for name, weight in weights.items())

@@ -15,6 +15,7 @@ from warmprompt.backbone.forward import count_forwards
 from warmprompt.backbone.hashing import hash_weights
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
 from warmprompt.experts import UserBatch
+from warmprompt.experts.most_popular import MostPopular
 
 NOW_S = 1_700_000_000
 
@@ -37,7 +38,8 @@ def counted_of(model, state):
     """Return what counted experts add, over events that are no dislikes: 2 or more on the scale of 1 to 5."""
     trained = model.engine.trained
     liked = [event for event in state.events if event.rating is None or event.rating >= 2.0]
-    users = UserBatch(supports=[model.support_of(liked)], vectors_BD=torch.zeros(1, len(state.vector_D)))
+    known = Known(events=liked, about=state.about, attributes=state.attributes)
+    users = UserBatch(supports=[model.support_of(known)], vectors_BD=torch.zeros(1, len(state.vector_D)))
     counted, weights = trained.experts.experts, trained.experts.weights
     assert trained.experts.kappa == 0
     return sum(weight * counted[name].score(users)[0] for name, weight in weights.items())
@@ -343,3 +345,20 @@ def test_text_that_is_no_text_is_refused(model, inputs):
     # Bytes of a command line that are not UTF-8 arrive so.
     with pytest.raises(BadInputError, match="as text"):
         model.adapt([], **inputs)
+
+
+def test_popularity_speaks_only_for_users_of_whom_nothing_is_known(model):
+    trained = model.engine.trained
+    expert = MostPopular(scores_V=np.arange(len(model.items), dtype=np.float32))
+    mixture = trained.experts.without("most_popular").with_weight(expert, 1000.0)
+    other = replace(model, engine=replace(model.engine, trained=replace(trained, experts=mixture)))
+    best = list(other.items[::-1][:5])
+    assert list(other.rank(other.adapt(), 5).items) == best
+    assert list(other.rank_many([Known()], 5)[0].items) == best
+    event = Event(item=other.items[0])
+    for known in (Known(about="I like tea"), Known(events=[event])):
+        state = other.adapt(known.events, about=known.about)
+        assert list(other.rank(state, 5).items) != best
+        assert list(other.rank_many([known], 5)[0].items) != best
+        plain = model.rank(model.adapt(known.events, about=known.about), 5, drop=())
+        np.testing.assert_array_equal(other.rank(state, 5).items, plain.items)

@@ -111,14 +111,18 @@ def support_of(
     *,
     index: Mapping[ItemId, int],
     weight_unit: float | None,
+    about: str | None = None,
+    attributes: Mapping[str, str] | None = None,
     ordered: bool = False,
 ) -> Support:
-    """Return checked events as the support set that models take.
+    """Return what is known of a user as the support set that models take.
 
     Args:
         events: From `checked_events`.
         index: Item id to position.
         weight_unit: The weight that counts 1, or None where the model was trained without weights.
+        about: A sentence about the user.
+        attributes: Of the user.
         ordered: Whether they are all the user's events, oldest first.
     """
     ratings = [math.nan if event.rating is None else event.rating for event in events]
@@ -134,6 +138,8 @@ def support_of(
         strengths_K=strengths_K,
         ordered=ordered,
         texts_K=texts_K if any(texts_K) else None,
+        about=about,
+        attributes=attributes or {},
     )
 
 

@@ -157,7 +157,7 @@ def attribute(
     omissions = _omissions(state)
     states = model.adapt_variants([_known(state), *(one.known for one in omissions)])
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
-    supports = [model.support_of(one.events) for one in states]
+    supports = [model.support_of(one) for one in states]
     scores_RV = score(model.engine, vectors_RD, supports)
     parts = model.engine.mixture.contributions(model.engine.users(vectors_RD[:1], supports[:1]))
     centred_parts = {name: part_1V[0] - part_1V.mean(dtype=np.float64) for name, part_1V in parts.items()}

@@ -156,7 +156,7 @@ class Personaliser:
         states: list[UserState] = []
         for part in (checked[start : start + _CHUNK] for start in range(0, len(checked), _CHUNK)):
             texts = [known.text for known in part]
-            supports = [self.support_of(known.events) for known in part]
+            supports = [self.support_of(known) for known in part]
             adapted = adapt_variants(self.engine, texts, supports, whole=text, response=whole.responses[0])
             states += states_of(part, adapted.users_BD, adapted.offsets_BPH, model_hash=self.model_hash)
         return states
@@ -214,7 +214,7 @@ class Personaliser:
         check_own(state, self.model_hash)
         check_count(n)
         mask = self._mask(candidates=candidates, exclude=exclude, filter=filter)
-        support = self.support_of(state.events, ordered=ordered)
+        support = self.support_of(state, ordered=ordered)
         scores_1V = score(self.engine, torch.tensor(state.vector_D)[None], [support], drop=drop)
         return top_items(self.engine.trained, scores_1V, [support], n, mask)[0]
 
@@ -244,7 +244,7 @@ class Personaliser:
         num_users = pass_size(len(self.items), most=_CHUNK)
         for start in range(0, len(checked), num_users):
             part = checked[start : start + num_users]
-            supports = [self.support_of(known.events, ordered=ordered) for known in part]
+            supports = [self.support_of(known, ordered=ordered) for known in part]
             scores_BV = score(self.engine, self._vectors(part, supports, exact=exact), supports, drop=drop)
             rankings += top_items(self.engine.trained, scores_BV, supports, n, mask)
         return rankings
@@ -364,9 +364,10 @@ class Personaliser:
             raise unknown_item(item, self.index, field="item")
         return self.engine.trained.titles[self.index[item]]
 
-    def support_of(self, events: Sequence[Event], *, ordered: bool = False) -> Support:
-        """Return checked events as the support set that the model takes."""
-        return support_of(events, index=self.index, weight_unit=self.weight_unit, ordered=ordered)
+    def support_of(self, user: Known | UserState, *, ordered: bool = False) -> Support:
+        """Return what is known of a user, checked, as models take it."""
+        given: dict[str, Any] = {"about": user.about, "attributes": user.attributes, "ordered": ordered}
+        return support_of(user.events, index=self.index, weight_unit=self.weight_unit, **given)
 
     def checked(self, known: Known) -> Known:
         """Return a user's inputs as they count; errors as `adapt`."""
@@ -386,11 +387,11 @@ class Personaliser:
         return adapt_batch(self.engine, encode(self.engine, texts), batch_supports(supports)).users_BD
 
     def _linear_states(self, users: Sequence[Known]) -> list[UserState]:
-        vectors_BD = self._vectors(users, [self.support_of(known.events) for known in users], exact=False)
+        vectors_BD = self._vectors(users, [self.support_of(known) for known in users], exact=False)
         return states_of(users, vectors_BD, model_hash=self.model_hash)
 
     def _states(self, users: Sequence[Known], texts: EncodedTexts) -> list[UserState]:
-        events = batch_supports([self.support_of(known.events) for known in users])
+        events = batch_supports([self.support_of(known) for known in users])
         adapted = adapt_batch(self.engine, texts, events)
         return states_of(users, adapted.users_BD, adapted.offsets_BPH, model_hash=self.model_hash)
 

@@ -331,7 +331,7 @@ def _ranked(
     found: list[Triplet] = []
     for start in range(0, len(users), _BATCH):
         states = model.adapt_many(users[start : start + _BATCH])
-        supports = [model.support_of(state.events) for state in states]
+        supports = [model.support_of(state) for state in states]
         vectors_BD = torch.tensor(np.stack([state.vector_D for state in states]))
         scores_BV = score(model.engine, vectors_BD, supports)
         viewed = [one.items_K for one in supports] if filter_viewed else None

@@ -50,14 +50,19 @@ async def ranked_json(
     ranking = await users.adaptations.compute(answer.model, _ranked, answer, n, selection)
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
-    if answer.cached is not None and answer.cached.gone:  # deleted meanwhile, and texts were read again
-        users.forget_texts(answer.model.texts.texts_of(_inputs_of(answer.state)))
+    forget_if_deleted(users, answer)
     page = encoded(answer, ranking, reasons)
     if unknown and len(pages) >= _PAGES:
         pages.clear()  # of other lengths or a former model
     if keep and len(pages) < _PAGES:
         pages[asked] = page
     return page
+
+
+def forget_if_deleted(users: Users, answer: Answer) -> None:
+    """Forget the texts of a user who was deleted while an answer was made, which may have read them again."""
+    if answer.cached is not None and answer.cached.gone:
+        users.forget_texts(answer.model.texts.texts_of(_inputs_of(answer.state)))
 
 
 def _inputs_of(state: UserState) -> Known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from warmprompt.service.answers import Answer
-from warmprompt.service.ranking import explainer_of
+from warmprompt.service.ranking import explainer_of, forget_if_deleted
 from warmprompt.service.service import Service
 from warmprompt.types import ItemId
 
@@ -20,4 +20,5 @@ async def sentence_json(service: Service, answer: Answer, item: ItemId) -> bytes
     """
     explainer = explainer_of(answer)
     found = await service.sentences.run(explainer.sentence, answer.state, item)
+    forget_if_deleted(service.users, answer)
     return json.dumps({**found, "stale": answer.stale, "seq": answer.seq}, allow_nan=False).encode()

@@ -211,7 +211,7 @@ def _state(
         engine.catalogue,
         engine.learner,
         features_BT=texts.features(known.text, readings),
-        events=batch_supports([view.support_of(known.events)]),
+        events=batch_supports([view.support_of(known)]),
     )
     numbers = quantised(users_1D[0].cpu().numpy(), _NO_PROMPT)
     return UserState(
