@@ -348,10 +348,9 @@ def test_text_that_is_no_text_is_refused(model, inputs):
 
 
 def test_popularity_speaks_only_for_users_of_whom_nothing_is_known(model):
-    trained = model.engine.trained
     expert = MostPopular(scores_V=np.arange(len(model.items), dtype=np.float32))
-    mixture = trained.experts.without("most_popular").with_weight(expert, 1000.0)
-    other = replace(model, engine=replace(model.engine, trained=replace(trained, experts=mixture)))
+    mixture = model.engine.mixture.without("most_popular").with_weight(expert, 1000.0)
+    other = replace(model, engine=replace(model.engine, mixture=mixture))
     best = list(other.items[::-1][:5])
     assert list(other.rank(other.adapt(), 5).items) == best
     assert list(other.rank_many([Known()], 5)[0].items) == best
