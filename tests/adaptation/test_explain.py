@@ -12,6 +12,7 @@ from warmprompt.adaptation.explain import attribute
 from warmprompt.backbone.forward import count_forwards
 from warmprompt.errors import BadInputError, MismatchError, UnknownNameError
 from warmprompt.experts import UserBatch
+from warmprompt.experts.most_popular import MostPopular
 
 # Short, since the small model reads letter by letter.
 ABOUT = "I dig robots, ok!"
@@ -205,3 +206,18 @@ def test_parts_of_experts_sum_to_the_score(model, state, items):
         vector = next(one.part for one in found.experts if one.name == "user_vector")
         scores_V = model.engine.catalogue_VD.numpy() @ state.vector_D
         assert vector == pytest.approx(scores_V[model.index[found.item]] - scores_V.mean(), abs=CLOSE)
+
+
+def test_an_only_event_is_compared_within_the_experts_that_the_user_has(model):
+    expert = MostPopular(scores_V=np.arange(len(model.items), dtype=np.float32))
+    mixture = model.engine.mixture.without("most_popular").with_weight(expert, 1000.0)
+    other = replace(model, engine=replace(model.engine, mixture=mixture))
+    event, wanted = Event(item=other.items[0]), [other.items[-1]]
+    state = other.adapt([event])
+    (found,) = attribute(other, state, wanted)
+    plain = replace(model, engine=replace(model.engine, mixture=mixture.without("most_popular")))
+    (expected,) = attribute(plain, plain.adapt([event]), wanted)
+    assert found.events == expected.events
+    assert {part.name: part.part for part in found.experts if part.part} == {
+        part.name: part.part for part in expected.experts if part.part
+    }

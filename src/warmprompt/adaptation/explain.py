@@ -26,6 +26,7 @@ from warmprompt.adaptation.engine import score
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
 from warmprompt.errors import BadInputError
+from warmprompt.experts.most_popular import MostPopular, is_unknown
 from warmprompt.scoring.ranking import ranks
 from warmprompt.types import Event, Floats, ItemId, short_repr
 
@@ -158,7 +159,10 @@ def attribute(
     states = model.adapt_variants([_known(state), *(one.known for one in omissions)])
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
     supports = [model.support_of(one) for one in states]
-    scores_RV = score(model.engine, vectors_RD, supports)
+    # Without their only input users would count as unknown; the effects are those within the same experts.
+    drop = [] if is_unknown(supports[0]) else [MostPopular.name]
+    drop = [name for name in drop if name in model.engine.mixture.experts]
+    scores_RV = score(model.engine, vectors_RD, supports, drop=drop)
     parts = model.engine.mixture.contributions(model.engine.users(vectors_RD[:1], supports[:1]))
     centred_parts = {name: part_1V[0] - part_1V.mean(dtype=np.float64) for name, part_1V in parts.items()}
     own = np.array([model.index[event.item] for event in state.events], dtype=np.int32)
