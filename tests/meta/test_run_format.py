@@ -373,7 +373,7 @@ def test_a_manifest_without_what_opening_a_run_reads_is_damaged(stored, key):
         ("params.items.bias", lambda value: value[:-1], "params.items.bias has 6 along V, where"),
         ("params.items.learned", lambda value: value[:, :-1], "along K, where params.items.learned has"),
         ("constants.warm_V", lambda value: value[:, None], "constants.warm_V has 2 axes, not 1"),
-        ("read.move_DH", lambda value: value[:, :-1], "read.reference_PH has "),
+        ("read.reference_PH", lambda value: value[:, :, None], "read.reference_PH has 3 axes, not 2"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(stored, name, spoil, what):

@@ -14,18 +14,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# Axes of learned tensors, whose names have none: V items, X columns of item texts, K factors,
-# T text features, P prompt tokens, H hidden width.
+# Axes of learned tensors, whose names have none: V items, X columns of item texts by all readers, F by the
+# first one, K factors, T text features, P prompt tokens, E width of their embeddings, which may be another
+# than the hidden width H.
 _LEARNED = {
     "items.learned": "VK",
     "items.support_offset": "VK",
     "items.bias": "V",
-    "items.text_map": "XK",
+    "items.text_map": "FK",
     "items.new_map": "XK",
     "items.new_popularity": "X",
     "prior.start": "K",
     "prior.text_head": "TK",
-    "prompt.start": "PH",
+    "prompt.start": "PE",
 }
 _AXES = re.compile(r"_([A-Z]+)$")
 
@@ -55,4 +56,4 @@ def _axes_of(name: str) -> str | None:
         return _LEARNED.get(rest)
     found = _AXES.search(rest) if group in {"constants", "read"} else None
     # The columns of users' texts are others than those of items' texts.
-    return found and found[1].replace("X", "Y" if group == "read" else "X")
+    return found and found[1].replace("X", "Y" if group == "read" else "X").replace("PH", "PE")

@@ -23,6 +23,7 @@ from warmprompt.backbone.readout import NUM_JACOBIANS, ReadOut
 from warmprompt.backbone.text import pool_texts
 from warmprompt.data.dataset import Dataset, take_users
 from warmprompt.data.verbalise import item_texts
+from warmprompt.experts.most_popular import MostPopular
 from warmprompt.experts.registry import EXPERTS, LEARNED
 from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import initial_items, initial_prior, initial_prompt_params
@@ -226,7 +227,7 @@ def _weighing(training: Dataset, validation: Dataset) -> Spent:
     queries = [rng.permutation(training.num_items)[:10].astype(np.int32) for _ in range(_ROWS)]
     lengths = np.diff(validation.interactions.offsets)[:MAX_USERS]
     episodes = sum(int(np.count_nonzero(lengths > k)) for k in ANCHOR_KS)
-    counted = [name for name in EXPERTS if name not in LEARNED]
+    counted = [name for name in EXPERTS if name not in (*LEARNED, MostPopular.name)]
     # The grid, its end doubled six times, and the value before, per expert and round.
     looks = ROUNDS * len(counted) * (len(GRID) + 7)
     one = _timed(lambda: ranks(sum((scores_BV for _ in counted), start=scores_BV), queries))
