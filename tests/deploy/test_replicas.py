@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.usefixtures("text_home"), pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def database():
+    if NGINX is None:
+        pytest.skip("nginx is not installed: NGINX=... names it")
     found = binaries()
     if found is None and os.environ.get("WARMPROMPT_SKIP_POSTGRESQL") == "1":
         pytest.skip("WARMPROMPT_SKIP_POSTGRESQL=1")
@@ -59,8 +61,6 @@ def replicas(database, trained_folder):
 @pytest.fixture(scope="module")
 def proxy(replicas, tmp_path_factory):
     """Return the proxy's address and the file where it notes who answered what."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed: NGINX=... names it")
     folder = tmp_path_factory.mktemp("nginx")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

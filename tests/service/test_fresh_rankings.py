@@ -167,16 +167,16 @@ def test_spent_budget_leaves_the_former_text(gated, personaliser):
         reader.gate.clear()
         await client.post(path("ada", "/events"), json=log_of(items[1]) | {"about": "I like loud films"})
         hasty = await client.get(path("ada", "/recommendations"), params={"budget_ms": 20})
-        told = await client.post(
+        sent = await client.post(
             "/v1/rank", json=log_of(*items[:2]) | {"about": "I like quiet films"}, params={"budget_ms": 20}
         )
         reader.gate.set()
-        return before, hasty, told, await client.get(path("ada", "/recommendations"))
+        return before, hasty, sent, await client.get(path("ada", "/recommendations"))
 
-    before, hasty, told, after = in_service(service, talk)
+    before, hasty, sent, after = in_service(service, talk)
     assert (before.json()["stale"], before.json()["seq"]) == (False, 2)
     assert (hasty.json()["stale"], hasty.json()["seq"], hasty.json()["last_seq"]) == (True, 2, 4)
-    assert (told.json()["stale"], hasty.json()["items"]) == (False, told.json()["items"])
+    assert (sent.json()["stale"], hasty.json()["items"]) == (False, sent.json()["items"])
     assert (after.json()["stale"], after.json()["seq"]) == (False, 4)
     assert after.json()["items"] != hasty.json()["items"]
 
@@ -254,17 +254,17 @@ def test_a_text_costs_more_of_the_rate_limit_than_an_event(with_settings, person
     event = log_of(personaliser.items[0])
 
     async def talk(client):
-        told = [
+        sent = [
             (await client.post(path("ada", "/events"), json={"about": f"I like {number}"})).status_code
             for number in range(3)
         ]
         rank = await client.post("/v1/rank", json={"about": "I like films"})
         events = [(await client.post(path("bob", "/events"), json=event)).status_code for _ in range(6)]
-        return told, rank, events
+        return sent, rank, events
 
-    told, rank, events = in_service(service, talk)
+    sent, rank, events = in_service(service, talk)
     # A text costs its request and ten more: 30 tokens are enough for two, and for six requests without.
-    assert told == [201, 201, 429]
+    assert sent == [201, 201, 429]
     assert (rank.status_code, "retry-after" in rank.headers) == (429, True)
     assert events == [201] * 6
     assert service.store.head("ada").last_seq == 2

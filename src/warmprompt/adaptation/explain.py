@@ -160,8 +160,8 @@ def attribute(
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
     supports = [model.support_of(one) for one in states]
     # Without their only input users would count as unknown; the effects are those within the same experts.
-    drop = [] if is_unknown(supports[0]) else [MostPopular.name]
-    drop = [name for name in drop if name in model.engine.mixture.experts]
+    has_it = MostPopular.name in model.engine.mixture.experts
+    drop = [MostPopular.name] if has_it and not is_unknown(supports[0]) else []
     scores_RV = score(model.engine, vectors_RD, supports, drop=drop)
     parts = model.engine.mixture.contributions(model.engine.users(vectors_RD[:1], supports[:1]))
     centred_parts = {name: part_1V[0] - part_1V.mean(dtype=np.float64) for name, part_1V in parts.items()}

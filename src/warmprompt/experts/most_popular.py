@@ -8,19 +8,19 @@ some data sets is no better than counting. V is items, B users.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 
 from warmprompt.data.dataset import Dataset, popularity
-from warmprompt.experts.protocol import Array, FitContext, UserBatch
-from warmprompt.types import Floats, Support, short_repr
+from warmprompt.experts.popularity import Popularity
+from warmprompt.experts.protocol import FitContext, UserBatch
+from warmprompt.types import Floats, Support
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MostPopular:
+class MostPopular(Popularity):
     """One score per item.
 
     Attributes:
@@ -28,11 +28,6 @@ class MostPopular:
     """
 
     name: ClassVar[str] = "most_popular"
-    from_events: ClassVar[bool] = False
-
-    scores_V: Floats
-
-    __repr__ = short_repr
 
     @classmethod
     def fit(cls, training: Dataset, context: FitContext) -> Self:
@@ -40,30 +35,11 @@ class MostPopular:
         del context
         return cls(scores_V=np.log1p(popularity(training)).astype(np.float32))
 
-    @property
-    def num_items(self) -> int:
-        """V of the training data."""
-        return len(self.scores_V)
-
     def score(self, users: UserBatch) -> Floats:
         """Return the scores, (B, V); 0 for users of whom something is known or whose events have an order."""
         unknown_B1 = np.array([[is_unknown(support)] for support in users.supports], dtype=np.float32)
         scores_BV: Floats = unknown_B1.reshape(-1, 1) * self.scores_V
         return scores_BV
-
-    def arrays(self) -> dict[str, Array]:
-        """See `Expert`."""
-        return {"scores_V": self.scores_V}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
-        """See `Expert`."""
-        return cls(scores_V=arrays["scores_V"])
-
-    def with_items(self, texts: Sequence[str], text_NX: Floats) -> Self:
-        """Return the same expert: nobody chose new items."""
-        del texts, text_NX
-        return self
 
 
 def is_unknown(support: Support) -> bool:

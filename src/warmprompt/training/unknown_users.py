@@ -17,6 +17,7 @@ from warmprompt.experts.most_popular import MostPopular
 from warmprompt.experts.protocol import UserBatch
 from warmprompt.scoring.ranking import CUT_OFF, ndcg_per_user, ranks
 from warmprompt.scoring.validation import draw_validation_episodes
+from warmprompt.training.mixture_weights import is_clear
 from warmprompt.types import Floats
 
 WEIGHTS = (0.0, 0.3, 1.0, 3.0, 10.0, 1000.0)
@@ -61,10 +62,9 @@ def weigh_most_popular(
     best, best_gain = WEIGHTS[-1], 0.0
     for weight in WEIGHTS[:-1]:
         gains_3E = values(weight) - popular_3E
-        ndcg_E = gains_3E[0]
-        clear = ndcg_E.mean() > ndcg_E.std() / np.sqrt(len(ndcg_E))
-        if clear and (gains_3E[1:].mean(axis=1) >= 0).all() and ndcg_E.mean() > best_gain:
-            best, best_gain = weight, float(ndcg_E.mean())
+        ndcg, *others = gains_3E.mean(axis=1)
+        if is_clear(gains_3E[0]) and min(others) >= 0 and ndcg > best_gain:
+            best, best_gain = weight, ndcg
     return best
 
 

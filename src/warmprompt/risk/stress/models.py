@@ -32,7 +32,7 @@ MODELS = {
 CLEARING = ("eisenberg-noe", "rogers-veraart")
 # Impacts rank banks; stress to six digits is enough for that.
 _TOLERANCE = 1e-6
-# Rounds of DebtRank that are told apart; banks that reach full stress later come in one more.
+# Rounds of DebtRank that are counted one by one; banks that reach full stress later come in one more.
 _MOST_ROUNDS = 200
 
 
