@@ -11,6 +11,7 @@ what its training users wrote. For each row anew, weights of all experts are fou
     another, same item  a training user's text on the same item instead
     random              any training user's text instead
     own, TF-IDF         own texts, read by TF-IDF and its 384 leading components instead of the encoder
+    own, both           own texts, read by the encoder and by TF-IDF, side by side
 
 NDCG@10 over the whole catalogue, protocol `random`, K = 1, 2, 3. The numbers go to a .json beside the page.
 """
@@ -60,7 +61,7 @@ from warmprompt.training.run import train_run
 from warmprompt.types import Floats
 
 KS = (1, 2, 3)
-ROWS = ("ids", "own", "another, same item", "random", "own, TF-IDF")
+ROWS = ("ids", "own", "another, same item", "random", "own, TF-IDF", "own, both")
 _NUM_COMPONENTS = 384
 _BATCH = 256
 
@@ -108,7 +109,7 @@ def measured(
     read: Encode = partial(embed_texts, backbone_name=encoder)
     columns: dict[int, list[dict[Any, float]]] = {k: [] for k in KS}
     for row in rows:
-        encode = tfidf_reader(training) if row == "own, TF-IDF" else read
+        encode = _reader(row, read, training)
         given_texts = with_texts_of_others(dataset, training, row, seed=seed)
         weighed = trained if row == "ids" else _weighed(trained, training, given_texts, encode, seed=seed)
         task = build_task(given_texts, ProtocolSettings(ks=KS), seed=seed)
@@ -159,6 +160,11 @@ def tfidf_reader(training: Dataset) -> Encode:
         return unit_NX
 
     return read
+
+
+def side_by_side(*readers: Encode) -> Encode:
+    """Return a reader whose vectors are those of all readers, one behind the other, at the length of one."""
+    return lambda texts: np.concatenate([read(texts) for read in readers], axis=1) / np.sqrt(len(readers))
 
 
 def ndcg_of(trained: Trained, task: EvaluationTask, encode: Encode | None) -> dict[int, dict[Any, float]]:
@@ -272,6 +278,12 @@ def _weighed(trained: Trained, training: Dataset, given: Dataset, encode: Encode
     return replace(trained, experts=mixture)
 
 
+def _reader(row: str, read: Encode, training: Dataset) -> Encode:
+    if row == "own, TF-IDF":
+        return tfidf_reader(training)
+    return side_by_side(read, tfidf_reader(training)) if row == "own, both" else read
+
+
 def _ids_alone(use: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in use if name != "user_text")
 
@@ -299,6 +311,7 @@ that adds to the ids of the same events.
 - `another, same item` gives each user the review of a training user on the same item. What is left is the
   item's content. `random` gives any training user's review.
 - `own, TF-IDF` reads the user's own reviews without the encoder: 384 leading components of TF-IDF.
+  `own, both` puts both readers' vectors side by side.
 - NDCG@10 is over the whole catalogue, protocol `random`. Brackets hold the gain over `ids` with its 95 %
   bootstrap interval over users, seeds averaged within the user. n.s.: p is .05 or more after Holm.
 
