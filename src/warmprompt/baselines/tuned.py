@@ -90,6 +90,28 @@ TUNED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 
 
 TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {
+    "amazon-beauty-2014": {
+        "next": {
+            "ease-in-time": {"l2": 250, "decay": 0.6},
+            "itemknn-in-time": {"num_neighbours": 500, "shrinkage": 200, "decay": 0.6},
+            "markov": {"smoothing": 30, "window": 3},
+            "ordered-ridge": {"l2": 1000, "ahead": 0.3, "decay": 0.6, "half_life_days": 120},
+            "position-popularity": {"pseudo_events": 3000, "ahead": 0.3, "half_life_days": 120},
+            "session-knn": {"num_neighbours": 400, "decay": 0.9, "half_life_days": 30},
+            "transitions": {"shrinkage": 100, "ahead": 0.7, "decay": 0.7, "half_life_days": 120},
+            "userknn-in-time": {"num_neighbours": 200, "damping": 0.0, "sharpness": 2.0, "decay": 0.85},
+        }
+    },
+    "amazon-video-games-2018": {
+        "next": {
+            "itemknn-in-time": {"num_neighbours": 200, "shrinkage": 50, "decay": 0.8},
+            "markov": {"smoothing": 300, "window": 10},
+            "position-popularity": {"pseudo_events": 3000, "ahead": 0.8, "half_life_days": 240},
+            "session-knn": {"num_neighbours": 400, "decay": 0.9, "half_life_days": 60},
+            "transitions": {"shrinkage": 300, "ahead": 0.8, "decay": 0.8, "half_life_days": 0},
+            "userknn-in-time": {"num_neighbours": 200, "damping": 0.5, "sharpness": 0.5, "decay": 0.85},
+        }
+    },
     "ml-100k": {
         "temporal": {
             "ease-in-time": {"l2": 4000, "decay": 0.5},
@@ -103,6 +125,26 @@ TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {
         }
     },
     "ml-1m": {
+        "gap10": {
+            "ease-in-time": {"l2": 50000, "decay": 0.9},
+            "itemknn-in-time": {"num_neighbours": 2000, "shrinkage": 200, "decay": 0.9},
+            "markov": {"smoothing": 1000, "window": 10},
+            "ordered-ridge": {"l2": 3000, "ahead": 1.0, "decay": 0.95, "half_life_days": 120},
+            "position-popularity": {"pseudo_events": 3000, "ahead": 1.0, "half_life_days": 0},
+            "session-knn": {"num_neighbours": 400, "decay": 0.9, "half_life_days": 120},
+            "transitions": {"shrinkage": 100, "ahead": 1.0, "decay": 0.95, "half_life_days": 60},
+            "userknn-in-time": {"num_neighbours": 200, "damping": 0.25, "sharpness": 0.5, "decay": 0.9},
+        },
+        "next": {
+            "ease-in-time": {"l2": 3000, "decay": 0.7},
+            "itemknn-in-time": {"num_neighbours": 2000, "shrinkage": 50, "decay": 0.5},
+            "markov": {"smoothing": 1000, "window": 1},
+            "ordered-ridge": {"l2": 200, "ahead": 0.3, "decay": 0.5, "half_life_days": 120},
+            "position-popularity": {"pseudo_events": 100, "ahead": 0.3, "half_life_days": 480},
+            "session-knn": {"num_neighbours": 100, "decay": 0.9, "half_life_days": 60},
+            "transitions": {"shrinkage": 300, "ahead": 0.5, "decay": 0.6, "half_life_days": 30},
+            "userknn-in-time": {"num_neighbours": 200, "damping": 0.0, "sharpness": 2.0, "decay": 0.7},
+        },
         "next10": {
             "ease-in-time": {"l2": 50000, "decay": 0.6},
             "itemknn-in-time": {"num_neighbours": 2000, "shrinkage": 100, "decay": 0.6},
@@ -112,6 +154,18 @@ TUNED_IN_TIME: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = {
             "session-knn": {"num_neighbours": 200, "decay": 0.8, "half_life_days": 0},
             "transitions": {"shrinkage": 30, "ahead": 1.0, "decay": 0.7, "half_life_days": 30},
             "userknn-in-time": {"num_neighbours": 200, "damping": 0.0, "sharpness": 2.0, "decay": 0.8},
+        },
+    },
+    "musical-instruments": {
+        "temporal": {
+            "ease-in-time": {"l2": 250, "decay": 0.95},
+            "itemknn-in-time": {"num_neighbours": 2000, "shrinkage": 200, "decay": 0.85},
+            "markov": {"smoothing": 100, "window": 10},
+            "ordered-ridge": {"l2": 300, "ahead": 0.3, "decay": 0.7, "half_life_days": 0},
+            "position-popularity": {"pseudo_events": 1000, "ahead": 0.5, "half_life_days": 480},
+            "session-knn": {"num_neighbours": 50, "decay": 0.9, "half_life_days": 480},
+            "transitions": {"shrinkage": 300, "ahead": 0.3, "decay": 0.9, "half_life_days": 0},
+            "userknn-in-time": {"num_neighbours": 15, "damping": 0.5, "sharpness": 0.5, "decay": 0.9},
         }
     },
 }
