@@ -86,7 +86,7 @@ class Workers:
             dist.broadcast_object_list(box, src=0, group=self.waits)
         if self.is_first:
             return value  # type: ignore[return-value]
-        own = {"cuda:0": f"cuda:{torch.cuda.current_device()}"} if torch.cuda.is_initialized() else None
+        own = {"cuda:0": f"cuda:{torch.cuda.current_device()}"} if torch.cuda.is_available() else None
         given: T = torch.load(BytesIO(box[0]), map_location=own, weights_only=False)
         return given
 
