@@ -45,14 +45,24 @@ def ended(processes, timeout=300):
     return [(process.communicate(timeout=timeout)[1], process.returncode) for process in processes]
 
 
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    """Return the folder of states that every learner ends in, alone and with two workers."""
+    folder = tmp_path_factory.mktemp("states")
+    for size in (1, 2):
+        for said, code in ended(started([str(SCRIPT), str(folder)], size)):
+            assert code == 0, said
+    return folder
+
+
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("name", LEARNERS)
-def test_two_workers_learn_what_one_process_learns(name, precision, worlds, tmp_path):
+def test_two_workers_learn_what_one_process_learns(name, precision, worlds, states):
     """The last batch of an epoch has one user, so the second worker has nobody in it."""
-    for size in (1, 2):
-        for said, code in ended(started([str(SCRIPT), name, precision, str(tmp_path)], size)):
-            assert code == 0, said
-    one, first, second = (load_state(tmp_path / file, identity={}) for file in ("0-of-1", "0-of-2", "1-of-2"))
+    one, first, second = (
+        load_state(states / f"{name}-{precision}-{who}", identity={})
+        for who in ("0-of-1", "0-of-2", "1-of-2")
+    )
     assert worlds.same_state(first, second)
     assert first.learner.step == one.learner.step
     for params in ("best", "learner"):

@@ -1,7 +1,7 @@
 """Train on a planted world as one worker among those that the environment names; called by a test.
 
-Arguments: the learner, the precision of the tangent stage (float64 or float32), and a folder. The state that
-training ends in is written there under the worker's rank.
+Argument: a folder. The states that training ends in are written there by learner, precision and rank: in
+float64 without the language model, in float32 with it.
 """
 
 import importlib.util
@@ -45,22 +45,22 @@ def batch_size_with_a_last_user(num_users):
     return next(size for size in range(30, 1, -1) if num_users % size == 1)
 
 
-def main(name, precision, folder):
+def main(folder):
     torch.set_num_threads(1)
     world = ready_world()
-    material, params = world.material, world.params
-    if precision == "float64":
-        material, params = in_double(world)
-    able = int((np.diff(material.training.interactions.offsets) >= 2).sum())
-    drawing = Drawing(seed=0, max_support=8, batch_size=batch_size_with_a_last_user(able))
     stage = StagePlan(epochs=2, rate=0.02)
-    plan = TrainingPlan(tangent=stage, prompt=replace(stage, epochs=int(precision == "float32"), rate=0.005))
-    learner = LEARNERS[name]
+    able = int((np.diff(world.material.training.interactions.offsets) >= 2).sum())
+    drawing = Drawing(seed=0, max_support=8, batch_size=batch_size_with_a_last_user(able))
     with joined_workers(device="cpu", timeout_s=60) as workers:
-        begun = start_training(learner, params)
-        stages = stages_of(learner, material, drawing, plan)
-        state = train(begun, stages, plan, workers=workers)
-        save_state(Path(folder) / f"{workers.rank}-of-{workers.size}", state, identity={})
+        for precision in ("float64", "float32"):
+            material, params = in_double(world) if precision == "float64" else (world.material, world.params)
+            prompt = replace(stage, epochs=int(precision == "float32"), rate=0.005, max_validation_users=8)
+            plan = TrainingPlan(tangent=stage, prompt=prompt)
+            for name, learner in LEARNERS.items():
+                stages = stages_of(learner, material, drawing, plan)
+                state = train(start_training(learner, params), stages, plan, workers=workers)
+                file = f"{name}-{precision}-{workers.rank}-of-{workers.size}"
+                save_state(Path(folder) / file, state, identity={})
 
 
 if __name__ == "__main__":
