@@ -11,7 +11,8 @@
         |-- IntegrityError         a hash or manifest does not match what lies on disk
         |-- FetchError             a download failed
         |-- StorageError           a file could not be written (disk full, no permission)
-        `-- DatabaseAwayError      the database cannot be reached now; trying again later may help
+        |-- DatabaseAwayError      the database cannot be reached now; trying again later may help
+        `-- WorkerLostError        another process of the same training has ended or does not answer
 
 Each carries a field, the offending value and a remedy, and prints as one line.
 """
@@ -90,6 +91,10 @@ class StorageError(FaultError):
 
 class DatabaseAwayError(FaultError):
     """The database cannot be reached now, or is locked for too long; trying again later may help."""
+
+
+class WorkerLostError(FaultError):
+    """Another process of the same training has ended, or does not answer within the time-out."""
 
 
 def _with_parts(kind: type[WarmpromptError], field: str, value: object, remedy: str) -> WarmpromptError:

@@ -26,6 +26,7 @@ from warmprompt.meta.tasks import (
     training_task,
     validation_loss,
     validation_tasks,
+    validation_users,
 )
 from warmprompt.meta.trainer import StagePlan, TrainingPlan, start_training
 from warmprompt.rng import derive
@@ -296,8 +297,10 @@ def test_validation_counts_every_user_once_per_number_of_events(world):
     )
     means = {k: [] for k in VALIDATION_KS}
     learner = LEARNERS["fomaml"]
-    for k, task in validation_tasks(world.material, DRAWING, stage="tangent", max_users=5, learner=learner):
+    users = validation_users(world.material, max_users=5)
+    tasks = validation_tasks(world.material, DRAWING, users, stage="tangent", learner=learner)
+    for (index, _), task in tasks:
         free = task.at(world.params)
-        means[k] += free.query_loss(free.adapted()).tolist()
+        means[VALIDATION_KS[index]] += free.query_loss(free.adapted()).tolist()
     assert {len(losses) for losses in means.values()} == {5}
     assert whole == pytest.approx(np.mean([np.mean(losses) for losses in means.values()]), rel=1e-6)

@@ -20,9 +20,10 @@ from warmprompt.errors import BadInputError, MismatchError, StorageError, Unknow
 from warmprompt.meta.trainer import TrainingProgress
 from warmprompt.runs.format import load_trained
 from warmprompt.settings import from_mapping, to_toml
-from warmprompt.training.run import train_run, train_until
+from warmprompt.training.run import train_run, train_with
 from warmprompt.training.stages import STAGES
 from warmprompt.training.start import users_hash
+from warmprompt.workers import ALONE
 
 pytestmark = pytest.mark.usefixtures("text_home")
 
@@ -70,7 +71,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(brief, whole, tmp_path, s
 
 @pytest.mark.parametrize("stage", ["start", "meta_learning", "experts"])
 def test_training_until_a_stage_goes_on_to_the_same_bits(brief, whole, tmp_path, stage):
-    assert not train_until(brief, tmp_path / "run", stage)
+    assert train_with(ALONE, brief, tmp_path / "run", until=stage) is None
     with pytest.raises(UnknownNameError, match="has not finished"):
         load_trained(tmp_path / "run")
     lines = []
@@ -84,7 +85,7 @@ def test_training_until_a_stage_goes_on_to_the_same_bits(brief, whole, tmp_path,
 
 def test_a_stage_that_there_is_not_is_named(brief, tmp_path):
     with pytest.raises(UnknownNameError, match="--until: 'prompts'.*meta_learning"):
-        train_until(brief, tmp_path / "run", "prompts")
+        train_with(ALONE, brief, tmp_path / "run", until="prompts")
 
 
 def test_a_killed_stage_after_the_outer_loop_repeats_that_stage_alone(brief, whole, tmp_path):

@@ -54,7 +54,8 @@ def app(
 ) -> None:
     """Learn where prompts start, from the histories of many users.
 
-    Interrupted or killed, the same command goes on from the last checkpoint.
+    Interrupted or killed, the same command goes on from the last checkpoint. Several processes train one
+    model together when torchrun starts them: torchrun --nproc-per-node 2 -m warmprompt train ...
     """
     flags = {
         "data.name": data,
@@ -69,15 +70,17 @@ def app(
     settings = load_settings(
         file=settings_file, environment=os.environ, assignments=assignments or (), flags=flags
     )
-    from warmprompt.training.run import train_run, train_until
+    from warmprompt.training.run import train_with
+    from warmprompt.workers import joined_workers
 
-    with shown_progress() as progress:
-        if until is not None and not train_until(
-            settings, out, until, progress=progress, overwrite=overwrite
-        ):
-            results_console().print(f"{out}: {until} is done; the same command without --until goes on")
+    device, timeout_s = settings.backbone.device, settings.train.worker_timeout_s
+    with shown_progress() as progress, joined_workers(device=device, timeout_s=timeout_s) as workers:
+        trained = train_with(workers, settings, out, until=until, progress=progress, overwrite=overwrite)
+        if not workers.is_first:
             return
-        trained = train_run(settings, out, progress=progress, overwrite=overwrite)
+    if trained is None:
+        results_console().print(f"{out}: {until} is done; the same command without --until goes on")
+        return
     record = trained.manifest
     validations = [loss for stage, _, _, loss in record["history"] if stage == record["history"][-1][0]]
     learned = f", validation loss {min(validations):.4f}" if validations else ""

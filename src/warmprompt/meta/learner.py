@@ -18,6 +18,7 @@ from warmprompt.meta.adapters import AdapterKind, by_steps
 from warmprompt.meta.model import Params
 from warmprompt.meta.objectives import CatalogueLikelihood, LearnedTarget
 from warmprompt.meta.task import Task
+from warmprompt.workers import ALONE, Workers
 
 MetaGradient = Callable[[Params, Task], "Outer"]
 
@@ -94,25 +95,37 @@ class Learner:
             step=0,
         )
 
-    def step(
-        self, state: LearnerState, task: Task, *, rate: float, clip_norm: float, weight_decay: float = 0.0
+    def step(  # noqa: PLR0913 - the step, then whose part of it
+        self,
+        state: LearnerState,
+        task: Task | None,
+        *,
+        rate: float,
+        clip_norm: float,
+        weight_decay: float = 0.0,
+        share: float = 1.0,
+        workers: Workers = ALONE,
     ) -> tuple[LearnerState, StepReport]:
         """Return the state after one outer step (AdamW), and what it saw; `state` is not written to.
 
         Args:
             state: From `init` or an earlier step.
-            task: A batch of users.
+            task: A batch of users, or what of it is this worker's; None where that is nobody.
             rate: Outer rate; `RELATIVE_RATE` scales it per parameter.
             clip_norm: Largest norm of the whole meta-gradient.
             weight_decay: Decoupled decay, relative to the rate.
+            share: This worker's users over those of the batch.
+            workers: Among whom the batch is divided; each returns the same state, to the bit.
 
         Raises:
             NotFiniteError: A loss or gradient became NaN or infinite.
+            WorkerLostError: Another worker has ended or does not answer.
 
         Source: Loshchilov & Hutter 2019, algorithm 2.
         """
         leaves = {name: value.detach().requires_grad_() for name, value in state.params.items()}
-        outer = self.gradient(leaves, task)
+        outer = None if task is None else self.gradient(leaves, task)
+        outer = _of_all_workers(outer, leaves, share, workers)
         norm = _norm(outer.gradients)
         if not (torch.isfinite(outer.loss) and torch.isfinite(norm)):
             raise NotFiniteError(
@@ -150,6 +163,27 @@ def first_order(params: Params, task: Task) -> Outer:
     start = free.start
     loss = free.query_loss(start + (free.detached().adapted() - start).detach()).mean()
     return Outer(loss=loss.detach(), gradients=gradients_of(loss, params))
+
+
+def _of_all_workers(own: Outer | None, params: Params, share: float, workers: Workers) -> Outer:
+    """Return the meta-gradient of a whole batch, a mean over users, from the parts of all workers."""
+    if workers.size == 1 and own is not None:
+        return own
+    given = {} if own is None else {name: share * value for name, value in own.gradients.items()}
+    some = next(iter(params.values()))
+    known = some.new_tensor([*(float(name in given) for name in params)])
+    loss = some.new_zeros(1) if own is None else share * own.loss.reshape(1)
+    parts = [given.get(name, torch.zeros_like(value)).flatten() for name, value in params.items()]
+    lengths = [len(params), 1, *map(len, parts)]
+    known, loss, *parts = torch.split(workers.sum(torch.cat([known, loss, *parts])), lengths)
+    return Outer(
+        loss=loss[0],
+        gradients={
+            name: part.view_as(value)
+            for (name, value), part, count in zip(params.items(), parts, known, strict=True)
+            if count > 0
+        },
+    )
 
 
 def _norm(gradients: Mapping[str, Tensor]) -> Tensor:

@@ -25,8 +25,10 @@ from warmprompt.meta.task import Task, TaskAt, detached, dropout_mask
 from warmprompt.meta.texts import TextPool, draw_text
 from warmprompt.meta.trainer import STAGES, StageName, TrainingPlan, TrainingStage
 from warmprompt.rng import derive, derive_seed
+from warmprompt.workers import ALONE, Workers
 
 VALIDATION_KS = (0, 1, 3, 5, 10, 20)
+_VALIDATION_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,16 +88,17 @@ def stages_of(
             name=name,
             learner=learner,
             batches=lambda epoch: epoch_batches(material, drawing, stage=name, epoch=epoch),
-            task=lambda users, epoch: training_task(
-                material, drawing, users, stage=name, epoch=epoch, learner=learner
+            task=lambda users, epoch, rows: training_task(
+                material, drawing, users, stage=name, epoch=epoch, learner=learner, rows=rows
             ),
-            validation_loss=lambda params: validation_loss(
+            validation_loss=lambda params, workers: validation_loss(
                 params,
                 material,
                 drawing,
                 stage=name,
                 learner=learner,
                 max_users=plan.of(name).max_validation_users,
+                workers=workers,
             ),
             describe=lambda users: f"users {', '.join(str(ids[user]) for user in users[:8])}",
         )
@@ -116,7 +119,7 @@ def epoch_batches(
     ]
 
 
-def training_task(
+def training_task(  # noqa: PLR0913 - what makes a task, by keyword
     material: TrainingInputs,
     drawing: Drawing,
     users: Sequence[int],
@@ -124,11 +127,24 @@ def training_task(
     stage: StageName,
     epoch: int,
     learner: Learner,
-) -> Task:
-    """Return the task of one batch; the same arguments give the same task."""
+    rows: slice = slice(None),
+) -> Task | None:
+    """Return the task of some users of one batch, or None for no user; the same arguments give the same task.
+
+    A user's episode, text and dropout are the same whichever others of the batch the task holds.
+    """
+    if not users[rows]:
+        return None
     # Stages draw from different rounds, so that the second does not repeat the first one's episodes.
     round_index = 2 * epoch + STAGES.index(stage)
     ids = [str(material.training.user_ids[user]) for user in users]
+    keep_BD = dropout_mask(
+        (len(users), len(material.readout.move_DH)),
+        rate=drawing.dropout,
+        seed=derive_seed(drawing.seed, "dropout", stage, epoch, ids[0]),
+    )
+    users, ids = users[rows], ids[rows]
+    keep_BD = None if keep_BD is None else keep_BD[rows]
     episodes = [
         draw_episode(
             material.training,
@@ -146,43 +162,59 @@ def training_task(
         draw_text(material.texts.texts[user], seed=drawing.seed, round_index=round_index, user=name)
         for user, name in zip(users, ids, strict=True)
     ]
-    keep_BD = dropout_mask(
-        (len(users), len(material.readout.move_DH)),
-        rate=drawing.dropout,
-        seed=derive_seed(drawing.seed, "dropout", stage, epoch, ids[0]),
-    )
     return _task(material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD, learner=learner)
 
 
 def validation_tasks(
-    material: TrainingInputs, drawing: Drawing, *, stage: StageName, max_users: int, learner: Learner
-) -> Iterator[tuple[int, Task]]:
-    """Yield (K, task) over fixed episodes of validation users, for each K of `VALIDATION_KS`."""
+    material: TrainingInputs,
+    drawing: Drawing,
+    users: Sequence[int],
+    *,
+    stage: StageName,
+    learner: Learner,
+    rows: slice = slice(None),
+) -> Iterator[tuple[tuple[int, slice], Task]]:
+    """Yield ((index of K in `VALIDATION_KS`, users), task) over fixed episodes of validation users.
+
+    Args:
+        material: What training reads.
+        drawing: How episodes are drawn.
+        users: Indexes of validation users.
+        stage: Through the language model or not.
+        learner: Gives adapter and objective.
+        rows: Which of the tasks.
+    """
     dataset = material.validation
-    users = [int(user) for user in np.flatnonzero(np.diff(dataset.interactions.offsets) >= 2)][:max_users]
-    for k in VALIDATION_KS:
-        for start in range(0, len(users), 64):
-            part = users[start : start + 64]
-            episodes = [
-                draw_episode(
-                    dataset, user, seed=drawing.seed, round_index=-1, max_support=k, num_support=k,
-                    order=drawing.order,
-                )
-                for user in part
-            ]  # fmt: skip
-            texts = [
-                draw_text(
-                    material.validation_texts.texts[user],
-                    seed=drawing.seed,
-                    round_index=-1,
-                    user=str(dataset.user_ids[user]),
-                )
-                for user in part
-            ]
-            yield k, _task(material, dataset, episodes, texts, stage=stage, keep_BD=None, learner=learner)
+    parts = [slice(start, start + _VALIDATION_BATCH) for start in range(0, len(users), _VALIDATION_BATCH)]
+    for index, part in [(index, part) for index in range(len(VALIDATION_KS)) for part in parts][rows]:
+        k = VALIDATION_KS[index]
+        episodes = [
+            draw_episode(
+                dataset, user, seed=drawing.seed, round_index=-1, max_support=k, num_support=k,
+                order=drawing.order,
+            )
+            for user in users[part]
+        ]  # fmt: skip
+        texts = [
+            draw_text(
+                material.validation_texts.texts[user],
+                seed=drawing.seed,
+                round_index=-1,
+                user=str(dataset.user_ids[user]),
+            )
+            for user in users[part]
+        ]
+        task = _task(material, dataset, episodes, texts, stage=stage, keep_BD=None, learner=learner)
+        yield (index, part), task
 
 
-def validation_loss(
+def validation_users(material: TrainingInputs, *, max_users: int) -> list[int]:
+    """Return the indexes of the first validation users with two events or more."""
+    lengths = np.diff(material.validation.interactions.offsets)
+    return [int(user) for user in np.flatnonzero(lengths >= 2)][:max_users]
+
+
+def validation_loss(  # noqa: PLR0913 - what is judged, and among whom
     params: Params,
     material: TrainingInputs,
     drawing: Drawing,
@@ -190,16 +222,19 @@ def validation_loss(
     stage: StageName,
     learner: Learner,
     max_users: int,
+    workers: Workers = ALONE,
 ) -> float:
     """Return the query loss of validation users, nats per event, averaged over users and then over K."""
     catalogue = make_catalogue(detached(params), material.data)
-    losses: dict[int, list[Tensor]] = {}
-    for k, task in validation_tasks(material, drawing, stage=stage, max_users=max_users, learner=learner):
+    users = validation_users(material, max_users=max_users)
+    losses_KN = catalogue.popularity_V.new_zeros((len(VALIDATION_KS), len(users)))
+    tasks = validation_tasks(material, drawing, users, stage=stage, learner=learner, rows=workers.rows)
+    for place, task in tasks:
         constant = TaskAt(adapter=task.adapter, objective=task.objective, model=catalogue)
         moved = constant.adapted()
         with torch.no_grad():
-            losses.setdefault(k, []).append(constant.query_loss(moved))
-    return float(np.mean([torch.cat(parts).mean().item() for parts in losses.values()]))
+            losses_KN[place] = constant.query_loss(moved)
+    return float(np.mean([losses_N.mean().item() for losses_N in workers.sum(losses_KN)]))
 
 
 def _task(  # noqa: PLR0913 - what makes a task, by keyword

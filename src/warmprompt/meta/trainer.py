@@ -19,6 +19,7 @@ from warmprompt.errors import NotFiniteError
 from warmprompt.meta.learner import Learner, LearnerState, StepReport
 from warmprompt.meta.model import Params
 from warmprompt.meta.task import Task
+from warmprompt.workers import ALONE, Workers
 
 StageName = Literal["tangent", "prompt"]
 STAGES: tuple[StageName, ...] = ("tangent", "prompt")
@@ -80,8 +81,9 @@ class TrainingStage:
         name: Of `STAGES`, in their order.
         learner: Gives the meta-gradient.
         batches: The batches of an epoch.
-        task: The task of a batch in an epoch; the same arguments give the same task.
-        validation_loss: At some parameters, nats.
+        task: The task of some users of a batch in an epoch, None for no user; the same arguments give the
+            same task.
+        validation_loss: At some parameters, nats; workers divide the users among themselves.
         schedule: Share of the peak rate at a step of so many.
         describe: Names what is in a batch, for errors.
     """
@@ -89,8 +91,8 @@ class TrainingStage:
     name: StageName
     learner: Learner
     batches: Callable[[int], Sequence[Any]]
-    task: Callable[[Any, int], Task]
-    validation_loss: Callable[[Params], float]
+    task: Callable[[Any, int, slice], Task | None]
+    validation_loss: Callable[[Params, Workers], float]
     schedule: Callable[[int, int], float] = rise_and_fall
     describe: Callable[[Any], str] = str
 
@@ -167,6 +169,7 @@ def train(
     *,
     save: Callable[[TrainState], None] = lambda _: None,
     progress: Callable[[TrainingProgress], None] = lambda _: None,
+    workers: Workers = ALONE,
 ) -> TrainState:
     """Run from a state to the end and return the last state; its `best` are the learned parameters.
 
@@ -176,9 +179,11 @@ def train(
         plan: Epochs, rates, patience.
         save: Called with states to keep, every `plan.save_every` steps and after each validation.
         progress: Called after each step and each validation.
+        workers: Who divide each batch and each validation; all begin at the same state, and end so.
 
     Raises:
         NotFiniteError: A loss became NaN or infinite; names stage, epoch and batch.
+        WorkerLostError: Another worker has ended or does not answer.
     """
     while not state.done:
         stage = stages[state.stage]
@@ -189,10 +194,10 @@ def train(
             continue
         if state.epoch == state.batch == 0 and math.isinf(state.best_loss):
             # What a stage is given is its first candidate: a stage cannot return anything worse.
-            state = _validate(state, stage, stage_plan, progress=progress)
-        state = _run_epoch(state, stage, plan, save=save, progress=progress)
+            state = _validate(state, stage, stage_plan, progress=progress, workers=workers)
+        state = _run_epoch(state, stage, plan, save=save, progress=progress, workers=workers)
         if state.epoch % stage_plan.validate_every == 0 or state.epoch == stage_plan.epochs:
-            state = _validate(state, stage, stage_plan, progress=progress)
+            state = _validate(state, stage, stage_plan, progress=progress, workers=workers)
         save(state)
     return state
 
@@ -204,18 +209,21 @@ def _run_epoch(
     *,
     save: Callable[[TrainState], None],
     progress: Callable[[TrainingProgress], None],
+    workers: Workers,
 ) -> TrainState:
     batches, own = stage.batches(state.epoch), plan.of(stage.name)
     for index in range(state.batch, len(batches)):
-        begun_s = time.perf_counter()
+        begun_s, num_users = time.perf_counter(), len(batches[index])
         rate = own.rate * stage.schedule(state.epoch * len(batches) + index, own.epochs * len(batches))
         try:
             moved, report = stage.learner.step(
                 state.learner,
-                stage.task(batches[index], state.epoch),
+                stage.task(batches[index], state.epoch, workers.rows),
                 rate=rate,
                 clip_norm=plan.clip_norm,
                 weight_decay=plan.weight_decay,
+                share=len(range(num_users)[workers.rows]) / num_users,
+                workers=workers,
             )
         except NotFiniteError as error:
             raise NotFiniteError(
@@ -235,7 +243,7 @@ def _run_epoch(
                 step=state.learner.step,
                 report=report,
                 rate=rate,
-                users_per_s=len(batches[index]) / (time.perf_counter() - begun_s),
+                users_per_s=num_users / (time.perf_counter() - begun_s),
             )
         )
         if state.learner.step % plan.save_every == 0 and index + 1 < len(batches):
@@ -244,9 +252,14 @@ def _run_epoch(
 
 
 def _validate(
-    state: TrainState, stage: TrainingStage, plan: StagePlan, *, progress: Callable[[TrainingProgress], None]
+    state: TrainState,
+    stage: TrainingStage,
+    plan: StagePlan,
+    *,
+    progress: Callable[[TrainingProgress], None],
+    workers: Workers,
 ) -> TrainState:
-    loss = stage.validation_loss(state.learner.params)
+    loss = stage.validation_loss(state.learner.params, workers)
     if not math.isfinite(loss):
         raise NotFiniteError(
             field=f"validation loss of {stage.name} epoch {state.epoch}",

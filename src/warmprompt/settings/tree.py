@@ -170,6 +170,7 @@ class TrainSettings:
         weight_decay: Decoupled decay, relative to the outer rate.
         save_every: Outer steps between checkpoints.
         threads: Processor threads; without it as many as the machine grants.
+        worker_timeout_s: Seconds after which a worker that does not answer the others ends the training.
     """
 
     preset: Literal["auto", "default", "sparse", "dense-small", "dense"] = "auto"
@@ -188,6 +189,7 @@ class TrainSettings:
     weight_decay: PositiveOrZero = 0.0
     save_every: Count = 50
     threads: Count | None = None
+    worker_timeout_s: Positive = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)

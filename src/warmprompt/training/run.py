@@ -20,7 +20,7 @@ from warmprompt.data.fetch import ensure_dataset
 from warmprompt.data.home import is_dataset_folder
 from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
-from warmprompt.errors import BadInputError
+from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.learners import learner_of
 from warmprompt.runs.folder import alone_in, check_location, finished_run, prepare
 from warmprompt.runs.format import Trained, load_trained, save_trained
@@ -29,8 +29,9 @@ from warmprompt.training.budget import budget_of
 from warmprompt.training.mixture_weights import check_experts
 from warmprompt.training.presets import preset_line, settled
 from warmprompt.training.progress import ProgressCallback, no_progress
-from warmprompt.training.stages import STAGES, TrainingJob, run_stages
+from warmprompt.training.stages import STAGES, TrainingJob, join_stages, run_stages
 from warmprompt.training.start import check_backbones, settings_that_matter, users_hash
+from warmprompt.workers import ALONE, Workers
 
 
 def train_run(
@@ -60,29 +61,50 @@ def train_run(
         MismatchError: It holds unfinished training of other settings, data or another backbone.
         WarmpromptError: Anything else that does not fit, or a fault.
     """
-    settings, training, validation = _views(settings, dataset, progress)
-    return fit_run(settings, training, validation, Path(out), progress=progress, overwrite=overwrite)
+    trained = train_with(ALONE, settings, out, progress=progress, dataset=dataset, overwrite=overwrite)
+    assert trained is not None  # only `until` ends early
+    return trained
 
 
-def train_until(
+def train_with(  # noqa: PLR0913 - as `train_run`
+    workers: Workers,
     settings: Settings,
     out: Path | str,
-    stage: str,
     *,
+    until: str | None = None,
     progress: ProgressCallback = no_progress,
     dataset: Dataset | None = None,
     overwrite: bool = False,
-) -> bool:
-    """Train as `train_run`, up to the end of one of the `STAGES`; return whether the run is finished.
+) -> Trained | None:
+    """Train as `train_run`, with other processes that call this with the same arguments.
+
+    The first worker writes and reports; the others may end before it.
+
+    Args:
+        workers: This process's place among them, from `workers.joined_workers`.
+        settings: As `train_run`.
+        out: As `train_run`; only the first worker reads or writes it.
+        until: Stop at the end of one of the `STAGES`.
+        progress: As `train_run`.
+        dataset: As `train_run`.
+        overwrite: As `train_run`.
+
+    Returns:
+        The run; None where `until` ends it early, and on all workers but the first.
 
     Raises:
         UnknownNameError: No such stage.
+        MismatchError: As `train_run`; or workers have different settings, data or models.
+        WorkerLostError: Another worker has ended or does not answer.
+        WarmpromptError: As `train_run`.
     """
-    settings, training, validation = _views(settings, dataset, progress)
-    return (
-        _fit(settings, training, validation, Path(out), progress, overwrite=overwrite, until=stage)
-        is not None
-    )
+    progress = progress if workers.is_first else no_progress
+    if not workers.is_first:
+        workers.share()  # data and models that the first one has to fetch are there then
+    job = _job(*_views(settings, dataset, progress), Path(out), progress, workers)
+    if workers.is_first:
+        workers.share("ready")
+    return _fit(job, overwrite=overwrite, until=until)
 
 
 def fit_run(
@@ -95,7 +117,8 @@ def fit_run(
     overwrite: bool = False,
 ) -> Trained:
     """Train on exactly these users and store the run; arguments and errors as `train_run`."""
-    trained = _fit(settings, training, validation, folder, progress, overwrite=overwrite, until=None)
+    job = _job(settings, training, validation, folder, progress, ALONE)
+    trained = _fit(job, overwrite=overwrite, until=None)
     assert trained is not None  # only `until` ends early
     return trained
 
@@ -113,38 +136,64 @@ def _views(
     return settings, take_users(dataset, split.train), take_users(dataset, split.validation)
 
 
-def _fit(  # noqa: PLR0913 - as `train_run`
+def _job(
     settings: Settings,
     training: Dataset,
     validation: Dataset,
     folder: Path,
     progress: ProgressCallback,
-    *,
-    overwrite: bool,
-    until: str | None,
-) -> Trained | None:
-    use_threads(settings.train.threads)
+    workers: Workers,
+) -> TrainingJob:
     identity = _identity(settings, training, validation)
+    return TrainingJob(
+        settings=settings,
+        training=training,
+        validation=validation,
+        folder=folder,
+        identity=identity,
+        progress=progress,
+        workers=workers,
+    )
+
+
+def _fit(job: TrainingJob, *, overwrite: bool, until: str | None) -> Trained | None:
+    use_threads(job.settings.train.threads)
+    _check_alike(job)
+    if not job.workers.is_first:
+        join_stages(job, STAGES)
+        return None
+    trained = _fit_first(job, overwrite=overwrite, until=until)
+    job.workers.share(None)
+    return trained
+
+
+def _fit_first(job: TrainingJob, *, overwrite: bool, until: str | None) -> Trained | None:
+    """Train as the worker that writes."""
+    folder, identity = job.folder, dict(job.identity)
     check_location(folder)
     finished = finished_run(folder, identity)
     if finished is None:
-        _check_users(training, validation)
-        check_experts(settings.experts)
+        _check_users(job.training, job.validation)
+        check_experts(job.settings.experts)
         with alone_in(folder):
             # Looked at again, now that nobody else trains into it.
             finished = prepare(folder, identity, overwrite=overwrite)
             if finished is None:
-                job = TrainingJob(
-                    settings=settings,
-                    training=training,
-                    validation=validation,
-                    folder=folder,
-                    identity=identity,
-                    progress=progress,
-                )
                 return _train_into(job, until)
-    progress(f"{folder} holds this run already; nothing to train")
+    job.progress(f"{folder} holds this run already; nothing to train")
     return finished
+
+
+def _check_alike(job: TrainingJob) -> None:
+    """Refuse workers that would train on something else than the first one."""
+    first: dict[str, Any] = job.workers.share(dict(job.identity))
+    for key, wanted in first.items():
+        if job.identity[key] != wanted:
+            raise MismatchError(
+                field=f"worker {job.workers.rank}: {key}",
+                value=f"{job.identity[key]}, not {wanted}",
+                remedy="Give every worker the same command, data and models.",
+            )
 
 
 def _train_into(job: TrainingJob, until: str | None) -> Trained | None:

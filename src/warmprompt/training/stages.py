@@ -7,13 +7,15 @@
     order           experts of order, for users whose events have one
     response        whether users adapt in the linear response
 
-Resuming, progress, timings and `until` follow from the list.
+Resuming, progress, timings and `until` follow from the list. Of several workers the first one runs the list;
+the others take part in the stages marked as shared, and write nothing.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,10 +46,11 @@ from warmprompt.settings import Settings
 from warmprompt.training.mixture_weights import choose_weights, fit_context, fit_experts, score_of
 from warmprompt.training.new_items import place_new_items
 from warmprompt.training.order import choose_order, order_line
-from warmprompt.training.progress import ProgressCallback
+from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.response import judge_linear_response
 from warmprompt.training.start import build_start, drawing_of, plan_of
 from warmprompt.training.unknown_users import weigh_most_popular
+from warmprompt.workers import ALONE, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class TrainingJob:
         folder: Of the run.
         identity: What two trainings must share to end in the same model.
         progress: Receives lines, steps and validations.
+        workers: Processes among which shared stages are divided.
     """
 
     settings: Settings
@@ -69,6 +73,7 @@ class TrainingJob:
     folder: Path
     identity: Mapping[str, Any]
     progress: ProgressCallback
+    workers: Workers = ALONE
 
     @cached_property
     def learner(self) -> Learner:
@@ -109,11 +114,13 @@ class Stage:
         name: As `until` takes it.
         line: What is reported when it begins; None where the stage reports itself.
         run: Takes the draft of the stage before and returns its own.
+        shared: Whether all workers run it together.
     """
 
     name: str
     line: str | None
     run: Callable[[TrainingJob, Draft], Draft]
+    shared: bool = False
 
 
 def run_stages(job: TrainingJob, stages: Sequence[Stage], *, until: str | None = None) -> Draft | None:
@@ -132,6 +139,8 @@ def run_stages(job: TrainingJob, stages: Sequence[Stage], *, until: str | None =
             if stage.line is not None:
                 job.progress(stage.line)
             begun_s, begun_cpu_s = time.monotonic(), time.process_time()
+            if stage.shared:
+                job.workers.share((stage.name, draft))
             draft = stage.run(job, draft)
             earlier_s, earlier_cpu_s = draft.seconds.get(stage.name, (0.0, 0.0))
             spent = (
@@ -144,6 +153,19 @@ def run_stages(job: TrainingJob, stages: Sequence[Stage], *, until: str | None =
         if stage.name == until and stage.name != names[-1]:
             return None
     return draft
+
+
+def join_stages(job: TrainingJob, stages: Sequence[Stage]) -> None:
+    """Take part in each shared stage that the first worker begins, until it says that there is no other.
+
+    Raises:
+        WorkerLostError: The first worker has ended.
+    """
+    runs = {stage.name: stage.run for stage in stages}
+    begun: tuple[str, Draft] | None
+    while (begun := job.workers.share()) is not None:
+        name, draft = begun
+        runs[name](job, draft)
 
 
 def _start(job: TrainingJob, draft: Draft) -> Draft:
@@ -168,21 +190,26 @@ def _start(job: TrainingJob, draft: Draft) -> Draft:
 
 def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
     device = job.settings.backbone.device
-    saved = load_state(job.folder / STATE, identity=job.identity, device=device)
+    path, workers = job.folder / STATE, job.workers
+    own = load_state(path, identity=job.identity, device=device) if workers.is_first else None
+    saved: TrainState | None = workers.share(own)
     if saved:
         job.progress(f"going on after stage {saved.stage + 1}, epoch {saved.epoch}, batch {saved.batch}")
-    earlier_s, earlier_cpu_s = seconds_of(job.folder / STATE)
+    earlier_s, earlier_cpu_s = seconds_of(path) if workers.is_first else (0.0, 0.0)
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     index, plan = job.folder / "tensorboard", plan_of(job.settings)
 
     def save(now: TrainState) -> None:
+        if not workers.is_first:
+            return
         seconds = (
             earlier_s + time.monotonic() - begun_s,
             earlier_cpu_s + time.process_time() - begun_cpu_s,
         )
-        save_state(job.folder / STATE, now, identity=job.identity, seconds=seconds)
+        save_state(path, now, identity=job.identity, seconds=seconds)
 
-    with writing_to(index), write_scalars(index) as write:
+    scalars = write_scalars(index) if workers.is_first else nullcontext(no_progress)
+    with writing_to(index), scalars as write:
 
         def report(step: TrainingProgress) -> None:
             write(step)
@@ -194,6 +221,7 @@ def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
             plan,
             save=save,
             progress=report,
+            workers=workers,
         )
     history = {"history": [list(entry) for entry in state.history]}
     manifest = {**draft.trained.manifest, **history}
@@ -285,7 +313,7 @@ def _response(job: TrainingJob, draft: Draft) -> Draft:
 
 STAGES = (
     Stage(name="start", line=None, run=_start),
-    Stage(name="meta_learning", line=None, run=_meta_learning),
+    Stage(name="meta_learning", line=None, run=_meta_learning, shared=True),
     Stage(name="new_items", line="learning where new items go", run=_new_items),
     Stage(name="experts", line="weighing experts on validation users", run=_experts),
     Stage(name="order", line="weighing experts of order on validation users", run=_order),

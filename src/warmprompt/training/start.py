@@ -50,7 +50,7 @@ from warmprompt.types import Floats
 
 _TANGENT_VALIDATE_EVERY = 4
 # Settings of training that decide nothing of what is learned.
-_HOW = {"preset", "save_every", "threads"}
+_HOW = {"preset", "save_every", "threads", "worker_timeout_s"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -220,7 +220,7 @@ def settings_that_matter(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings that decide what is learned.
 
     Left out are evaluation, where the data lie (their hash counts), the preset's name (its values count), how
-    often to save and on how many threads.
+    often to save, on how many threads and how long workers wait.
     """
     values = to_mapping(settings)
     train = {key: value for key, value in values["train"].items() if key not in _HOW}

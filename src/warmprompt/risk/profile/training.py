@@ -224,8 +224,8 @@ def _tangent_stage(
         name="tangent",
         learner=risk_learner(settings.tangent_learner),
         batches=batches,
-        task=lambda rows_B, _: tangent_task(material, rows_B),
-        validation_loss=lambda params: _tangent_loss(params, judge),
+        task=lambda rows_B, _, own: tangent_task(material, rows_B[own]),
+        validation_loss=lambda params, _: _tangent_loss(params, judge),
         schedule=linear_fall,
         describe=_episodes,
     )
@@ -244,8 +244,8 @@ def _prompt_stage(
             derive(seed, "prompt", step).choice(num, size=size, replace=False)
             for step in range(settings.prompt_steps)
         ],
-        task=lambda rows_B, _: prompt_task(model, material, rows_B),
-        validation_loss=lambda params: _log_loss(
+        task=lambda rows_B, _, own: prompt_task(model, material, rows_B[own]),
+        validation_loss=lambda params, _: _log_loss(
             _score(replace(model, params=dict(params)), judge, adapts=True), judge
         ),
         schedule=linear_fall,
