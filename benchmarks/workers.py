@@ -1,4 +1,6 @@
-"""How much sooner two workers end the outer loop than one process: python benchmarks/workers.py OUT.json
+"""How much sooner two workers end the outer loop than one process.
+
+    python benchmarks/workers.py OUT.json [--data ml-1m] [--preset dense] [--epochs 4]
 
 Trains the first stages of a data set once by each number of workers, one thread each, with a small random
 language model: the outer loop's first stage never calls it. Processor time is the first worker's, whose share
