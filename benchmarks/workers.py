@@ -27,6 +27,7 @@ SETTINGS = (
     "backbone.num_layers=2",
     "backbone.item_text=tiny-encoder",
     "backbone.user_text=tiny-encoder",
+    "model.num_factors=32",  # the most of the small model
     "model.wordings=1",
     "train.threads=1",
 )
