@@ -1,4 +1,6 @@
-"""How much sooner two workers end the outer loop than one process: `python benchmarks/workers.py OUT.json`.
+"""How much sooner two workers end the outer loop than one process.
+
+    python benchmarks/workers.py OUT.json [--data ml-1m] [--preset dense] [--epochs 24]
 
 Trains the first stages of a data set once by each number of workers, one thread each, with a small random
 language model: the outer loop's first stage never calls it. Processor time is the first worker's, whose share
@@ -25,6 +27,7 @@ SETTINGS = (
     "backbone.num_layers=2",
     "backbone.item_text=tiny-encoder",
     "backbone.user_text=tiny-encoder",
+    "model.num_factors=32",  # the most of the small model
     "model.wordings=1",
     "train.threads=1",
 )
@@ -50,7 +53,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", default="ml-1m")
     parser.add_argument("--preset", default="dense")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=2, help="Takes of each number of workers, in turn.")
     given = parser.parse_args()
     taken = {number: [] for number in (1, 2)}

@@ -12,8 +12,8 @@ import torch
 
 from warmprompt.errors import BadInputError
 from warmprompt.meta.learners import LEARNERS
+from warmprompt.meta.workers import ALONE, Workers, joined_workers
 from warmprompt.runs.training_state import load_state
-from warmprompt.workers import ALONE, Workers, joined_workers
 
 SCRIPT = Path(__file__).with_name("worker_training.py")
 # Adding up in another order changes the last bits; the outer loop carries them through all steps.
@@ -80,7 +80,7 @@ def test_two_workers_learn_what_one_process_learns(name, precision, worlds, stat
 SILENT = """
 import sys, time, torch
 from warmprompt.errors import WorkerLostError
-from warmprompt.workers import joined_workers
+from warmprompt.meta.workers import joined_workers
 with joined_workers(device="cpu", timeout_s=3) as workers:
     assert workers.sum(torch.ones(2)).tolist() == [2.0, 2.0]
     if workers.rank == 1:

@@ -15,8 +15,8 @@ import torch
 from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.tasks import Drawing, stages_of
 from warmprompt.meta.trainer import StagePlan, TrainingPlan, start_training, train
+from warmprompt.meta.workers import joined_workers
 from warmprompt.runs.training_state import save_state
-from warmprompt.workers import joined_workers
 
 
 def ready_world():

@@ -18,12 +18,12 @@ from warmprompt.data.synthetic import planted_world
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, MismatchError, StorageError, UnknownNameError
 from warmprompt.meta.trainer import TrainingProgress
+from warmprompt.meta.workers import ALONE
 from warmprompt.runs.format import load_trained
 from warmprompt.settings import from_mapping, to_toml
 from warmprompt.training.run import train_run, train_with
 from warmprompt.training.stages import STAGES
 from warmprompt.training.start import users_hash
-from warmprompt.workers import ALONE
 
 pytestmark = pytest.mark.usefixtures("text_home")
 

@@ -24,7 +24,7 @@ import os, pathlib, sys, time
 from warmprompt import load_settings
 from warmprompt.meta import trainer
 from warmprompt.training.run import train_with
-from warmprompt.workers import joined_workers
+from warmprompt.meta.workers import joined_workers
 settings, out, notes, slow = sys.argv[1:5]
 begin = trainer._run_epoch
 def noted(state, *rest, **more):

@@ -70,8 +70,8 @@ def app(
     settings = load_settings(
         file=settings_file, environment=os.environ, assignments=assignments or (), flags=flags
     )
+    from warmprompt.meta.workers import joined_workers
     from warmprompt.training.run import train_with
-    from warmprompt.workers import joined_workers
 
     device, timeout_s = settings.backbone.device, settings.train.worker_timeout_s
     with shown_progress() as progress, joined_workers(device=device, timeout_s=timeout_s) as workers:

@@ -18,7 +18,7 @@ from warmprompt.meta.adapters import AdapterKind, by_steps
 from warmprompt.meta.model import Params
 from warmprompt.meta.objectives import CatalogueLikelihood, LearnedTarget
 from warmprompt.meta.task import Task
-from warmprompt.workers import ALONE, Workers
+from warmprompt.meta.workers import ALONE, Workers
 
 MetaGradient = Callable[[Params, Task], "Outer"]
 

@@ -24,8 +24,8 @@ from warmprompt.meta.model import CatalogueData, Params, make_catalogue, to_even
 from warmprompt.meta.task import Task, TaskAt, detached, dropout_mask
 from warmprompt.meta.texts import TextPool, draw_text
 from warmprompt.meta.trainer import STAGES, StageName, TrainingPlan, TrainingStage
+from warmprompt.meta.workers import ALONE, Workers
 from warmprompt.rng import derive, derive_seed
-from warmprompt.workers import ALONE, Workers
 
 VALIDATION_KS = (0, 1, 3, 5, 10, 20)
 _VALIDATION_BATCH = 64

@@ -19,7 +19,7 @@ from warmprompt.errors import NotFiniteError
 from warmprompt.meta.learner import Learner, LearnerState, StepReport
 from warmprompt.meta.model import Params
 from warmprompt.meta.task import Task
-from warmprompt.workers import ALONE, Workers
+from warmprompt.meta.workers import ALONE, Workers
 
 StageName = Literal["tangent", "prompt"]
 STAGES: tuple[StageName, ...] = ("tangent", "prompt")

@@ -22,6 +22,7 @@ from warmprompt.data.splits import split_dataset
 from warmprompt.data.tables import open_dataset
 from warmprompt.errors import BadInputError, MismatchError
 from warmprompt.meta.learners import learner_of
+from warmprompt.meta.workers import ALONE, Workers
 from warmprompt.runs.folder import alone_in, check_location, finished_run, prepare
 from warmprompt.runs.format import Trained, load_trained, save_trained
 from warmprompt.settings import Settings, to_mapping
@@ -31,7 +32,6 @@ from warmprompt.training.presets import preset_line, settled
 from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.stages import STAGES, TrainingJob, join_stages, run_stages
 from warmprompt.training.start import check_backbones, settings_that_matter, users_hash
-from warmprompt.workers import ALONE, Workers
 
 
 def train_run(
@@ -81,7 +81,7 @@ def train_with(  # noqa: PLR0913 - as `train_run`
     The first worker writes and reports; the others may end before it.
 
     Args:
-        workers: This process's place among them, from `workers.joined_workers`.
+        workers: This process's place among them, from `meta.workers.joined_workers`.
         settings: As `train_run`.
         out: As `train_run`; only the first worker reads or writes it.
         until: Stop at the end of one of the `STAGES`.

@@ -39,6 +39,7 @@ from warmprompt.meta.scalars import write_scalars
 from warmprompt.meta.tasks import TrainingInputs, stages_of
 from warmprompt.meta.texts import write_texts
 from warmprompt.meta.trainer import TrainingProgress, TrainState, start_training, train
+from warmprompt.meta.workers import ALONE, Workers
 from warmprompt.runs.format import STAGES_FILE, Trained, header_of, pack, tensors_of, unpack, with_tensors
 from warmprompt.runs.models import open_backbone
 from warmprompt.runs.training_state import STATE, check_identity, load_state, save_state, seconds_of
@@ -50,7 +51,6 @@ from warmprompt.training.progress import ProgressCallback, no_progress
 from warmprompt.training.response import judge_linear_response
 from warmprompt.training.start import build_start, drawing_of, plan_of
 from warmprompt.training.unknown_users import weigh_most_popular
-from warmprompt.workers import ALONE, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
