@@ -27,7 +27,7 @@ def free_port():
 
 
 def started(command, size):
-    """Return so many processes of a command, each told its rank as a launcher does it."""
+    """Return so many processes of a command, each with its rank, as a launcher gives it."""
     port = free_port()
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     return [

@@ -229,11 +229,11 @@ def validation_loss(  # noqa: PLR0913 - what is judged, and among whom
     users = validation_users(material, max_users=max_users)
     losses_KN = catalogue.popularity_V.new_zeros((len(VALIDATION_KS), len(users)))
     tasks = validation_tasks(material, drawing, users, stage=stage, learner=learner, rows=workers.rows)
-    for place, task in tasks:
+    for cells, task in tasks:
         constant = TaskAt(adapter=task.adapter, objective=task.objective, model=catalogue)
         moved = constant.adapted()
         with torch.no_grad():
-            losses_KN[place] = constant.query_loss(moved)
+            losses_KN[cells] = constant.query_loss(moved)
     return float(np.mean([losses_N.mean().item() for losses_N in workers.sum(losses_KN)]))
 
 

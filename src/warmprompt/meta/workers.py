@@ -1,7 +1,7 @@
 """Processes that train one model together: which one this is, and how they add up what each has found.
 
-A launcher starts the processes and tells each its place by the variables RANK, WORLD_SIZE, MASTER_ADDR and
-MASTER_PORT; `torchrun` and Ray Train do. Without them there is one process, `ALONE`, and nothing is sent.
+A launcher such as `torchrun` starts the processes and gives each its rank in the variables RANK, WORLD_SIZE,
+MASTER_ADDR and MASTER_PORT. Without them there is one process, `ALONE`, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -99,9 +99,7 @@ ALONE = Workers()
 def joined_workers(
     *, device: str, timeout_s: float, environment: Mapping[str, str] = os.environ
 ) -> Iterator[Workers]:
-    """Yield this process's place among those that its launcher has started; `ALONE` without a launcher.
-
-    A process group that is there already, such as Ray Train's, is used and left as it is.
+    """Yield this process as one of those that its launcher has started; `ALONE` without a launcher.
 
     Args:
         device: "cpu" adds up by gloo; "cuda" by nccl, on the card that LOCAL_RANK names.
@@ -121,21 +119,19 @@ def joined_workers(
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")))
-    timeout, made = timedelta(seconds=timeout_s), not dist.is_initialized()
+    timeout = timedelta(seconds=timeout_s)
     with _reporting_loss():
-        if made:
-            try:
-                dist.init_process_group("gloo", timeout=timeout)
-            except ValueError as error:
-                remedy = "Start it by torchrun, or unset WORLD_SIZE to train in one process."
-                raise BadInputError(field="launcher", value=str(error), remedy=remedy) from error
+        try:
+            dist.init_process_group("gloo", timeout=timeout)
+        except ValueError as error:
+            remedy = "Start it by torchrun, or unset WORLD_SIZE to train in one process."
+            raise BadInputError(field="launcher", value=str(error), remedy=remedy) from error
         sums = dist.new_group(backend="nccl" if on_gpu else "gloo", timeout=timeout)
         waits = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
     try:
         yield Workers(rank=dist.get_rank(), size=dist.get_world_size(), sums=sums, waits=waits)
     finally:
-        if made:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def train_with(  # noqa: PLR0913 - as `train_run`
     The first worker writes and reports; the others may end before it.
 
     Args:
-        workers: This process's place among them, from `meta.workers.joined_workers`.
+        workers: Those that train together, from `meta.workers.joined_workers`.
         settings: As `train_run`.
         out: As `train_run`; only the first worker reads or writes it.
         until: Stop at the end of one of the `STAGES`.
