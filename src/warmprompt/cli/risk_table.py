@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         TableSchema,
     )
 
-_BANKS, _QUARTERS, _SHOWN = 600, 12, 20
+_BANKS, _QUARTERS, _SHOWN = 300, 10, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ def train_table(
     """
     from warmprompt.backbone.load import load_backbone
     from warmprompt.cli.progress import shown_progress
-    from warmprompt.risk.entities import PromptSettings, fit_entities, make_table, save_entities
+    from warmprompt.risk.entities import EntityPromptSettings, fit_entities, make_table, save_entities
 
     frame, schema = options.read(seed)
     table = make_table(frame, schema)
@@ -138,7 +138,7 @@ def train_table(
             schema,
             None if backbone is None else load_backbone(backbone[0], num_layers=backbone[1]),
             seed=seed,
-            settings=PromptSettings(tangent_epochs=tangent_epochs, prompt_steps=prompt_steps),
+            settings=EntityPromptSettings(tangent_epochs=tangent_epochs, prompt_steps=prompt_steps),
             level=level,
             progress=progress,
         )
@@ -182,9 +182,9 @@ def score_command(
     loaded = load_entities(profiler)
     schema = loaded.schema
     given = make_table(read_frame(table, text=(schema.entity, schema.time, schema.label)), schema)
-    rows = asked_rows(given, schema.label, period, entity)
+    rows = _asked_rows(given, schema.label, period, entity)
     scores = loaded.score(given, rows)
-    shown = score_rows(loaded, given, scores)
+    shown = _score_rows(loaded, given, scores)
     if out is not None:
         import polars as pl
 
@@ -196,7 +196,7 @@ def score_command(
     print_written(out)
 
 
-def asked_rows(table: EntityTable, label: str, period: str | None, entity: str | None) -> np.ndarray:
+def _asked_rows(table: EntityTable, label: str, period: str | None, entity: str | None) -> np.ndarray:
     """Return the rows of a period that have no label, or the entity's row.
 
     Raises:
@@ -230,7 +230,7 @@ def asked_rows(table: EntityTable, label: str, period: str | None, entity: str |
     return rows
 
 
-def score_rows(profiler: EntityProfiler, table: EntityTable, scores: EntityScores) -> list[dict[str, Any]]:
+def _score_rows(profiler: EntityProfiler, table: EntityTable, scores: EntityScores) -> list[dict[str, Any]]:
     """Return scores as rows, the riskiest first."""
     import numpy as np
 

@@ -2,7 +2,7 @@
 
 from warmprompt.risk.entities.fitting import EntityReport, fit_entities
 from warmprompt.risk.entities.profiler import EntityProfiler, EntityScores
-from warmprompt.risk.entities.prompt import PromptSettings
+from warmprompt.risk.entities.prompt import EntityPromptSettings
 from warmprompt.risk.entities.saving import load_entities, save_entities
 from warmprompt.risk.entities.table import (
     UNLABELLED,
@@ -16,10 +16,10 @@ from warmprompt.risk.entities.table import (
 __all__ = [
     "UNLABELLED",
     "EntityProfiler",
+    "EntityPromptSettings",
     "EntityReport",
     "EntityScores",
     "EntityTable",
-    "PromptSettings",
     "TableSchema",
     "fit_entities",
     "learn_schema",

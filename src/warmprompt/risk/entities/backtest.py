@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from warmprompt.errors import BadInputError
-from warmprompt.risk.entities.experts import NUM_EXPERTS, Experts, fit_experts, fit_mixture
+from warmprompt.risk.entities.experts import NUM_EXPERTS, Experts, fit_class_experts, fit_mixture
 from warmprompt.risk.entities.profiler import ClassPopulation, EntityInputs, label_episodes, peer_log_p
 from warmprompt.risk.entities.prompt import LabelEpisodes, join_episodes
 from warmprompt.risk.entities.table import UNLABELLED, EntityTable, TableSchema
@@ -134,21 +134,20 @@ def run_backtest(
         figures=telling_figures(inputs.ranks_NJ[fitted_N], table.label_N[fitted_N]),
         seed=seed,
     )
-    for part, name in ((1, "choosing"), (2, "calibration")):
-        known_R = inputs.has_labels_N[test.rows(part)]
-        if min((~known_R).sum(), known_R.sum()) == 0:
-            raise BadInputError(
-                field=f"rows for {name}",
-                value=f"{len(known_R)}, of which {known_R.sum()} with an earlier label",
-                remedy="Rows with and without are needed; give more entities or periods.",
-            )
+    known_R = inputs.has_labels_N[test.rows(1)]
+    if min((~known_R).sum(), known_R.sum()) == 0:
+        raise BadInputError(
+            field="rows to choose on",
+            value=f"{len(known_R)}, of which {known_R.sum()} with an earlier label",
+            remedy="Rows with and without are needed; give more entities or periods.",
+        )
     return test.weighted()
 
 
 def experts_of(schema: TableSchema, inputs: EntityInputs, chosen_N: Bools, *, seed: int) -> Experts:
     """Return experts fitted to labelled rows of a table."""
     rows = np.flatnonzero(chosen_N)
-    return fit_experts(
+    return fit_class_experts(
         inputs.features(rows),
         inputs.table.label_N[rows],
         inputs.table.period_N[rows],

@@ -75,7 +75,7 @@ class Experts:
         return np.stack([one.log_p(features_NF) for one in (*self.logistic, *self.boosting)])
 
 
-def fit_experts(
+def fit_class_experts(
     features_NF: Doubles, label_N: Longs, period_N: Longs, *, num_classes: int, seed: int
 ) -> Experts:
     """Return experts fitted to labelled rows.
@@ -93,7 +93,7 @@ def fit_experts(
         rows = np.sort(derive(seed, "rows", window).permutation(rows)[:_MOST_ROWS])
         x_NF, y_N = features_NF[rows], label_N[rows]
         logistic.append(fit_logistic(x_NF, y_N, num_classes=num_classes))
-        boosting.append(fit_boosting(x_NF, y_N, num_classes=num_classes, seed=seed))
+        boosting.append(fit_boosting_expert(x_NF, y_N, num_classes=num_classes, seed=seed))
     return Experts(logistic=tuple(logistic), boosting=tuple(boosting))
 
 
@@ -112,7 +112,7 @@ def fit_peers(
         l2=3 * _L2,
         offset_NC=population_MC,
     )
-    return around, fit_boosting(features_MF, label_M, num_classes=population_MC.shape[1], seed=seed)
+    return around, fit_boosting_expert(features_MF, label_M, num_classes=population_MC.shape[1], seed=seed)
 
 
 def peer_parts(
@@ -161,7 +161,9 @@ def fit_logistic(
     return LogisticExpert(weights_FC=weights_FC, bias_C=found[:num_classes])
 
 
-def fit_boosting(features_NF: Doubles, label_N: Longs, *, num_classes: int, seed: int) -> BoostingExpert:
+def fit_boosting_expert(
+    features_NF: Doubles, label_N: Longs, *, num_classes: int, seed: int
+) -> BoostingExpert:
     """Return gradient boosting; of rows of a single class, that class alone.
 
     Source: scikit-learn, after Ke et al. 2017 (LightGBM).

@@ -18,7 +18,7 @@ from warmprompt.risk.entities.profiler import (
     trouble_classes,
     trouble_log_odds,
 )
-from warmprompt.risk.entities.prompt import EntityPrompt, PromptSettings, train_prompt
+from warmprompt.risk.entities.prompt import EntityPrompt, EntityPromptSettings, train_prompt
 from warmprompt.risk.entities.table import UNLABELLED, EntityTable, TableSchema
 from warmprompt.risk.profile.calibration import Calibration, fit_calibration
 from warmprompt.risk.profile.payments import Doubles, Longs
@@ -31,7 +31,7 @@ EXPERT_NAMES = tuple(
     for kind in ("logistic regression", "boosting")
     for window in WINDOWS
 )
-_MOST_EPISODES = 3_000
+_MOST_EPISODES = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def fit_entities(  # noqa: PLR0913 - settings by keyword
     backbone: Backbone | None,
     *,
     seed: int,
-    settings: PromptSettings | None = None,
+    settings: EntityPromptSettings | None = None,
     level: float = 0.9,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> tuple[EntityProfiler, EntityReport]:
@@ -95,16 +95,11 @@ def fit_entities(  # noqa: PLR0913 - settings by keyword
     drawn_N = derive(seed, "known").choice((0, 1, MAX_KNOWN), size=len(table))
     inputs = make_inputs(table, schema, encoding, drawn_N)
     test = run_backtest(schema, inputs, seed=seed, progress=progress)
-    peer_weights = {}
-    for num in ANCHORS:
-        rows = test.rows(1, num)
-        if len(rows):
-            progress(f"weights of {num} labelled peers")
-            peer_weights[num] = fit_mixture(test.peer_log_p(rows, num), table.label_N[rows])
+    peer_weights = fit_peer_weights(test, progress)
     prompt, gain = None, None
     if backbone is not None:
         progress("training the prompt")
-        prompt, gain = _prompt(test, backbone, settings or PromptSettings(), progress)
+        prompt, gain = fit_prompt(test, backbone, settings or EntityPromptSettings(), progress)
     keeps = gain is not None and gain[0] > 2 * gain[1]
     last = next(reversed(test.populations.values()))
     profiler = EntityProfiler(
@@ -137,8 +132,24 @@ def fit_entities(  # noqa: PLR0913 - settings by keyword
     return replace(profiler, population=replace(last, experts=everything)), report
 
 
-def _prompt(
-    test: Backtest, backbone: Backbone, settings: PromptSettings, progress: Callable[[str], None]
+def fit_peer_weights(
+    test: Backtest, progress: Callable[[str], None] = lambda _line: None
+) -> dict[int, Doubles]:
+    """Return number of labelled peers to weights of population, around it, and peers alone."""
+    found = {}
+    for num in ANCHORS:
+        rows = test.rows(1, num)
+        if len(rows):
+            progress(f"weights of {num} labelled peers")
+            found[num] = fit_mixture(test.peer_log_p(rows, num), test.inputs.table.label_N[rows])
+    return found
+
+
+def fit_prompt(
+    test: Backtest,
+    backbone: Backbone,
+    settings: EntityPromptSettings,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> tuple[EntityPrompt, tuple[float, float]]:
     """Return prompts trained on half of the choosing entities, and their gain on the other half."""
     table, rows = test.inputs.table, test.rows(1)
@@ -172,22 +183,24 @@ def _calibrated(
     """Return the profiler calibrated with and without peers and own labels, and its figures without peers."""
     calibrations: dict[tuple[int, bool], Calibration] = {}
     figures: dict[str, dict[str, float]] = {"accuracy": {}, "log_loss": {}, "shares_log_loss": {}}
-    for num in (0, *profiler.peer_weights):
-        rows = test.rows(2, num)
-        known_R, label_R = test.inputs.has_labels_N[rows], test.inputs.table.label_N[rows]
-        log_p = test.log_p(rows)
-        if num:
-            log_p = mix(profiler.peer_weights[num], test.peer_log_p(rows, num))
-        if profiler.prompt is not None:
-            log_p = profiler.prompt.log_p(test.episodes(rows, log_p))
-        for known, name in ((False, "new"), (True, "known")):
-            here = known_R == known
-            calibrations[num, known] = _calibration(profiler.schema, log_p[here], label_R[here], level)
+    table = test.inputs.table
+    for name, most in (("new", 0), ("known", MAX_KNOWN)):
+        seen = replace(test, inputs=make_inputs(table, profiler.schema, profiler.encoding, most))
+        for num in (0, *profiler.peer_weights):
+            rows = test.rows(2, num)
+            rows = rows[seen.inputs.has_labels_N[rows] | (most == 0)]
+            label_R = table.label_N[rows]
+            log_p = seen.log_p(rows)
+            if num:
+                log_p = mix(profiler.peer_weights[num], seen.peer_log_p(rows, num))
+            if profiler.prompt is not None:
+                log_p = profiler.prompt.log_p(seen.episodes(rows, log_p))
+            calibrations[num, most > 0] = _calibration(profiler.schema, log_p, label_R, level)
             if not num:
-                shares = np.bincount(label_R[here]) / here.sum()
-                figures["accuracy"][name] = float((log_p[here].argmax(axis=1) == label_R[here]).mean())
-                figures["log_loss"][name] = float(-log_p[here][np.arange(here.sum()), label_R[here]].mean())
-                figures["shares_log_loss"][name] = float(-np.log(shares[label_R[here]]).mean())
+                shares = np.bincount(label_R) / len(label_R)
+                figures["accuracy"][name] = float((log_p.argmax(axis=1) == label_R).mean())
+                figures["log_loss"][name] = float(-log_p[np.arange(len(label_R)), label_R].mean())
+                figures["shares_log_loss"][name] = float(-np.log(shares[label_R]).mean())
     return replace(profiler, calibrations=calibrations), figures
 
 

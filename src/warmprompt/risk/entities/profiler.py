@@ -1,8 +1,8 @@
 """A trained profiler of a table's entities: class probabilities from features, known labels and peers.
 
-The table is all that a profile needs: an entity without a label is scored by its features, and each known label of
-its own or of a peer in the same period changes the score. N is rows of a table, R rows to score, C classes,
-F features, K known rows.
+The table is all that a profile needs: an entity without a label is scored by its features, and each known
+label of its own or of a peer in the same period changes the score. N is rows of a table, R rows to score,
+C classes, F features, K known rows.
 """
 
 from __future__ import annotations

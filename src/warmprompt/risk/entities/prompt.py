@@ -5,13 +5,13 @@
 offset is the experts' log-probability, z the entity's vector, x a row in numbers. Ordered classes have one
 direction d that rises evenly from best to worst; others have one each. On the support side w is 1.
 
-B is entities, E rows to predict, K known rows, F features, C classes, D factors, G hidden units, U directions.
+B is entities, E rows to predict, K known rows, F features, C classes, D factors, G hidden, U directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ _NUM_FACTORS, _NUM_HIDDEN, _NUM_TEXT, _NUM_STEPS, _INNER_RATE = 16, 32, 16, 2, 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptSettings:
+class EntityPromptSettings:
     """How the prompts are trained.
 
     Attributes:
@@ -71,16 +71,21 @@ class RowBatch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelEpisodes:
-    """Rows to predict, the known rows of their entities, and a text about each."""
+    """Rows to predict, the known rows of their entities, a text about each, and its features once read."""
 
     query: RowBatch
     support: RowBatch
     texts: Sequence[str]
+    features_ET: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
     def __getitem__(self, rows_B: Longs) -> LabelEpisodes:
         """Return some episodes."""
-        texts = [self.texts[row] for row in rows_B]
-        return LabelEpisodes(query=self.query[rows_B], support=self.support[rows_B], texts=texts)
+        return LabelEpisodes(
+            query=self.query[rows_B],
+            support=self.support[rows_B],
+            texts=[self.texts[row] for row in rows_B],
+            features_ET=self.features_ET[rows_B] if len(self.features_ET) else self.features_ET,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,15 +160,23 @@ class EntityPrompt:
             parts.append(torch.log_softmax(logits_BKC[:, 0].double(), dim=1).numpy())
         return np.concatenate(parts)
 
+    def read(self, episodes: LabelEpisodes) -> LabelEpisodes:
+        """Return episodes with the features of their texts."""
+        parts = []
+        for start in range(0, len(episodes.texts), _CHUNK):
+            texts = episodes.texts[start : start + _CHUNK]
+            book = read_book(self.backbone, self.readout, texts)
+            parts.append(book.features_NT[book.rows(texts)])
+        return replace(episodes, features_ET=torch.cat(parts))
+
     def task(self, episodes: LabelEpisodes, *, tangent: bool) -> Task:
-        """Return episodes as a task of a meta-learner."""
-        book = read_book(self.backbone, self.readout, episodes.texts)
-        index_B = book.rows(episodes.texts)
-        features_BT = book.features_NT[index_B]
-        adapter: Adapter = LinearAdapter(features_BT=features_BT, learns_head=True)
+        """Return episodes as a task of a meta-learner; in the tangent their texts have been read."""
+        adapter: Adapter = LinearAdapter(features_BT=episodes.features_ET, learns_head=True)
         if not tangent:
+            book = read_book(self.backbone, self.readout, episodes.texts)
+            index_B = book.rows(episodes.texts)
             adapter = PromptAdapter(
-                features_BT=features_BT,
+                features_BT=book.features_NT[index_B],
                 backbone=self.backbone,
                 readout=self.readout,
                 prefix=pick(book.prefix, index_B),
@@ -224,7 +237,7 @@ def train_prompt(  # noqa: PLR0913 - settings by keyword
     backbone: Backbone,
     *,
     ordered: bool,
-    settings: PromptSettings,
+    settings: EntityPromptSettings,
     seed: int,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> EntityPrompt:
@@ -250,12 +263,12 @@ def train_prompt(  # noqa: PLR0913 - settings by keyword
         reach=0.005,
         seed=seed,
     )
-    num_classes = training.query.offset_BKC.shape[2]
-    directions_UC = class_directions(num_classes, ordered=ordered)
-    params = _initial_params(training.query.features_BKF.shape[2], directions_UC, readout, seed)
-    prompt = EntityPrompt(
-        model=ClassModel(directions_UC=directions_UC, params=params), readout=readout, backbone=backbone
-    )
+    directions_UC = class_directions(training.query.offset_BKC.shape[2], ordered=ordered)
+    model = ClassModel(directions_UC=directions_UC, params={})
+    prompt = EntityPrompt(model=model, readout=readout, backbone=backbone)
+    training, validation = prompt.read(training), prompt.read(validation)
+    num_text = training.features_ET.shape[1]
+    params = _initial_params(training.query.features_BKF.shape[2], num_text, directions_UC, readout, seed)
 
     def stage(
         name: str, learner: str, batches: Callable[[int], list[Longs]], *, tangent: bool
@@ -303,7 +316,7 @@ def log_loss(log_p_EC: Doubles, episodes: LabelEpisodes) -> float:
 
 
 def _initial_params(
-    num_features: int, directions_UC: Tensor, readout: ReadOut, seed: int
+    num_features: int, num_text: int, directions_UC: Tensor, readout: ReadOut, seed: int
 ) -> dict[str, Tensor]:
     """Return parameters that leave the experts' probabilities as they are: w is 0."""
     rng = derive(seed, "classes")
@@ -321,7 +334,7 @@ def _initial_params(
         "class.own": torch.tensor(0.0),
         "support.log_kappa": torch.tensor(float(np.log(5.0))),
         "prior.start": torch.zeros(_NUM_FACTORS),
-        "prior.text_head": torch.zeros(_NUM_TEXT, _NUM_FACTORS),
+        "prior.text_head": torch.zeros(num_text, _NUM_FACTORS),
         "inner.log_rates": torch.full((_NUM_STEPS,), float(np.log(_INNER_RATE))),
         **initial_prompt_params(readout),
     }
