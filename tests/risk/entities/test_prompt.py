@@ -61,8 +61,9 @@ def test_prompts_learn_what_only_labels_show(prompt):
         ),
         texts=new.texts,
     )
-    assert loss < np.log(CLASSES) - 0.1
-    assert log_loss(prompt.log_p(hidden), hidden) > np.log(CLASSES) - 0.05
+    # Without labels nothing can be known: the loss is that of three equal classes.
+    assert log_loss(prompt.log_p(hidden), hidden) == pytest.approx(np.log(CLASSES), abs=0.03)
+    assert loss < np.log(CLASSES) - 0.06
 
 
 def test_joined_episodes_are_scored_as_apart(prompt):
