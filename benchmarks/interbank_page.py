@@ -78,14 +78,14 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         "# Ratings of banks",
         "",
-        f"Ratings of {about['judged banks']:,} banks that had no part in any fit or choice, predicted for",
-        f"{about['judged quarters'][0]} to {about['judged quarters'][-1]}, from what was known.",
-        "The data are public. Their ratings were mostly filled by machine learning: these are results about a",
-        "rating procedure, not about failures. [How a profile works](../risk/entities.md).",
+        f"Ratings of {about['judged banks']:,} banks that had no part in any fit or choice,",
+        f"{about['judged quarters'][0]} to {about['judged quarters'][-1]}, predicted from what was known.",
+        "The data are public. Their ratings were mostly filled by machine learning, so this is about",
+        "a rating procedure, not about failures. [How a profile works](../risk/entities.md).",
         "",
-        "All choices were made on other banks in quarters up to 2021Q2: windows and settings of the baselines (20",
-        "trials each), weights of the experts, the prompt. Intervals are 95 %, banks drawn with replacement;",
-        "accuracy gains above 0 and log loss gains below 0 favour the experts.",
+        "All choices were made on other banks in quarters up to 2021Q2: windows and settings of the",
+        "baselines (20 trials each), weights of the experts, the prompt. Intervals are 95 %, banks drawn",
+        "with replacement. Gains of accuracy above 0 and of log loss below 0 favour the experts.",
         "",
         "## In short",
         "",
@@ -116,7 +116,7 @@ def page(results: dict[str, Any]) -> str:
             lines.append(f"| {part} | {name} | {interval(row, 'accuracy')} | {interval(row, 'log loss')} |")
     lines += [
         "",
-        f"Made by `benchmarks/interbank.py` (seed {about['seed']}, {about['backbone']}) and `interbank_page.py`,",
+        f"Made by `benchmarks/interbank.py` (seed {about['seed']}, {about['backbone']}) and its page,",
         f"commit `{about['commit']}`; {machine['processor']}, {machine['cores']} cores.",
         "",
     ]
