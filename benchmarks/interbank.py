@@ -17,81 +17,38 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
+from interbank_models import SPACES, Array, Setting, average, log_p_of, loss
 from sklearn.metrics import f1_score
-from sklearn.neighbors import KNeighborsClassifier
 
 from warmprompt.backbone.load import load_backbone
 from warmprompt.evaluation.machine import describe_machine
 from warmprompt.evaluation.significance import bootstrap_intervals
 from warmprompt.risk.entities import EntityPromptSettings, learn_schema, make_table
-from warmprompt.risk.entities.backtest import experts_of, run_backtest
+from warmprompt.risk.entities.backtest import Backtest, experts_of, run_backtest
 from warmprompt.risk.entities.encoding import fit_encoding
 from warmprompt.risk.entities.experts import mix
-from warmprompt.risk.entities.fitting import EXPERT_NAMES, fit_peer_weights, fit_prompt
+from warmprompt.risk.entities.fitting import ANCHORS, EXPERT_NAMES, fit_peer_weights, fit_prompt
 from warmprompt.risk.entities.profiler import ClassPopulation, label_episodes, make_inputs, peer_log_p
 from warmprompt.risk.profile.metrics import calibration_error
 from warmprompt.rng import derive
 
-Array, Setting = np.ndarray, dict[str, Any]
-
 LAST, JUDGED, PEERS_AT = "2021Q2", ("2021Q3", "2023Q3"), ("2021Q4", "2022Q4", "2023Q2")
 TUNED_AT = ("2020Q4", "2021Q2")
 KS, NUMS, DRAWS, WINDOWS, ALL = (0, 1), (50, 100, 200, 800), 3, (1, 2, 4, 8, 99), 99
-SPACES = {
-    "logistic regression": [{"C": c} for c in (0.001, 0.01, 0.1, 1.0)],
-    "boosting": [{"learning_rate": r, "max_leaf_nodes": n} for r in (0.04, 0.1) for n in (8, 24)],
-    "nearest neighbours": [{"n_neighbors": n} for n in (15, 40, 100, 250)],
-}
+PROMPT = "profile: experts and prompt"
 PEER_SPACES = {"past": (1, 4), "weight": (1.0, 5.0, 25.0)}
-
-
-def model(kind: str, setting: Setting) -> Any:
-    """Return an unfitted model of scikit-learn."""
-    if kind == "logistic regression":
-        return LogisticRegression(max_iter=200, **setting)
-    if kind == "boosting":
-        return HistGradientBoostingClassifier(
-            max_iter=100, min_samples_leaf=20, early_stopping=False, random_state=0, **setting
-        )
-    return KNeighborsClassifier(weights="distance", **setting)
-
-
-def log_p_of(
-    kind: str, setting: Setting, x: Array, y: Array, at: Array, weights: Array | None = None
-) -> Array:
-    """Return log-probabilities of rows by a model of scikit-learn; a class that it has not seen gets .001."""
-    setting = (
-        {**setting, "n_neighbors": min(setting["n_neighbors"], len(y))}
-        if "n_neighbors" in setting
-        else setting
-    )
-    fitted = model(kind, setting).fit(x, y, **({} if weights is None else {"sample_weight": weights}))
-    p = np.full((len(at), 4), 1e-3)
-    p[:, fitted.classes_] = np.maximum(fitted.predict_proba(at), 1e-3)
-    return np.log(p / p.sum(axis=1, keepdims=True))
-
-
-def average(*parts: Array) -> Array:
-    """Return the log of the mean of probabilities."""
-    return np.log(np.mean([np.exp(one) for one in parts], axis=0))
-
-
-def loss(log_p: Array, label: Array) -> float:
-    """Return the log loss, nats."""
-    return float(-log_p[np.arange(len(label)), label].mean())
 
 
 class Benchmark:
     """The table, who is judged, and steps that are kept."""
+
+    test: Backtest | None = None
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked, self.begun = asked, time.process_time()
@@ -230,21 +187,43 @@ class Benchmark:
 
     # The product: weights and prompt from the backtest on past quarters, experts of the labels known by then.
 
-    def product(self) -> None:
-        """Fit what is chosen on past quarters."""
+    def product(self) -> dict[str, Array]:
+        """Return what is chosen on past quarters, without the prompt: weights of experts and of peers."""
+        self.test = self.backtest()
+        peers, last = fit_peer_weights(self.test, self.say), next(iter(self.test.populations.values()))
+        return {"new_X": last.new_X, "known_X": last.known_X} | {f"peers {n}": w for n, w in peers.items()}
+
+    def backtest(self) -> Backtest:
+        """Return the backtest of the banks that are not judged."""
         drawn_N = derive(self.asked.seed, "known").choice((0, 1, 20), size=len(self.past))
         inputs = make_inputs(self.past, self.schema, self.encoding, drawn_N)
-        self.test = run_backtest(self.schema, inputs, seed=self.asked.seed, progress=self.say)
-        self.peer_weights = fit_peer_weights(self.test, self.say)
-        backbone = load_backbone(self.asked.backbone, num_layers=2)
-        self.prompt, self.gain = fit_prompt(self.test, backbone, EntityPromptSettings(), self.say)
-        self.say(f"prompt's gain on validation: {self.gain}")
+        return run_backtest(self.schema, inputs, seed=self.asked.seed, progress=self.say)
+
+    def prompts(self) -> dict[str, dict[str, Array]]:
+        """Return log-probabilities of the prompt around the experts, by quarter, and its validation gain."""
+        steps = [self.asked.work / f"prompt-{quarter}.npz" for quarter in PEERS_AT]
+        if not all(step.exists() for step in steps):
+            self.test = self.test or self.backtest()
+            backbone = load_backbone(self.asked.backbone, num_layers=2)
+            self.prompt, gain = fit_prompt(self.test, backbone, EntityPromptSettings(), self.say)
+            self.kept("prompt-gain", lambda: {"gain": np.array(gain)})
+        return {q: self.kept(f"prompt-{q}", lambda q=q: self.with_prompts(q)) for q in PEERS_AT}
+
+    def with_prompts(self, quarter: str) -> dict[str, Array]:
+        """Return log-probabilities of the judged banks with the prompt, by K."""
+        at, population = self.rows(quarter, self.judged_N), self.population(quarter)
+        found = {}
+        for k in KS:
+            offset = population.log_p(self.inputs[k], at)
+            found[f"{k}|experts"] = offset
+            found[f"{k}|{PROMPT}"] = self.with_prompt(population, k, at, offset)
+        return found
 
     def population(self, quarter: str) -> ClassPopulation:
         """Return the experts of a quarter, weighted as past quarters chose."""
         known_N = ~self.judged_N & (self.whole.period_N < self.at[quarter])
         experts = experts_of(self.schema, self.mixed, known_N, seed=self.asked.seed)
-        return replace(next(reversed(self.test.populations.values())), experts=experts)
+        return ClassPopulation(experts=experts, new_X=self.weights["new_X"], known_X=self.weights["known_X"])
 
     def with_prompt(self, population: ClassPopulation, k: int, at: Array, offset: Array) -> Array:
         """Return log-probabilities of the prompt around those of the experts."""
@@ -259,9 +238,6 @@ class Benchmark:
         at, population, found = self.rows(quarter, self.judged_N), self.population(quarter), {}
         for k in KS:
             found[f"{k}|experts"] = population.log_p(self.inputs[k], at)
-            found[f"{k}|profile: experts and prompt"] = self.with_prompt(
-                population, k, at, found[f"{k}|experts"]
-            )
             found |= {f"{k}|{name}": one for name, one in self.baselines(quarter, k, at).items()}
         return found
 
@@ -286,7 +262,7 @@ class Benchmark:
                 )
                 parts[f"{kind} of past quarters and peers, tuned"] = mixed[-1]
             parts["average of both, of past quarters and peers, tuned"] = average(*mixed)
-            weights = self.peer_weights[max(one for one in self.peer_weights if one <= num)]
+            weights = self.weights[f"peers {max(one for one in ANCHORS if one <= num)}"]
             parts["experts"] = mix(weights, peer_log_p(population, inputs, np.sort(peers), at, seed=0))
             parts["experts without peers"] = population.log_p(inputs, at)
             for name, one in parts.items():
@@ -346,10 +322,19 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for steps that are done")
     parser.add_argument("--backbone", default="smollm2-135m")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--part",
+        choices=("all", "tables", "prompt"),
+        default="all",
+        help="all writes; two others may go beside",
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bench = Benchmark(asked)
-    bench.product()
+    bench.weights = bench.kept("product", bench.product)
+    prompts = bench.prompts() if asked.part != "tables" else {}
+    if asked.part == "prompt":
+        return
     settings = asked.work / "settings.json"
     if not settings.exists():
         bench.settings = {k: bench.tuned(k) for k in KS}
@@ -360,7 +345,9 @@ def main() -> None:
     )
     a = {q: bench.kept(f"a-{q}", lambda q=q: bench.protocol_a(q)) for q in bench.quarters}
     b = {q: bench.kept(f"b-{q}", lambda q=q: bench.protocol_b(q)) for q in PEERS_AT}
-    weights = next(iter(bench.test.populations.values()))
+    if asked.part == "tables":
+        return
+    new, known = bench.weights["new_X"], bench.weights["known_X"]
     about = {
         "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip(),
         "seed": asked.seed,
@@ -372,13 +359,13 @@ def main() -> None:
         "baselines by K": bench.settings,
         "baselines with peers": bench.peer_settings,
         "experts' weights": {
-            name: [float(new), float(known)]
-            for name, new, known in zip(EXPERT_NAMES, weights.new_X, weights.known_X, strict=True)
+            name: [float(one), float(other)]
+            for name, one, other in zip(EXPERT_NAMES, new, known, strict=True)
         },
-        "peers' weights": {num: list(map(float, one)) for num, one in bench.peer_weights.items()},
-        "prompt's gain on validation": bench.gain,
+        "peers' weights": {num: bench.weights[f"peers {num}"].tolist() for num in ANCHORS},
+        "prompt's gain on validation": np.load(asked.work / "prompt-gain.npz")["gain"].tolist(),
     }
-    tables = {"A": bench.table(a), "B": bench.table(b, DRAWS)}
+    tables = {"A": bench.table(a), "B": bench.table(b, DRAWS), "prompt": bench.table(prompts)}
     tables["B by quarter"] = {q: bench.table({q: step}, DRAWS) for q, step in b.items()}
     asked.out.write_text(json.dumps({"about": about, **tables}, indent=1) + "\n")
     bench.say(f"wrote {asked.out}")

@@ -31,7 +31,7 @@ def table(models: dict[str, Row]) -> list[str]:
         gains = ["", ""]
         if name != PRODUCT:
             gains = [interval(row, f"{key} gain", signed=True) for key in ("accuracy", "log loss")]
-        shown = f"**{name}**" if name in {PRODUCT, PROMPT} else name
+        shown = f"**{name}**" if name == PRODUCT else name
         f1, error = f"{row['macro-F1']:.3f}", f"{row['calibration error']:.3f}"
         cells = [shown, interval(row, "accuracy"), f1, interval(row, "log loss"), error, *gains]
         lines.append(f"| {' | '.join(cells)} |")
@@ -40,7 +40,7 @@ def table(models: dict[str, Row]) -> list[str]:
 
 def best_baseline(models: dict[str, Row]) -> str:
     """Return the baseline with the least log loss."""
-    rivals = [name for name in models if not name.startswith((PRODUCT, PROMPT))]
+    rivals = [name for name in models if not name.startswith(PRODUCT)]
     return min(rivals, key=lambda name: models[name]["log loss"])
 
 
@@ -61,7 +61,7 @@ def summary(results: dict[str, Any]) -> list[str]:
 def prompt_share(results: dict[str, Any]) -> list[str]:
     """Return what the language model adds to the same experts."""
     lines = ["| own labels | accuracy: with prompt less without | log loss |", "|---|---|---|"]
-    for part, models in results["A"].items():
+    for part, models in results["prompt"].items():
         cells = []
         for key in ("accuracy", "log loss"):
             gain, (low, high) = models[PROMPT][f"{key} gain"], models[PROMPT][f"{key} gain, interval"]
@@ -94,7 +94,7 @@ def page(results: dict[str, Any]) -> str:
         "## What the language model adds",
         "",
         f"On validation banks the prompt lowered the log loss by {gain:.4f} (standard error {error:.4f}).",
-        "On the judged banks, around the same experts:",
+        f"On the judged banks in {', '.join(about['quarters with peers'])}, around the same experts:",
         "",
         *prompt_share(results),
     ]

@@ -45,10 +45,23 @@ def test_the_riskiest_of_a_file_come_first(capfd, trained, tmp_path):
 
 def test_one_entity_is_scored_with_its_own_label_hidden(capfd, trained):
     command = ["risk", "score", str(trained / "profiler"), str(trained / "banks.csv")]
-    assert run([*command, "--entity=bank 0007", "--period=2017Q2", "--json"]) == 0
+    assert run([*command, "--entity=B007", "--period=2017Q2", "--json"]) == 0
     (row,) = json.loads(capfd.readouterr().out)
-    assert (row["entity"], row["period"], row["known_labels"]) == ("bank 0007", "2017Q2", 5)
+    assert (row["entity"], row["period"], row["known_labels"]) == ("B007", "2017Q2", 5)
     assert row["labelled_peers"] == 239
+
+
+def test_all_banks_can_be_scored(capfd, trained):
+    command = ["risk", "score", str(trained / "profiler"), str(trained / "banks.csv"), "--json"]
+    assert run(command) == 0
+    some = {row["entity"]: row for row in json.loads(capfd.readouterr().out)}
+    assert run([*command, "--all"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert len({row["entity"] for row in rows}) == len(rows) == 240
+    # Rated banks are scored with their own rating hidden and without peers; the others as before.
+    for row in rows:
+        expected = some.get(row["entity"])
+        assert row == expected if expected else row["labelled_peers"] == 0
 
 
 @pytest.mark.parametrize(
@@ -84,6 +97,7 @@ def test_mistakes_of_training_are_named(capfd, trained, tmp_path, arguments, lin
     [
         (["--period=2031Q1"], "--period: '2031Q1'. The table has 2016Q1 to 2017Q4."),
         (["--period=2016Q3"], "rows to score: 'none without rating in 2016Q3'. Leave the label empty"),
+        (["--entity=B001", "--all"], "--all: 'beside --entity'. Give one of the two."),
         (["--entity=Ann"], "--entity: 'Ann'. Name one of the table's entities."),
         (["--out=scores.txt"], "--out: 'scores.txt'. Name a .parquet or .csv file."),
     ],

@@ -32,6 +32,7 @@ from warmprompt.cli.risk_simulate import simulate_command
 from warmprompt.cli.risk_stress import stress_command
 from warmprompt.cli.risk_table import score_command
 from warmprompt.cli.risk_train import train_command
+from warmprompt.cli.risk_watch import watch_command
 from warmprompt.files import write_atomic
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ app.command("profile")(profile_command)
 app.command("score")(score_command)
 app.command("clear")(clear_command)
 app.command("stress")(stress_command)
+app.command("watch")(watch_command)
 app.command("fire-sales")(fire_sales_command)
 app.command("simulate")(simulate_command)
 

@@ -169,6 +169,10 @@ def score_command(
         str | None,
         typer.Option("--entity", help="Score this entity alone, its own label of the period hidden."),
     ] = None,
+    everyone: Annotated[
+        bool,
+        typer.Option("--all", help="Score labelled rows too, their own label hidden and without peers."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="CSV or Parquet file for the scores of all rows.")
     ] = None,
@@ -182,9 +186,9 @@ def score_command(
     loaded = load_entities(profiler)
     schema = loaded.schema
     given = make_table(read_frame(table, text=(schema.entity, schema.time, schema.label)), schema)
-    rows = _asked_rows(given, schema.label, period, entity)
-    scores = loaded.score(given, rows)
-    shown = _score_rows(loaded, given, scores)
+    parts = _asked_rows(given, schema.label, period, entity, everyone=everyone)
+    shown = [row for rows in parts for row in _score_rows(loaded, given, loaded.score(given, rows))]
+    shown.sort(key=lambda row: -row["p_trouble"])
     if out is not None:
         import polars as pl
 
@@ -196,12 +200,14 @@ def score_command(
     print_written(out)
 
 
-def _asked_rows(table: EntityTable, label: str, period: str | None, entity: str | None) -> np.ndarray:
-    """Return the rows of a period that have no label, or the entity's row.
+def _asked_rows(
+    table: EntityTable, label: str, period: str | None, entity: str | None, *, everyone: bool
+) -> list[np.ndarray]:
+    """Return rows of a period to score together: those without label, those with one, or the entity's.
 
     Raises:
         UnknownNameError: No such period or entity.
-        BadInputError: Every row of the period has a label, or the entity has no row there.
+        BadInputError: No such row, or options that do not belong together.
     """
     import numpy as np
 
@@ -213,21 +219,25 @@ def _asked_rows(table: EntityTable, label: str, period: str | None, entity: str 
         raise UnknownNameError(field="--period", value=period, remedy=remedy)
     here_N = table.period_N == table.periods.index(period)
     if entity is not None:
+        if everyone:
+            raise BadInputError(field="--all", value="beside --entity", remedy="Give one of the two.")
         if entity not in table.names:
             raise UnknownNameError(field="--entity", value=entity, remedy="Name one of the table's entities.")
         rows = np.flatnonzero(here_N & (table.entity_N == table.names.index(entity)))
         if not len(rows):
             remedy = f"It has no row in {period}; name another with --period."
             raise BadInputError(field="--entity", value=entity, remedy=remedy)
-        return rows
-    rows = np.flatnonzero(here_N & (table.label_N == UNLABELLED))
-    if not len(rows):
+        return [rows]
+    parts = [np.flatnonzero(here_N & (table.label_N == UNLABELLED))]
+    if everyone:
+        parts.append(np.flatnonzero(here_N & (table.label_N != UNLABELLED)))
+    elif not len(parts[0]):
         raise BadInputError(
             field="rows to score",
             value=f"none without {label} in {period}",
-            remedy="Leave the label empty where it is unknown, or name --period or --entity.",
+            remedy="Leave the label empty where it is unknown, or give --all, --period or --entity.",
         )
-    return rows
+    return [rows for rows in parts if len(rows)]
 
 
 def _score_rows(profiler: EntityProfiler, table: EntityTable, scores: EntityScores) -> list[dict[str, Any]]:

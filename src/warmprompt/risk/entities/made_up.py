@@ -32,7 +32,7 @@ def make_banks(num_banks: int, num_quarters: int, *, seed: int) -> pl.DataFrame:
     quarters = [f"{2016 + at // 4}Q{at % 4 + 1}" for at in range(num_quarters)]
     return pl.DataFrame(
         {
-            "bank": np.tile([f"bank {one:04d}" for one in range(num_banks)], num_quarters),
+            "bank": np.tile([f"B{one + 1:03d}" for one in range(num_banks)], num_quarters),
             "quarter": np.repeat(quarters, num_banks),
             "country": np.tile(rng.choice(COUNTRIES, num_banks), num_quarters),
             "total_assets": size.ravel().round(),
