@@ -196,11 +196,11 @@ def make_table(frame: pl.DataFrame, schema: TableSchema) -> EntityTable:
     }.items():
         for name in names:
             _require(frame, option, name)
-    names, entity_N = np.unique(np.array(_filled(frame, schema.entity)), return_inverse=True)
+    ids, entity_N = np.unique(np.array(_filled(frame, schema.entity)), return_inverse=True)
     periods, period_N = _periods(_filled(frame, schema.time), f"column {schema.time}")
     order = np.lexsort((period_N, entity_N))
     table = EntityTable(
-        names=tuple(names.tolist()),
+        names=tuple(ids.tolist()),
         periods=periods,
         entity_N=entity_N[order].astype(np.int64),
         period_N=period_N[order],

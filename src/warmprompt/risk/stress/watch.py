@@ -119,10 +119,14 @@ def save_watch_report(
 
 def _probability(row: dict[str, object], bank: str, key: str) -> float:
     value = row.get(key, row["p_trouble"])
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
+    try:
+        found = float(str(value))  # a CSV file may hold text
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
         field, remedy = f"{key} of {bank}", "Give a probability from 0 to 1."
         raise BadInputError(field=field, value=value, remedy=remedy)
-    return float(value)
+    return found
 
 
 def _draw(watch: Watch, folder: Path, stem: str) -> list[Path]:
