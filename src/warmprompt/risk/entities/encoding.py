@@ -40,7 +40,7 @@ class Encoding:
         out = np.full(table.numbers_NJ.shape, np.nan)
         for period in range(len(table.periods)):
             rows = np.flatnonzero(table.period_N == period)
-            for feature in range(out.shape[1]):
+            for feature in range(len(self.quantiles_JQ)):
                 values = table.numbers_NJ[rows, feature]
                 has = ~np.isnan(values)
                 out[rows[has], feature] = self._ranked(values[has], feature)

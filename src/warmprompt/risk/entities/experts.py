@@ -72,7 +72,8 @@ class Experts:
 
     def parts(self, features_NF: Doubles) -> Doubles:
         """Return the log-probabilities of all experts, (X, N, C)."""
-        return np.stack([one.log_p(features_NF) for one in (*self.logistic, *self.boosting)])
+        linear = [one.log_p(features_NF) for one in self.logistic]
+        return np.stack([*linear, *(one.log_p(features_NF) for one in self.boosting)])
 
 
 def fit_class_experts(

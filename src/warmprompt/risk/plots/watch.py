@@ -31,9 +31,9 @@ def plot_watch(names: Sequence[str], p: ArrayLike, impact: ArrayLike, path: Path
     axes = figure.subplots()
     first = np.argsort(-p_N3[:, 0] * impact_N, kind="stable")[:_NUM_NAMED]
     most = max(float(impact_N.max(initial=0)), 1e-12)
-    grid = np.linspace(0.01, 1, 200)
     for level in (0.1, 0.3, 0.6):
-        axes.plot(grid, np.minimum(level * most / grid, 1.1 * most), color=PALE, linewidth=1, zorder=0)
+        grid = np.linspace(level / 1.1, 1, 200)
+        axes.plot(grid, level * most / grid, color=PALE, linewidth=1, zorder=0)
     axes.scatter(p_N3[:, 0], impact_N, s=18, color=SKY, linewidths=0)
     axes.hlines(impact_N[first], p_N3[first, 1], p_N3[first, 2], color=ORANGE, linewidth=1)
     axes.scatter(p_N3[first, 0], impact_N[first], s=32, color=ORANGE, linewidths=0)
@@ -51,6 +51,6 @@ def plot_watch(names: Sequence[str], p: ArrayLike, impact: ArrayLike, path: Path
     axes.set_ylim(0, 1.1 * most)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel("probability of trouble", color=GREY)
+    axes.set_xlabel("probability of trouble (curves: equal expected loss)", color=GREY)
     axes.set_ylabel("impact: share of all capital that the others lose", color=GREY)
     save(figure, path)
