@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 Array, Setting = np.ndarray, dict[str, Any]
 
 SPACES = {
-    "logistic regression": [{"C": c} for c in (0.001, 0.01, 0.1, 1.0)],
+    "logistic regression": [{"C": c} for c in (0.01, 0.1, 1.0, 10.0)],
     "boosting": [{"learning_rate": r, "max_leaf_nodes": n} for r in (0.04, 0.1) for n in (8, 24)],
     "nearest neighbours": [{"n_neighbors": n} for n in (15, 40, 100, 250)],
 }
