@@ -102,7 +102,7 @@ def ahead_weights(horizon: int, ahead: float | None = None) -> Floats:
     Args:
         horizon: How many next events are meant, 1 or more.
         ahead: What an event counts of the one before it, above 0, at most 1. None lets weights fall to a
-            third over the horizon: an event counts .35 of the one before for a horizon of 1, .9 for one of 10.
+            third over the horizon: by .35 an event for a horizon of 1, by .9 for one of 10.
     """
     ratio = _AT_HORIZON ** (1 / horizon) if ahead is None else ahead
     weights: Floats = ratio ** np.arange(min(max(_WINDOW, horizon), FIRST))
