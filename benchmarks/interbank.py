@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from interbank_models import SPACES, Array, Setting, average, log_p_of, loss
+from interbank_models import SPACES, UNTUNED, Array, Setting, average, log_p_of, loss
 from sklearn.metrics import f1_score
 
 from warmprompt.backbone.load import load_backbone
@@ -40,7 +40,7 @@ from warmprompt.rng import derive
 
 LAST, JUDGED, PEERS_AT = "2021Q2", ("2021Q3", "2023Q3"), ("2021Q4", "2022Q4", "2023Q2")
 TUNED_AT = ("2020Q4", "2021Q2")
-KS, NUMS, DRAWS, WINDOWS, ALL = (0, 1), (50, 100, 200, 800), 3, (1, 2, 4, 8, 99), 99
+KS, NUMS, DRAWS, WINDOWS, ALL = (0, 1), (50, 100, 200, 800), 2, (1, 2, 4, 8, 99), 99
 PROMPT = "profile: experts and prompt"
 PEER_SPACES = {"past": (1, 4), "weight": (1.0, 5.0, 25.0)}
 
@@ -164,10 +164,11 @@ class Benchmark:
             fit = self.training(quarter, best["window"], others)
             parts[f"{kind}, tuned"] = log_p_of(kind, setting, x(fit), y[fit], x(at))
         parts["average of regression and boosting, tuned"] = average(*list(parts.values())[:2])
-        fit = self.training(quarter, ALL, others)
-        parts["average of both, all past quarters"] = average(
-            *(log_p_of(kind, SPACES[kind][-1], x(fit), y[fit], x(at)) for kind in list(SPACES)[:2])
-        )
+        if k == 0:
+            fit = self.training(quarter, ALL, others)
+            parts["average of both, untuned, all past quarters"] = average(
+                *(log_p_of(kind, setting, x(fit), y[fit], x(at)) for kind, setting in UNTUNED.items())
+            )
         parts |= self.from_last(quarter, k, at, others)
         return parts
 

@@ -105,7 +105,7 @@ def page(results: dict[str, Any]) -> str:
             "",
             f"## Protocol B: {part} rated peers of the same quarter, no rating of its own",
             "",
-            f"Quarters {', '.join(about['quarters with peers'])}, three draws of peers each.",
+            f"Quarters {', '.join(about['quarters with peers'])}, two draws of peers each.",
             "",
             *table(models),
         ]
