@@ -209,6 +209,16 @@ class Benchmark:
             self.kept("prompt-gain", lambda: {"gain": np.array(gain)})
         return {q: self.kept(f"prompt-{q}", lambda q=q: self.with_prompts(q)) for q in PEERS_AT}
 
+    def control(self) -> dict[str, Array]:
+        """Return the validation gain of a prompt that reads the texts of other rows."""
+        self.test = self.test or self.backtest()
+        backbone = load_backbone(self.asked.backbone, num_layers=2)
+        return {
+            "gain": np.array(
+                fit_prompt(self.test, backbone, EntityPromptSettings(), self.say, shuffles=True)[1]
+            )
+        }
+
     def with_prompts(self, quarter: str) -> dict[str, Array]:
         """Return log-probabilities of the judged banks with the prompt, by K."""
         at, population = self.rows(quarter, self.judged_N), self.population(quarter)
@@ -324,16 +334,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--part",
-        choices=("all", "tables", "prompt"),
+        choices=("all", "tables", "prompt", "control"),
         default="all",
-        help="all writes; two others may go beside",
+        help="all writes; others may go beside",
     )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bench = Benchmark(asked)
     bench.weights = bench.kept("product", bench.product)
-    prompts = bench.prompts() if asked.part != "tables" else {}
-    if asked.part == "prompt":
+    prompts = bench.prompts() if asked.part in {"all", "prompt"} else {}
+    control = bench.kept("control", bench.control)["gain"] if asked.part != "tables" else None
+    if asked.part in {"prompt", "control"}:
         return
     settings = asked.work / "settings.json"
     if not settings.exists():
@@ -363,6 +374,7 @@ def main() -> None:
             for name, one, other in zip(EXPERT_NAMES, new, known, strict=True)
         },
         "peers' weights": {num: bench.weights[f"peers {num}"].tolist() for num in ANCHORS},
+        "gain of the control with shuffled texts": control.tolist(),
         "prompt's gain on validation": np.load(asked.work / "prompt-gain.npz")["gain"].tolist(),
     }
     tables = {"A": bench.table(a), "B": bench.table(b, DRAWS), "prompt": bench.table(prompts)}

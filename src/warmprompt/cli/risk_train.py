@@ -168,10 +168,10 @@ def train_command(
         typer.echo(json.dumps(result, indent=1))
         return
     _print(report, "made-up payments" if transactions is None else str(transactions))
-    table, entity = transactions or save_payments, int(payments.entity_N[-1])
+    written, customer = transactions or save_payments, int(payments.entity_N[-1])
     lines = [f"wrote {out}", f"next: warmprompt risk profile {out}"]
-    if table is not None:
-        lines.append(f"or:   warmprompt risk profile {out} {table} --entity {entity} --last 5")
+    if written is not None:
+        lines.append(f"or:   warmprompt risk profile {out} {written} --entity {customer} --last 5")
     results_console().print("\n".join(lines))
 
 

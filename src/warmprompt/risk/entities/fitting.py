@@ -18,7 +18,12 @@ from warmprompt.risk.entities.profiler import (
     trouble_classes,
     trouble_log_odds,
 )
-from warmprompt.risk.entities.prompt import EntityPrompt, EntityPromptSettings, train_prompt
+from warmprompt.risk.entities.prompt import (
+    EntityPrompt,
+    EntityPromptSettings,
+    LabelEpisodes,
+    train_prompt,
+)
 from warmprompt.risk.entities.table import UNLABELLED, EntityTable, TableSchema
 from warmprompt.risk.profile.calibration import Calibration, fit_calibration
 from warmprompt.risk.profile.payments import Doubles, Longs
@@ -101,7 +106,7 @@ def fit_entities(  # noqa: PLR0913 - settings by keyword
         progress("training the prompt")
         prompt, gain = fit_prompt(test, backbone, settings or EntityPromptSettings(), progress)
     keeps = gain is not None and gain[0] > 2 * gain[1]
-    last = next(reversed(test.populations.values()))
+    last = list(test.populations.values())[-1]
     profiler = EntityProfiler(
         schema=schema,
         encoding=encoding,
@@ -150,8 +155,13 @@ def fit_prompt(
     backbone: Backbone,
     settings: EntityPromptSettings,
     progress: Callable[[str], None] = lambda _line: None,
+    *,
+    shuffles: bool = False,
 ) -> tuple[EntityPrompt, tuple[float, float]]:
-    """Return prompts trained on half of the choosing entities, and their gain on the other half."""
+    """Return prompts trained on half of the choosing entities, and their gain on the other half.
+
+    As a control, `shuffles` gives each row the text of another one: what is gained then, no text gives.
+    """
     table, rows = test.inputs.table, test.rows(1)
     rows = rows[np.sort(derive(test.seed, "episodes").permutation(len(rows))[:_MOST_EPISODES])]
     half_R = derive(test.seed, "halves").integers(2, size=len(table.names))[table.entity_N[rows]]
@@ -159,6 +169,8 @@ def fit_prompt(
     training, validation = (
         test.episodes(rows[half_R == half], offset_RC[half_R == half]) for half in range(2)
     )
+    if shuffles:
+        training, validation = (_shuffled(part, test.seed) for part in (training, validation))
     prompt = train_prompt(
         training,
         validation,
@@ -175,6 +187,11 @@ def fit_prompt(
     # Sums over entities, whose rows are no independent draws.
     sums_E = np.bincount(entity_R, weights=gain_R - gain_R.mean())
     return prompt, (float(gain_R.mean()), float(np.sqrt((sums_E**2).sum()) / len(gain_R)))
+
+
+def _shuffled(episodes: LabelEpisodes, seed: int) -> LabelEpisodes:
+    order_E = derive(seed, "texts").permutation(len(episodes.texts))
+    return replace(episodes, texts=[episodes.texts[row] for row in order_E])
 
 
 def _calibrated(

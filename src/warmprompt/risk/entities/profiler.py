@@ -246,7 +246,7 @@ def label_episodes(
             inputs.features(distinct, hides=True)[position],
             bare(distinct)[position],
             table.label_N[row_RK],
-            mask_RK,
+            mask_RK.astype(np.float64),
         ),
         texts=describe_rows(table, schema, inputs.ranks_NJ, known, rows, figures),
     )

@@ -89,7 +89,9 @@ def load_entities(folder: Path, *, backbone: Backbone | None = None) -> EntityPr
         MismatchError: Another version wrote it, or the backbone is another one.
     """
     manifest, numbers = read_profiler_folder(folder, kind=KIND, version=_VERSION)
-    fields = {name: tuple(one) if isinstance(one, list) else one for name, one in manifest["schema"].items()}
+    fields: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in manifest["schema"].items()
+    }
     schema = TableSchema(**fields)
     num_classes, windows = len(schema.classes), range(len(WINDOWS))
     experts = Experts(
@@ -144,7 +146,7 @@ def _prompt(
 
 
 def _trees(numbers: Mapping[str, np.ndarray], group: str) -> tuple[Trees, ...]:
-    found = []
+    found: list[Trees] = []
     while trees := group_of(numbers, f"{group}.{len(found)}"):
         found.append(Trees(**plain_group(trees)))
     return tuple(found)
