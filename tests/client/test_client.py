@@ -132,7 +132,7 @@ def test_answers_are_those_of_the_service(kind, store, settings, personaliser): 
         assert (asked.seq, asked.model) == (4, ranking.model)
         in_order = client.recommend(user, n=4, ordered=True)
         body = plain.get(f"{url}/recommendations", params={"n": 4, "ordered": True}).json()
-        assert [dataclasses.asdict(row) for row in in_order.items] == body["items"]
+        assert [row.item for row in in_order.items] == [row["item"] for row in body["items"]]
         shown = ranking.items[0].item
         sentence = client.sentence(user, shown)
         assert (sentence.item, sentence.how, sentence.seq) == (shown, "template", 4)
