@@ -28,47 +28,57 @@ def questionnaire():
     return Questionnaire(items_A=items, has_NA=has_NA)
 
 
-def explained(has_NA, chosen):
+def explained(has_NA, chosen, weights=None):
     """Return the variance of all answers that a ridge regression on some of them explains."""
-    covariance = np.cov(has_NA.T.astype(float), bias=True)
+    covariance = np.cov(has_NA.T.astype(float), ddof=0, aweights=weights)
     own = covariance[np.ix_(chosen, chosen)] + 0.01 * np.eye(len(chosen))
     return float(np.trace(covariance[:, chosen] @ np.linalg.solve(own, covariance[chosen])))
 
 
+def greedy(has_NA, num, taken=(), weights=None):
+    """Return which columns explain most, one after the other, and how much more each."""
+    chosen, values = [], []
+    for _ in range(num):
+        left = [column for column in range(has_NA.shape[1]) if column not in (*taken, *chosen)]
+        totals = {column: explained(has_NA, [*chosen, column], weights) for column in left}
+        chosen.append(max(totals, key=totals.__getitem__))
+        values.append(totals[chosen[-1]] - sum(values))
+    return chosen, values
+
+
 def test_each_question_explains_the_most_beyond_those_before_it(questionnaire):
     items, values = questionnaire.screen(5, shown=(), marked=())
-    chosen, before = [], 0.0
-    for item, value in zip(items, values, strict=True):
-        left = [column for column in range(9) if column not in chosen]
-        totals = {column: explained(questionnaire.has_NA, [*chosen, column]) for column in left}
-        best = max(totals, key=totals.__getitem__)
-        assert questionnaire.items_A[best] == item
-        assert value == pytest.approx(totals[best] - before, rel=1e-3)
-        chosen, before = [*chosen, best], totals[best]
+    chosen, wanted = greedy(questionnaire.has_NA, 5)
+    assert items.tolist() == questionnaire.items_A[chosen].tolist()
+    assert values == pytest.approx(wanted, rel=1e-3)
     assert {column % 3 for column in chosen[:3]} == {0, 1, 2}  # a question per taste comes first
 
 
-def test_the_next_screen_is_that_of_users_who_answered_alike(questionnaire):
+def test_the_next_screen_explains_the_answers_of_users_who_answered_alike(questionnaire):
     items_A, has_NA = questionnaire.items_A, questionnaire.has_NA
-    shown, marked = items_A[[0, 1, 2]], items_A[[1]]
-    weights = [
-        np.prod([0.9 if row[column] == (column == 1) else 0.1 for column in (0, 1, 2)]) for row in has_NA
-    ]
-    share = sum(weight * row for weight, row in zip(weights, has_NA, strict=True)) / sum(weights)
-    lift = np.log((share + 1e-4) / (has_NA.mean(axis=0) + 1e-4))
-    wanted = sorted(range(3, 9), key=lambda column: -lift[column])
-    items, values = questionnaire.screen(4, shown=shown, marked=marked)
-    assert items.tolist() == items_A[wanted[:4]].tolist()
-    assert values == pytest.approx(lift[wanted[:4]], abs=1e-4)
-    assert {column % 3 for column in wanted[:2]} == {1}
+    shown, marked = items_A[[0, 4, 2]], items_A[[4, 7]]
+    weights = np.array(
+        [
+            np.prod([0.8 if row[column] == (column in {4, 7}) else 0.2 for column in (0, 2, 4, 7)])
+            for row in has_NA
+        ]
+    )
+    chosen, wanted = greedy(has_NA, 3, taken=(0, 2, 4, 7), weights=weights)
+    items, values = questionnaire.screen(3, shown=shown, marked=marked)
+    assert items.tolist() == items_A[chosen].tolist()
+    assert values == pytest.approx(wanted, rel=1e-3)
 
 
-def test_an_item_shown_and_not_marked_speaks_against_its_like(questionnaire):
-    items_A = questionnaire.items_A
-    liked, _ = questionnaire.screen(8, shown=(), marked=items_A[[0]])
-    passed, _ = questionnaire.screen(8, shown=items_A[[0]], marked=())
-    like = set(items_A[[3, 6]].tolist())
-    assert set(liked[:2].tolist()) == like == set(passed[-2:].tolist())
+def test_the_second_screen_asks_about_what_the_first_one_has_opened():
+    # Who has item 0 has one of the pairs 2, 3 and 4, 5; who has item 1 has one of the pairs 6, 7 and 8, 9.
+    has_NA = np.zeros((400, 10), dtype=np.float32)
+    for group in range(4):
+        own = [group // 2, 2 + 2 * group, 3 + 2 * group]
+        has_NA[np.ix_(range(100 * group, 100 * group + 100), own)] = 1
+    questionnaire = Questionnaire(items_A=np.arange(10, dtype=np.int32), has_NA=has_NA)
+    for marked, opened in ((0, {2, 3, 4, 5}), (1, {6, 7, 8, 9})):
+        (item,), _ = questionnaire.screen(1, shown=[0, 1], marked=[marked])
+        assert int(item) in opened
 
 
 def test_forty_eight_answers_count_half_each():
@@ -76,13 +86,12 @@ def test_forty_eight_answers_count_half_each():
     has_NA[0, 25:] = 1
     has_NA[1, :23] = 1
     questionnaire = Questionnaire(items_A=np.arange(49, dtype=np.int32), has_NA=has_NA)
-    (item,), (lift,) = questionnaire.screen(3, shown=range(48), marked=())
-    assert (has_NA[:, :48] == 0).sum(axis=1).tolist() == [25, 25]
-    assert item == 48
-    assert lift == pytest.approx(0, abs=1e-3)
-    # Now one user agrees in 26 and the other in 24: nine times as likely, where whole answers gave 81.
-    (_,), (lift,) = questionnaire.screen(3, shown=range(48), marked=[25])
-    assert lift == pytest.approx(np.log(0.9 / 0.5), abs=1e-3)
+    for marked, share in (((), 0.5), ((25,), 0.8)):
+        # Both agree in 25 of 48 answers; then one in 26 and the other in 24: 4 times as likely, for 16 times.
+        (item,), (value,) = questionnaire.screen(3, shown=range(48), marked=marked)
+        variance = share * (1 - share)
+        assert item == 48
+        assert value == pytest.approx(47 * variance**2 / (variance + 0.01), rel=1e-3)
 
 
 def test_a_run_asks_about_popular_items_that_are_neither_known_nor_shown_nor_hidden(model):

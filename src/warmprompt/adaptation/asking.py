@@ -1,13 +1,13 @@
 """Which items to ask a user about: known to many, and telling about the rest of the user's taste.
 
-Before any answer: one item after the other that, together with those before it, leaves least unexplained of
-who has which popular item. After answers: items that training users with such answers have more often than
-others have. Both are statistics of training users alone; no model adapts for a question.
+One item after the other that, together with those before it, leaves least unexplained of who has which
+popular item. Training users count as much as they agree with the user's answers so far, so the first screen
+is the same for everybody and the next ones depend on the answers. No model adapts for a question.
 
 N is training users, A items that may be asked about, most popular first.
 
-Sources: greedy selection of columns (Farahat, Ghodsi & Kamel 2013) for the first screen; naive Bayes over
-training users for the others.
+Sources: greedy selection of columns (Farahat, Ghodsi & Kamel 2013), as in bootstrapping recommenders by
+questions (Golbandi, Koren & Lempel 2011).
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from warmprompt.types import Floats, Ints, fields_only, short_repr
 DEFAULT_ITEMS = 12
 """Items of a screen."""
 _POOL = 300
-_MOST_USERS = 20_000
+_MOST_USERS = 5_000
 # Variance of an answer put down to chance; as good as any on validation users of MovieLens.
 _NOISE = 0.01
-# Probability that two users of one taste answer differently.
-_P_DIFFERENT = 0.1
+# Probability that two users of one taste answer differently; of .2 and .35 the better there.
+_P_DIFFERENT = 0.2
 # Beyond two screens each answer counts less, so that not one training user alone speaks for the user.
 _FULL_ANSWERS = 24
-_LEAST_SHARE = 1e-4
 _WITH_USERS = (UserNeighbours, UserPosterior)
 
 
@@ -66,41 +65,40 @@ class Questionnaire:
         """
         marked_A = np.isin(self.items_A, list(marked))
         asked_A = marked_A | np.isin(self.items_A, list(shown))
-        order, values = self._telling(n) if not asked_A.any() else self._likely(n, asked_A, marked_A)
-        return self.items_A[order], values
-
-    @cached_property
-    def _covariance_AA(self) -> Floats:
-        means_A = self.has_NA.mean(axis=0)
-        together_AA = self.has_NA.T @ self.has_NA / np.float32(len(self.has_NA))
-        covariance_AA: Floats = (together_AA - np.outer(means_A, means_A)).astype(np.float32)
-        return covariance_AA
-
-    def _telling(self, n: int) -> tuple[Ints, Floats]:
-        """Return items by the variance that each explains of all answers beyond those before it."""
-        left_AA = self._covariance_AA.copy()
+        left_AA = self._covariance(asked_A, marked_A)
+        taken = np.flatnonzero(asked_A).tolist()
         order: list[int] = []
         values: list[float] = []
-        for _ in range(min(n, len(left_AA))):
+        for _ in range(min(n, len(left_AA) - len(taken))):
             explained_A = (left_AA**2).sum(axis=0) / (np.diag(left_AA) + _NOISE)
-            explained_A[order] = -1
+            explained_A[taken + order] = -1
             best = int(explained_A.argmax())
             order.append(best)
             values.append(float(explained_A[best]))
             column_A = left_AA[best].copy()
             left_AA -= np.outer(column_A, column_A) / (column_A[best] + _NOISE)
-        return np.array(order, dtype=np.int32), np.array(values, dtype=np.float32)
+        return self.items_A[order], np.array(values, dtype=np.float32)
 
-    def _likely(self, n: int, asked_A: Mask, marked_A: Mask) -> tuple[Ints, Floats]:
-        """Return items by how much more frequent they are among users with such answers, in nats."""
+    def _covariance(self, asked_A: Mask, marked_A: Mask) -> Floats:
+        """Return the covariance of answers, (A, A), among users weighted by their agreement with the user."""
+        if not asked_A.any():
+            return self._plain_covariance_AA.copy()
         num_alike_N = (self.has_NA[:, asked_A] == marked_A[asked_A]).sum(axis=1)
         strength = min(1.0, _FULL_ANSWERS / asked_A.sum()) * np.log(1 / _P_DIFFERENT - 1)
         weights_N = np.exp(strength * (num_alike_N - num_alike_N.max()))
-        share_A = weights_N @ self.has_NA / weights_N.sum()
-        lift_A = np.log(share_A + _LEAST_SHARE) - np.log(self.has_NA.mean(axis=0) + _LEAST_SHARE)
-        lift_A[asked_A] = -np.inf
-        order = np.argsort(-lift_A, kind="stable")[: min(n, int((~asked_A).sum()))]
-        return order.astype(np.int32), lift_A[order].astype(np.float32)
+        return covariance(self.has_NA, (weights_N / weights_N.sum()).astype(np.float32))
+
+    @cached_property
+    def _plain_covariance_AA(self) -> Floats:
+        num_users = len(self.has_NA)
+        return covariance(self.has_NA, np.full(num_users, 1 / num_users, dtype=np.float32))
+
+
+def covariance(has_NA: Floats, weights_N: Floats) -> Floats:
+    """Return the covariance of columns, (A, A), among rows whose weights sum to 1."""
+    means_A = weights_N @ has_NA
+    covariance_AA: Floats = (has_NA * weights_N[:, None]).T @ has_NA - np.outer(means_A, means_A)
+    return covariance_AA
 
 
 def make_questionnaire(engine: Engine, mask: Mask | None) -> Questionnaire:
