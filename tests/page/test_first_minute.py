@@ -25,7 +25,7 @@ def test_the_first_visit_asks_what_the_model_asks_and_one_mark_moves_the_ranking
     assert [body["item"] for _, body in log_of(site, user_of(page))] == [first.items[2]]
     pressed = page.locator("#questions [aria-pressed=true]")
     assert pressed.all_inner_texts() == [first.titles[2]]
-    pressed.click()  # once is enough
+    pressed.click(force=True)  # once is enough
     page.get_by_role("button", name="Show others").click()
     second = personaliser.ask(personaliser.adapt([marked]), 12, shown=first.items)
     page.locator(f"#questions button[data-item='{second.items[0]}']").wait_for()

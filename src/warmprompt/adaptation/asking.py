@@ -97,8 +97,9 @@ class Questionnaire:
 def covariance(has_NA: Floats, weights_N: Floats) -> Floats:
     """Return the covariance of columns, (A, A), among rows whose weights sum to 1."""
     means_A = weights_N @ has_NA
-    covariance_AA: Floats = (has_NA * weights_N[:, None]).T @ has_NA - np.outer(means_A, means_A)
-    return covariance_AA
+    together_AA = np.asarray((has_NA * weights_N[:, None]).T @ has_NA, dtype=np.float32)
+    together_AA -= np.outer(means_A, means_A)
+    return together_AA
 
 
 def make_questionnaire(engine: Engine, mask: Mask | None) -> Questionnaire:
