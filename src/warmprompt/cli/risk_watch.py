@@ -20,7 +20,6 @@ from warmprompt.cli.risk_screen import (
     print_notes,
     print_written,
     require_suffix,
-    shown_number,
 )
 from warmprompt.cli.risk_stress import ModelName, check_books_options, given_books
 from warmprompt.errors import BadInputError
@@ -68,6 +67,7 @@ def watch_command(
     check_books_options(balance, capital_share)
     from warmprompt.cli.risk_files import read_network, read_table
     from warmprompt.risk.stress import ContagionSettings, save_watch_report, watch_banks
+    from warmprompt.risk.stress.blocks import amount_text
 
     settings = ContagionSettings(name=model.value, loss_given_default=loss_given_default)
     given = read_network(edges, currency=None, layout=layout, rows=rows, duplicates=duplicates)
@@ -89,7 +89,7 @@ def watch_command(
         column.justify = "right"
     for row in found.head(top).iter_rows(named=True):
         amounts = (
-            shown_number(float(row[name])) for name in ("expected_loss", "expected_low", "expected_high")
+            amount_text(float(row[name])) for name in ("expected_loss", "expected_low", "expected_high")
         )
         shown.add_row(
             row["bank"], f"{row['p_trouble']:.3f}", f"{row['impact']:.4f}", *amounts, f"{row['share']:.1%}"

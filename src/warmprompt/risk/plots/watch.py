@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from warmprompt.risk.plots.style import GREY, INK, ORANGE, PALE, SKY, new_figure, plain_axes, save
 
@@ -15,7 +15,9 @@ _NUM_NAMED = 8
 
 
 def plot_watch(names: Sequence[str], p: ArrayLike, impact: ArrayLike, path: Path) -> None:
-    """Write a PNG; the banks with the largest product are named, with the interval of their probability.
+    """Write a PNG; the banks with the largest product have the interval of their probability.
+
+    Their names are given as far as they do not cover one another.
 
     Args:
         names: Of banks.
@@ -37,7 +39,7 @@ def plot_watch(names: Sequence[str], p: ArrayLike, impact: ArrayLike, path: Path
     axes.scatter(p_N3[:, 0], impact_N, s=18, color=SKY, linewidths=0)
     axes.hlines(impact_N[first], p_N3[first, 1], p_N3[first, 2], color=ORANGE, linewidth=1)
     axes.scatter(p_N3[first, 0], impact_N[first], s=32, color=ORANGE, linewidths=0)
-    for bank in first:
+    for bank in _apart(first, p_N3[:, 0], impact_N / most):
         axes.annotate(
             names[bank],
             (p_N3[bank, 0], impact_N[bank]),
@@ -54,3 +56,12 @@ def plot_watch(names: Sequence[str], p: ArrayLike, impact: ArrayLike, path: Path
     axes.set_xlabel("probability of trouble (curves: equal expected loss)", color=GREY)
     axes.set_ylabel("impact: share of all capital that the others lose", color=GREY)
     save(figure, path)
+
+
+def _apart(banks: NDArray[np.intp], x_N: NDArray[np.float64], y_N: NDArray[np.float64]) -> list[int]:
+    """Return banks, first ones first, whose names do not cover that of an earlier one."""
+    kept: list[int] = []
+    for bank in banks.tolist():
+        if all(abs(x_N[bank] - x_N[one]) > 0.06 or abs(y_N[bank] - y_N[one]) > 0.045 for one in kept):
+            kept.append(bank)
+    return kept

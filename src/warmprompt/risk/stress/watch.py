@@ -139,15 +139,14 @@ def _draw(watch: Watch, folder: Path, stem: str) -> list[Path]:
 
 def _blocks(watch: Watch, pictures: Sequence[str], title: str, top: int) -> list[ReportBlock]:
     table = watch.table()
-    total, loss = float(table["expected_loss"].sum()), float(np.maximum(watch.books.capital_N, 0).sum())
+    total = float(table["expected_loss"].sum())
     rows = table.head(top).rows(named=True)
     share = sum(row["share"] for row in rows)
     first = rows[0]
     answer = (
         f"{first['bank']} comes first: trouble with probability {first['p_trouble']:.1%}, and its failure "
         f"would cost the others {first['impact']:.2%} of all capital. The {len(rows)} banks below carry "
-        f"{share:.0%} of the expected loss of {amount_text(total)}, which is {total / max(loss, 1e-300):.2%} "
-        "of all capital."
+        f"{share:.0%} of the expected losses of all, which sum to {amount_text(total)}."
     )
     head = [
         "bank",
