@@ -38,7 +38,8 @@ from warmprompt.risk.entities.profiler import ClassPopulation, label_episodes, m
 from warmprompt.risk.profile.metrics import calibration_error
 from warmprompt.rng import derive
 
-LAST, JUDGED, PEERS_AT = "2021Q2", ("2021Q3", "2023Q3"), ("2021Q4", "2022Q4", "2023Q2")
+LAST, JUDGED, PEERS_AT = "2021Q2", ("2021Q3", "2023Q3"), "2022Q4"
+PROMPT_AT = ("2021Q4", "2022Q4", "2023Q2")
 TUNED_AT = ("2020Q4", "2021Q2")
 KS, NUMS, DRAWS, WINDOWS, ALL = (0, 1), (50, 100, 200, 800), 2, (1, 2, 4, 8, 99), 99
 PROMPT = "profile: experts and prompt"
@@ -202,13 +203,13 @@ class Benchmark:
 
     def prompts(self) -> dict[str, dict[str, Array]]:
         """Return log-probabilities of the prompt around the experts, by quarter, and its validation gain."""
-        steps = [self.asked.work / f"prompt-{quarter}.npz" for quarter in PEERS_AT]
+        steps = [self.asked.work / f"prompt-{quarter}.npz" for quarter in PROMPT_AT]
         if not all(step.exists() for step in steps):
             self.test = self.test or self.backtest()
             backbone = load_backbone(self.asked.backbone, num_layers=2)
             self.prompt, gain = fit_prompt(self.test, backbone, EntityPromptSettings(), self.say)
             self.kept("prompt-gain", lambda: {"gain": np.array(gain)})
-        return {q: self.kept(f"prompt-{q}", lambda q=q: self.with_prompts(q)) for q in PEERS_AT}
+        return {q: self.kept(f"prompt-{q}", lambda q=q: self.with_prompts(q)) for q in PROMPT_AT}
 
     def control(self) -> dict[str, Array]:
         """Return the validation gain of a prompt that reads the texts of other rows."""
@@ -356,7 +357,7 @@ def main() -> None:
         {int(key): value for key, value in part.items()} for part in json.loads(settings.read_text())
     )
     a = {q: bench.kept(f"a-{q}", lambda q=q: bench.protocol_a(q)) for q in bench.quarters}
-    b = {q: bench.kept(f"b-{q}", lambda q=q: bench.protocol_b(q)) for q in PEERS_AT}
+    b = {PEERS_AT: bench.kept(f"b-{PEERS_AT}", lambda: bench.protocol_b(PEERS_AT))}
     if asked.part == "tables":
         return
     new, known = bench.weights["new_X"], bench.weights["known_X"]
@@ -367,7 +368,8 @@ def main() -> None:
         "machine": describe_machine(),
         "judged banks": len(np.unique(bench.whole.entity_N[bench.judged_N])),
         "judged quarters": bench.quarters,
-        "quarters with peers": list(PEERS_AT),
+        "quarter with peers": PEERS_AT,
+        "quarters with the prompt": list(PROMPT_AT),
         "baselines by K": bench.settings,
         "baselines with peers": bench.peer_settings,
         "experts' weights": {
@@ -379,7 +381,6 @@ def main() -> None:
         "prompt's gain on validation": np.load(asked.work / "prompt-gain.npz")["gain"].tolist(),
     }
     tables = {"A": bench.table(a), "B": bench.table(b, DRAWS), "prompt": bench.table(prompts)}
-    tables["B by quarter"] = {q: bench.table({q: step}, DRAWS) for q, step in b.items()}
     asked.out.write_text(json.dumps({"about": about, **tables}, indent=1) + "\n")
     bench.say(f"wrote {asked.out}")
 

@@ -74,6 +74,7 @@ def page(results: dict[str, Any]) -> str:
     """Return the page."""
     about = results["about"]
     gain, error = about["prompt's gain on validation"]
+    control, control_error = about["gain of the control with shuffled texts"]
     machine = about["machine"]
     lines = [
         "# Ratings of banks",
@@ -93,8 +94,9 @@ def page(results: dict[str, Any]) -> str:
         "",
         "## What the language model adds",
         "",
-        f"On validation banks the prompt lowered the log loss by {gain:.4f} (standard error {error:.4f}).",
-        f"On the judged banks in {', '.join(about['quarters with peers'])}, around the same experts:",
+        f"On validation banks the prompt lowered the log loss by {gain:.4f} (standard error {error:.4f});",
+        f"a control that reads the texts of other banks by {control:.4f} ({control_error:.4f}).",
+        f"On the judged banks in {', '.join(about['quarters with the prompt'])}, around the same experts:",
         "",
         *prompt_share(results),
     ]
@@ -105,15 +107,10 @@ def page(results: dict[str, Any]) -> str:
             "",
             f"## Protocol B: {part} rated peers of the same quarter, no rating of its own",
             "",
-            f"Quarters {', '.join(about['quarters with peers'])}, two draws of peers each.",
+            f"{about['quarter with peers']}, two draws of peers.",
             "",
             *table(models),
         ]
-    lines += ["", "## By quarter, 2022Q4", "", "| peers | model | accuracy | log loss |", "|---|---|---|---|"]
-    for part, models in results["B by quarter"]["2022Q4"].items():
-        for name in (PRODUCT, "boosting of the peers", best_baseline(models)):
-            row = models[name]
-            lines.append(f"| {part} | {name} | {interval(row, 'accuracy')} | {interval(row, 'log loss')} |")
     lines += [
         "",
         f"Made by `benchmarks/interbank.py` (seed {about['seed']}, {about['backbone']}) and its page,",
