@@ -253,8 +253,12 @@ class Benchmark:
             found |= {f"{k}|{name}": one for name, one in self.baselines(quarter, k, at).items()}
         return found
 
-    def protocol_b(self, quarter: str) -> dict[str, Array]:
+    def protocol_b(self, quarter: str = PEERS_AT) -> dict[str, Array]:
         """Return log-probabilities with few rated peers of the quarter, K = 0, draws one after another."""
+        path = self.asked.work / "settings-peers.json"
+        if not path.exists():
+            path.write_text(json.dumps({num: self.tuned_with_peers(num) for num in NUMS}))
+        self.peer_settings = {int(num): value for num, value in json.loads(path.read_text()).items()}
         at, population, inputs = self.rows(quarter, self.judged_N), self.population(quarter), self.inputs[0]
         x, y, others, found = inputs.features, self.whole.label_N, ~self.judged_N, {}
         for num, draw in itertools.product(NUMS, range(DRAWS)):
@@ -336,28 +340,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--part",
-        choices=("all", "tables", "prompt", "control"),
+        choices=("all", "unseen", "tables", "prompt", "control"),
         default="all",
-        help="all writes; others may go beside",
+        help="all writes A and B, unseen writes A alone; the others only do steps",
     )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bench = Benchmark(asked)
     bench.weights = bench.kept("product", bench.product)
-    prompts = bench.prompts() if asked.part in {"all", "prompt"} else {}
+    prompts = bench.prompts() if asked.part in {"all", "unseen", "prompt"} else {}
     control = bench.kept("control", bench.control)["gain"] if asked.part != "tables" else None
     if asked.part in {"prompt", "control"}:
         return
     settings = asked.work / "settings.json"
     if not settings.exists():
         bench.settings = {k: bench.tuned(k) for k in KS}
-        peers = {num: bench.tuned_with_peers(num) for num in NUMS}
-        settings.write_text(json.dumps([bench.settings, peers]))
-    bench.settings, bench.peer_settings = (
-        {int(key): value for key, value in part.items()} for part in json.loads(settings.read_text())
-    )
+        settings.write_text(json.dumps(bench.settings))
+    bench.settings = {int(k): value for k, value in json.loads(settings.read_text()).items()}
     a = {q: bench.kept(f"a-{q}", lambda q=q: bench.protocol_a(q)) for q in bench.quarters}
-    b = {PEERS_AT: bench.kept(f"b-{PEERS_AT}", lambda: bench.protocol_b(PEERS_AT))}
+    b = {} if asked.part == "unseen" else {PEERS_AT: bench.kept(f"b-{PEERS_AT}", bench.protocol_b)}
     if asked.part == "tables":
         return
     new, known = bench.weights["new_X"], bench.weights["known_X"]
@@ -371,7 +372,6 @@ def main() -> None:
         "quarter with peers": PEERS_AT,
         "quarters with the prompt": list(PROMPT_AT),
         "baselines by K": bench.settings,
-        "baselines with peers": bench.peer_settings,
         "experts' weights": {
             name: [float(one), float(other)]
             for name, one, other in zip(EXPERT_NAMES, new, known, strict=True)
@@ -380,7 +380,10 @@ def main() -> None:
         "gain of the control with shuffled texts": control.tolist(),
         "prompt's gain on validation": np.load(asked.work / "prompt-gain.npz")["gain"].tolist(),
     }
-    tables = {"A": bench.table(a), "B": bench.table(b, DRAWS), "prompt": bench.table(prompts)}
+    tables = {"A": bench.table(a), "prompt": bench.table(prompts)}
+    if b:
+        about["baselines with peers"] = json.loads((asked.work / "settings-peers.json").read_text())
+        tables["B"] = bench.table(b, DRAWS)
     asked.out.write_text(json.dumps({"about": about, **tables}, indent=1) + "\n")
     bench.say(f"wrote {asked.out}")
 

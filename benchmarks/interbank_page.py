@@ -51,7 +51,7 @@ def summary(results: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for protocol, unit in (("A", "own labels"), ("B", "peers")):
-        for part, models in results[protocol].items():
+        for part, models in results.get(protocol, {}).items():
             name = best_baseline(models)
             gains = [interval(models[name], f"{key} gain", signed=True) for key in ("accuracy", "log loss")]
             lines.append(f"| {protocol}, {part} {unit} | {name} | {gains[0]} | {gains[1]} |")
@@ -102,7 +102,7 @@ def page(results: dict[str, Any]) -> str:
     ]
     for part, models in results["A"].items():
         lines += ["", f"## Protocol A: {part} ratings of its own known", "", *table(models)]
-    for part, models in results["B"].items():
+    for part, models in results.get("B", {}).items():
         lines += [
             "",
             f"## Protocol B: {part} rated peers of the same quarter, no rating of its own",
