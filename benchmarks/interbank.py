@@ -165,13 +165,18 @@ class Benchmark:
             fit = self.training(quarter, best["window"], others)
             parts[f"{kind}, tuned"] = log_p_of(kind, setting, x(fit), y[fit], x(at))
         parts["average of regression and boosting, tuned"] = average(*list(parts.values())[:2])
+        parts |= self.untuned(quarter, k, at, 1, "the last quarter alone")
         if k == 0:
-            fit = self.training(quarter, ALL, others)
-            parts["average of both, untuned, all past quarters"] = average(
-                *(log_p_of(kind, setting, x(fit), y[fit], x(at)) for kind, setting in UNTUNED.items())
-            )
+            parts |= self.untuned(quarter, k, at, ALL, "all past quarters")
         parts |= self.from_last(quarter, k, at, others)
         return parts
+
+    def untuned(self, quarter: str, k: int, at: Array, window: int, called: str) -> dict[str, Array]:
+        """Return the average of both at a window that nothing chose."""
+        fit, x = self.training(quarter, window, ~self.judged_N), self.inputs[k].features
+        y = self.whole.label_N[fit]
+        parts = [log_p_of(kind, setting, x(fit), y, x(at)) for kind, setting in UNTUNED.items()]
+        return {f"average of both, untuned, {called}": average(*parts)}
 
     def from_last(self, quarter: str, k: int, at: Array, others: Array) -> dict[str, Array]:
         """Return persistence and transitions between the last two quarters known, by last known label."""
