@@ -51,13 +51,15 @@ def main(folder):
     stage = StagePlan(epochs=2, rate=0.02)
     able = int((np.diff(world.material.training.interactions.offsets) >= 2).sum())
     drawing = Drawing(seed=0, max_support=8, batch_size=batch_size_with_a_last_user(able))
+    runs = {name: (learner, drawing) for name, learner in LEARNERS.items()}
+    runs["sampled"] = LEARNERS["learned-target"], replace(drawing, sampled_items=16)
     with joined_workers(device="cpu", timeout_s=60) as workers:
         for precision in ("float64", "float32"):
             material, params = in_double(world) if precision == "float64" else (world.material, world.params)
             prompt = replace(stage, epochs=int(precision == "float32"), rate=0.005, max_validation_users=8)
             plan = TrainingPlan(tangent=stage, prompt=prompt)
-            for name, learner in LEARNERS.items():
-                stages = stages_of(learner, material, drawing, plan)
+            for name, (learner, drawn) in runs.items():
+                stages = stages_of(learner, material, drawn, plan)
                 state = train(start_training(learner, params), stages, plan, workers=workers)
                 file = f"{name}-{precision}-{workers.rank}-of-{workers.size}"
                 save_state(Path(folder) / file, state, identity={})

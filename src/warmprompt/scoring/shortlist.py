@@ -6,8 +6,9 @@ M members, C kept items (padded), Q query items.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from warmprompt.types import Floats, Ints, Support, short_repr
 
 LENGTH = 100
 """Best items kept of each member."""
+MAX_CELLS = 1 << 26
+"""Scores of one member in memory at once: 256 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,4 +105,31 @@ def make_shortlist(
         query_BQ=query_BQ,
         asked_BQ=asked_BQ,
         ideal_B=ideal_gains([len(query) for query in queries]),
+    )
+
+
+def shortlist_of(
+    score: Callable[[Sequence[Support]], Sequence[Floats]],
+    supports: Sequence[Support],
+    queries: Sequence[Ints],
+    candidates_V: NDArray[np.bool_],
+) -> Shortlist:
+    """Return the shortlist of users who are scored in parts of at most `MAX_CELLS`; see `make_shortlist`."""
+    size = max(1, MAX_CELLS // max(1, len(candidates_V)))
+    parts = [
+        make_shortlist(
+            score(supports[at : at + size]), supports[at : at + size], queries[at : at + size], candidates_V
+        )
+        for at in range(0, max(1, len(supports)), size)
+    ]
+    return Shortlist(**{name: _stacked([getattr(one, name) for one in parts]) for name in vars(parts[0])})
+
+
+def _stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return arrays below one another, padded on the right with 0."""
+    width = max(one.shape[-1] for one in parts) if parts[0].ndim > 1 else 0
+    return np.concatenate(
+        [np.pad(one, [(0, 0)] * (one.ndim - 1) + [(0, width - one.shape[-1])]) for one in parts]
+        if width
+        else parts
     )
