@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmprompt.scoring.ranking import CUT_OFF, ideal_gains, top_n
+from warmprompt.scoring.ranking import CUT_OFF, ideal_gains, parts_of, top_n
 from warmprompt.types import Floats, Ints, Support, short_repr
 
 LENGTH = 100
 """Best items kept of each member."""
-MAX_CELLS = 1 << 26
-"""Scores of one member in memory at once: 256 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,12 +113,9 @@ def shortlist_of(
     candidates_V: NDArray[np.bool_],
 ) -> Shortlist:
     """Return the shortlist of users who are scored in parts of at most `MAX_CELLS`; see `make_shortlist`."""
-    size = max(1, MAX_CELLS // max(1, len(candidates_V)))
     parts = [
-        make_shortlist(
-            score(supports[at : at + size]), supports[at : at + size], queries[at : at + size], candidates_V
-        )
-        for at in range(0, max(1, len(supports)), size)
+        make_shortlist(score(supports[part]), supports[part], queries[part], candidates_V)
+        for part in parts_of(len(supports), len(candidates_V))
     ]
     return Shortlist(**{name: _stacked([getattr(one, name) for one in parts]) for name in vars(parts[0])})
 
