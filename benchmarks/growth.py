@@ -3,8 +3,8 @@
     python benchmarks/growth.py WORK_FOLDER docs/results [--largest 1000000]
 
 Each shop has ten times the users, items and events of the one before; see `made_up_shop`. What lies in the
-work folder is not run again, so an ended benchmark goes on where it was. Processor time and the largest memory
-of each process, one thread. Writes growth.json and growth.md.
+work folder is not run again, so an ended benchmark goes on where it was. Processor time and the largest
+memory of each process, one thread. Writes growth.json and growth.md.
 """
 
 from __future__ import annotations
