@@ -31,7 +31,7 @@ from warmprompt.settings import Settings
 from warmprompt.types import Floats, Ints, Support
 
 MAX_PASSES = 4
-MAX_ITEMS = 50_000
+MAX_ITEMS = 20_000
 """Items that the map is learned from; of more, those with the most events."""
 _LEFT_OUT = 0.2
 _FEWEST_ITEMS = 50
