@@ -32,13 +32,13 @@ SETTINGS = (
     "model.num_factors=32",
     "train.threads=1",
     "train.sampled_items=20000",
-    "train.tangent_epochs=4",
+    "train.tangent_epochs=2",
 )
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 PARTS = {
     "import_s": "import",
     "start_s": "item vectors, texts and how prompts move the model",
-    "meta_learning_s": "outer loop, four epochs",
+    "meta_learning_s": "outer loop, two epochs",
     "new_items_s": "where new items go",
     "experts_s": "weights of experts",
     "order_s": "experts of order",
