@@ -28,7 +28,7 @@ from warmprompt.training.mixture_weights import fit_experts, is_clear, score_of,
 from warmprompt.types import Floats, Support
 
 GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-MAX_USERS = 1000
+MAX_USERS = 2000
 STEPS = (1.0, 0.6, 0.8, 1.3, 1.7)
 ROUNDS = 2
 DAYS = (480.0, 240.0, 120.0, 60.0, 30.0)
