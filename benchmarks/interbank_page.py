@@ -93,7 +93,7 @@ def page(results: dict[str, Any]) -> str:
         *summary(results),
         "",
         "The best baseline has the least log loss on the judged banks themselves, which favours it.",
-        "Validation chose a window of two quarters for the tuned ones; the last quarter alone is better later.",
+        "Validation chose a window of two quarters for the tuned ones; later, the last quarter is better.",
         "",
         "## What the language model adds",
         "",
