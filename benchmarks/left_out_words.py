@@ -20,6 +20,7 @@ from warmprompt.adaptation.explain import _known, _omissions
 from warmprompt.adaptation.opening import open_run
 from warmprompt.adaptation.personaliser import Personaliser
 from warmprompt.adaptation.state import UserState
+from warmprompt.adaptation.variants import states_of_variants
 from warmprompt.rng import derive
 from warmprompt.types import Event
 
@@ -56,7 +57,7 @@ def row(model: Personaliser, sentence: str, number: int) -> str:
     begun_s = time.process_time()
     apart = effects(model, state, model.adapt_many(users))
     between_s = time.process_time()
-    found = effects(model, state, model.adapt_variants(users))
+    found = effects(model, state, states_of_variants(model, users))
     ended_s = time.process_time()
     error = np.abs(found - apart)[NUM_EVENTS:]
     return (

@@ -17,8 +17,8 @@ from warmprompt.service.explaining import explainer_factory
 from warmprompt.service.model.served_model import make_model
 
 NAMES = [
-    "AsyncClient", "Client", "DeletedAnswer", "Event", "FoundItem", "RankedRow", "RankingAnswer",
-    "RecordedAnswer", "RefusedError", "SentenceAnswer", "SimilarAnswer",
+    "AsyncClient", "Client", "DeletedAnswer", "Event", "FoundItem", "QuestionsAnswer", "RankedRow",
+    "RankingAnswer", "RecordedAnswer", "RefusedError", "SentenceAnswer", "SimilarAnswer",
 ]  # fmt: skip
 RANKING = {
     "items": [{"rank": 1, "item": 50, "title": "Star Wars", "score": 1.5}],
@@ -123,6 +123,16 @@ def test_answers_are_those_of_the_service(kind, store, settings, personaliser): 
         assert (ranking.stale, ranking.seq, ranking.last_seq) == (False, 4, 4)
         some = list(personaliser.items[10:14])
         assert {row.item for row in client.recommend(user, candidates=some).items} == set(some)
+        asked = client.ask(user, 5, shown=personaliser.items[4:6])
+        params = {"n": 5, "shown": list(personaliser.items[4:6])}
+        body = plain.get(f"{url}/questions", params=params).json()
+        assert [list(row.values()) for row in body["items"]] == [
+            [item, title] for item, title in zip(asked.items, asked.titles, strict=True)
+        ]
+        assert (asked.seq, asked.model) == (4, ranking.model)
+        in_order = client.recommend(user, n=4, ordered=True)
+        body = plain.get(f"{url}/recommendations", params={"n": 4, "ordered": True}).json()
+        assert [row.item for row in in_order.items] == [row["item"] for row in body["items"]]
         shown = ranking.items[0].item
         sentence = client.sentence(user, shown)
         assert (sentence.item, sentence.how, sentence.seq) == (shown, "template", 4)

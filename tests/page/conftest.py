@@ -96,3 +96,13 @@ def visit(chromium, site):
     for context in contexts:
         context.close()
     assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def tools(chromium, site):
+    """Return a page whose modules can be called."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(site[0])
+    yield page
+    context.close()

@@ -66,10 +66,14 @@ def test_a_sentence_that_the_model_cannot_read_is_refused_in_words_and_the_page_
     page = visit(allow=["422"])
     page.wait_for_selector("#ranking[aria-busy=false] > li")
     say_about(page, "a b c d e f g h i j k l m n o p " * 9)
-    page.locator("#alert").get_by_text("about").wait_for()
+    page.locator("#about-error").get_by_text("Shorten it").wait_for()
+    assert page.get_attribute("#about", "aria-invalid") == "true"
+    assert "about-error" in page.get_attribute("#about", "aria-describedby")
+    assert page.locator("#alert").is_hidden()
     say_about(page, ABOUT)
     settle(page, steps=1)
-    assert page.locator("#alert").is_hidden()
+    assert page.locator("#about-error").is_hidden()
+    assert page.get_attribute("#about", "aria-invalid") == "false"
     assert len(log_of(site, user_of(page))) == 1
 
 
@@ -114,16 +118,6 @@ def test_the_plane_is_that_of_a_singular_value_decomposition(visit):
 def test_what_may_be_chosen_lies_on_the_rating_scale(tools, scale, values):
     choices = tools.evaluate("async (scale) => (await import('/static/rating.js')).choicesOf(scale)", scale)
     assert [one["value"] for one in choices] == values
-
-
-@pytest.fixture(scope="module")
-def tools(chromium, site):
-    """Return a page whose modules can be called."""
-    context = chromium.new_context()
-    page = context.new_page()
-    page.goto(site[0])
-    yield page
-    context.close()
 
 
 def test_less_movement_is_respected(visit):

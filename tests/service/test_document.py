@@ -59,6 +59,7 @@ def test_operation_ids_are_method_names(service):
         "add_entity_events",
         "add_events",
         "add_items",
+        "ask",
         "delete_entity",
         "delete_user",
         "estimate_entity_risk",

@@ -25,6 +25,7 @@ import torch
 from warmprompt.adaptation.engine import score
 from warmprompt.adaptation.personaliser import Known, Personaliser
 from warmprompt.adaptation.state import UserState
+from warmprompt.adaptation.variants import states_of_variants
 from warmprompt.errors import BadInputError
 from warmprompt.experts.most_popular import MostPopular, is_unknown
 from warmprompt.scoring.ranking import ranks
@@ -156,7 +157,7 @@ def attribute(
     """
     _check(model, state, items)
     omissions = _omissions(state)
-    states = model.adapt_variants([_known(state), *(one.known for one in omissions)])
+    states = states_of_variants(model, [_known(state), *(one.known for one in omissions)])
     vectors_RD = torch.tensor(np.stack([one.vector_D for one in states]))
     supports = [model.support_of(one) for one in states]
     # Without their only input users would count as unknown; the effects are those within the same experts.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from warmprompt.adaptation.asking import DEFAULT_ITEMS, Questionnaire, make_questionnaire, screen_of
 from warmprompt.adaptation.describe import ModelDescription, model_description
 from warmprompt.adaptation.engine import Engine, adapt_batch, check_text, encode, score, users_linearly
 from warmprompt.adaptation.events import Known, checked_known, support_of, unknown_item
@@ -30,12 +32,11 @@ from warmprompt.adaptation.similar import similar_cosines
 from warmprompt.adaptation.state import UserState, check_own, states_of
 from warmprompt.adaptation.text_cache import Texts
 from warmprompt.adaptation.titles import TitleIndex, find_title
-from warmprompt.adaptation.variants import adapt_variants
 from warmprompt.backbone.threads import use_threads
 from warmprompt.data.attributes import Filter
 from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.predict import EncodedTexts
-from warmprompt.types import Event, ItemId, Support
+from warmprompt.types import Event, ItemId, Support, fields_only
 
 __all__ = ["Known", "Personaliser"]
 
@@ -67,6 +68,8 @@ class Personaliser:
     def __repr__(self) -> str:
         """Return one line: what was trained on what, how much can be ranked, and the experts by name."""
         return f"Personaliser({in_a_line(self.engine.trained, self.engine.mixture.experts)})"
+
+    __getstate__ = fields_only
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a pickle's parts, with as many threads as `warmprompt.load` gives the model."""
@@ -137,28 +140,6 @@ class Personaliser:
                 states += self._linear_states(part)
             else:
                 states += self._states(part, encode(self.engine, [known.text for known in part]))
-        return states
-
-    def adapt_variants(self, users: Sequence[Known]) -> list[UserState]:
-        """Adapt to one user, the first, and to variants of that user's inputs, 64 in each pass.
-
-        States are those of `adapt_many`, texts that differ from the first one's to a thousandth of their
-        move; how the model answers behind a text is measured for the first alone (`adaptation.variants`).
-
-        Raises:
-            UnknownNameError, BadInputError: As `adapt_many`.
-        """
-        checked = for_each_user(users, self.checked)
-        if self.engine.linear:
-            return self._linear_states(checked)
-        text = checked[0].text
-        whole = (self.texts.peek(text) if text else self.engine.no_text) or encode(self.engine, [text])
-        states: list[UserState] = []
-        for part in (checked[start : start + _CHUNK] for start in range(0, len(checked), _CHUNK)):
-            texts = [known.text for known in part]
-            supports = [self.support_of(known) for known in part]
-            adapted = adapt_variants(self.engine, texts, supports, whole=text, response=whole.responses[0])
-            states += states_of(part, adapted.users_BD, adapted.offsets_BPH, model_hash=self.model_hash)
         return states
 
     def observe(self, state: UserState, event: Event) -> UserState:
@@ -294,6 +275,22 @@ class Personaliser:
         options = UserOptions(columns=columns, unknown_items=unknown_items, attributes=attributes)
         return recommended(self, users, n, exact=exact, selection=selection, options=options)
 
+    def ask(self, state: UserState, n: int = DEFAULT_ITEMS, *, shown: Sequence[ItemId] = ()) -> Ranking:
+        """Return items to ask a user about, most telling first; none of the user's events, none hidden.
+
+        Args:
+            state: From `adapt` or `observe` of this model.
+            n: Items at most.
+            shown: Items that the user was asked about before; without an event they count as not known.
+
+        Raises:
+            MismatchError, UnknownNameError, BadInputError: As `rank`.
+        """
+        check_own(state, self.model_hash)
+        marked = [self.index[event.item] for event in state.events]
+        asked = positions_of(shown, self.index, field="shown item")
+        return screen_of(self._questionnaire, self.engine.trained, n, shown=asked, marked=marked)
+
     def similar(
         self,
         item: ItemId,
@@ -376,6 +373,10 @@ class Personaliser:
         checked = checked_known(known, index=self.index, scale=scale, weighted=weighted, now_s=now_s)
         check_text(self.engine, checked.text)
         return checked
+
+    @cached_property
+    def _questionnaire(self) -> Questionnaire:
+        return make_questionnaire(self.engine, self._mask())
 
     def _is_linear(self, exact: bool | None) -> bool:  # noqa: FBT001 - passed on as it came
         return self.engine.linear if exact is None else not exact

@@ -10,11 +10,15 @@ R is the whole user and its variants, D factors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from warmprompt.adaptation.engine import Engine, encode
+from warmprompt.adaptation.events import Known
+from warmprompt.adaptation.many_users import for_each_user
+from warmprompt.adaptation.state import UserState, states_of
 from warmprompt.backbone.forward import TextPrefix, text_rows
 from warmprompt.backbone.readout import InverseResponse
 from warmprompt.backbone.response_cg import apply_inverse_response
@@ -22,6 +26,35 @@ from warmprompt.data.episodes import batch_supports
 from warmprompt.meta.objectives import LearnedTarget
 from warmprompt.meta.predict import Adapted, EncodedTexts, adapt_users
 from warmprompt.types import Support
+
+if TYPE_CHECKING:
+    from warmprompt.adaptation.personaliser import Personaliser
+
+_CHUNK = 64
+
+
+def states_of_variants(model: Personaliser, users: Sequence[Known]) -> list[UserState]:
+    """Return the states of one user, the first, and of variants of that user's inputs, 64 in each pass.
+
+    States are those of `Personaliser.adapt_many`, texts that differ from the first one's to a thousandth of
+    their move; how the model answers behind a text is measured for the first alone.
+
+    Raises:
+        UnknownNameError, BadInputError: As `Personaliser.adapt_many`.
+    """
+    engine = model.engine
+    if engine.linear:
+        return model.adapt_many(users)
+    checked = for_each_user(users, model.checked)
+    text = checked[0].text
+    whole = (model.texts.peek(text) if text else engine.no_text) or encode(engine, [text])
+    states: list[UserState] = []
+    for part in (checked[start : start + _CHUNK] for start in range(0, len(checked), _CHUNK)):
+        texts = [known.text for known in part]
+        supports = [model.support_of(known) for known in part]
+        adapted = adapt_variants(engine, texts, supports, whole=text, response=whole.responses[0])
+        states += states_of(part, adapted.users_BD, adapted.offsets_BPH, model_hash=model.model_hash)
+    return states
 
 
 def adapt_variants(

@@ -13,6 +13,7 @@ field, value and remedy. Importing this package imports neither torch nor the se
 from warmprompt.client.answers import (
     DeletedAnswer,
     FoundItem,
+    QuestionsAnswer,
     RankedRow,
     RankingAnswer,
     RecordedAnswer,
@@ -29,6 +30,7 @@ __all__ = [
     "DeletedAnswer",
     "Event",
     "FoundItem",
+    "QuestionsAnswer",
     "RankedRow",
     "RankingAnswer",
     "RecordedAnswer",

@@ -115,6 +115,23 @@ class FoundItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuestionsAnswer:
+    """Items to ask a user about, the most telling first.
+
+    Attributes:
+        items: Their ids.
+        titles: Their titles, "" for none.
+        seq: Entries of the log that the choice rests on.
+        model: Version of the model.
+    """
+
+    items: tuple[ItemId, ...]
+    titles: tuple[str, ...]
+    seq: int
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SentenceAnswer:
     """Why an item has its rank, in words.
 

@@ -14,6 +14,7 @@ import httpx
 from warmprompt.client.answers import (
     DeletedAnswer,
     FoundItem,
+    QuestionsAnswer,
     RankedRow,
     RankingAnswer,
     RecordedAnswer,
@@ -35,6 +36,7 @@ class RankingOptions(TypedDict, total=False):
         candidates: Rank only these items.
         exclude: Rank none of these items.
         filter: Rank only items with these attributes: "genres=Comedy", "year=1990..1999".
+        ordered: The log is all that the user did, oldest first: the order counts. Not with `explain`.
         explain: Explain the rank of each item.
         budget_ms: How long the service may take before the ranking is stale.
         fresh: Ask again while the ranking is stale; after the last try it is returned as it is.
@@ -44,6 +46,7 @@ class RankingOptions(TypedDict, total=False):
     candidates: Sequence[ItemId]
     exclude: Sequence[ItemId]
     filter: Sequence[str]
+    ordered: bool
     explain: bool
     budget_ms: int
     fresh: bool
@@ -57,6 +60,7 @@ class PersonOptions(TypedDict, total=False):
         attributes: Such as age and occupation, as text.
         n, candidates, exclude: As in `RankingOptions`.
         filter: A value, several, or a range by attribute: {"genres": "Comedy", "year": {"min": 1990}}.
+        ordered: The events are all that the person did, oldest first: their order counts.
     """
 
     about: str
@@ -65,6 +69,7 @@ class PersonOptions(TypedDict, total=False):
     candidates: Sequence[ItemId]
     exclude: Sequence[ItemId]
     filter: Mapping[str, Any]
+    ordered: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +181,21 @@ def similar_call(item: ItemId, options: RankingOptions) -> Call[SimilarAnswer]:
         path=f"/v1/items/{quote(str(item), safe='')}/similar",
         params=dict(options),
         read=lambda row: _made(SimilarAnswer, row, items=_rows(row)),
+    )
+
+
+def ask_call(user: str, n: int, shown: Sequence[ItemId]) -> Call[QuestionsAnswer]:
+    """Choose items to ask a user about."""
+    return Call(
+        method="GET",
+        path=_path(user, "/questions"),
+        params={"n": n, "shown": [str(item) for item in shown]},
+        read=lambda row: _made(
+            QuestionsAnswer,
+            row,
+            items=tuple(one["item"] for one in row["items"]),
+            titles=tuple(one["title"] for one in row["items"]),
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from warmprompt.client import calls
 from warmprompt.client.answers import (
     DeletedAnswer,
     FoundItem,
+    QuestionsAnswer,
     RankingAnswer,
     RecordedAnswer,
     SentenceAnswer,
@@ -75,6 +76,16 @@ class Client:
     def similar(self, item: ItemId, **options: Unpack[RankingOptions]) -> SimilarAnswer:
         """Find the items most like an item; options `n`, `candidates`, `exclude` and `filter`."""
         return self._ask(calls.similar_call(item, options))
+
+    def ask(self, user: str, n: int = 12, *, shown: Sequence[ItemId] = ()) -> QuestionsAnswer:
+        """Choose items to ask a user about, most telling first; none that the log has.
+
+        Args:
+            user: The user's id.
+            n: Items at most.
+            shown: Items asked about before: not asked again, and not known unless in the log.
+        """
+        return self._ask(calls.ask_call(user, n, shown))
 
     def sentence(self, user: str, item: ItemId) -> SentenceAnswer:
         """Say why an item has its rank; a language model takes a second or so."""
@@ -168,6 +179,10 @@ class AsyncClient:
     async def similar(self, item: ItemId, **options: Unpack[RankingOptions]) -> SimilarAnswer:
         """Find the items most like an item, as `Client.similar`."""
         return await self._ask(calls.similar_call(item, options))
+
+    async def ask(self, user: str, n: int = 12, *, shown: Sequence[ItemId] = ()) -> QuestionsAnswer:
+        """Choose items to ask a user about, as `Client.ask`."""
+        return await self._ask(calls.ask_call(user, n, shown))
 
     async def sentence(self, user: str, item: ItemId) -> SentenceAnswer:
         """Say why an item has its rank, as `Client.sentence`."""

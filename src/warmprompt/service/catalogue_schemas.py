@@ -170,6 +170,21 @@ class SimilarOut(BaseModel):
     model: str = Field(description="Version of the model.")
 
 
+class QuestionOut(BaseModel):
+    """An item to ask a user about."""
+
+    item: str | int
+    title: str
+
+
+class QuestionsOut(BaseModel):
+    """Items to ask a user about, the most telling first."""
+
+    items: list[QuestionOut]
+    seq: int = Field(description="Entries of the user's log that the choice rests on.")
+    model: str = Field(description="Version of the model.")
+
+
 class HiddenOut(BaseModel):
     """Whether an item is hidden now."""
 

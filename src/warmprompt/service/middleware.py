@@ -21,7 +21,7 @@ from warmprompt.service.problems import ProblemError, problem_response
 
 # By the beginning of a path: whose id follows it, and what may follow the id.
 _OWNERS = {
-    b"/v1/users/": ("user id", (b"/events", b"/recommendations", b"/sentence")),
+    b"/v1/users/": ("user id", (b"/events", b"/recommendations", b"/questions", b"/sentence")),
     b"/v1/items/": ("item id", (b"/hidden", b"/similar")),
     b"/v1/entities/": ("entity id", (b"/events", b"/risk")),
 }

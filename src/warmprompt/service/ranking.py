@@ -27,9 +27,18 @@ async def ranked_json(
     n: int,
     *,
     selection: Selection = EVERYTHING,
+    ordered: bool = False,
     explain: bool = False,
 ) -> bytes:
     """Return the ranking of a state as JSON, from the cache if it was made before.
+
+    Args:
+        users: In service.
+        answer: The state.
+        n: Places in the ranking.
+        selection: Which items are ranked.
+        ordered: Whether the order of the events counts; such rankings are not cached.
+        explain: Whether each rank is explained.
 
     Raises:
         UnknownNameError: An item, attribute or value of the selection that the model does not have.
@@ -39,7 +48,8 @@ async def ranked_json(
     """
     asked = page_key(answer.model, answer.seq, n, explain=explain)
     unknown = answer.cached is None and answer.state is answer.model.start
-    keep = (unknown or answer.cached is not None) and not answer.stale and selection is EVERYTHING
+    usual = selection is EVERYTHING and not ordered
+    keep = (unknown or answer.cached is not None) and not answer.stale and usual
     cached = users.unknown_pages if answer.cached is None else answer.cached.pages
     pages = cached if keep else {}
     users.metrics.answers.labels("warm" if answer.state.events else "cold").inc()
@@ -47,7 +57,7 @@ async def ranked_json(
         users.metrics.cached.inc()
         return pages[asked]
     begun_s = time.perf_counter()
-    ranking = await users.adaptations.compute(answer.model, _ranked, answer, n, selection)
+    ranking = await users.adaptations.compute(answer.model, _ranked, answer, n, selection, ordered)
     users.metrics.ranking.observe(time.perf_counter() - begun_s)
     reasons = await _explained(users, answer, ranking) if explain else None
     forget_if_deleted(users, answer)
@@ -69,12 +79,12 @@ def _inputs_of(state: UserState) -> Known:
     return Known(events=state.events, about=state.about, attributes=state.attributes)
 
 
-def _ranked(answer: Answer, n: int, selection: Selection) -> Ranking:
+def _ranked(answer: Answer, n: int, selection: Selection, ordered: bool) -> Ranking:  # noqa: FBT001
     personaliser = answer.model.personaliser
     if answer.model.texts.reads_events:  # experts find what the user wrote as it was read
         for text in answer.readings:
             personaliser.engine.models.vector_of(text, answer.readings.__getitem__)
-    return personaliser.rank(answer.state, n, **vars(selection))
+    return personaliser.rank(answer.state, n, ordered=ordered, **vars(selection))
 
 
 def encoded(answer: Answer, ranking: Ranking, reasons: Sequence[Mapping[str, object]] | None) -> bytes:

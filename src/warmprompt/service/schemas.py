@@ -65,6 +65,9 @@ class RankIn(Strict):
         default=None, description="Rank none of these items."
     )
     filter: FilterIn | None = None
+    ordered: bool = Field(
+        default=False, description="The events are all that the person did, oldest first: their order counts."
+    )
     n: Annotated[int, Field(ge=1, le=MAX_PLACES)] = Field(default=10, description="Places in the ranking.")
 
 

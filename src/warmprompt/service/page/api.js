@@ -1,5 +1,7 @@
 // Talking to the service: keys, patience, and what its refusals mean in plain words.
 
+import { asWritten } from "./titles.js";
+
 const TRIES = 5;
 const LONGEST_WAIT_S = 5;
 
@@ -24,6 +26,8 @@ export function openApi({ key, waiting }) {
   return {
     items: (words, n, signal) => ask(`v1/items?${new URLSearchParams({ q: words, n })}`, { signal }),
     ranking: (user, { n, ...more }) => ask(at(user, `/recommendations?${new URLSearchParams({ n, ...more })}`)),
+    questions: (user, n, shown) => ask(at(user, `/questions?${new URLSearchParams([["n", n], ...shown.map((item) => ["shown", item])])}`)),
+    scores: (user, items) => ask(at(user, `/recommendations?${new URLSearchParams([["n", items.length], ...items.map((item) => ["candidates", item])])}`)),
     sentence: (user, item) => ask(at(user, `/sentence?${new URLSearchParams({ item })}`)),
     // Named by `once`, so that it counts once however often it is sent.
     send: (user, body, once) => ask(at(user, "/events"), { method: "POST", body, once }),
@@ -69,9 +73,9 @@ async function asked(path, { method = "GET", body, once, signal, key, waiting, r
   }
 }
 
-/** Give items without a title a name to show. */
+/** Give items their titles as people write them, and a name to those that have none. */
 function named(answer) {
-  for (const one of answer.items ?? []) one.title ||= `Item ${one.item}`;
+  for (const one of answer.items ?? []) one.title = one.title ? asWritten(one.title) : `Item ${one.item}`;
   return answer;
 }
 
@@ -95,5 +99,6 @@ async function refusal(answer) {
     501: "This service was started without explanations.",
     503: "The service is too busy, or its database is away. Nothing is lost that was saved; try again in a moment.",
   }[answer.status];
-  return new ServiceError(answer.status, plain ?? [problem.field, problem.remedy].filter(Boolean).join(": "));
+  const known = { "text about the user": "This is longer than can be read at once. Shorten it a little." }[problem.field];
+  return new ServiceError(answer.status, plain ?? known ?? [problem.field, problem.remedy].filter(Boolean).join(": "));
 }

@@ -5,11 +5,12 @@
 //   forget   everything, here and there
 
 import { openApi, randomId } from "./api.js";
-import { becauseOf } from "./because.js";
+import { examplesOf, openScreen, showExamples } from "./asking.js";
+import { becauseOf, sentenceOf } from "./because.js";
 import { afterPause, byId, make, spoken } from "./dom.js";
 import { apiKey, shortId, useId, userId } from "./identity.js";
 import { keep, kept, planeOf, withStep } from "./journey.js";
-import { alarm, askToForget, say } from "./notices.js";
+import { askToForget, complain, say } from "./notices.js";
 import { drawBump, drawMap } from "./plots.js";
 import { choicesOf, ratingControls, ratingName } from "./rating.js";
 import { closeReasons, showPopular, showRanking } from "./ranking.js";
@@ -18,7 +19,9 @@ import { goOn, inTurn, isPassing } from "./turns.js";
 
 const SHOWN = 10;
 const ASKED = 50;
-const PROBED = 200;
+const LISTED = 200;
+const PROBED = 100;
+const QUESTIONS = 12;
 const PAUSE_MS = 700;
 const PATIENT_MS = 10_000;
 
@@ -35,13 +38,17 @@ function nobody(user) {
 }
 
 async function open() {
-  const { items, total, rating_scale: scale } = await api.items("", PROBED);
+  const { items, total, rating_scale: scale, attributes } = await api.items("", LISTED);
   catalogue.choices = choicesOf(scale);
-  catalogue.probe = items.map(({ item }) => item);
+  catalogue.probe = items.slice(0, PROBED).map(({ item }) => item);
   catalogue.popular = new Map(items.map(({ item }, index) => [item, index + 1]));
   catalogue.top = items.slice(0, SHOWN);
   learnTitles(items);
   byId("catalogue-size").textContent = `${total.toLocaleString("en")} titles`;
+  showExamples(examplesOf(attributes, items), (sentence) => {
+    byId("about").value = sentence;
+    describing.now();
+  });
   await meet();
 }
 
@@ -54,11 +61,12 @@ async function meet() {
   if (ranking.last_seq) restore(await api.stored(user));
   await learnRated();
   const known = me.rated.size + Boolean(me.about) > 0;
-  me.steps = kept(user, worldOf(ranking), ranking.last_seq) ?? [await startingStep(known)];
+  me.steps = kept(user, worldOf(ranking), ranking.last_seq) ?? [await startingStep(known, ranking)];
   if (known && me.steps.length === 1) await addStep({ kind: "before", label: "Everything you entered before", ranking });
   byId("about").value = me.about;
   showMe();
   show(ranking);
+  await screen.begin(!ranking.last_seq);
 }
 
 function restore(stored) {
@@ -75,12 +83,12 @@ function restore(stored) {
 
 /** Look up the titles of what was rated: the log holds ids alone. */
 async function learnRated() {
-  const unknown = [...me.rated.keys()].filter((item) => !catalogue.titles.has(item)).slice(-PROBED);
+  const unknown = [...me.rated.keys()].filter((item) => !catalogue.titles.has(item)).slice(-LISTED);
   if (unknown.length) {
     const found = await api.rankFor({ candidates: unknown, n: unknown.length }).catch(() => ({ items: [] }));
     learnTitles(found.items);
     // Hidden ones are in no ranking.
-    if (found.items.length < unknown.length) learnTitles((await api.hidden(PROBED).catch(() => ({ items: [] }))).items);
+    if (found.items.length < unknown.length) learnTitles((await api.hidden(LISTED).catch(() => ({ items: [] }))).items);
   }
 }
 
@@ -90,9 +98,10 @@ const titleOf = (item) => catalogue.titles.get(item) ?? `Item ${item}`;
 /**
  * Tell the service something, then show what follows from it.
  *
- * @param undo  () => takes back what the page shows already, where the service refuses it
+ * @param undo   () => takes back what the page shows already, where the service refuses it
+ * @param field  The field of the page that a refusal is about, if there is one
  */
-function tell(body, { kind, label, undo }) {
+function tell(body, { kind, label, undo, field }) {
   const [user, once] = [me.user, randomId()];
   let begun = performance.now();
   return inTurn(async () => {
@@ -103,8 +112,10 @@ function tell(body, { kind, label, undo }) {
       // Another client added entries meanwhile: start again from the service's log.
       if (first !== me.seq + 1) return await meet();
     } catch (error) {
-      if (!isPassing(error)) undo();
-      else if (error.plain) error.plain += " Your last change is not saved yet.";
+      if (!isPassing(error)) {
+        undo();
+        error.field = field;
+      } else if (error.plain) error.plain += " Your last change is not saved yet.";
       begun = performance.now();
       throw error;
     }
@@ -120,12 +131,13 @@ function tell(body, { kind, label, undo }) {
   });
 }
 
+/** Rate a title; without a value it is liked. */
 async function rate(item, value) {
   const event = value === null ? { item } : { item, rating: value };
   const before = me.rated.get(item);
   me.rated.delete(item);
   me.rated.set(item, event);
-  const label = `${titleOf(item)}: ${ratingName(catalogue.choices, value)}`;
+  const label = `${titleOf(item)}: ${value === null ? "liked" : ratingName(catalogue.choices, value)}`;
   const undo = () => {
     me.rated.delete(item);
     if (before) me.rated.set(item, before);
@@ -138,12 +150,13 @@ async function rate(item, value) {
 function describe() {
   const about = byId("about").value.trim();
   if (about === me.about) return;
+  complain("about", null);
   const before = me.about;
   me.about = about;
   const undo = () => {
     me.about = before;
   };
-  tell({ about }, { kind: "about", label: about ? `“${about}”` : "Sentence taken back", undo });
+  tell({ about }, { kind: "about", label: about ? `“${about}”` : "Sentence taken back", undo, field: "about" });
 }
 
 /** Put a ranking on the screen, with the time that it took. */
@@ -194,6 +207,7 @@ function showMe() {
   );
   byId("rated").replaceChildren(...rows);
   byId("ratings").hidden = !rows.length;
+  screen.follow(me.rated);
   showWay();
 }
 
@@ -209,26 +223,27 @@ async function explain(item, panel) {
     panel.replaceChildren(make("div", { role: "status" }, ...parts));
     // The language model takes a while; the template's sentence is there until then, and if it fails.
     const written = items.length && (await api.sentence(user, item).catch(() => null));
-    if (written && user === me.user && seq === me.seq) panel.querySelector(".sentence").textContent = written.sentence;
+    if (written && user === me.user && seq === me.seq) panel.querySelector(".sentence").textContent = sentenceOf(written.sentence);
   } catch (error) {
     explains = error.status !== 501;
     panel.replaceChildren(make("p", { role: "status" }, error.plain ?? "No explanation could be shown."));
   }
 }
 
-async function startingStep(known) {
-  const [first, probed] = await Promise.all([api.rankFor({ n: ASKED }), api.rankFor({ candidates: catalogue.probe, n: PROBED })]);
+async function startingStep(known, ranking) {
+  const { probe } = catalogue;
+  const [first, probed] = known
+    ? await Promise.all([api.rankFor({ n: ASKED }), api.rankFor({ candidates: probe, n: probe.length })])
+    : [ranking, await api.scores(me.user, probe)];
   learnTitles(first.items);
   return stepOf({ kind: "start", label: "A stranger: nothing is known", ranking: first, scores: scoresIn(probed), seq: known ? -1 : 0 });
 }
 
 async function addStep({ kind, label, ranking }) {
-  const body = { events: [...me.rated.values()], candidates: catalogue.probe, n: PROBED };
-  if (me.about) body.about = me.about;
-  if (Object.keys(me.attributes).length) body.attributes = me.attributes;
-  // Without scores (an event that this model does not know, say) the step is not on the map.
-  const probed = await api.rankFor(body).catch(() => null);
-  const step = stepOf({ kind, label, ranking, scores: probed && !probed.stale && scoresIn(probed), seq: ranking.last_seq });
+  // The user's state is adapted already, so these are scores alone. Without them the step is not on the map.
+  const probed = await api.scores(me.user, catalogue.probe).catch(() => null);
+  const known = probed && !probed.stale && probed.last_seq === ranking.last_seq;
+  const step = stepOf({ kind, label, ranking, scores: known && scoresIn(probed), seq: ranking.last_seq });
   me.steps = withStep(me.steps, step);
   keep(me.user, worldOf(ranking), me.steps);
 }
@@ -286,6 +301,7 @@ async function become(id) {
   byId("chosen").hidden = true;
   byId("search").value = "";
   byId("about").value = "";
+  complain("about", null);
   const inside = byId("identity").contains(document.activeElement);
   byId("identity").open = false;
   if (inside) byId("identity").querySelector("summary").focus();
@@ -312,6 +328,16 @@ function choose({ item, title }) {
   controls.querySelector("[tabindex='0']").focus();
 }
 
+const screen = openScreen({
+  ask: (shown) => api.questions(me.user, QUESTIONS, shown),
+  mark: ({ item, title }) => {
+    learnTitles([{ item, title }]);
+    rate(item, null);
+  },
+  failed: (error) => {
+    byId("questions-note").textContent = error.plain ?? "No titles could be shown.";
+  },
+});
 const describing = afterPause(PAUSE_MS, describe);
 byId("about").addEventListener("input", describing);
 byId("about").addEventListener("blur", () => describing.now());
@@ -324,12 +350,13 @@ openSearch({
   find: api.items,
   choose,
   note: ({ item }) => (me.rated.has(item) ? "rated" : ""),
-  failed: (error) => alarm(error.plain ?? "The search failed."),
+  failed: (error) => complain("search", error && (error.plain ?? "The search failed.")),
 });
 byId("identity-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const id = byId("user-id").value.trim();
-  inTurn(() => become(id).catch((error) => Promise.reject(error.status === undefined ? Object.assign(error, { plain: error.message }) : error)));
+  complain("user-id", null);
+  inTurn(() => become(id).catch((error) => Promise.reject(error.status === undefined ? Object.assign(error, { plain: error.message, field: "user-id" }) : error)));
 });
 byId("new-id").addEventListener("click", () => inTurn(() => become(randomId())));
 byId("forget").addEventListener("click", forget);

@@ -23,6 +23,14 @@ export function alarm(sentence, again) {
   box.replaceChildren(...(sentence === null ? [] : [make("p", {}, sentence), ...(retry ? [retry] : [])]));
 }
 
+/** Say at a field of the page what is wrong with it; null takes it back. */
+export function complain(field, sentence) {
+  const box = byId(`${field}-error`);
+  box.hidden = sentence === null;
+  box.textContent = sentence ?? "";
+  byId(field).setAttribute("aria-invalid", String(sentence !== null));
+}
+
 /** Ask for a key and keep it; resolves to false when nobody gives one. */
 export async function askForKey(why) {
   byId("key-why").textContent = apiKey() ? why : "It is reached from other machines too, so it answers only to those who hold a key.";

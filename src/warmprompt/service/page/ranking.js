@@ -2,6 +2,7 @@
 
 import { byId, isStill, make } from "./dom.js";
 
+const STRIP = 3;
 const GLIDE_MS = 600;
 const GLIDE = { duration: GLIDE_MS, easing: "cubic-bezier(.2,.8,.2,1)" };
 
@@ -25,6 +26,7 @@ export function showRanking(items, { former, popular, parts }) {
   });
   list.replaceChildren(...rows);
   list.setAttribute("aria-busy", "false");
+  byId("strip").replaceChildren(...items.slice(0, STRIP).map(({ rank, title }) => make("li", {}, `${rank}. ${title}`)));
   restore(focus, list);
   if (former && !isStill()) rows.forEach((row) => glide(row, stood.get(row.dataset.item)));
 }
@@ -63,14 +65,20 @@ function newRow({ item, title }, parts) {
     why.setAttribute("aria-expanded", String(opens));
     if (opens) parts.explain(item, panel);
   });
-  return make(
+  const row = make(
     "li",
     { "data-item": item },
     make("span", { class: "rank" }),
-    make("div", { class: "name" }, make("span", { class: "title" }, title), make("span", { class: "tags" })),
-    make("div", { class: "acts" }, parts.rating({ item, title }), parts.explains ? why : null),
+    make("div", { class: "name" }, make("span", { class: "title" }, title), make("div", { class: "below" }, make("span", { class: "tags" }), parts.rating({ item, title }))),
+    parts.explains ? why : null,
     panel,
   );
+  // A tap shows the stars, as hovering does.
+  row.addEventListener("click", (event) => {
+    if (event.target.closest("button, .because")) return;
+    for (const other of row.parentElement.children) other.classList.toggle("touched", other === row && !row.classList.contains("touched"));
+  });
+  return row;
 }
 
 function fill(row, { rank, item }, { former, popular }) {

@@ -1,6 +1,7 @@
 // Finding a title by typing: a text field with a list below it, after the ARIA combobox pattern.
 
 import { afterPause, byId, make } from "./dom.js";
+import { holds, meant } from "./titles.js";
 
 const PAUSE_MS = 120;
 const MOST = 8;
@@ -11,7 +12,7 @@ const MOST = 8;
  * @param find    (words, n, signal) => promise of {items}
  * @param choose  (item) => called with the one that was chosen
  * @param note    (item) => a few words beside its title, or ""
- * @param failed  (error) => called when the service refuses
+ * @param failed  (error) => called when the service refuses, and with null when it answers
  */
 export function openSearch({ find, choose, note, failed }) {
   const field = byId("search");
@@ -38,8 +39,11 @@ export function openSearch({ find, choose, note, failed }) {
     } else field.removeAttribute("aria-activedescendant");
   };
 
-  const take = (index) => {
-    const item = found[index];
+  const take = (item) => {
+    if (!item) {
+      byId("found-note").textContent = "Choose one with the arrow keys.";
+      return;
+    }
     close();
     field.value = "";
     byId("found-note").textContent = "";
@@ -50,9 +54,9 @@ export function openSearch({ find, choose, note, failed }) {
     const options = found.map((item, index) =>
       make(
         "li",
-        { id: `found-${index}`, role: "option", "aria-selected": "false", onclick: () => take(index) },
+        { id: `found-${index}`, role: "option", "aria-selected": "false", onclick: () => take(item) },
         make("span", {}, ...marked(item.title, words)),
-        make("small", {}, note(item)),
+        make("small", {}, note(item) || (holds(item, words) ? "" : "similar")),
       ),
     );
     list.replaceChildren(...options);
@@ -74,6 +78,7 @@ export function openSearch({ find, choose, note, failed }) {
     const { signal } = asking;
     try {
       ({ items: found } = await find(words, MOST, signal));
+      failed(null);
       if (!signal.aborted) show(words);
     } catch (error) {
       if (error.name !== "AbortError") failed(error);
@@ -84,7 +89,7 @@ export function openSearch({ find, choose, note, failed }) {
   const keys = {
     ArrowDown: () => point((active + 1) % found.length),
     ArrowUp: () => point((active <= 0 ? found.length : active) - 1),
-    Enter: () => take(Math.max(active, 0)),
+    Enter: () => take(found[active] ?? meant(found, field.value.trim())),
     Escape: close,
     Tab: close,
   };

@@ -1,7 +1,7 @@
 // One thing after the other: what the service cannot do now stays first in line, and nothing overtakes it.
 
 import { byId } from "./dom.js";
-import { alarm, askForKey } from "./notices.js";
+import { alarm, askForKey, complain } from "./notices.js";
 
 const todo = [];
 let working = false;
@@ -12,7 +12,10 @@ export function inTurn(work) {
   return goOn();
 }
 
-/** Go on with what is left to do; asks for a key where one is missing, and tells what goes wrong. */
+/**
+ * Go on with what is left to do; asks for a key where one is missing, and tells what goes wrong: at the field that
+ * an error names, else at the top of the page.
+ */
 export async function goOn() {
   if (working) return;
   working = true;
@@ -26,7 +29,8 @@ export async function goOn() {
       if (error.status === 401 && (await askForKey(error.plain))) continue;
       const stuck = isPassing(error);
       if (!stuck) todo.shift();
-      alarm(error.plain ?? "Something on this page went wrong. Load it anew.", stuck && goOn);
+      if (error.field) complain(error.field, error.plain);
+      else alarm(error.plain ?? "Something on this page went wrong. Load it anew.", stuck && goOn);
       if (error.plain === undefined) console.error(error);
       if (stuck) break;
     }

@@ -49,5 +49,5 @@ async def rank(
         service, candidates=request.candidates, exclude=request.exclude, filter=filter_in(request.filter)
     )
     answer = await service.users.state_of(known, budget_s=budget)
-    page = await ranked_json(service.users, answer, request.n, selection=selection)
+    page = await ranked_json(service.users, answer, request.n, selection=selection, ordered=request.ordered)
     return Response(page, media_type="application/json")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
+from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
-from warmprompt.service.catalogue_schemas import ItemIdText
+from warmprompt.adaptation.asking import DEFAULT_ITEMS
+from warmprompt.service.asking import questions_json
+from warmprompt.service.catalogue_schemas import MAX_ID_LETTERS, ItemIdText, QuestionsOut
 from warmprompt.service.checks import checked_profile, events_of, items_of
 from warmprompt.service.export import exported
 from warmprompt.service.problems import ProblemError
@@ -26,7 +30,7 @@ from warmprompt.service.routes.common import (
     sent_while_connected,
 )
 from warmprompt.service.schemas import DeletedOut, EventsIn, ExportOut, RankingOut, Recorded, SentenceOut
-from warmprompt.service.settings import MAX_EXPLAINED, TEXT_PRICE
+from warmprompt.service.settings import MAX_EXPLAINED, MAX_PLACES, TEXT_PRICE
 from warmprompt.service.user_history import Profile
 from warmprompt.types import Event
 
@@ -89,6 +93,9 @@ async def recommend(  # noqa: PLR0913, PLR0917 - its parameters
     budget: BudgetDep,
     selection: SelectionDep,
     n: PlacesQuery = 10,
+    ordered: Annotated[  # noqa: FBT002
+        bool, Query(description="The user's log is all that the user did, oldest first: the order counts.")
+    ] = False,
     explain: Annotated[  # noqa: FBT002
         bool, Query(description=f"Explain the rank of each item; at most {MAX_EXPLAINED} items then.")
     ] = False,
@@ -97,11 +104,39 @@ async def recommend(  # noqa: PLR0913, PLR0917 - its parameters
     if explain and n > MAX_EXPLAINED:
         remedy = f"Ask for at most {MAX_EXPLAINED} items with explain=true."
         raise ProblemError(422, field="query.n", value=n, remedy=remedy)
+    if explain and ordered:
+        remedy = "Leave out one of them: explanations speak of the ranking of a set of events."
+        raise ProblemError(422, field="query.ordered", value="true", remedy=remedy)
     answer = await service.users.state(user, budget_s=budget)
-    page = ranked_json(service.users, answer, n, selection=selection, explain=explain)
+    page = ranked_json(service.users, answer, n, selection=selection, ordered=ordered, explain=explain)
     if explain:
         return await sent_while_connected(http_request, page)
     return Response(await page, media_type="application/json")
+
+
+@router.get(
+    "/{user_id}/questions", response_model=QuestionsOut, responses=problems(503), dependencies=[needs("read")]
+)
+async def ask(
+    service: ServiceDep,
+    user: UserIdDep,
+    n: Annotated[
+        int, Query(ge=1, le=MAX_PLACES, description="Items at most.", examples=[12])
+    ] = DEFAULT_ITEMS,
+    shown: Annotated[
+        Sequence[Annotated[str, Field(min_length=1, max_length=MAX_ID_LETTERS)]],
+        Query(
+            max_length=MAX_PLACES,
+            description="Ids of items that the user was asked about before; may be repeated. They are not "
+            "asked about again, and count as not known where the log has no event with them.",
+            examples=[["50", "100"]],
+        ),
+    ] = (),
+) -> Response:
+    """Choose items to ask a user about, such as a screen of titles to mark; none that the log has."""
+    before = await items_of(service, shown, field="shown")
+    page = await questions_json(service.users, user, n, shown=before)
+    return Response(page, media_type="application/json")
 
 
 @router.get(
