@@ -208,10 +208,10 @@ NEXT = """## What breaks next
 - One fresh ranking reads all item vectors from memory: most of its time at a million items. An approximate
   search could save that part. It is not built: other experts score the whole catalogue all the same.
 - Every process holds all item tables. They are not memory-mapped, so processes of one machine share none.
-- An outer step of 64 users in the linear response takes {measured[step_ms]:,.0f} ms at a million items.
+- An outer step of 64 users over all of a million items takes {measured[step_ms]:,.0f} ms.
   The vectors of all items are {measured[items_share]:.0%} of it, the softmax of the query
-  {measured[softmax_share]:.0%}. So a sampled softmax alone would save little, and is not built: a step would
-  have to take a sample of items altogether.
+  {measured[softmax_share]:.0%}. So a step is over a sample of the items beyond 100,000
+  ([growth](growth.md), [decision 9](../decisions/0009-many-items.md)).
 """
 
 

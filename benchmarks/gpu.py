@@ -303,7 +303,7 @@ def training_rows(
 
 def stepping(one: Place, settings: Settings, name: str) -> Callable[[], float]:
     """Return a function that takes the next outer step of a learner and returns its loss."""
-    learner, plan, drawing = LEARNERS[name], plan_of(settings), drawing_of(settings)
+    learner, plan, drawing = LEARNERS[name], plan_of(settings), drawing_of(settings, num_items=0)
     inputs = replace(one.inputs, backbone=one.eager) if learner.needs_second_order else one.inputs
     batches = epoch_batches(inputs, drawing, stage="prompt", epoch=0)
     state, number = learner.init(with_target(one, name)), 0

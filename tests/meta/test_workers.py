@@ -56,7 +56,7 @@ def states(tmp_path_factory):
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", [*LEARNERS, "sampled", "gone-on"])
 def test_two_workers_learn_what_one_process_learns(name, precision, worlds, states):
     """The last batch of an epoch has one user, so the second worker has nobody in it."""
     one, first, second = (

@@ -16,7 +16,7 @@ from warmprompt.meta.learners import LEARNERS
 from warmprompt.meta.tasks import Drawing, stages_of
 from warmprompt.meta.trainer import StagePlan, TrainingPlan, start_training, train
 from warmprompt.meta.workers import joined_workers
-from warmprompt.runs.training_state import save_state
+from warmprompt.runs.training_state import load_state, save_state
 
 
 def ready_world():
@@ -51,14 +51,24 @@ def main(folder):
     stage = StagePlan(epochs=2, rate=0.02)
     able = int((np.diff(world.material.training.interactions.offsets) >= 2).sum())
     drawing = Drawing(seed=0, max_support=8, batch_size=batch_size_with_a_last_user(able))
+    runs = {name: (learner, drawing) for name, learner in LEARNERS.items()}
+    runs["sampled"] = LEARNERS["learned-target"], replace(drawing, sampled_items=16)
+    # What one process has begun is gone on with by all.
+    runs["gone-on"] = LEARNERS["learned-target"], drawing
     with joined_workers(device="cpu", timeout_s=60) as workers:
         for precision in ("float64", "float32"):
             material, params = in_double(world) if precision == "float64" else (world.material, world.params)
             prompt = replace(stage, epochs=int(precision == "float32"), rate=0.005, max_validation_users=8)
             plan = TrainingPlan(tangent=stage, prompt=prompt)
-            for name, learner in LEARNERS.items():
-                stages = stages_of(learner, material, drawing, plan)
-                state = train(start_training(learner, params), stages, plan, workers=workers)
+            for name, (learner, drawn) in runs.items():
+                stages = stages_of(learner, material, drawn, plan)
+                middle, kept = Path(folder) / f"{name}-{precision}-middle", []
+                begun = start_training(learner, params)
+                if name == "gone-on" and workers.size > 1:
+                    begun = load_state(middle, identity={})
+                state = train(begun, stages, plan, save=kept.append, workers=workers)
+                if name == "gone-on" and workers.size == 1:
+                    save_state(middle, kept[0], identity={})
                 file = f"{name}-{precision}-{workers.rank}-of-{workers.size}"
                 save_state(Path(folder) / file, state, identity={})
 

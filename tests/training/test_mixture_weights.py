@@ -22,6 +22,7 @@ from warmprompt.experts.tfidf import TfIdf
 from warmprompt.experts.user_neighbours import UserNeighbours
 from warmprompt.experts.user_posterior import UserPosterior
 from warmprompt.runs.format import load_trained
+from warmprompt.scoring.shortlist import make_shortlist
 from warmprompt.settings import ExpertSettings
 from warmprompt.training import mixture_weights
 from warmprompt.training.mixture_weights import (
@@ -171,13 +172,11 @@ def test_a_weight_is_found_beyond_the_grid_where_it_is_planted(overtakes_at, los
     kind_BV[:, 0] = 1 / overtakes_at
     kind_BV[:, 1:11] = 1 / overtakes_at + 1 / 100
     nobody = Support(user="u", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
-    scored = mixture_weights._Scored(
-        learned_BV=plain_BV,
-        added={"tfidf": kind_BV},
-        supports=[nobody] * num_users,
-        queries=[np.array([0], np.int32)] * num_users,
+    queries = [np.array([0], np.int32)] * num_users
+    short = make_shortlist(
+        [plain_BV, kind_BV], [nobody] * num_users, queries, np.ones(plain_BV.shape[1], np.bool_)
     )
-    found = mixture_weights._improved([scored], {"tfidf": 3.0}, "tfidf", np.ones(num_items, np.bool_))
+    found = mixture_weights._improved([short], {"tfidf": 3.0}, "tfidf")
     assert found["tfidf"] == best
 
 
@@ -189,13 +188,9 @@ def test_doubling_a_weight_ends_at_a_bound():
     kind_BV = np.zeros_like(plain_BV)
     kind_BV[:, 0] = 1.01 / steps
     nobody = Support(user="u", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
-    scored = mixture_weights._Scored(
-        learned_BV=plain_BV,
-        added={"tfidf": kind_BV},
-        supports=[nobody] * 40,
-        queries=[np.array([0], np.int32)] * 40,
-    )
-    found = mixture_weights._improved([scored], {"tfidf": 0.0}, "tfidf", np.ones(30, np.bool_))
+    queries = [np.array([0], np.int32)] * 40
+    short = make_shortlist([plain_BV, kind_BV], [nobody] * 40, queries, np.ones(plain_BV.shape[1], np.bool_))
+    found = mixture_weights._improved([short], {"tfidf": 0.0}, "tfidf")
     assert found["tfidf"] == mixture_weights.HIGHEST
 
 

@@ -23,6 +23,8 @@ from warmprompt.rng import derive
 from warmprompt.types import Floats
 
 NUM_DIRECTIONS = 256
+MAX_TEXTS = 100_000
+"""Texts that directions are found from; of more, so many drawn at random."""
 
 Encode = Callable[[Sequence[str], str], Floats]
 
@@ -44,6 +46,9 @@ class WordReader:
         """Return the reader of some texts, with `NUM_DIRECTIONS` columns or one less than there can be."""
         counted = TfIdf.of_texts(texts)
         rows_NW = counted.rows_VW.astype(np.float64)
+        if len(texts) > MAX_TEXTS:
+            drawn = derive(seed, "texts of directions").permutation(len(texts))[:MAX_TEXTS]
+            rows_NW = rows_NW[np.sort(drawn)]
         num_columns = min(NUM_DIRECTIONS, min(rows_NW.shape) - 1)
         words = TfIdf.of_words(counted.hashes_W, counted.idf_W)
         if num_columns < 1:

@@ -17,6 +17,7 @@ from warmprompt.errors import NotFiniteError
 from warmprompt.meta.adapters import AdapterKind, by_steps
 from warmprompt.meta.model import Params
 from warmprompt.meta.objectives import CatalogueLikelihood, LearnedTarget
+from warmprompt.meta.sampled_items import PER_ITEM
 from warmprompt.meta.task import Task
 from warmprompt.meta.workers import ALONE, Workers
 
@@ -105,8 +106,12 @@ class Learner:
         weight_decay: float = 0.0,
         share: float = 1.0,
         workers: Workers = ALONE,
+        rows_S: Tensor | None = None,
     ) -> tuple[LearnerState, StepReport]:
         """Return the state after one outer step (AdamW), and what it saw; `state` is not written to.
+
+        A step over a sample of the items writes into the rows of `state`'s item tables: a copy of a million
+        rows would cost more than the step. Rows outside the sample and their moments stay as they are.
 
         Args:
             state: From `init` or an earlier step.
@@ -116,6 +121,7 @@ class Learner:
             weight_decay: Decoupled decay, relative to the rate.
             share: This worker's users over those of the batch.
             workers: Among whom the batch is divided; each returns the same state, to the bit.
+            rows_S: Items that the task is over, by their index; None for all.
 
         Raises:
             NotFiniteError: A loss or gradient became NaN or infinite.
@@ -123,7 +129,10 @@ class Learner:
 
         Source: Loshchilov & Hutter 2019, algorithm 2.
         """
-        leaves = {name: value.detach().requires_grad_() for name, value in state.params.items()}
+        leaves = {
+            name: rows_of(name, value, rows_S).detach().requires_grad_()
+            for name, value in state.params.items()
+        }
         outer = None if task is None else self.gradient(leaves, task)
         outer = _of_all_workers(outer, leaves, share, workers)
         norm = _norm(outer.gradients)
@@ -135,8 +144,13 @@ class Learner:
             )
         scale = (clip_norm / norm.clamp(min=1e-12)).clamp(max=1.0)
         gradients = {name: gradient * scale for name, gradient in outer.gradients.items()}
-        moved = _adamw(state, gradients, rate=rate, weight_decay=weight_decay)
+        moved = _adamw(state, gradients, rate=rate, weight_decay=weight_decay, rows_S=rows_S)
         return moved, StepReport(loss=outer.loss.item(), gradient_norm=norm.item())
+
+
+def rows_of(name: str, value: Tensor, rows_S: Tensor | None) -> Tensor:
+    """Return the rows of a parameter that a sample of items has; all of one that is not per item."""
+    return value if rows_S is None or name not in PER_ITEM else value[rows_S]
 
 
 def gradients_of(loss: Tensor, params: Params) -> dict[str, Tensor]:
@@ -192,19 +206,23 @@ def _norm(gradients: Mapping[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def _adamw(
-    state: LearnerState, gradients: dict[str, Tensor], *, rate: float, weight_decay: float
+    state: LearnerState,
+    gradients: dict[str, Tensor],
+    *,
+    rate: float,
+    weight_decay: float,
+    rows_S: Tensor | None,
 ) -> LearnerState:
     params, first, second = dict(state.params), dict(state.first), dict(state.second)
     for name, gradient in gradients.items():
         relative = next((value for key, value in RELATIVE_RATE.items() if name.startswith(key)), 1.0)
-        params[name], first[name], second[name] = (
-            one[name].clone() for one in (state.params, state.first, state.second)
-        )
+        of_state = [one[name] for one in (state.params, state.first, state.second)]
+        moved = [rows_of(name, one, rows_S).clone() for one in of_state]
         adamw(
-            [params[name]],
+            moved[:1],
             [gradient],
-            [first[name]],
-            [second[name]],
+            moved[1:2],
+            moved[2:],
             [],
             [torch.tensor(float(state.step))],
             amsgrad=False,
@@ -215,4 +233,7 @@ def _adamw(
             eps=1e-8,
             maximize=False,
         )
+        if rows_S is not None and name in PER_ITEM:
+            moved = [one.index_copy_(0, rows_S, new) for one, new in zip(of_state, moved, strict=True)]
+        params[name], first[name], second[name] = moved
     return LearnerState(params=params, first=first, second=second, step=state.step + 1)

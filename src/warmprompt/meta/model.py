@@ -161,14 +161,25 @@ class Catalogue:
         return Catalogue(**{**own, "params": {name: value.detach() for name, value in self.params.items()}})
 
 
-def make_catalogue(params: Params, data: CatalogueData) -> Catalogue:
-    """Return everything that parameters give all users alike; gradients flow through it."""
+def make_catalogue(
+    params: Params, data: CatalogueData, *, log_stands_V: Tensor | None = None, num_warm: int | None = None
+) -> Catalogue:
+    """Return everything that parameters give all users alike; gradients flow through it.
+
+    Args:
+        params: Learned.
+        data: Of the items, or of a sample of them.
+        log_stands_V: Of a sample, the logarithm of how many items each stands for.
+        num_warm: Of a sample, the items with a training event among all.
+    """
     text_VD = text_vectors(params, data)
     support_VD = support_vectors(params, data, text_VD=text_VD)
-    popularity_V = popularity_scores(params, data)
+    popularity_V, warm_VD = popularity_scores(params, data), support_VD * data.warm_V[:, None]
+    if log_stands_V is not None:
+        popularity_V, warm_VD = popularity_V + log_stands_V, warm_VD * (0.5 * log_stands_V).exp()[:, None]
+    num_warm = data.num_warm if num_warm is None else num_warm
     scores_V = support_VD @ params["prior.start"] + popularity_V
     share_V = scores_V.masked_fill(data.warm_V == 0, -math.inf).softmax(0)
-    warm_VD = support_VD * data.warm_V[:, None]
     return Catalogue(
         params=params,
         data=data,
@@ -177,8 +188,8 @@ def make_catalogue(params: Params, data: CatalogueData) -> Catalogue:
         popularity_V=popularity_V,
         level_weights_R=level_weights(params, data),
         mean_D=share_V @ support_VD,
-        spread_DD=warm_VD.T @ warm_VD / data.num_warm,
-        num_warm=data.num_warm,
+        spread_DD=warm_VD.T @ warm_VD / num_warm,
+        num_warm=num_warm,
     )
 
 

@@ -21,6 +21,7 @@ from warmprompt.data.episodes import NUM_QUERY, Episode, Order, batch_episodes, 
 from warmprompt.meta.adapters import Adapter, LinearAdapter, PromptAdapter
 from warmprompt.meta.learner import Learner
 from warmprompt.meta.model import CatalogueData, Params, make_catalogue, to_events
+from warmprompt.meta.sampled_items import ItemSampler, SampledItems
 from warmprompt.meta.task import Task, TaskAt, detached, dropout_mask
 from warmprompt.meta.texts import TextPool, draw_text
 from warmprompt.meta.trainer import STAGES, StageName, TrainingPlan, TrainingStage
@@ -67,6 +68,7 @@ class Drawing:
         max_query: Largest query of a training episode; None takes all that the support leaves.
         dropout: Share of the user vector's coordinates dropped in the query loss.
         batch_size: Users per outer step.
+        sampled_items: Items of an outer step besides those of its users; None takes all.
     """
 
     seed: int
@@ -75,6 +77,7 @@ class Drawing:
     max_query: int | None = 10
     dropout: float = 0.3
     batch_size: int = 32
+    sampled_items: int | None = None
 
 
 def stages_of(
@@ -82,15 +85,35 @@ def stages_of(
 ) -> tuple[TrainingStage, ...]:
     """Return the stages of training for recommendation."""
     ids = material.training.user_ids
+    sampler = None if drawing.sampled_items is None else ItemSampler(material.data, drawing.sampled_items)
 
     def stage(name: StageName) -> TrainingStage:
+        def sample(users: Sequence[int], epoch: int) -> SampledItems | None:
+            if sampler is None:
+                return None
+            events = material.training.interactions
+            items = np.concatenate([events.items[events.events_of(user)] for user in users])
+            return sampler.draw(items, derive(drawing.seed, "items", name, epoch, str(ids[users[0]])))
+
+        def rows(users: Sequence[int], epoch: int) -> Tensor | None:
+            sampled = sample(users, epoch)
+            return None if sampled is None else sampled.rows_S
+
         return TrainingStage(
             name=name,
             learner=learner,
             batches=lambda epoch: epoch_batches(material, drawing, stage=name, epoch=epoch),
             task=lambda users, epoch, rows: training_task(
-                material, drawing, users, stage=name, epoch=epoch, learner=learner, rows=rows
+                material,
+                drawing,
+                users,
+                stage=name,
+                epoch=epoch,
+                learner=learner,
+                rows=rows,
+                sampled=sample(users, epoch),
             ),
+            rows=rows,
             validation_loss=lambda params, workers: validation_loss(
                 params,
                 material,
@@ -128,6 +151,7 @@ def training_task(  # noqa: PLR0913 - what makes a task, by keyword
     epoch: int,
     learner: Learner,
     rows: slice = slice(None),
+    sampled: SampledItems | None = None,
 ) -> Task | None:
     """Return the task of some users of one batch, or None for no user; the same arguments give the same task.
 
@@ -162,7 +186,16 @@ def training_task(  # noqa: PLR0913 - what makes a task, by keyword
         draw_text(material.texts.texts[user], seed=drawing.seed, round_index=round_index, user=name)
         for user, name in zip(users, ids, strict=True)
     ]
-    return _task(material, material.training, episodes, texts, stage=stage, keep_BD=keep_BD, learner=learner)
+    return _task(
+        material,
+        material.training,
+        episodes,
+        texts,
+        stage=stage,
+        keep_BD=keep_BD,
+        learner=learner,
+        sampled=sampled,
+    )
 
 
 def validation_tasks(
@@ -246,11 +279,15 @@ def _task(  # noqa: PLR0913 - what makes a task, by keyword
     stage: StageName,
     learner: Learner,
     keep_BD: Tensor | None,
+    sampled: SampledItems | None = None,
 ) -> Task:
     batch = batch_episodes(dataset, episodes)
     data = material.data
     features_BT = torch.stack([material.features[text] for text in texts])
-    support = to_events(batch.support, data)
+    support, query = (
+        to_events(part if sampled is None else sampled.here(part), data)
+        for part in (batch.support, batch.query)
+    )
     around: Adapter = LinearAdapter(features_BT=features_BT)
     if stage == "prompt":
         prefix = read_texts(material.backbone, texts)
@@ -267,7 +304,7 @@ def _task(  # noqa: PLR0913 - what makes a task, by keyword
         )
     objective = learner.objective(
         support=support,
-        query=to_events(batch.query, data),
+        query=query,
         keep_BD=None if keep_BD is None else keep_BD.to(features_BT.device),
     )
-    return Task(adapter=learner.adapter(around, support), objective=objective, data=data)
+    return Task(adapter=learner.adapter(around, support), objective=objective, data=sampled or data)

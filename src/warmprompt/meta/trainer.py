@@ -83,6 +83,7 @@ class TrainingStage:
         batches: The batches of an epoch.
         task: The task of some users of a batch in an epoch, None for no user; the same arguments give the
             same task.
+        rows: The items that a batch's step in an epoch is over, by their index (S,); None for all.
         validation_loss: At some parameters, nats; workers divide the users among themselves.
         schedule: Share of the peak rate at a step of so many.
         describe: Names what is in a batch, for errors.
@@ -93,6 +94,7 @@ class TrainingStage:
     batches: Callable[[int], Sequence[Any]]
     task: Callable[[Any, int, slice], Task | None]
     validation_loss: Callable[[Params, Workers], float]
+    rows: Callable[[Any, int], Tensor | None] = lambda _batch, _epoch: None
     schedule: Callable[[int, int], float] = rise_and_fall
     describe: Callable[[Any], str] = str
 
@@ -154,7 +156,7 @@ def start_training(learner: Learner, params: Params) -> TrainState:
         epoch=0,
         batch=0,
         learner=begun,
-        best=dict(begun.params),
+        best={name: value.clone() for name, value in begun.params.items()},
         best_loss=math.inf,
         since_best=0,
         history=(),
@@ -224,6 +226,7 @@ def _run_epoch(
                 weight_decay=plan.weight_decay,
                 share=len(range(num_users)[workers.rows]) / num_users,
                 workers=workers,
+                rows_S=stage.rows(batches[index], state.epoch),
             )
         except NotFiniteError as error:
             raise NotFiniteError(
@@ -269,7 +272,7 @@ def _validate(
     better = loss < state.best_loss
     state = replace(
         state,
-        best=dict(state.learner.params) if better else state.best,
+        best={name: value.clone() for name, value in state.learner.params.items()} if better else state.best,
         best_loss=loss if better else state.best_loss,
         since_best=0 if better else state.since_best + 1,
         history=(*state.history, (stage.name, state.epoch, state.train_loss, loss)),

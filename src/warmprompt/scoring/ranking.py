@@ -18,6 +18,14 @@ Mask = NDArray[np.bool_]
 MISS = np.inf
 CUT_OFF = 10
 """The rank of an item that is no candidate: its reciprocal is 0 and it is in no top n."""
+MAX_CELLS = 1 << 26
+"""Scores in memory at once where many users are judged: 256 MB."""
+
+
+def parts_of(num_users: int, num_items: int) -> list[slice]:
+    """Return slices of users whose scores of all items fit `MAX_CELLS`; one, perhaps empty, at least."""
+    size = max(1, MAX_CELLS // max(1, num_items))
+    return [slice(first, first + size) for first in range(0, max(1, num_users), size)]
 
 
 def top_n(

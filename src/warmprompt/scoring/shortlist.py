@@ -6,13 +6,14 @@ M members, C kept items (padded), Q query items.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from warmprompt.scoring.ranking import CUT_OFF, ideal_gains, top_n
+from warmprompt.scoring.ranking import CUT_OFF, ideal_gains, parts_of, top_n
 from warmprompt.types import Floats, Ints, Support, short_repr
 
 LENGTH = 100
@@ -102,4 +103,28 @@ def make_shortlist(
         query_BQ=query_BQ,
         asked_BQ=asked_BQ,
         ideal_B=ideal_gains([len(query) for query in queries]),
+    )
+
+
+def shortlist_of(
+    score: Callable[[Sequence[Support]], Sequence[Floats]],
+    supports: Sequence[Support],
+    queries: Sequence[Ints],
+    candidates_V: NDArray[np.bool_],
+) -> Shortlist:
+    """Return the shortlist of users who are scored in parts of at most `MAX_CELLS`; see `make_shortlist`."""
+    parts = [
+        make_shortlist(score(supports[part]), supports[part], queries[part], candidates_V)
+        for part in parts_of(len(supports), len(candidates_V))
+    ]
+    return Shortlist(**{name: _stacked([getattr(one, name) for one in parts]) for name in vars(parts[0])})
+
+
+def _stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return arrays below one another, padded on the right with 0."""
+    width = max(one.shape[-1] for one in parts) if parts[0].ndim > 1 else 0
+    return np.concatenate(
+        [np.pad(one, [(0, 0)] * (one.ndim - 1) + [(0, width - one.shape[-1])]) for one in parts]
+        if width
+        else parts
     )

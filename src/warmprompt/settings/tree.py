@@ -163,6 +163,8 @@ class TrainSettings:
         prompt_epochs: Passes at most, second stage, through the language model.
         prompt_lr: Peak outer rate of the second stage.
         batch_size: Users per outer step.
+        sampled_items: Items of an outer step besides those of its users, half of them the most popular; 0
+            takes all. Without it all, but 20,000 where a data set has more than 100,000.
         max_support: Largest support of an episode.
         max_query: Largest query of an episode; without it all that the support leaves.
         order: Whether episodes take events at random or in time.
@@ -182,6 +184,7 @@ class TrainSettings:
     prompt_epochs: CountOrZero = 0
     prompt_lr: Positive = 0.003
     batch_size: Count = 64
+    sampled_items: CountOrZero | None = None
     max_support: CountOrZero = 20
     max_query: Count | None = None
     order: Literal["random", "time"] = "random"

@@ -29,15 +29,16 @@ from warmprompt.experts.tfidf import TfIdf
 from warmprompt.meta.initial import initial_items, initial_prior, initial_prompt_params
 from warmprompt.meta.item_text import NUM_DIRECTIONS
 from warmprompt.meta.learner import Learner
-from warmprompt.meta.tasks import VALIDATION_KS, TrainingInputs, training_task
+from warmprompt.meta.tasks import VALIDATION_KS, TrainingInputs, stages_of
 from warmprompt.meta.texts import TextPool, write_texts
 from warmprompt.runs.models import open_backbone
-from warmprompt.scoring.ranking import ranks
+from warmprompt.scoring.shortlist import make_shortlist
 from warmprompt.scoring.validation import ANCHOR_KS
 from warmprompt.settings import Settings
 from warmprompt.training.mixture_weights import GRID, MAX_USERS, ROUNDS
 from warmprompt.training.new_items import MAX_PASSES
 from warmprompt.training.start import drawing_of, item_start_of, plan_of
+from warmprompt.types import Support
 
 MARGIN = 1.5
 """What is added for parts that are not probed, and for a machine that becomes busier."""
@@ -202,13 +203,15 @@ def _fitting(
         readout=read,
         features={"": torch.zeros(settings.model.num_text_features)},
     )
-    drawing, plan = drawing_of(settings), plan_of(settings).tangent
+    drawing, plan = drawing_of(settings, num_items=training.num_items), plan_of(settings).tangent
+    stage = stages_of(learner, material, drawing, plan_of(settings))[0]
+    first = learner.init(params)
     able = np.flatnonzero(np.diff(training.interactions.offsets) >= 2)
     batch = np.random.default_rng(0).permutation(able)[: drawing.batch_size].tolist()
 
     def step() -> None:
-        task = training_task(material, drawing, batch, stage="tangent", epoch=0, learner=learner)
-        learner.step(learner.init(params), task, rate=1e-3, clip_norm=1.0)
+        task, rows_S = stage.task(batch, 0, slice(None)), stage.rows(batch, 0)
+        learner.step(first, task, rate=1e-3, clip_norm=1.0, rows_S=rows_S)
 
     step()
     one = _timed(step)
@@ -221,17 +224,22 @@ def _fitting(
 
 
 def _weighing(training: Dataset, validation: Dataset) -> Spent:
-    """Rank for one batch of users, as the search of experts' weights does for all."""
+    """Keep one batch's best items and compare weights on them, as the search of weights does for all."""
     rng = np.random.default_rng(0)
     scores_BV = rng.normal(size=(_ROWS, training.num_items)).astype(np.float32)
+    nobody = Support(user="", items_K=np.zeros(0, np.int32), ratings_K=np.zeros(0, np.float32))
     queries = [rng.permutation(training.num_items)[:10].astype(np.int32) for _ in range(_ROWS)]
+    candidates_V = np.ones(training.num_items, dtype=np.bool_)
     lengths = np.diff(validation.interactions.offsets)[:MAX_USERS]
-    episodes = sum(int(np.count_nonzero(lengths > k)) for k in ANCHOR_KS)
+    batches = sum(int(np.count_nonzero(lengths > k)) for k in ANCHOR_KS) / _ROWS
     counted = [name for name in EXPERTS if name not in (*LEARNED, MostPopular.name)]
+    members = [scores_BV] * (1 + len(counted))
+    short = make_shortlist(members, [nobody] * _ROWS, queries, candidates_V)
+    keeping = _timed(lambda: make_shortlist(members, [nobody] * _ROWS, queries, candidates_V))
+    look = _timed(lambda: short.ndcg(np.ones(len(members))))
     # The grid, its end doubled six times, and the value before, per expert and round.
     looks = ROUNDS * len(counted) * (len(GRID) + 7)
-    one = _timed(lambda: ranks(sum((scores_BV for _ in counted), start=scores_BV), queries))
-    return one.times(looks * episodes / _ROWS)
+    return _sum(keeping.times(batches), look.times(looks * batches))
 
 
 def _timed(work: Callable[[], object]) -> Spent:

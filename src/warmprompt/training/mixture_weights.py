@@ -8,7 +8,7 @@ training users, E episodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -30,10 +30,10 @@ from warmprompt.meta.learners import learner_of
 from warmprompt.meta.model import Catalogue, make_catalogue, score_catalogue
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.runs.format import Trained
-from warmprompt.scoring.ranking import ndcg_per_user, ranks
+from warmprompt.scoring.shortlist import Shortlist, shortlist_of
 from warmprompt.scoring.validation import draw_validation_episodes
 from warmprompt.settings import ExpertSettings
-from warmprompt.types import Floats, Ints, Support
+from warmprompt.types import Floats, Support
 
 GRID = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 40.0)
 # Where the last of the grid is the best, it is doubled as long as that gains, up to here: 64 times as much.
@@ -45,16 +45,6 @@ START_WITH_POSTERIOR: Mapping[str, float] = {"user_neighbours": 2.0, "user_poste
 MAX_USERS = 2000
 ROUNDS = 2
 _BATCH = 64
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scored:
-    """Validation users of one K: learned scores, and what a unit of each expert's weight adds, (B, V)."""
-
-    learned_BV: Floats
-    added: Mapping[str, Floats]
-    supports: Sequence[Support]
-    queries: Sequence[Ints]
 
 
 def check_experts(settings: ExpertSettings) -> None:
@@ -151,22 +141,29 @@ def choose_weights(  # noqa: PLR0913 - the model and its users, the rest by keyw
     weights: Mapping[str, float] = {name: start.get(name, 0.0) for name in experts}
     episodes = draw_validation_episodes(training, validation, seed=seed, order=order, max_users=MAX_USERS)
     catalogue = make_catalogue(trained.params, trained.data)
-    scored = [
-        _score(
-            trained, catalogue, experts, episodes.supports[k], episodes.queries[k], no_text_T, kappa, encode
+
+    def score(supports: Sequence[Support]) -> list[Floats]:
+        users_BD = user_vectors(catalogue, learner_of(trained.learner), no_text_T, supports)
+        batch = UserBatch(
+            supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating, encode=encode
         )
+        learned_BV = score_catalogue(catalogue, users_BD).detach().cpu().numpy()
+        return [learned_BV, *(damped(expert, batch, kappa) for expert in experts.values())]
+
+    lists = [
+        shortlist_of(score, episodes.supports[k], episodes.queries[k], episodes.candidates_V)
         for k in (episodes.supports if experts else ())
     ]
-    for _ in range(ROUNDS if scored else 0):
+    for _ in range(ROUNDS if lists else 0):
         for name in experts:
-            weights = _improved(scored, weights, name, episodes.candidates_V)
+            weights = _improved(lists, weights, name)
     dropped = [name for name, weight in weights.items() if not weight]
     mixture = Mixture(experts=experts, weights=weights, kappa=kappa).without(*dropped)
-    if not scored:
+    if not lists:
         return mixture, {}
 
     def mean(**changes: float) -> float:
-        return float(_values(scored, {**weights, **changes}, episodes.candidates_V).mean())
+        return float(values_of(lists, {**weights, **changes}).mean())
 
     return mixture, {
         "num_users": max(map(len, episodes.supports.values())),
@@ -229,14 +226,12 @@ def user_vectors(
     ).detach()
 
 
-def _improved(
-    scored: Sequence[_Scored], weights: Mapping[str, float], name: str, candidates_V: NDArray[np.bool_]
-) -> Mapping[str, float]:
+def _improved(lists: Sequence[Shortlist], weights: Mapping[str, float], name: str) -> Mapping[str, float]:
     """Return the weights with the best value of one of them, if that gains more than its standard error."""
-    before_E = _values(scored, weights, candidates_V)
+    before_E = values_of(lists, weights)
 
     def gains_of(weight: float) -> NDArray[np.float64]:
-        return _values(scored, {**weights, name: weight}, candidates_V) - before_E
+        return values_of(lists, {**weights, name: weight}) - before_E
 
     tried = [(weight, gains_of(weight)) for weight in GRID]
     best, gains_E = max(tried, key=lambda one: one[1].mean())
@@ -253,40 +248,7 @@ def is_clear(gains_E: NDArray[np.float64]) -> bool:
     return bool(gains_E.mean() > gains_E.std() / np.sqrt(len(gains_E)))
 
 
-def _score(  # noqa: PLR0913, PLR0917 - the model, then one K's episodes
-    trained: Trained,
-    catalogue: Catalogue,
-    experts: Mapping[str, Expert],
-    supports: Sequence[Support],
-    queries: Sequence[Ints],
-    no_text_T: torch.Tensor,
-    kappa: float,
-    encode: Encode | None,
-) -> _Scored:
-    users_BD = user_vectors(catalogue, learner_of(trained.learner), no_text_T, supports)
-    batch = UserBatch(
-        supports=supports, vectors_BD=users_BD, least_rating=trained.least_rating, encode=encode
-    )
-    return _Scored(
-        learned_BV=score_catalogue(catalogue, users_BD).detach().cpu().numpy(),
-        added={name: damped(expert, batch, kappa) for name, expert in experts.items()},
-        supports=supports,
-        queries=queries,
-    )
-
-
-def _values(
-    scored: Sequence[_Scored], weights: Mapping[str, float], candidates_V: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return NDCG@10 of each episode of all K, (E,)."""
-    values = []
-    for one in scored:
-        scores_BV = one.learned_BV.copy()
-        for name, weight in weights.items():
-            if weight:
-                scores_BV += np.float32(weight) * one.added[name]
-        excluded = [support.items_K for support in one.supports]
-        values.append(
-            ndcg_per_user(ranks(scores_BV, one.queries, excluded=excluded, candidates=candidates_V))
-        )
-    return np.concatenate(values)
+def values_of(lists: Sequence[Shortlist], weights: Mapping[str, float]) -> NDArray[np.float64]:
+    """Return NDCG@10 of every episode, (E,); the first member has weight 1."""
+    row = np.array([1.0, *weights.values()])
+    return np.concatenate([one.ndcg(row) for one in lists])

@@ -25,12 +25,14 @@ from warmprompt.meta.new_items import draw_adapted_episodes, fit_new_items, with
 from warmprompt.meta.predict import adapt_linearly
 from warmprompt.rng import derive
 from warmprompt.runs.format import Trained
-from warmprompt.scoring.ranking import ndcg_per_user, ranks
+from warmprompt.scoring.ranking import ndcg_per_user, parts_of, ranks
 from warmprompt.scoring.validation import ValidationEpisodes, draw_validation_episodes
 from warmprompt.settings import Settings
 from warmprompt.types import Floats, Ints, Support
 
 MAX_PASSES = 4
+MAX_ITEMS = 20_000
+"""Items that the map is learned from; of more, those with the most events."""
 _LEFT_OUT = 0.2
 _FEWEST_ITEMS = 50
 _MAX_USERS = 2000
@@ -73,10 +75,13 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
         order=order,
     )
     scales_X: Tensor | None = None
+    events_V = data.log_popularity_V * data.warm_V
+    shown_V = torch.zeros_like(data.warm_V, dtype=torch.bool)
+    shown_V[events_V.topk(min(MAX_ITEMS, data.num_warm)).indices] = True
     if passes is None or len(data.text_widths_B) > 1:
         left_out_V = derive(seed, "new items left out").random(len(data.warm_V)) < _LEFT_OUT
         left_out_V &= data.warm_V.cpu().numpy() > 0
-        known_V = torch.from_numpy(~left_out_V).to(data.warm_V.device)
+        known_V = shown_V & torch.from_numpy(~left_out_V).to(data.warm_V.device)
         held_back = draw_validation_episodes(
             training, validation, seed=seed, order=order, max_users=_MAX_USERS
         )
@@ -90,7 +95,8 @@ def place_new_items(  # noqa: PLR0913 - the model and its users, the rest by key
             scales_X = choose_scales(lambda scales_X: tried(scales_X, 0)[0], data.text_widths_B)
         if passes is None:
             passes = int(np.argmax(tried(scales_X, MAX_PASSES)))
-    return next(islice(fit_new_items(params, data, episodes, seed=seed, scales_X=scales_X), passes, None))
+    maps = fit_new_items(params, data, episodes, seed=seed, scales_X=scales_X, known_V=shown_V)
+    return next(islice(maps, passes, None))
 
 
 def choose_scales(ndcg: Callable[[Tensor], float], widths_B: Tensor) -> Tensor:
@@ -171,13 +177,16 @@ def _ndcg(
     for (k, supports), users_BD in zip(episodes.supports.items(), users, strict=True):
         queries: list[Ints] = [query[left_out_V[query]] for query in episodes.queries[k]]
         rows = [row for row, query in enumerate(queries) if len(query)]
-        if rows:
-            scores_BV = (users_BD[rows] @ vectors_VD.T + popularity_V).cpu().numpy()
-            found = ranks(
+        found = []
+        for part in parts_of(len(rows), len(left_out_V)) if rows else ():
+            own = rows[part]
+            scores_BV = (users_BD[own] @ vectors_VD.T + popularity_V).cpu().numpy()
+            found += ranks(
                 scores_BV,
-                [queries[row] for row in rows],
-                excluded=[supports[row].items_K for row in rows],
+                [queries[row] for row in own],
+                excluded=[supports[row].items_K for row in own],
                 candidates=left_out_V,
             )
+        if found:
             values.append(float(ndcg_per_user(found).mean()))
     return float(np.mean(values)) if values else 0.0

@@ -22,9 +22,9 @@ from warmprompt.experts.position import PositionPopularity
 from warmprompt.experts.protocol import Expert, FitContext, UserBatch
 from warmprompt.experts.transitions import Transitions
 from warmprompt.runs.format import Trained
-from warmprompt.scoring.shortlist import Shortlist, make_shortlist
+from warmprompt.scoring.shortlist import Shortlist, shortlist_of
 from warmprompt.scoring.validation import ValidationEpisodes, draw_validation_episodes
-from warmprompt.training.mixture_weights import fit_experts, is_clear, score_of
+from warmprompt.training.mixture_weights import fit_experts, is_clear, score_of, values_of
 from warmprompt.types import Floats, Support
 
 GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -150,16 +150,15 @@ def _shortlists(
     score: Callable[[UserBatch], Floats], experts: Mapping[str, Expert], episodes: ValidationEpisodes
 ) -> dict[int, Shortlist]:
     """Return, per K, the scores without order and those of each expert."""
-    found: dict[int, Shortlist] = {}
-    for k, supports in episodes.supports.items():
-        batch = _batch(supports)
-        members = [score(batch), *(expert.score(batch) for expert in experts.values())]
-        found[k] = make_shortlist(members, supports, episodes.queries[k], episodes.candidates_V)
-    return found
 
+    def members(supports: Sequence[Support]) -> list[Floats]:
+        batch = UserBatch(supports=supports, vectors_BD=torch.zeros(len(supports), 0))
+        return [score(batch), *(expert.score(batch) for expert in experts.values())]
 
-def _batch(supports: Sequence[Support]) -> UserBatch:
-    return UserBatch(supports=supports, vectors_BD=torch.zeros(len(supports), 0))
+    return {
+        k: shortlist_of(members, supports, episodes.queries[k], episodes.candidates_V)
+        for k, supports in episodes.supports.items()
+    }
 
 
 def _search(
@@ -170,7 +169,7 @@ def _search(
     shared = _climbed([*lists.values()], nothing)
     weights = {k: _climbed([one], shared) for k, one in lists.items()}
     report = {
-        label: {str(k): float(_values([one], chosen[k]).mean()) for k, one in lists.items()}
+        label: {str(k): float(values_of([one], chosen[k]).mean()) for k, one in lists.items()}
         for label, chosen in (("ndcg", weights), ("without", dict.fromkeys(lists, nothing)))
     }
     return weights, report if weights else {}
@@ -193,19 +192,13 @@ def _refined(lists: Sequence[Shortlist], weights: Weights, name: str) -> Weights
     if not weights[name]:
         return weights
     tried = [{**weights, name: weights[name] * step} for step in STEPS]
-    return max(tried, key=lambda moved: float(_values(lists, moved).mean()))
-
-
-def _values(lists: Sequence[Shortlist], weights: Weights) -> NDArray[np.float64]:
-    """Return NDCG@10 of every episode, (E,); what scores without order comes first, with weight 1."""
-    row = np.array([1.0, *weights.values()])
-    return np.concatenate([one.ndcg(row) for one in lists])
+    return max(tried, key=lambda moved: float(values_of(lists, moved).mean()))
 
 
 def _improved(lists: Sequence[Shortlist], weights: Weights, name: str) -> Weights:
     """Return the weights with the best value of one of them, if that gains more than its standard error."""
-    before_E = _values(lists, weights)
-    tried = [(moved, _values(lists, moved) - before_E) for moved in ({**weights, name: w} for w in GRID)]
+    before_E = values_of(lists, weights)
+    tried = [(moved, values_of(lists, moved) - before_E) for moved in ({**weights, name: w} for w in GRID)]
     best, gains_E = max(tried, key=lambda one: float(one[1].mean()))
     return best if is_clear(gains_E) else weights
 

@@ -198,6 +198,7 @@ def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
     earlier_s, earlier_cpu_s = seconds_of(path) if workers.is_first else (0.0, 0.0)
     begun_s, begun_cpu_s = time.monotonic(), time.process_time()
     index, plan = job.folder / "tensorboard", plan_of(job.settings)
+    drawing = drawing_of(job.settings, num_items=job.training.num_items)
 
     def save(now: TrainState) -> None:
         if not workers.is_first:
@@ -217,7 +218,7 @@ def _meta_learning(job: TrainingJob, draft: Draft) -> Draft:
 
         state = train(
             saved or start_training(job.learner, draft.trained.params),
-            stages_of(job.learner, training_inputs(job, draft), drawing_of(job.settings), plan),
+            stages_of(job.learner, training_inputs(job, draft), drawing, plan),
             plan,
             save=save,
             progress=report,

@@ -48,6 +48,8 @@ from warmprompt.settings import Settings, to_mapping
 from warmprompt.training.progress import ProgressCallback
 from warmprompt.types import Floats
 
+ALL_ITEMS, SAMPLED_ITEMS = 100_000, 20_000
+"""Items up to which an outer step is over all of them, and how many it samples beyond."""
 _TANGENT_VALIDATE_EVERY = 4
 # Settings of training that decide nothing of what is learned.
 _HOW = {"preset", "save_every", "threads", "worker_timeout_s"}
@@ -186,9 +188,12 @@ def check_backbones(settings: Settings) -> Settings:
     return replace(settings, backbone=located)
 
 
-def drawing_of(settings: Settings) -> Drawing:
-    """Return how episodes are drawn."""
+def drawing_of(settings: Settings, *, num_items: int) -> Drawing:
+    """Return how episodes are drawn from a catalogue of so many items."""
     train = settings.train
+    sampled = train.sampled_items
+    if sampled is None:
+        sampled = SAMPLED_ITEMS if num_items > ALL_ITEMS else 0
     return Drawing(
         seed=train.seed,
         order=train.order,
@@ -196,6 +201,7 @@ def drawing_of(settings: Settings) -> Drawing:
         max_query=train.max_query,
         dropout=train.dropout,
         batch_size=train.batch_size,
+        sampled_items=sampled if 0 < sampled < num_items else None,
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from warmprompt.data.dataset import Dataset
 from warmprompt.experts.most_popular import MostPopular
 from warmprompt.experts.protocol import UserBatch
-from warmprompt.scoring.ranking import CUT_OFF, ndcg_per_user, ranks
+from warmprompt.scoring.ranking import CUT_OFF, ndcg_per_user, parts_of, ranks
 from warmprompt.scoring.validation import draw_validation_episodes
 from warmprompt.training.mixture_weights import is_clear
 from warmprompt.types import Floats
@@ -55,8 +55,11 @@ def weigh_most_popular(
 
     def values(weight: float) -> NDArray[np.float64]:
         scores_1V = learned_1V + np.float32(weight) * counted_1V
-        scores_EV = np.broadcast_to(scores_1V, (len(queries), scores_1V.shape[1]))
-        return _metrics(ranks(scores_EV, queries, candidates=drawn.candidates_V))
+        num_items, found = scores_1V.shape[1], []
+        for part in parts_of(len(queries), num_items):
+            scores_EV = np.broadcast_to(scores_1V, (len(queries[part]), num_items))
+            found += ranks(scores_EV, queries[part], candidates=drawn.candidates_V)
+        return _metrics(found)
 
     popular_3E = values(WEIGHTS[-1])
     best, best_gain = WEIGHTS[-1], 0.0
