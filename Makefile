@@ -23,7 +23,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_N
 
 help:
 	@echo "make demo   train on ML-100K with SmolLM2-135M, evaluate, recommend to two new people ($(OUT))"
-	@echo "make demo-risk  few-shot risk profiles; a synthetic payment network, clearing, a settlement day, a small study, a stress test with its report (runs/demo-risk)"
+	@echo "make demo-risk  few-shot risk profiles; a synthetic payment network, clearing, a settlement day, a small study, a stress test and a watch list of banks with their reports (runs/demo-risk)"
 	@echo "make serve  serve the demo's run over HTTP on this machine"
 	@echo "make bench  time the adaptation of one user in the demo's run"
 	@echo "make evidence  measure what is missing of every table in docs/results/evidence, and write the pages (JOBS=2 at a time; many hours)"
@@ -89,6 +89,11 @@ demo-risk: .venv/.risk
 	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 12 --incident stress --seed 1 --out $(OUT)
 	$(ONE_THREAD) $(BIN)/warmprompt risk stress $(OUT)/links.csv --capital-share 0.1 --model threshold \
 		--loss-given-default 0.4 --shock B003 --shock all=20% --out $(OUT)/report.html --table $(OUT)/banks.csv
+	$(ONE_THREAD) $(BIN)/warmprompt risk train --save-table $(OUT)/ratings.csv --backbone none \
+		--out $(OUT)/ratings --overwrite
+	$(ONE_THREAD) $(BIN)/warmprompt risk score $(OUT)/ratings $(OUT)/ratings.csv --all --out $(OUT)/scores.csv
+	$(ONE_THREAD) $(BIN)/warmprompt risk watch $(OUT)/links.csv --capital-share 0.1 --scores $(OUT)/scores.csv \
+		--out $(OUT)/watch.html --table $(OUT)/watch.csv
 
 bench: .venv/.core
 	@test -d $(OUT) || { echo "error: $(OUT) is not there. Run 'make demo' first, or name a run with OUT=." >&2; exit 2; }

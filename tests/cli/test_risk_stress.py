@@ -79,3 +79,25 @@ def test_a_mistake_is_one_line(capfd, files, arguments, said):
     error = capfd.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_watch_ranks_banks_by_expected_loss(capfd, tmp_path):
+    (tmp_path / "edges.csv").write_text("lender,borrower,amount\nAnn,Bob,4\nCem,Bob,6\nCem,Ann,1\n")
+    (tmp_path / "balance.csv").write_text("bank,capital\nAnn,8\nBob,10\nCem,5\n")
+    (tmp_path / "scores.csv").write_text(
+        "entity,p_trouble,p_low,p_high\nAnn,.5,.4,.6\nBob,.1,0,.2\nCem,.9,.8,1\n"
+    )
+    files = [str(tmp_path / "edges.csv"), f"--balance={tmp_path / 'balance.csv'}"]
+    command = ["risk", "watch", *files, f"--scores={tmp_path / 'scores.csv'}"]
+    out, table = tmp_path / "watch.html", tmp_path / "watch.csv"
+    assert run([*command, f"--out={out}", f"--table={table}", "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)["table"]
+    assert [(row["bank"], round(row["expected_loss"], 6)) for row in rows] == [
+        ("Bob", 0.9),
+        ("Ann", 0.5),
+        ("Cem", 0),
+    ]
+    assert "Bob comes first" in out.read_text()
+    assert table.read_text().startswith("bank,p_trouble,")
+    assert run([*command, "--out=watch.pdf"]) == 2
+    assert capfd.readouterr().err.startswith("error: --out: 'watch.pdf'. Name a .html or .md file.")

@@ -21,6 +21,7 @@ TINY = [
 def test_a_run_is_trained_as_asked(capfd, planted_folder, tmp_path):
     out = tmp_path / "run"
     command = ["train", "--data", str(planted_folder[0]), "--learner=multitask", "--out", str(out), *TINY]
+    command.append("--horizon=2")
     assert run(command) == 0
     said = capfd.readouterr()
     assert f"next: warmprompt evaluate {out}" in said.out
@@ -33,6 +34,7 @@ def test_a_run_is_trained_as_asked(capfd, planted_folder, tmp_path):
     assert manifest["learner"] == "multitask"
     assert manifest["settings"]["model"]["num_factors"] == 8
     assert manifest["settings"]["backbone"]["num_layers"] == 2
+    assert manifest["settings"]["experts"]["horizon"] == manifest["order"]["horizon"] == 2
     assert run([*command, "--seed=1"]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: run folder: ")
 
@@ -67,6 +69,9 @@ def test_training_says_which_preset_it_takes_and_keeps_it(capfd, planted_folder,
         ),
         (["--out=OUT", "--layers=x"], 2, "error: Invalid value for '--layers'"),
         (["--out=OUT", "--layers=0"], 2, "error: backbone.num_layers (flag): '0'."),
+        (["--out=OUT", "--horizon=0"], 2, "error: experts.horizon (flag): '0'. It should be at least 1"),
+        (["--out=OUT", "--horizon=2.5"], 2, "error: Invalid value for '--horizon'"),
+        (["--out=OUT", "--set=experts.horizon=next"], 2, "error: experts.horizon (--set): 'next'."),
         (["--out=OUT", "--set=train.sede=1"], 2, "error: train.sede (--set): '1'. There is no such setting"),
         (["--out=OUT", "--set=train"], 2, "error: --set: 'train'. Write it as section.key=value."),
         (["--out=OUT", "--settings=none.toml"], 2, "error: settings file: 'none.toml'. It does not exist"),

@@ -8,11 +8,12 @@ from warmprompt.experts import EXPERTS, Mixture
 from warmprompt.experts.ordered_ridge import OrderedRidge
 from warmprompt.experts.position import PositionPopularity
 from warmprompt.experts.registry import ORDERED
+from warmprompt.experts.sequences import FIRST, ahead_weights
 from warmprompt.experts.session_neighbours import SessionNeighbours
 from warmprompt.experts.transitions import Transitions
 
-AHEAD = 0.9
 ITEMS = (3, 1, 4, 9)
+HORIZONS = pytest.mark.parametrize("horizon", [1, 10, 14])
 
 
 @pytest.fixture
@@ -25,46 +26,68 @@ def _histories(dataset):
     return [events.items[events.events_of(user)].tolist() for user in range(dataset.num_users)]
 
 
-def _score(kind, world, *items, **settings):
-    expert = kind.fit(world, context_of(world), **settings)
+def _score(kind, world, *items, horizon=10, **settings):
+    expert = kind.fit(world, context_of(world, horizon=horizon), **settings)
     return expert.score(batch_of(support_of(*items, ordered=True)))[0]
 
 
-def test_popularity_counts_what_came_at_the_users_position(world):
+def _ahead(horizon):
+    """Return what an event counts of the one before it, and how many count."""
+    return {1: 0.9**10, 10: 0.9, 14: 0.9 ** (10 / 14)}[horizon], max(10, horizon)
+
+
+def test_events_ahead_count_a_third_at_the_horizon():
+    for horizon in (1, 2, 10, 50):
+        weights = ahead_weights(horizon)
+        assert weights[0] == 1
+        assert len(weights) == max(10, horizon)
+        np.testing.assert_allclose(weights[1:] / weights[:-1], weights[1])
+        assert weights[1] ** horizon == pytest.approx(0.9**10)
+    assert ahead_weights(10)[1] == 0.9
+    assert len(ahead_weights(2**31 - 1)) == FIRST
+    np.testing.assert_array_equal(ahead_weights(1, 0.5), 0.5 ** np.arange(10))
+
+
+@HORIZONS
+def test_popularity_counts_what_came_at_the_users_position(world, horizon):
+    ratio, window = _ahead(horizon)
     shares_V = np.bincount(world.interactions.items, minlength=world.num_items) / len(world.interactions)
     counted_V = 30.0 * shares_V
     for items in _histories(world):
-        for step in range(10):
+        for step in range(window):
             if 4 + step < len(items):
-                counted_V[items[4 + step]] += AHEAD**step
-    found_V = _score(PositionPopularity, world, *ITEMS, pseudo_events=30.0)
+                counted_V[items[4 + step]] += ratio**step
+    found_V = _score(PositionPopularity, world, *ITEMS, horizon=horizon, pseudo_events=30.0)
     np.testing.assert_allclose(found_V, 100 * counted_V / counted_V.sum(), rtol=1e-5)
 
 
-def test_transitions_count_what_came_within_ten_events_in_its_direction(world):
+@HORIZONS
+def test_transitions_count_what_came_within_ten_events_in_its_direction(world, horizon):
+    ratio, window = _ahead(horizon)
     steps_VV = np.zeros((world.num_items, world.num_items))
     for items in _histories(world):
         for place, item in enumerate(items):
-            for step, later in enumerate(items[place + 1 : place + 11]):
-                steps_VV[item, later] += AHEAD**step
+            for step, later in enumerate(items[place + 1 : place + 1 + window]):
+                steps_VV[item, later] += ratio**step
     shares_VV = 100 * steps_VV / (steps_VV.sum(axis=1, keepdims=True) + 5.0)
     weights_K = 0.5 ** np.array([3, 2, 1, 0])
     expected_V = weights_K @ shares_VV[list(ITEMS)] / weights_K.sum()
-    np.testing.assert_allclose(
-        _score(Transitions, world, *ITEMS, shrinkage=5.0, decay=0.5), expected_V, rtol=1e-4
-    )
+    found_V = _score(Transitions, world, *ITEMS, horizon=horizon, shrinkage=5.0, decay=0.5)
+    np.testing.assert_allclose(found_V, expected_V, rtol=1e-4)
 
 
-def test_the_ridge_solves_the_regression_of_all_examples(world):
+@HORIZONS
+def test_the_ridge_solves_the_regression_of_all_examples(world, horizon):
+    ratio, window = _ahead(horizon)
     rows_x, rows_y, positions = [], [], []
-    scale = sum(AHEAD**step for step in range(10))
+    scale = sum(ratio**step for step in range(window))
     for items in _histories(world):
         for position in range(1, len(items)):
             x_V, y_V = np.zeros(world.num_items), np.zeros(world.num_items)
             for age, item in enumerate(reversed(items[:position])):
                 x_V[item] += 0.8**age
-            for step, item in enumerate(items[position : position + 10]):
-                y_V[item] += AHEAD**step / scale
+            for step, item in enumerate(items[position : position + window]):
+                y_V[item] += ratio**step / scale
             rows_x.append(x_V)
             rows_y.append(y_V)
             positions.append(position)
@@ -75,7 +98,7 @@ def test_the_ridge_solves_the_regression_of_all_examples(world):
         y_EV[own] -= np.outer(y_EV[own].sum(axis=1), mean_V)
     map_VV = np.linalg.solve(x_EV.T @ x_EV + 7.0 * np.eye(world.num_items), x_EV.T @ y_EV)
     expected_V = 100 * 0.8 ** np.array([3, 2, 1, 0]) @ map_VV[list(ITEMS)]
-    found_V = _score(OrderedRidge, world, *ITEMS, l2=7.0, decay=0.8)
+    found_V = _score(OrderedRidge, world, *ITEMS, horizon=horizon, l2=7.0, decay=0.8)
     np.testing.assert_allclose(found_V, expected_V, rtol=1e-3, atol=1e-4)
 
 

@@ -9,6 +9,7 @@ from tests.assembly.small import small_settings
 from tests.evaluation.worlds import make_dataset
 from tests.experts.worlds import context_of, support_of
 
+from warmprompt.adaptation.describe import model_description
 from warmprompt.adaptation.opening import open_engine
 from warmprompt.data.dataset import take_users
 from warmprompt.data.splits import split_dataset
@@ -55,6 +56,7 @@ def test_a_planted_order_is_found_and_kept(run, in_order):
     assert {"transitions", "ordered_ridge"} & set(trained.experts.ordered)
     assert found["ndcg"]["5"] > found["without"]["5"] + 0.2
     assert found["half_life_days"] is None
+    assert found["horizon"] == 10
     assert order_line(found) in lines
     engine = open_engine(trained)
     walked, same = support_of(3, 4, 5, ordered=True), support_of(3, 4, 5)
@@ -70,6 +72,42 @@ def test_scores_without_an_order_are_those_without_experts_of_order(run):
     users = engine.users(torch.randn(2, 4, generator=torch.manual_seed(0)), [support_of(3, 4), support_of()])
     plain = engine.mixture.without(*NAMES)
     np.testing.assert_array_equal(engine.mixture.score(users), plain.score(users))
+
+
+def _first_and_rest():
+    """Return users whose first event is one of ten items and all later ones are of fifteen others."""
+    rng = np.random.default_rng(3)
+    later = np.arange(10, 25)
+    histories = [[rng.integers(10), *rng.permutation(later)[:11]] for _ in range(800)]
+    return make_dataset([list(map(int, one)) for one in histories], num_items=25)
+
+
+def test_runs_of_two_horizons_rank_another_list_and_each_wins_on_its_own(tmp_path):
+    """Ten items come next with p = 1/10 each; fifteen others are among the next ten with p = 3/5 each."""
+    dataset = _first_and_rest()
+    trained = {
+        horizon: train_run(
+            small_settings("experts.use=", f"experts.order={','.join(NAMES)}", f"experts.horizon={horizon}"),
+            tmp_path / f"horizon-{horizon}",
+            dataset=dataset,
+        )
+        for horizon in (1, 10)
+    }
+    events, tested = dataset.interactions, split_dataset(dataset, seed=0).test
+    histories = [events.items[events.events_of(user)] for user in tested]
+    found, unordered = {}, {}
+    for horizon, one in trained.items():
+        engine = open_engine(load_trained(tmp_path / f"horizon-{horizon}"))
+        assert one.manifest["order"]["horizon"] == horizon
+        assert f"order: horizon {horizon}, NDCG@10" in str(model_description(engine, "small"))
+        stranger = engine.users(torch.zeros(1, 4), [support_of(ordered=True)])
+        best = np.argsort(-engine.mixture.score(stranger)[0])[:10]
+        found[horizon] = [np.mean([np.isin(items[:n], best).sum() for items in histories]) for n in (1, 10)]
+        users = engine.users(torch.ones(2, 4), [support_of(), support_of(3, 12, 14)])
+        unordered[horizon] = engine.mixture.score(users)
+    assert found[1][0] > found[10][0] + 0.5
+    assert found[10][1] > found[1][1] + 3
+    np.testing.assert_array_equal(unordered[1], unordered[10])
 
 
 def _without_order(folder):

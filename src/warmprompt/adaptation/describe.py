@@ -27,8 +27,9 @@ class ModelDescription:
         experts: One row each, in the order in which they are added.
         validation: On which users the weights were found, and NDCG@10 there with all experts and
             without each; empty where nothing was searched.
-        order: NDCG@10 on validation users' next events, per number of events, with and without experts of
-            order; empty where order was not judged.
+        order: How many next events were asked for (`horizon`; absent in runs trained for the next one and the
+            next ten together), and NDCG@10 on them, per number of events, with and without experts of order;
+            empty where order was not judged.
         linear: Whether users adapt in the linear response of the language model.
     """
 
@@ -92,8 +93,10 @@ class ModelDescription:
             for row in self.experts
             if row.weights_by_events
         )
+        horizon = f"horizon {self.order['horizon']}, " if "horizon" in self.order else ""
+        gain = f"NDCG@10 {after:.4f} with the order of events, {before:.4f} without"
         return [
-            f"order: NDCG@10 {after:.4f} with the order of events, {before:.4f} without, on validation users",
+            f"order: {horizon}{gain}, on validation users",
             f"weights by number of events: {weights or 'none'}",
         ]
 

@@ -30,7 +30,9 @@ from warmprompt.cli.risk_screen import (
 )
 from warmprompt.cli.risk_simulate import simulate_command
 from warmprompt.cli.risk_stress import stress_command
+from warmprompt.cli.risk_table import score_command
 from warmprompt.cli.risk_train import train_command
+from warmprompt.cli.risk_watch import watch_command
 from warmprompt.files import write_atomic
 
 if TYPE_CHECKING:
@@ -71,8 +73,10 @@ _CURRENCY = Annotated[str, typer.Option("--currency", help="ISO 4217 code of the
 
 app.command("train")(train_command)
 app.command("profile")(profile_command)
+app.command("score")(score_command)
 app.command("clear")(clear_command)
 app.command("stress")(stress_command)
+app.command("watch")(watch_command)
 app.command("fire-sales")(fire_sales_command)
 app.command("simulate")(simulate_command)
 

@@ -29,13 +29,16 @@ from warmprompt.files import write_atomic
 
 if TYPE_CHECKING:
     from warmprompt.risk.network.graph import PaymentNetwork
-    from warmprompt.risk.stress import StressTest
+    from warmprompt.risk.network.tables import NetworkTable
+    from warmprompt.risk.stress import Books, StressTest
 
 
 _REMEDY = "Write BANK, BANK=0.3, BANK=30%, all=0.05 or the name of a table."
 
 
-class _Model(StrEnum):
+class ModelName(StrEnum):
+    """Models of contagion."""
+
     debtrank = "debtrank"
     threshold = "threshold"
     eisenberg_noe = "eisenberg-noe"
@@ -86,7 +89,7 @@ def stress_command(
             "two clearing models, else capital.",
         ),
     ] = None,
-    model: Annotated[_Model, typer.Option("--model", help="Model of contagion.")] = _Model.debtrank,
+    model: Annotated[ModelName, typer.Option("--model", help="Model of contagion.")] = ModelName.debtrank,
     loss_given_default: Annotated[
         float,
         typer.Option(
@@ -118,25 +121,15 @@ def stress_command(
     if out is not None and out.suffix.lower() not in (".html", ".md"):
         raise BadInputError(field="--out", value=out, remedy="Name a .html or .md file.")
     require_suffix("--table", table, ".csv")
-    if (balance is None) == (capital_share is None):
-        value = "both" if balance else "neither"
-        raise BadInputError(field="--balance, --capital-share", value=value, remedy="Give one of the two.")
-    if capital_share is not None and not 0 < capital_share < float("inf"):
-        remedy = "Give a finite number above 0."
-        raise BadInputError(field="--capital-share", value=capital_share, remedy=remedy)
-    from warmprompt.cli.risk_files import read_network, read_table
+    check_books_options(balance, capital_share)
+    from warmprompt.cli.risk_files import read_network
     from warmprompt.risk.stress import ContagionSettings, run_stress, save_stress_report
-    from warmprompt.risk.stress.books import books_of, books_sheet
 
     settings = ContagionSettings(
         name=model.value, loss_given_default=loss_given_default, alpha=alpha, beta=beta
     )
     given = read_network(edges, currency=None, layout=layout, rows=rows, duplicates=duplicates)
-    if balance is not None:
-        sheet, called = read_table(balance, "--balance"), str(balance)
-    else:
-        sheet, called = books_sheet(given.network, capital_share or 0.0), "--capital-share"
-    books = books_of(given, sheet, called=called, field=f"--balance {called}" if balance else called)
+    books = given_books(given, balance, capital_share)
     test = run_stress(
         books,
         _read_shocks(shock, books.network),
@@ -161,6 +154,32 @@ def stress_command(
     _print_banks(test, "impact", top)
     print_notes(books.notes)
     print_written(*written, table)
+
+
+def check_books_options(balance: Path | None, capital_share: float | None) -> None:
+    """Refuse both or none of the two ways to say what capital banks have.
+
+    Raises:
+        BadInputError: Names the options.
+    """
+    if (balance is None) == (capital_share is None):
+        value = "both" if balance else "neither"
+        raise BadInputError(field="--balance, --capital-share", value=value, remedy="Give one of the two.")
+    if capital_share is not None and not 0 < capital_share < float("inf"):
+        remedy = "Give a finite number above 0."
+        raise BadInputError(field="--capital-share", value=capital_share, remedy=remedy)
+
+
+def given_books(given: NetworkTable, balance: Path | None, capital_share: float | None) -> Books:
+    """Return a network's books from the sheet, or with capital as a share."""
+    from warmprompt.cli.risk_files import read_table
+    from warmprompt.risk.stress.books import books_of, books_sheet
+
+    if balance is not None:
+        sheet, called = read_table(balance, "--balance"), str(balance)
+    else:
+        sheet, called = books_sheet(given.network, capital_share or 0.0), "--capital-share"
+    return books_of(given, sheet, called=called, field=f"--balance {called}" if balance else called)
 
 
 def _read_shocks(texts: list[str], network: PaymentNetwork) -> dict[str, float | None]:

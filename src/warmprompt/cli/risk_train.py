@@ -1,4 +1,4 @@
-"""`warmprompt risk train`: from a table of payments, or a made-up one, to a profiler's folder."""
+"""`warmprompt risk train`: from payments, or a table of entities, or made-up ones, to a profiler's folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from warmprompt.cli.console import results_console
+from warmprompt.cli.risk_table import TableOptions, train_table
 from warmprompt.errors import BadInputError
 from warmprompt.files import locked_path
 
@@ -39,8 +40,41 @@ def train_command(
         Path | None,
         typer.Option("--save-payments", help="Parquet or CSV file for the payments that were made up."),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", help="CSV or Parquet with a row per entity and period, not payments."),
+    ] = None,
+    save_table: Annotated[
+        Path | None,
+        typer.Option("--save-table", help="Make up a table of banks, write it there, and train on it."),
+    ] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Column of the table: ids.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", help="Column: periods, such as 7, 2016Q1, 2016-03 or 2016-03-31."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Column: 2 to 20 classes, empty where unknown.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", help="Columns with commas; all others if left out.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Labels from best to worst, with commas; numbers need none."),
+    ] = None,
+    trouble: Annotated[
+        str | None,
+        typer.Option("--trouble", help="Labels whose probability is the risk; the worst if left out."),
+    ] = None,
+    delay: Annotated[
+        int | None, typer.Option("--delay", help="Periods until a label is known; 1 if left out.")
+    ] = None,
     backbone: Annotated[
-        str, typer.Option("--backbone", help="A known name, a model folder, or a Hugging Face id.")
+        str,
+        typer.Option(
+            "--backbone", help="A known name, a model folder, or a Hugging Face id; none: a table without."
+        ),
     ] = "smollm2-135m",
     layers: Annotated[
         int, typer.Option("--layers", min=1, help="Read the backbone out after this many layers.")
@@ -64,8 +98,39 @@ def train_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Train a profiler for `risk profile` and for `serve --risk`."""
+    """Train a profiler: of payments for `risk profile` and `serve --risk`, of a table for `risk score`."""
     _check(out, transactions, customers, save_payments, level, overwrite=overwrite)
+    options = TableOptions(
+        table=table,
+        save_table=save_table,
+        entity=entity,
+        time=time,
+        label=label,
+        features=features,
+        classes=classes,
+        trouble=trouble,
+        delay=delay,
+    )
+    given = {
+        "--transactions": transactions,
+        "--customers": customers,
+        "--save-payments": save_payments,
+        "--payment-words": payment_words or None,
+    }
+    if options.asked([name for name, value in given.items() if value is not None]):
+        with locked_path(out, field="--out", doing="is training into it"):
+            train_table(
+                options,
+                out,
+                backbone=None if backbone == "none" else (backbone, layers),
+                tangent_epochs=tangent_epochs,
+                prompt_steps=prompt_steps,
+                level=level,
+                seed=seed,
+                overwrite=overwrite,
+                as_json=as_json,
+            )
+        return
     from dataclasses import asdict
 
     from warmprompt.backbone.load import load_backbone
@@ -103,10 +168,10 @@ def train_command(
         typer.echo(json.dumps(result, indent=1))
         return
     _print(report, "made-up payments" if transactions is None else str(transactions))
-    table, entity = transactions or save_payments, int(payments.entity_N[-1])
+    written, customer = transactions or save_payments, int(payments.entity_N[-1])
     lines = [f"wrote {out}", f"next: warmprompt risk profile {out}"]
-    if table is not None:
-        lines.append(f"or:   warmprompt risk profile {out} {table} --entity {entity} --last 5")
+    if written is not None:
+        lines.append(f"or:   warmprompt risk profile {out} {written} --entity {customer} --last 5")
     results_console().print("\n".join(lines))
 
 

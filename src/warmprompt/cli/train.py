@@ -35,6 +35,14 @@ def app(
             "the data's density.",
         ),
     ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            "--horizon",
+            help="How many next events rankings are meant for, where events have an order: 1 for the very "
+            "next one alone; 10 unless given.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the split and of everything drawn.")] = None,
     tangent_epochs: Annotated[
         int | None, typer.Option("--tangent-epochs", help="Passes at most that fit head and item vectors.")
@@ -63,6 +71,7 @@ def app(
         "backbone.name": backbone,
         "backbone.num_layers": layers,
         "train.preset": preset,
+        "experts.horizon": horizon,
         "train.seed": seed,
         "train.tangent_epochs": tangent_epochs,
         "train.prompt_epochs": prompt_epochs,

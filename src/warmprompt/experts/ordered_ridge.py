@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
-from warmprompt.experts.sequences import AHEAD, HORIZON, NEWEST, Sequences, sum_of_newest
+from warmprompt.experts.sequences import NEWEST, Sequences, ahead_weights, sum_of_newest
 from warmprompt.experts.transitions import matrix_arrays, matrix_of
 from warmprompt.types import Floats, fields_only, short_repr
 
@@ -59,16 +59,16 @@ class OrderedRidge:
         context: FitContext,
         *,
         l2: float = 200.0,
-        ahead: float = AHEAD,
+        ahead: float | None = None,
         decay: float = 0.8,
     ) -> Self | None:
         """Solve for the map.
 
         Args:
             training: Training users.
-            context: Its half-life makes recent events count more.
+            context: Its half-life makes recent events count more, its horizon those soon after.
             l2: Penalty, above 0.
-            ahead: What an event counts of the one before it, above 0, at most 1.
+            ahead: As in `ahead_weights`.
             decay: Of events before.
         """
         events = Sequences.of(training, half_life_s=context.half_life_s)
@@ -80,7 +80,8 @@ class OrderedRidge:
             context.progress(
                 f"{cls.name} maps the {MAX_ITEMS:,} most popular of {np.count_nonzero(counts_V):,} items"
             )
-        gram_WW, cross_WW = _products(events, known_W, ahead=ahead, decay=decay)
+        weights_J = ahead_weights(context.horizon, ahead)
+        gram_WW, cross_WW = _products(events, known_W, weights_J / weights_J.sum(), decay=decay)
         gram_WW[np.diag_indices_from(gram_WW)] += np.float32(l2)
         factor = cho_factor(gram_WW, lower=True, overwrite_a=True, check_finite=False)
         map_WW = cho_solve(factor, cross_WW, overwrite_b=True, check_finite=False)
@@ -111,7 +112,7 @@ class OrderedRidge:
 
 
 def _products(
-    events: Sequences, known_W: NDArray[np.int64], *, ahead: float, decay: float
+    events: Sequences, known_W: NDArray[np.int64], weights_J: Floats, *, decay: float
 ) -> tuple[Floats, Floats]:
     """Return X'X and X'(Y - P), (W, W) each, position by position: an example per user at each."""
     column_V = np.full(events.num_items, -1)
@@ -120,7 +121,6 @@ def _products(
     width, starts_U = len(known_W), events.offsets_U[:-1]
     lengths_U = np.diff(events.offsets_U)
     gram_WW, cross_WW = (np.zeros((width, width), dtype=np.float32) for _ in range(2))
-    scale = 1 / sum(ahead**step for step in range(HORIZON))
     for position in range(1, min(_EXAMPLES, int(lengths_U.max(initial=0)) - 1) + 1):
         users = np.flatnonzero(lengths_U > position)
         offsets = np.arange(max(0, position - NEWEST), position)
@@ -128,11 +128,11 @@ def _products(
         x_UW = _rows(
             columns_E[before], np.broadcast_to(decay ** (position - 1.0 - offsets), before.shape), width
         )
-        steps = np.arange(HORIZON)
+        steps = np.arange(len(weights_J))
         after = starts_U[users, None] + position + steps
         inside = position + steps < lengths_U[users, None]
         after = np.where(inside, after, 0)
-        y_UW = _rows(columns_E[after], np.where(inside, scale * ahead**steps, 0), width)
+        y_UW = _rows(columns_E[after], np.where(inside, weights_J, 0), width)
         counted_UW = x_UW.multiply(events.weights_E[starts_U[users] + position, None]).tocsr()
         # What everybody does at this position, for as much as an example has events to come.
         totals_U = np.asarray(y_UW.sum(axis=1)).ravel()

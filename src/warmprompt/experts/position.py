@@ -1,10 +1,10 @@
 """What training users did at the user's position: their first events, their tenth ones, later ones.
 
-    p(i | K) = (sum_j a^j n_i(K + j) + m q_i) / (sum over items of the same),  j = 0 .. 9
+    p(i | K) = (sum_j w_j n_i(K + j) + m q_i) / (sum over items of the same),  j = 0 .. 9
 
 where n_i(t) counts training events with item i at position t, q_i is the item's share of all events, m pseudo
-events shrink towards it, and a event further ahead counts a of the one before. Catalogues show people lists:
-up to five events, where in the list somebody is predicts more than whom the events are of.
+events shrink towards it, and w_j falls with the distance (`sequences.ahead_weights`). Catalogues show people
+lists: up to five events, where in the list somebody is predicts more than whom the events are of.
 
 P is positions with counts of their own, V items.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from warmprompt.data.dataset import Dataset
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
-from warmprompt.experts.sequences import AHEAD, HORIZON, Sequences
+from warmprompt.experts.sequences import Sequences, ahead_weights
 from warmprompt.types import Floats, short_repr
 
 POSITIONS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50, 80)
@@ -43,24 +43,30 @@ class PositionPopularity:
 
     @classmethod
     def fit(
-        cls, training: Dataset, context: FitContext, *, pseudo_events: float = 300.0, ahead: float = AHEAD
+        cls,
+        training: Dataset,
+        context: FitContext,
+        *,
+        pseudo_events: float = 300.0,
+        ahead: float | None = None,
     ) -> Self | None:
         """Count events by position.
 
         Args:
             training: Training users.
-            context: Its half-life makes recent events count more.
+            context: Its half-life makes recent events count more, its horizon those soon after.
             pseudo_events: Events of the whole distribution added to each position's, above 0.
-            ahead: What an event counts of the one before it, above 0, at most 1.
+            ahead: As in `ahead_weights`.
         """
         events = Sequences.of(training, half_life_s=context.half_life_s)
         if not len(events.items_E):
             return None
+        weights_J = ahead_weights(context.horizon, ahead)
         shares_PV = np.zeros((len(POSITIONS), training.num_items), dtype=np.float32)
         for row, position in enumerate(POSITIONS):
             ahead_E = events.positions_E - position
-            window = (ahead_E >= 0) & (ahead_E < HORIZON)
-            weights = events.weights_E[window] * ahead ** ahead_E[window]
+            window = (ahead_E >= 0) & (ahead_E < len(weights_J))
+            weights = events.weights_E[window] * weights_J[ahead_E[window]]
             counts_V = pseudo_events * events.shares_V
             counts_V = counts_V + np.bincount(events.items_E[window], weights, training.num_items)
             shares_PV[row] = 100 * counts_V / counts_V.sum()

@@ -85,6 +85,7 @@ class FitContext:
         similar_item_weight: What an item with similar words counts, of one that both users have.
         half_life_s: Age, before the newest training event, at which an event counts half for experts of
             order; None counts all alike.
+        horizon: How many next events experts of order are meant for.
         seed: The run's seed.
         progress: Receives a line where an expert has something to report.
     """
@@ -98,6 +99,7 @@ class FitContext:
     num_neighbours: int = 50
     similar_item_weight: float = 0.0
     half_life_s: float | None = None
+    horizon: int = 10
     seed: int = 0
     progress: Callable[[str], object] = lambda _line: None
 

@@ -17,14 +17,14 @@ from scipy.sparse import csr_matrix
 from warmprompt.data.dataset import Dataset
 from warmprompt.types import Floats, Ints, Support, fields_only, short_repr
 
-HORIZON = 10
-"""Events that count as what comes next."""
-AHEAD = 0.9
-"""What an event counts of the one before it, among those that come next."""
 FIRST = 100
 """Events of a training user that are read: what people begin with differs from what they come to later."""
 NEWEST = 30
 """Events of a scored user that are read."""
+
+_AT_HORIZON = 0.9**10
+"""What an event counts as far ahead as the horizon; found for ten events, on validation users."""
+_WINDOW = 10
 
 Positions = NDArray[np.int64]
 
@@ -94,6 +94,19 @@ class Sequences:
         same = self.users_E[distance:] == self.users_E[:-distance]
         before = np.flatnonzero(same)
         return before, before + distance
+
+
+def ahead_weights(horizon: int, ahead: float | None = None) -> Floats:
+    """Return what the next event counts, 1, and each after it: ten events or the horizon, if that is more.
+
+    Args:
+        horizon: How many next events are meant, 1 or more.
+        ahead: What an event counts of the one before it, above 0, at most 1. None lets weights fall to a
+            third over the horizon: by .35 an event for a horizon of 1, by .9 for one of 10.
+    """
+    ratio = _AT_HORIZON ** (1 / horizon) if ahead is None else ahead
+    weights: Floats = ratio ** np.arange(min(max(_WINDOW, horizon), FIRST))
+    return weights
 
 
 def sum_of_newest(supports: Sequence[Support], matrix_VV: csr_matrix, *, decay: float) -> Floats:

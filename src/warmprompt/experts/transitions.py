@@ -1,9 +1,9 @@
-"""What training users did within ten events after the user's newest ones: a directed graph of items.
+"""What training users did soon after the user's newest events: a directed graph of items.
 
     score(j) = sum_k d^age(k) n(i_k -> j) / (n(i_k) + m)  over  sum_k d^age(k)
 
-where n(i -> j) counts how often j came within ten events after i, one further ahead counting a of the one
-before, and n(i) is its sum over j.
+where n(i -> j) counts how often j came within ten events after i, the further ahead the less
+(`sequences.ahead_weights`), and n(i) is its sum over j.
 
 Source: Rendle, Freudenthaler & Schmidt-Thieme 2010, section 4.1, for one item at a time; here with a window
 and several items. V is items.
@@ -21,7 +21,7 @@ from scipy.sparse import csr_matrix, diags
 from warmprompt.data.dataset import Dataset
 from warmprompt.data.matrices import keep_largest
 from warmprompt.experts.protocol import Array, FitContext, UserBatch
-from warmprompt.experts.sequences import AHEAD, HORIZON, Sequences, newest, sum_of_newest
+from warmprompt.experts.sequences import Sequences, ahead_weights, newest, sum_of_newest
 from warmprompt.types import Floats, fields_only, short_repr
 
 _NUM_KEPT = 500
@@ -52,24 +52,24 @@ class Transitions:
         context: FitContext,
         *,
         shrinkage: float = 30.0,
-        ahead: float = AHEAD,
+        ahead: float | None = None,
         decay: float = 0.7,
     ) -> Self | None:
         """Count what follows what.
 
         Args:
             training: Training users.
-            context: Its half-life makes recent events count more.
+            context: Its half-life makes recent events count more, its horizon those soon after.
             shrinkage: Steps added to each item's own, which lead nowhere; 0 or more.
-            ahead: What an event counts of the one before it, above 0, at most 1.
+            ahead: As in `ahead_weights`.
             decay: Of scored users' events.
         """
         events = Sequences.of(training, half_life_s=context.half_life_s)
         shape = (training.num_items, training.num_items)
         steps_VV = csr_matrix(shape, dtype=np.float32)
-        for distance in range(1, HORIZON + 1):
+        for distance, weight in enumerate(ahead_weights(context.horizon, ahead), 1):
             before, after = events.steps(distance)
-            weights = events.weights_E[after] * np.float32(ahead ** (distance - 1))
+            weights = events.weights_E[after] * np.float32(weight)
             steps_VV += csr_matrix((weights, (events.items_E[before], events.items_E[after])), shape=shape)
         if not steps_VV.nnz:
             return None

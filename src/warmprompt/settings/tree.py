@@ -115,6 +115,7 @@ class ExpertSettings:
         kappa: Events of a user at which these experts weigh half of what they weigh after many.
         order: Experts that are fitted for users whose events have an order; where order adds nothing on
             validation users, none is kept.
+        horizon: How many next events of such users rankings are meant for: 1 for the very next one alone.
     """
 
     use: Names = ("most_popular", "user_neighbours", "tfidf", "user_text")
@@ -122,6 +123,7 @@ class ExpertSettings:
     similar_item_weight: Share = 0.0
     kappa: PositiveOrZero = 0.0
     order: Names = ("position_popularity", "transitions", "ordered_ridge")
+    horizon: Count = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,7 @@ def fit_context(  # noqa: PLR0913 - the model and its users, the rest by keyword
         user_vectors=partial(_after_histories, catalogue, learner_of(trained.learner), no_text_T),
         num_neighbours=settings.num_neighbours,
         similar_item_weight=settings.similar_item_weight,
+        horizon=settings.horizon,
         seed=seed,
         progress=progress,
     )

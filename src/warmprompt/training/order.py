@@ -1,8 +1,9 @@
 """Whether the order of events says anything on a data set, and what experts of order weigh.
 
 Experts of order are fitted on training users. Their weights are found for each K on validation users: from
-the first K events the next one, and the next ten, are to be found. Every weight begins at 0, where order says
-nothing, and moves only where that gains more than its standard error. B is users, V items, E episodes.
+the first K events the next ones, as many as the horizon, are to be found. Every weight begins at 0, where
+order says nothing, and moves only where that gains more than its standard error. B is users, V items, E
+episodes.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 MAX_USERS = 1000
 STEPS = (1.0, 0.6, 0.8, 1.3, 1.7)
 ROUNDS = 2
-QUERIES = (1, 10)
-"""Sizes of the queries that are asked: what comes next, and the ten that come next."""
 DAYS = (480.0, 240.0, 120.0, 60.0, 30.0)
 _DAY_S = 86_400.0
 _BACKTEST_SHARE = 0.8
@@ -51,14 +50,14 @@ def choose_order(
 ) -> tuple[Mixture, dict[str, Any]]:
     """Return the run's mixture with experts of order, and how well it does on validation users.
 
-    The report holds, for each K, NDCG@10 with and without them. It is empty where there is
+    The report holds the horizon and, for each K, NDCG@10 with and without them. It is empty where there is
     nothing to judge. Experts whose weights are all 0 are dropped.
 
     Args:
         trained: The model, its other experts weighed.
         training: Users that experts are fitted on.
         validation: Users of the episodes.
-        context: Of the experts.
+        context: Of the experts; its horizon is how many next events are to be found.
         names: Experts of order that are fitted.
         no_text_T: Text features of the empty text.
     """
@@ -67,20 +66,8 @@ def choose_order(
     days = choose_half_life(training, context)
     half_life_s = None if days is None else days * _DAY_S
     experts = fit_experts(training, replace(context, half_life_s=half_life_s), names)
-    drawn = [
-        draw_validation_episodes(
-            training,
-            validation,
-            seed=context.seed,
-            ks=ANCHORS,
-            order="time",
-            max_users=MAX_USERS,
-            num_query=size,
-        )
-        for size in QUERIES
-    ]
-    score = score_of(trained, no_text_T, context.encode)
-    lists = _shortlists(score, experts, drawn)
+    episodes = _next_events(training, validation, context, ANCHORS)
+    lists = _shortlists(score_of(trained, no_text_T, context.encode), experts, episodes)
     weights, report = _search(lists, tuple(experts))
     kept = [name for name in experts if any(weights[k][name] for k in weights)]
     ordered = {name: tuple(_at(weights, k)[name] for k in ANCHORS) for name in kept}
@@ -88,7 +75,8 @@ def choose_order(
     mixture = replace(
         base, experts={**base.experts, **{name: experts[name] for name in kept}}, ordered=ordered
     )
-    return mixture, {**report, "half_life_days": days if kept else None} if report else {}
+    found = {**report, "half_life_days": days if kept else None, "horizon": context.horizon}
+    return mixture, found if report else {}
 
 
 def order_line(found: Mapping[str, Any]) -> str:
@@ -100,7 +88,8 @@ def order_line(found: Mapping[str, Any]) -> str:
         return f"order: the order of events adds nothing on validation users ({before:.4f}) and is not used"
     days = found["half_life_days"]
     half = "" if days is None else f"; recent training events count more, half-life {days:g} days"
-    return f"order: NDCG@10 {before:.4f} without, {after:.4f} with the order of events{half}"
+    of = f"horizon {found['horizon']}, NDCG@10"
+    return f"order: {of} {before:.4f} without, {after:.4f} with the order of events{half}"
 
 
 def choose_half_life(training: Dataset, context: FitContext) -> float | None:
@@ -121,21 +110,16 @@ def choose_half_life(training: Dataset, context: FitContext) -> float | None:
     earlier = take_users(training, users[firsts_s <= date_s])
     assert earlier.interactions.times_s is not None
     earlier = keep_events(earlier, earlier.interactions.times_s <= date_s)
-    drawn = [
-        draw_validation_episodes(
-            earlier, later, seed=context.seed, ks=_BACKTEST_KS, order="time", num_query=size
-        )
-        for size in QUERIES
-    ]
-    if not any(one.supports for one in drawn):
+    episodes = _next_events(earlier, later, context, _BACKTEST_KS)
+    if not episodes.supports:
         return None
 
     def gains_of(days: float | None) -> NDArray[np.float64]:
         own = replace(context, half_life_s=None if days is None else days * _DAY_S)
         experts = fit_experts(earlier, own, (PositionPopularity.name, Transitions.name))
-        lists = _shortlists(_nothing(earlier.num_items), experts, drawn)
+        lists = _shortlists(_nothing(earlier.num_items), experts, episodes)
         weights = np.ones(1 + len(experts))
-        return np.concatenate([one.ndcg(weights) for of_k in lists.values() for one in of_k])
+        return np.concatenate([one.ndcg(weights) for one in lists.values()])
 
     plain_E = gains_of(None)
     tried = [(days, gains_of(days) - plain_E) for days in DAYS]
@@ -147,18 +131,30 @@ def _nothing(num_items: int) -> Callable[[UserBatch], Floats]:
     return lambda batch: np.zeros((len(batch), num_items), dtype=np.float32)
 
 
+def _next_events(
+    training: Dataset, validation: Dataset, context: FitContext, ks: Sequence[int]
+) -> ValidationEpisodes:
+    """Return episodes that ask for the next events, as many as the horizon."""
+    return draw_validation_episodes(
+        training,
+        validation,
+        seed=context.seed,
+        ks=ks,
+        order="time",
+        max_users=MAX_USERS,
+        num_query=context.horizon,
+    )
+
+
 def _shortlists(
-    score: Callable[[UserBatch], Floats], experts: Mapping[str, Expert], drawn: Sequence[ValidationEpisodes]
-) -> dict[int, list[Shortlist]]:
-    """Return, per K and size of query, the scores without order and those of each expert."""
-    found: dict[int, list[Shortlist]] = {}
-    for episodes in drawn:
-        for k, supports in episodes.supports.items():
-            batch = _batch(supports)
-            members = [score(batch), *(expert.score(batch) for expert in experts.values())]
-            found.setdefault(k, []).append(
-                make_shortlist(members, supports, episodes.queries[k], episodes.candidates_V)
-            )
+    score: Callable[[UserBatch], Floats], experts: Mapping[str, Expert], episodes: ValidationEpisodes
+) -> dict[int, Shortlist]:
+    """Return, per K, the scores without order and those of each expert."""
+    found: dict[int, Shortlist] = {}
+    for k, supports in episodes.supports.items():
+        batch = _batch(supports)
+        members = [score(batch), *(expert.score(batch) for expert in experts.values())]
+        found[k] = make_shortlist(members, supports, episodes.queries[k], episodes.candidates_V)
     return found
 
 
@@ -167,14 +163,14 @@ def _batch(supports: Sequence[Support]) -> UserBatch:
 
 
 def _search(
-    lists: Mapping[int, Sequence[Shortlist]], names: Sequence[str]
+    lists: Mapping[int, Shortlist], names: Sequence[str]
 ) -> tuple[dict[int, Weights], dict[str, Any]]:
     """Return the weights of the experts for each K: those that are best for all K together, then K's own."""
     nothing: Weights = dict.fromkeys(names, 0.0)
-    shared = _climbed([one for of_k in lists.values() for one in of_k], nothing)
-    weights = {k: _climbed(of_k, shared) for k, of_k in lists.items()}
+    shared = _climbed([*lists.values()], nothing)
+    weights = {k: _climbed([one], shared) for k, one in lists.items()}
     report = {
-        label: {str(k): float(_values(of_k, chosen[k]).mean()) for k, of_k in lists.items()}
+        label: {str(k): float(_values([one], chosen[k]).mean()) for k, one in lists.items()}
         for label, chosen in (("ndcg", weights), ("without", dict.fromkeys(lists, nothing)))
     }
     return weights, report if weights else {}

@@ -44,9 +44,14 @@ class Trees:
         return out.reshape(features.shape[:-1])
 
 
-def trees_of_boosting(model: HistGradientBoostingClassifier) -> Trees:
-    """Return a fitted booster as arrays; totals are its log-odds to rounding."""
-    tables = [stage[0].nodes for stage in model._predictors]  # noqa: SLF001 - scikit-learn has no public way
+def trees_of_boosting(model: HistGradientBoostingClassifier, index: int = 0) -> Trees:
+    """Return a fitted booster as arrays; totals are its log-odds to rounding, of many classes one's logit.
+
+    Args:
+        model: Fitted.
+        index: Of the class, where there are more than two.
+    """
+    tables = [stage[index].nodes for stage in model._predictors]  # noqa: SLF001 - scikit-learn has no public way
     nodes = np.concatenate(tables)
     return _joined(
         sizes=[len(table) for table in tables],
@@ -56,7 +61,7 @@ def trees_of_boosting(model: HistGradientBoostingClassifier) -> Trees:
         left=nodes["left"],
         right=nodes["right"],
         value=nodes["value"],
-        baseline=float(np.ravel(model._baseline_prediction)[0]),  # noqa: SLF001
+        baseline=float(np.ravel(model._baseline_prediction)[index]),  # noqa: SLF001
     )
 
 

@@ -4,6 +4,7 @@ from warmprompt.risk.stress.books import Books, books_from_tables
 from warmprompt.risk.stress.models import MODELS, ContagionSettings
 from warmprompt.risk.stress.report import save_stress_report, stress_report
 from warmprompt.risk.stress.run import ReverseStress, StressTest, run_stress
+from warmprompt.risk.stress.watch import Watch, save_watch_report, watch_banks
 
 __all__ = [
     "MODELS",
@@ -11,8 +12,11 @@ __all__ = [
     "ContagionSettings",
     "ReverseStress",
     "StressTest",
+    "Watch",
     "books_from_tables",
     "run_stress",
     "save_stress_report",
+    "save_watch_report",
     "stress_report",
+    "watch_banks",
 ]

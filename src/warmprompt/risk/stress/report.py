@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from warmprompt.errors import BadInputError
-from warmprompt.files import write_atomic
+from warmprompt.risk.stress.blocks import ReportBlock, amount_text, markdown_of, save_report
 from warmprompt.risk.stress.models import CLEARING, MODELS
 from warmprompt.risk.stress.run import StressTest
-
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #e6e6e6;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}img{max-width:100%}"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Block:
-    """A part of the report: of the four fields one is given.
-
-    Attributes:
-        heading: A line, of level `level`.
-        text: A paragraph.
-        table: Rows, the head first.
-        picture: Name of a file and what it shows.
-    """
-
-    heading: str = ""
-    level: int = 2
-    text: str = ""
-    table: Sequence[Sequence[str]] = ()
-    picture: tuple[str, str] = ("", "")
 
 
 def save_stress_report(
@@ -56,29 +27,19 @@ def save_stress_report(
         BadInputError: Another kind of file.
         StorageError: A file could not be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".html", ".md"):
-        raise BadInputError(field="report", value=path, remedy="Name a .html or .md file.")
-    if suffix == ".md":
-        pictures = _draw(test, path.parent, path.stem)
-        write_atomic(path, stress_report(test, [one.name for one in pictures], title=title, top=top).encode())
-        return [path, *pictures]
-    with tempfile.TemporaryDirectory() as folder:
-        pictures = _draw(test, Path(folder), path.stem)
-        images = {one.name: base64.b64encode(one.read_bytes()).decode() for one in pictures}
-    blocks = _blocks(test, list(images), title, top)
-    body = "\n".join(_as_html(block, images) for block in blocks)
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
-    page = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
-    write_atomic(path, page.encode())
-    return [path]
+    return save_report(
+        path,
+        title,
+        lambda folder, stem: _draw(test, folder, stem),
+        lambda pictures: _blocks(test, pictures, title, top),
+    )
 
 
 def stress_report(
     test: StressTest, pictures: Sequence[str] = (), *, title: str = "Stress test", top: int = 15
 ) -> str:
     """Return the report in Markdown, with links to pictures named ...-network.png and so on."""
-    return "\n\n".join(_as_markdown(block) for block in _blocks(test, pictures, title, top)) + "\n"
+    return markdown_of(_blocks(test, pictures, title, top))
 
 
 def _draw(test: StressTest, folder: Path, stem: str) -> list[Path]:
@@ -95,41 +56,43 @@ def _draw(test: StressTest, folder: Path, stem: str) -> list[Path]:
     return [one for one, drawn in zip(files, (True, network.num_links, failed_N.any()), strict=True) if drawn]
 
 
-def _blocks(test: StressTest, pictures: Sequence[str], title: str, top: int) -> list[_Block]:
+def _blocks(test: StressTest, pictures: Sequence[str], title: str, top: int) -> list[ReportBlock]:
     shown = {name.rsplit("-", 1)[-1].removesuffix(".png"): name for name in pictures}
 
-    def picture(kind: str, caption: str) -> list[_Block]:
-        return [_Block(picture=(shown[kind], caption))] if kind in shown else []
+    def picture(kind: str, caption: str) -> list[ReportBlock]:
+        return [ReportBlock(picture=(shown[kind], caption))] if kind in shown else []
 
     table = test.table()
     by_vulnerability = table.sort("vulnerability", descending=True, maintain_order=True)
     blocks = [
-        _Block(heading=title, level=1),
-        _Block(text=_answer(test)),
-        _Block(table=_figures(test)),
+        ReportBlock(heading=title, level=1),
+        ReportBlock(text=_answer(test)),
+        ReportBlock(table=_figures(test)),
         *picture("network", "Network: banks that fail, the most impactful and the most vulnerable by name"),
-        _Block(heading="Most vulnerable banks"),
-        _Block(
+        ReportBlock(heading="Most vulnerable banks"),
+        ReportBlock(
             text="Vulnerability: the share of its capital that a bank loses on average when another fails."
         ),
-        _Block(table=_banks(by_vulnerability.head(top).rows(named=True), "vulnerability", "failed_by")),
-        _Block(heading="Most impactful banks"),
-        _Block(text="Impact: the share of all banks' capital that the others lose when this bank fails."),
-        _Block(table=_banks(table.head(top).rows(named=True), "impact", "failures")),
-        _Block(heading="Failures by round"),
-        _Block(
+        ReportBlock(table=_banks(by_vulnerability.head(top).rows(named=True), "vulnerability", "failed_by")),
+        ReportBlock(heading="Most impactful banks"),
+        ReportBlock(
+            text="Impact: the share of all banks' capital that the others lose when this bank fails."
+        ),
+        ReportBlock(table=_banks(table.head(top).rows(named=True), "impact", "failures")),
+        ReportBlock(heading="Failures by round"),
+        ReportBlock(
             text="Round 0: the shock itself, or no capital to begin with. Later rounds: losses on others."
         ),
-        _Block(table=_rounds(test)),
+        ReportBlock(table=_rounds(test)),
         *picture("waves", "Failures by round"),
-        _Block(heading="Reverse stress test"),
-        _Block(text=_reverse(test)),
-        _Block(heading="Who owes whom"),
+        ReportBlock(heading="Reverse stress test"),
+        ReportBlock(text=_reverse(test)),
+        ReportBlock(heading="Who owes whom"),
         *picture("matrix", "Obligations among the largest banks"),
-        _Block(heading="Method and input"),
-        _Block(text=_method(test)),
+        ReportBlock(heading="Method and input"),
+        ReportBlock(text=_method(test)),
     ]
-    return blocks + [_Block(text=f"Note: {note}.") for note in test.books.notes]
+    return blocks + [ReportBlock(text=f"Note: {note}.") for note in test.books.notes]
 
 
 def _answer(test: StressTest) -> str:
@@ -149,15 +112,15 @@ def _figures(test: StressTest) -> list[list[str]]:
     pairs = {
         "banks": f"{books.network.num_nodes:,}",
         "obligations between them": f"{books.network.num_links:,}",
-        "owed between them": _amount(float(books.network.total)),
-        "capital": _amount(float(np.maximum(books.capital_N, 0).sum())),
-        "lost by the shock": _amount(float(test.shocked_N.sum())),
-        "lost on claims on banks": _amount(float(outcome.losses_N.sum())),
+        "owed between them": amount_text(float(books.network.total)),
+        "capital": amount_text(float(np.maximum(books.capital_N, 0).sum())),
+        "lost by the shock": amount_text(float(test.shocked_N.sum())),
+        "lost on claims on banks": amount_text(float(outcome.losses_N.sum())),
         "banks that fail": f"{int(outcome.failed_N.sum()):,}",
         "rounds of contagion": f"{max(0, int(outcome.round_N.max(initial=0))):,}",
     }
     if test.settings.name == "rogers-veraart":
-        pairs["destroyed by default"] = _amount(float(outcome.destroyed_N.sum()))
+        pairs["destroyed by default"] = amount_text(float(outcome.destroyed_N.sum()))
     return [["", ""], *([name, value] for name, value in pairs.items())]
 
 
@@ -168,7 +131,7 @@ def _banks(rows: Sequence[dict[str, object]], score: str, count: str) -> list[li
             str(row["bank"]),
             f"{row[score]:.4f}",
             f"{row[count]:,}",
-            _amount(float(str(row["capital"]))),
+            amount_text(float(str(row["capital"]))),
             f"{row['lost_share_of_capital']:.1%}",
             "" if row["round"] is None else str(row["round"]),
         ]
@@ -183,7 +146,7 @@ def _rounds(test: StressTest) -> list[list[str]]:
         [
             str(number),
             f"{int((round_N == number).sum()):,}",
-            _amount(float(capital_N[round_N == number].sum())),
+            amount_text(float(capital_N[round_N == number].sum())),
         ]
         for number in np.unique(round_N[round_N >= 0])
     ]
@@ -222,32 +185,3 @@ def _method(test: StressTest) -> str:
         "the tables put in, at one date; it knows no fire sales, liquidity or reactions. Amounts are in the "
         "unit of the tables."
     )
-
-
-def _amount(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:,.4g}"
-
-
-def _as_markdown(block: _Block) -> str:
-    if block.heading:
-        return f"{'#' * block.level} {block.heading}"
-    if block.table:
-        head, *rows = ([cell.replace("|", "\\|") for cell in row] for row in block.table)
-        rule = ["---"] + ["---:"] * (len(head) - 1)
-        return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
-    return f"![{block.picture[1]}]({block.picture[0]})" if block.picture[0] else block.text
-
-
-def _as_html(block: _Block, images: dict[str, str]) -> str:
-    if block.heading:
-        return f"<h{block.level}>{html.escape(block.heading)}</h{block.level}>"
-    if block.table:
-        rows = [
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-            for tag, row in zip(["th"] + ["td"] * len(block.table), block.table, strict=False)
-        ]
-        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
-    name, caption = block.picture
-    if name:
-        return f'<p><img alt="{html.escape(caption)}" src="data:image/png;base64,{images[name]}"></p>'
-    return f"<p>{html.escape(block.text)}</p>"
