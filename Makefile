@@ -89,7 +89,7 @@ demo-risk: .venv/.risk
 	$(ONE_THREAD) $(BIN)/warmprompt risk study --scenarios 12 --incident stress --seed 1 --out $(OUT)
 	$(ONE_THREAD) $(BIN)/warmprompt risk stress $(OUT)/links.csv --capital-share 0.1 --model threshold \
 		--loss-given-default 0.4 --shock B003 --shock all=20% --out $(OUT)/report.html --table $(OUT)/banks.csv
-	$(ONE_THREAD) $(BIN)/warmprompt risk train --save-table $(OUT)/ratings.csv --backbone none \
+	$(ONE_THREAD) $(BIN)/warmprompt risk train --save-table $(OUT)/ratings.csv \
 		--out $(OUT)/ratings --overwrite
 	$(ONE_THREAD) $(BIN)/warmprompt risk score $(OUT)/ratings $(OUT)/ratings.csv --all --out $(OUT)/scores.csv
 	$(ONE_THREAD) $(BIN)/warmprompt risk watch $(OUT)/links.csv --capital-share 0.1 --scores $(OUT)/scores.csv \

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from interbank_models import SPACES, Array, Setting, average, log_p_of, loss
+from interbank_models import SPACES, UNTUNED, Array, Setting, average, log_p_of, loss
 from sklearn.metrics import f1_score
 
 from warmprompt.backbone.load import load_backbone
@@ -38,9 +38,10 @@ from warmprompt.risk.entities.profiler import ClassPopulation, label_episodes, m
 from warmprompt.risk.profile.metrics import calibration_error
 from warmprompt.rng import derive
 
-LAST, JUDGED, PEERS_AT = "2021Q2", ("2021Q3", "2023Q3"), ("2021Q4", "2022Q4", "2023Q2")
+LAST, JUDGED, PEERS_AT = "2021Q2", ("2021Q3", "2023Q3"), "2022Q4"
+PROMPT_AT = ("2021Q4", "2022Q4", "2023Q2")
 TUNED_AT = ("2020Q4", "2021Q2")
-KS, NUMS, DRAWS, WINDOWS, ALL = (0, 1), (50, 100, 200, 800), 3, (1, 2, 4, 8, 99), 99
+KS, NUMS, DRAWS, WINDOWS, ALL = (0, 1), (50, 100, 200, 800), 2, (1, 2, 4, 8, 99), 99
 PROMPT = "profile: experts and prompt"
 PEER_SPACES = {"past": (1, 4), "weight": (1.0, 5.0, 25.0)}
 
@@ -164,12 +165,18 @@ class Benchmark:
             fit = self.training(quarter, best["window"], others)
             parts[f"{kind}, tuned"] = log_p_of(kind, setting, x(fit), y[fit], x(at))
         parts["average of regression and boosting, tuned"] = average(*list(parts.values())[:2])
-        fit = self.training(quarter, ALL, others)
-        parts["average of both, all past quarters"] = average(
-            *(log_p_of(kind, SPACES[kind][-1], x(fit), y[fit], x(at)) for kind in list(SPACES)[:2])
-        )
+        parts |= self.untuned(quarter, k, at, 1, "the last quarter alone")
+        if k == 0:
+            parts |= self.untuned(quarter, k, at, ALL, "all past quarters")
         parts |= self.from_last(quarter, k, at, others)
         return parts
+
+    def untuned(self, quarter: str, k: int, at: Array, window: int, called: str) -> dict[str, Array]:
+        """Return the average of both at a window that nothing chose."""
+        fit, x = self.training(quarter, window, ~self.judged_N), self.inputs[k].features
+        y = self.whole.label_N[fit]
+        parts = [log_p_of(kind, setting, x(fit), y, x(at)) for kind, setting in UNTUNED.items()]
+        return {f"average of both, untuned, {called}": average(*parts)}
 
     def from_last(self, quarter: str, k: int, at: Array, others: Array) -> dict[str, Array]:
         """Return persistence and transitions between the last two quarters known, by last known label."""
@@ -201,13 +208,13 @@ class Benchmark:
 
     def prompts(self) -> dict[str, dict[str, Array]]:
         """Return log-probabilities of the prompt around the experts, by quarter, and its validation gain."""
-        steps = [self.asked.work / f"prompt-{quarter}.npz" for quarter in PEERS_AT]
+        steps = [self.asked.work / f"prompt-{quarter}.npz" for quarter in PROMPT_AT]
         if not all(step.exists() for step in steps):
             self.test = self.test or self.backtest()
             backbone = load_backbone(self.asked.backbone, num_layers=2)
             self.prompt, gain = fit_prompt(self.test, backbone, EntityPromptSettings(), self.say)
             self.kept("prompt-gain", lambda: {"gain": np.array(gain)})
-        return {q: self.kept(f"prompt-{q}", lambda q=q: self.with_prompts(q)) for q in PEERS_AT}
+        return {q: self.kept(f"prompt-{q}", lambda q=q: self.with_prompts(q)) for q in PROMPT_AT}
 
     def control(self) -> dict[str, Array]:
         """Return the validation gain of a prompt that reads the texts of other rows."""
@@ -251,8 +258,12 @@ class Benchmark:
             found |= {f"{k}|{name}": one for name, one in self.baselines(quarter, k, at).items()}
         return found
 
-    def protocol_b(self, quarter: str) -> dict[str, Array]:
+    def protocol_b(self, quarter: str = PEERS_AT) -> dict[str, Array]:
         """Return log-probabilities with few rated peers of the quarter, K = 0, draws one after another."""
+        path = self.asked.work / "settings-peers.json"
+        if not path.exists():
+            path.write_text(json.dumps({num: self.tuned_with_peers(num) for num in NUMS}))
+        self.peer_settings = {int(num): value for num, value in json.loads(path.read_text()).items()}
         at, population, inputs = self.rows(quarter, self.judged_N), self.population(quarter), self.inputs[0]
         x, y, others, found = inputs.features, self.whole.label_N, ~self.judged_N, {}
         for num, draw in itertools.product(NUMS, range(DRAWS)):
@@ -334,28 +345,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--part",
-        choices=("all", "tables", "prompt", "control"),
+        choices=("all", "unseen", "tables", "prompt", "control"),
         default="all",
-        help="all writes; others may go beside",
+        help="all writes A and B, unseen writes A alone; the others only do steps",
     )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bench = Benchmark(asked)
     bench.weights = bench.kept("product", bench.product)
-    prompts = bench.prompts() if asked.part in {"all", "prompt"} else {}
+    prompts = bench.prompts() if asked.part in {"all", "unseen", "prompt"} else {}
     control = bench.kept("control", bench.control)["gain"] if asked.part != "tables" else None
     if asked.part in {"prompt", "control"}:
         return
     settings = asked.work / "settings.json"
     if not settings.exists():
         bench.settings = {k: bench.tuned(k) for k in KS}
-        peers = {num: bench.tuned_with_peers(num) for num in NUMS}
-        settings.write_text(json.dumps([bench.settings, peers]))
-    bench.settings, bench.peer_settings = (
-        {int(key): value for key, value in part.items()} for part in json.loads(settings.read_text())
-    )
+        settings.write_text(json.dumps(bench.settings))
+    bench.settings = {int(k): value for k, value in json.loads(settings.read_text()).items()}
     a = {q: bench.kept(f"a-{q}", lambda q=q: bench.protocol_a(q)) for q in bench.quarters}
-    b = {q: bench.kept(f"b-{q}", lambda q=q: bench.protocol_b(q)) for q in PEERS_AT}
+    b = {} if asked.part == "unseen" else {PEERS_AT: bench.kept(f"b-{PEERS_AT}", bench.protocol_b)}
     if asked.part == "tables":
         return
     new, known = bench.weights["new_X"], bench.weights["known_X"]
@@ -366,9 +374,9 @@ def main() -> None:
         "machine": describe_machine(),
         "judged banks": len(np.unique(bench.whole.entity_N[bench.judged_N])),
         "judged quarters": bench.quarters,
-        "quarters with peers": list(PEERS_AT),
+        "quarter with peers": PEERS_AT,
+        "quarters with the prompt": list(PROMPT_AT),
         "baselines by K": bench.settings,
-        "baselines with peers": bench.peer_settings,
         "experts' weights": {
             name: [float(one), float(other)]
             for name, one, other in zip(EXPERT_NAMES, new, known, strict=True)
@@ -377,8 +385,10 @@ def main() -> None:
         "gain of the control with shuffled texts": control.tolist(),
         "prompt's gain on validation": np.load(asked.work / "prompt-gain.npz")["gain"].tolist(),
     }
-    tables = {"A": bench.table(a), "B": bench.table(b, DRAWS), "prompt": bench.table(prompts)}
-    tables["B by quarter"] = {q: bench.table({q: step}, DRAWS) for q, step in b.items()}
+    tables = {"A": bench.table(a), "prompt": bench.table(prompts)}
+    if b:
+        about["baselines with peers"] = json.loads((asked.work / "settings-peers.json").read_text())
+        tables["B"] = bench.table(b, DRAWS)
     asked.out.write_text(json.dumps({"about": about, **tables}, indent=1) + "\n")
     bench.say(f"wrote {asked.out}")
 

@@ -16,6 +16,10 @@ SPACES = {
     "boosting": [{"learning_rate": r, "max_leaf_nodes": n} for r in (0.04, 0.1) for n in (8, 24)],
     "nearest neighbours": [{"n_neighbors": n} for n in (15, 40, 100, 250)],
 }
+UNTUNED: dict[str, Setting] = {
+    "logistic regression": {"C": 1.0},
+    "boosting": {"learning_rate": 0.1, "max_leaf_nodes": 15},
+}
 
 
 def model(kind: str, setting: Setting) -> Any:

@@ -88,7 +88,7 @@ def test_all_banks_can_be_scored(capfd, trained):
 )
 def test_mistakes_of_training_are_named(capfd, trained, tmp_path, arguments, line):
     given = [one.replace("=T", f"={trained / 'banks.csv'}") for one in arguments]
-    assert run(["risk", "train", f"--out={tmp_path / 'new'}", "--backbone=none", *given]) == 2
+    assert run(["risk", "train", f"--out={tmp_path / 'new'}", *given]) == 2
     assert capfd.readouterr().err.startswith(f"error: {line}")
 
 

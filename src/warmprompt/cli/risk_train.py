@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from warmprompt.risk.profile import FitReport, Payments
 
 MADE_UP, _MOST = 500, 2_000
+_BACKBONE = "smollm2-135m"
 
 
 def train_command(
@@ -71,11 +72,13 @@ def train_command(
         int | None, typer.Option("--delay", help="Periods until a label is known; 1 if left out.")
     ] = None,
     backbone: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--backbone", help="A known name, a model folder, or a Hugging Face id; none: a table without."
+            "--backbone",
+            help=f"A known name, a model folder, or a Hugging Face id; if left out {_BACKBONE} for payments, "
+            "and none for a table.",
         ),
-    ] = "smollm2-135m",
+    ] = None,
     layers: Annotated[
         int, typer.Option("--layers", min=1, help="Read the backbone out after this many layers.")
     ] = 2,
@@ -122,7 +125,7 @@ def train_command(
             train_table(
                 options,
                 out,
-                backbone=None if backbone == "none" else (backbone, layers),
+                backbone=None if backbone is None else (backbone, layers),
                 tangent_epochs=tangent_epochs,
                 prompt_steps=prompt_steps,
                 level=level,
@@ -152,7 +155,7 @@ def train_command(
         with shown_progress() as progress:
             profiler, report = fit_profiler(
                 payments,
-                load_backbone(backbone, num_layers=layers),
+                load_backbone(backbone or _BACKBONE, num_layers=layers),
                 settings=ProfileSettings(
                     tangent_epochs=tangent_epochs, prompt_steps=prompt_steps, payment_words=payment_words
                 ),
