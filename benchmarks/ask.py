@@ -250,6 +250,9 @@ def page(found: dict[str, Any], *, users: str) -> str:
     lines = [
         "# What to ask a stranger",
         "",
+        "What is a screen of titles to mark worth to somebody without history, and",
+        "which titles should it show?",
+        "",
         f"A screen shows {SCREEN} items, and a {users} user without history marks those that the history",
         "holds outside the query. NDCG@10 of the ranking that follows; all items that any method of the",
         "table shows the user are left out of query and candidates. Differences are paired by user, with",
