@@ -23,7 +23,7 @@ def test_every_expert_is_listed_with_its_weight_and_cost(trained_folder, capfd):
         assert bool(row["weights_by_events"]) == (row["name"] in ORDERED)
     assert described["validation"]["num_users"] > 0
     assert "with the order of events" in text
-    assert set(described["order"]) == {"ndcg", "without", "half_life_days"}
+    assert set(described["order"]) == {"ndcg", "without", "half_life_days", "horizon"}
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capfd):

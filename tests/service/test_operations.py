@@ -215,6 +215,7 @@ def test_document_has_an_example_per_route(service):
     assert set(document["paths"]) == {
         "/v1/users/{user_id}",
         "/v1/users/{user_id}/events",
+        "/v1/users/{user_id}/questions",
         "/v1/users/{user_id}/recommendations",
         "/v1/users/{user_id}/sentence",
         "/v1/rank",

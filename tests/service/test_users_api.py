@@ -43,7 +43,7 @@ ODD_IDS = [
             "GET",
             "/v1/users/ada/recommendations?N=5",
             "query.N",
-            "Use n, explain, budget_ms, candidates, exclude, filter.",
+            "Use n, ordered, explain, budget_ms, candidates, exclude, filter.",
         ),
         ("GET", "/v1/items?q=a&limit=5", "query.limit", "Use q, n, filter, hidden."),
         ("DELETE", "/v1/users/ada?scrub=1", "query.scrub", "Remove it; this route has no parameters."),
