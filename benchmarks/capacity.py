@@ -211,7 +211,7 @@ NEXT = """## What breaks next
 - An outer step of 64 users over all of a million items takes {measured[step_ms]:,.0f} ms.
   The vectors of all items are {measured[items_share]:.0%} of it, the softmax of the query
   {measured[softmax_share]:.0%}. So a step is over a sample of the items beyond 100,000
-  ([growth](growth.md), [decision 9](../decisions/0009-many-items.md)).
+  ([decision 9](../decisions/0009-many-items.md)).
 """
 
 
