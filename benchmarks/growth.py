@@ -81,7 +81,7 @@ def measured(folder: Path, items: int) -> dict[str, Any]:
         *(Path(__file__).with_name("made_up_shop.py"), folder / "shop"),
         *("--users", users, "--items", items, "--events", events),
     )
-    told = once(
+    imported = once(
         folder / "import.json",
         *("-m", "warmprompt", "data", "import", folder / "shop" / "events.parquet", "--overwrite"),
         *("--name", f"shop-{items}", "--map", "user=user,item=item,time=time"),
@@ -103,12 +103,12 @@ def measured(folder: Path, items: int) -> dict[str, Any]:
         "items": items,
         "users": users,
         "events": pl.scan_parquet(folder / "shop" / "events.parquet").select(pl.len()).collect().item(),
-        "import_s": told["cpu_s"],
+        "import_s": imported["cpu_s"],
         **{f"{name}_s": spent["cpu_s"] for name, spent in manifest["stages"].items()},
         "train_s": trained["cpu_s"],
         "rank_ms": json.loads((folder / "rank-ms.json").read_text()),
         "batch_ms": 1000 * batch["cpu_s"] / min(USERS, users),
-        "import_mb": told["peak_mb"],
+        "import_mb": imported["peak_mb"],
         "train_mb": trained["peak_mb"],
         "rank_mb": one["peak_mb"],
         "ndcg": manifest["validation"]["ndcg"],

@@ -94,6 +94,8 @@ def page(results: dict[str, Any]) -> str:
         "",
         "The best baseline has the least log loss on the judged banks themselves, which favours it.",
         "Validation chose a window of two quarters for the tuned ones; later, the last quarter is better.",
+        "The row of the last quarter was added after the judged result had been seen. For this page the",
+        "benchmark's steps ran side by side and were joined; they were not run as one command.",
         "",
         "## What the language model adds",
         "",

@@ -85,10 +85,10 @@ def with_posterior(trained: Trained, dataset: Dataset, share: float) -> float:
     return ndcg
 
 
-def shown(told: object) -> None:
+def shown(report: object) -> None:
     """Print lines, but no steps."""
-    if isinstance(told, str):
-        print(told, flush=True)
+    if isinstance(report, str):
+        print(report, flush=True)
 
 
 if __name__ == "__main__":
